@@ -1,0 +1,127 @@
+"""Everything that can go wrong, as one tree; the number is the exit code of the command line.
+
+    BertconvError
+    |-- ParityError (ValueError) ................. 1  two things that must be equal differ
+    |-- RequestError (ValueError) ................ 2  the arguments ask for something that cannot be
+    |-- MappingError (ValueError) ................ 3  the plan is not complete
+    |   |-- MissingTensors (KeyError)
+    |   |-- UnknownTensors (KeyError)
+    |   |-- ShapeMismatch                             tensors, config and each other do not fit
+    |   |-- TiedTensorsDiffer
+    |   `-- BadTable                                  a mapping table that says nonsense
+    |-- UnsafeCheckpoint (ValueError) ............ 4  refused for safety
+    |-- DamagedCheckpoint (ValueError) ........... 5  truncated, overlapping, not what the name says
+    |-- UnsupportedCheckpoint (NotImplementedError) 6  sound, but not something bertconv converts
+    |-- OutputError (OSError) .................... 7  the destination cannot be written; nothing was changed
+    `-- HubError (OSError) ....................... 8  the Hub did not give the files
+
+Exit code 9 is any other exception (a bug), 128+n is signal n.
+"""
+
+from __future__ import annotations
+
+from bertconv.text import printable
+
+
+class BertconvError(Exception):
+    """One sentence of what is wrong and one of what to do, with the file and the tensor when there is one.
+
+    Args:
+        message: what is wrong, without the file's name.
+        hint: what the user can do about it.
+        file: the file concerned, as the user would find it.
+        tensor: the tensor concerned, by its name in that file.
+    """
+
+    exit_code = 9
+
+    def __init__(self, message: str, *, hint: str = "", file: str | None = None, tensor: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.file = file
+        self.tensor = tensor
+
+    def __str__(self) -> str:
+        place = ": ".join(printable(part) for part in (self.file, self.tensor) if part)
+        text = f"{place}: {self.message}" if place else self.message
+        return f"{text}\n{self.hint}" if self.hint else text
+
+    def to_json(self) -> dict[str, str | int | None]:
+        """The same facts for scripts."""
+        return {
+            "code": self.exit_code,
+            "kind": type(self).__name__,
+            "file": self.file,
+            "tensor": self.tensor,
+            "message": self.message,
+            "hint": self.hint,
+        }
+
+
+class ParityError(BertconvError, ValueError):
+    """Two things that must be equal differ."""
+
+    exit_code = 1
+
+
+class RequestError(BertconvError, ValueError):
+    """The arguments ask for something that cannot be."""
+
+    exit_code = 2
+
+
+class MappingError(BertconvError, ValueError):
+    """The plan from source tensors to target tensors is not complete."""
+
+    exit_code = 3
+
+
+class MissingTensors(MappingError, KeyError):
+    """Target tensors that nothing in the source fills."""
+
+
+class UnknownTensors(MappingError, KeyError):
+    """Source tensors that no table, head or ignore list knows."""
+
+
+class ShapeMismatch(MappingError):
+    """Shapes do not fit the config or each other."""
+
+
+class TiedTensorsDiffer(MappingError):
+    """Two copies of one tensor hold different values."""
+
+
+class BadTable(MappingError):
+    """A mapping table breaks one of its static checks."""
+
+
+class UnsafeCheckpoint(BertconvError, ValueError):
+    """Reading on could run code, read other files or exhaust the machine."""
+
+    exit_code = 4
+
+
+class DamagedCheckpoint(BertconvError, ValueError):
+    """The bytes are not a whole checkpoint of the kind that they claim to be."""
+
+    exit_code = 5
+
+
+class UnsupportedCheckpoint(BertconvError, NotImplementedError):
+    """A sound checkpoint of a kind that bertconv does not convert."""
+
+    exit_code = 6
+
+
+class OutputError(BertconvError, OSError):
+    """The destination could not be written; what was there before is unchanged."""
+
+    exit_code = 7
+
+
+class HubError(BertconvError, OSError):
+    """The Hub did not give the files: not found, no access, offline."""
+
+    exit_code = 8

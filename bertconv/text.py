@@ -1,0 +1,70 @@
+"""Small things about text: names safe for a terminal, folded layers, sizes in bytes both ways."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_NUMBER = re.compile(r"\d+")
+_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*$", re.IGNORECASE)
+
+
+def printable(text: str) -> str:
+    """A name from a file, safe for a terminal: control and format characters are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def fold(names: Iterable[str]) -> dict[str, list[str]]:
+    """Names that differ in one number only, folded: `layer.{0...11}.query.weight` -> the names it stands for."""
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(_NUMBER.sub("#", name), []).append(name)
+    folded: dict[str, list[str]] = {}
+    for members in alike.values():
+        numbers = [[int(found) for found in _NUMBER.findall(name)] for name in members]
+        varying = [place for place, column in enumerate(zip(*numbers, strict=True)) if len(set(column)) > 1]
+        if len(varying) == 1:
+            folded[_folded_name(members[0], varying[0], [row[varying[0]] for row in numbers])] = members
+        else:
+            folded.update((name, [name]) for name in members)
+    return folded
+
+
+def _folded_name(name: str, place: int, numbers: list[int]) -> str:
+    found = list(_NUMBER.finditer(name))[place]
+    return name[: found.start()] + _span(numbers) + name[found.end() :]
+
+
+def _span(numbers: list[int]) -> str:
+    ordered = sorted(numbers)
+    if ordered == list(range(ordered[0], ordered[-1] + 1)):
+        return f"{{{ordered[0]}...{ordered[-1]}}}"
+    return "{" + ", ".join(map(str, ordered)) + "}"
+
+
+def listing(names: Iterable[str], limit: int = 20) -> str:
+    """Names folded, one a line, indented; what is beyond `limit` lines is counted."""
+    lines = [
+        f"  {printable(name)}" + (f"   {len(members)} tensors" if len(members) > 1 else "")
+        for name, members in fold(names).items()
+    ]
+    rest = [f"  ... and {len(lines) - limit} more"] if len(lines) > limit else []
+    return "\n".join(lines[:limit] + rest)
+
+
+def human_bytes(count: float) -> str:
+    """A size in decimal units, three digits: `438 MB`, `1.1 GB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if count >= 100 or unit == "B" else f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def parse_bytes(text: str) -> int:
+    """`5GB`, `500 MB`, `2GiB` or a plain number in bytes; ValueError when it is none of these."""
+    found = _SIZE.match(text)
+    if not found:
+        raise ValueError(f"{text!r} is not a size")
+    base = 1024 if found[3] else 1000
+    return int(float(found[1]) * base ** " KMGT".index(found[2].upper() or " "))
