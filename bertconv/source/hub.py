@@ -1,0 +1,149 @@
+"""A checkpoint on the Hub: everything about the network and the cache is huggingface_hub's; here is what to ask for."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
+from huggingface_hub.file_download import repo_folder_name
+
+from bertconv.errors import HubError
+from bertconv.source.hub_errors import FAILURES, explain
+from bertconv.source.place import SourceOptions, subfolder_parts
+from bertconv.source.weights import some
+
+
+@dataclass(frozen=True)
+class HubFolder:
+    """A folder of a repository at one commit.
+
+    Attributes:
+        repository: its Hub id.
+        commit: hash of the commit.
+        options: how the user asked for it.
+        folder: where its files lie in the cache.
+        names: its files, on the Hub when `online`, else in the cache.
+        prefix: the folder inside the repository, empty or with `/` at the end.
+        online: whether the network may be used.
+    """
+
+    repository: str
+    commit: str
+    options: SourceOptions
+    folder: Path
+    names: frozenset[str]
+    prefix: str
+    online: bool
+
+    def need(self, names: Collection[str]) -> None:
+        """Download those files that the cache does not have at this commit."""
+        absent = self._absent(names)
+        if absent and self.online:
+            _download(self.repository, self.commit, self.options, [self.prefix + name for name in absent])
+            absent = self._absent(names)
+        if absent:
+            raise self.missing(f"files did not arrive: {some(absent)}.", "Try again: the Hub or the network failed.")
+
+    def _absent(self, names: Collection[str]) -> list[str]:
+        return [name for name in names if not (self.folder / name).exists()]
+
+    def within(self, subfolder: str) -> HubFolder:
+        """A folder inside it."""
+        prefix = "".join(f"{part}/" for part in subfolder_parts(subfolder))
+        names = frozenset(name.removeprefix(prefix) for name in self.names if name.startswith(prefix))
+        if not names:
+            raise self.missing(f"there is no folder {subfolder!r}; it has {some(sorted(self.names))}.")
+        return replace(self, folder=self.folder / prefix, names=names, prefix=self.prefix + prefix)
+
+    def missing(self, problem: str, hint: str = "", file: str | None = None) -> HubError:
+        """The error for files that should be here and are not."""
+        hint = hint or "Choose another revision or another repository."
+        if not self.online:
+            problem = f"in the Hub cache, {problem}"
+            hint = "Only the cache was looked at: use the network once to download what is missing."
+        return HubError(problem, hint=hint, file=file or self.repository)
+
+    def remember(self, path: Path) -> None:
+        """Note in the cache which commit the branch or tag means, so that it is found without the network.
+
+        Files are downloaded by their commit, so that all are of one; huggingface_hub notes names of revisions only
+        when it is asked for a file by such a name.
+        """
+        if self.online and self.options.revision != self.commit:
+            with _failures(self.repository, self.options.revision):
+                hf_hub_download(
+                    self.repository,
+                    self.prefix + path.relative_to(self.folder).as_posix(),
+                    revision=self.options.revision,
+                    cache_dir=self.options.cache_dir,
+                    token=self.options.token,
+                    library_name="bertconv",
+                )
+
+
+def open_repository(repository: str, options: SourceOptions) -> HubFolder:
+    """Look up a repository, on the Hub or in the cache.
+
+    Raises:
+        HubError: it is not there, or not for this user, or cannot be reached.
+    """
+    if options.local_files_only or constants.HF_HUB_OFFLINE:
+        place = _cached(repository, options)
+    else:
+        place = _online(repository, options)
+    return place.within(options.subfolder) if options.subfolder else place
+
+
+def _online(repository: str, options: SourceOptions) -> HubFolder:
+    with _failures(repository, options.revision):
+        info = HfApi(token=options.token, library_name="bertconv").model_info(
+            repository, revision=options.revision, timeout=constants.HF_HUB_ETAG_TIMEOUT
+        )
+    commit = info.sha or ""
+    if not re.fullmatch(r"[0-9a-f]{40,64}", commit):  # a folder of the cache is named after it
+        raise HubError(f"{commit!r} is no commit.", hint="Check HF_ENDPOINT.", file=repository)
+    names = frozenset(sibling.rfilename for sibling in info.siblings or ())
+    cache = Path(options.cache_dir or constants.HF_HUB_CACHE).expanduser().resolve()
+    folder = cache / repo_folder_name(repo_id=repository, repo_type="model") / "snapshots" / commit
+    return HubFolder(repository, commit, options, folder, names, "", online=True)
+
+
+def _cached(repository: str, options: SourceOptions) -> HubFolder:
+    folder = _download(repository, options.revision, replace(options, local_files_only=True), [])
+    names = frozenset(_walk(folder))
+    return HubFolder(repository, folder.name, options, folder, names, "", online=False)
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    for path, _, files in os.walk(folder):
+        for file in files:
+            yield (Path(path) / file).relative_to(folder).as_posix()
+
+
+def _download(repository: str, revision: str | None, options: SourceOptions, names: Collection[str]) -> Path:
+    """Exactly these files; the folder of the commit in the cache."""
+    with _failures(repository, options.revision, offline=options.local_files_only):
+        folder = snapshot_download(
+            repository,
+            revision=revision,
+            cache_dir=options.cache_dir,
+            token=options.token,
+            local_files_only=options.local_files_only,
+            allow_patterns=[glob.escape(name) for name in names],
+            library_name="bertconv",
+        )
+    return Path(folder)
+
+
+@contextmanager
+def _failures(repository: str, revision: str | None, *, offline: bool = False) -> Iterator[None]:
+    try:
+        yield
+    except FAILURES as error:
+        raise explain(error, repository, revision, offline=offline) from error

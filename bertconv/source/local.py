@@ -1,0 +1,201 @@
+"""From what the user gave, a path or a Hub id, to the files of one checkpoint."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bertconv import config as configs
+from bertconv.errors import RequestError
+from bertconv.source import sidecars
+from bertconv.source.place import LocalFolder, Place, SourceOptions, open_in
+from bertconv.source.refusals import no_weights, unsupported
+from bertconv.source.stored import SourceFile
+from bertconv.source.weights import SHARD, Choice, Weights, choose, is_index, is_weights, read_index, some
+
+_DEFAULTS = SourceOptions()
+_OLD_LAYOUTS = ("0_Transformer", "0_BERT")
+_ID_PART = r"(?=[A-Za-z0-9_])[\w.-]{1,96}(?<=[A-Za-z0-9_])"
+_HUB_ID = re.compile(rf"(?!.*(?:--|\.\.))(?:{_ID_PART}/)?{_ID_PART}(?<!\.git)", re.ASCII)
+# A safe part of git-check-ref-format(1).
+_REVISION = re.compile(r"(?!.*\.\.)(?!/)[^\x00-\x20\x7f\\:~^?*\[]+")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One checkpoint: where its files are and what each is for.
+
+    Attributes:
+        given: what the user gave.
+        folder: where the files lie.
+        weights: the files of weights.
+        config: the config to read; None when there is none.
+        sidecars: tokenizer, label and sentence-transformers files to carry along, relative to `folder`.
+        not_carried: other files there.
+        revision: the commit when it came from the Hub.
+        notes: what is odd, one sentence each.
+    """
+
+    given: str
+    folder: Path
+    weights: Weights
+    config: Path | None
+    sidecars: tuple[str, ...] = ()
+    not_carried: tuple[str, ...] = ()
+    revision: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def open(self, name: str) -> SourceFile:
+        """Open a file of it; errors as for `open_in`."""
+        return open_in(self.folder, name)
+
+
+def open_source(src: str | os.PathLike[str], options: SourceOptions = _DEFAULTS) -> Source:
+    """Find a checkpoint.
+
+    Args:
+        src: a folder, a file, or a Hub id with or without `@revision`. A path that exists wins; a path object is
+            never a Hub id.
+        options: how to find it.
+
+    Raises:
+        RequestError: neither a path nor a Hub id, or options that do not go together.
+        UnsafeCheckpoint: a name or a link leads out of the checkpoint.
+        DamagedCheckpoint: files are missing or unreadable.
+        UnsupportedCheckpoint: weights of a kind that is not converted.
+        HubError: the Hub did not give the files.
+    """
+    given = os.fspath(src)
+    if options.config is not None and not options.config.is_file():
+        raise RequestError("there is no such config file.", hint="Check the path.", file=str(options.config))
+    if os.path.lexists(given):
+        also_id = isinstance(src, str) and _HUB_ID.fullmatch(given) is not None
+        return _from_path(Path(given), given, options, also_id=also_id)
+    repository, at, revision = given.partition("@")
+    if os.path.lexists(f"{given}.index"):  # a TensorFlow checkpoint is given by its prefix
+        raise unsupported([f"{Path(given).name}.index"], given) or _no_such(given)
+    if not isinstance(src, str) or not _HUB_ID.fullmatch(repository) or _is_mistyped(repository):
+        raise _no_such(given)
+    return _from_hub(given, repository, _revision(revision if at else None, options), options)
+
+
+def _is_mistyped(repository: str) -> bool:
+    """Whether a valid id is rather a path with an error in it."""
+    return is_weights(repository) and ("/" not in repository or Path(repository).parent.is_dir())
+
+
+def _no_such(given: str) -> RequestError:
+    hint = "Give a path that exists, or `organisation/name` for the Hub."
+    if re.match(r"(https?|hf)://", given):
+        hint = "Of a Hub address give only `organisation/name`, with `@revision` where needed."
+    return RequestError("no such file or folder, and not a Hub id.", hint=hint, file=given)
+
+
+def _revision(named: str | None, options: SourceOptions) -> str | None:
+    if named is not None and options.revision not in {None, named}:
+        raise RequestError(f"asks for revision {named!r} and for {options.revision!r}.", hint="Give one of them.")
+    revision = options.revision if named is None else named
+    # huggingface_hub makes a file's path of it.
+    if revision is not None and not _REVISION.fullmatch(revision):
+        raise RequestError(f"{revision!r} is no name of a revision.", hint="Give a branch, a tag or a commit.")
+    return revision
+
+
+def _from_hub(given: str, repository: str, revision: str | None, options: SourceOptions) -> Source:
+    # huggingface_hub takes longer to import than a small checkpoint to convert.
+    from bertconv.source.hub import open_repository
+
+    place = open_repository(repository, replace(options, revision=revision))
+    source = replace(_from_place(place, given, options), revision=place.commit)
+    place.remember(source.folder / (source.weights.index or source.weights.files[0]))
+    return source
+
+
+def _from_path(path: Path, given: str, options: SourceOptions, *, also_id: bool) -> Source:
+    if options.revision is not None:
+        raise RequestError(
+            "is a local path, which has no revisions.", hint="Leave the revision out, or change folder.", file=given
+        )
+    kind = "folder" if path.is_dir() else "file"
+    notes = (f"a local {kind} of this name wins over the Hub id",) if also_id else ()
+    if kind == "folder":
+        place = LocalFolder(path)
+        return _from_place(place.within(options.subfolder) if options.subfolder else place, given, options, notes)
+    if options.subfolder or options.variant:
+        raise RequestError("is a file, which has no subfolder or variant.", hint="Leave the option out.", file=given)
+    return _from_file(path, given, options, notes)
+
+
+def _from_file(path: Path, given: str, options: SourceOptions, notes: tuple[str, ...]) -> Source:
+    if error := unsupported([path.name], given):
+        raise error
+    if SHARD.fullmatch(path.name):
+        notes = (*notes, "the file is one shard of several")
+    place = LocalFolder(path.parent)
+    # Only beside a config does a folder belong to the file: a download folder holds all sorts of things.
+    alone = not place.names.intersection(sidecars.CONFIGS)
+    source = _describe(place, Choice(path.name, notes), given, options)
+    return replace(source, sidecars=(), not_carried=()) if alone else source
+
+
+def _from_place(place: Place, given: str, options: SourceOptions, notes: tuple[str, ...] = ()) -> Source:
+    named = _named_weights(place, options)
+    choice = choose(place.names, options.prefer, options.variant, named)
+    if choice is not None:
+        return _describe(place, replace(choice, notes=(*notes, *choice.notes)), given, options)
+    for inner in _OLD_LAYOUTS:
+        if any(name.startswith(f"{inner}/") for name in place.names):
+            beside, left = sidecars.sort_out([name for name in place.names if not name.startswith(f"{inner}/")], ())
+            note = f"the weights are in {inner}, as in old sentence-transformers models"
+            if beside or left:
+                note += f"; files beside it are not carried: {some([*beside, *left])}"
+            return _from_place(place.within(inner), given, options, (*notes, note))
+    raise no_weights(place, given)
+
+
+def _describe(place: Place, choice: Choice, given: str, options: SourceOptions) -> Source:
+    weights, notes = _weights(place, choice.name)
+    config = _config(place, options)
+    used = (*weights.files, *(name for name in (weights.index, *sidecars.CONFIGS) if name))
+    carried, left = sidecars.sort_out(place.names, used)
+    place.need([*weights.files, *carried])
+    notes = (*choice.notes, *notes, *sidecars.notes(left))
+    return Source(given, place.folder, weights, config, carried, left, None, notes)
+
+
+def _weights(place: Place, name: str) -> tuple[Weights, tuple[str, ...]]:
+    if not is_index(name):
+        return Weights((name,)), ()
+    place.need([name])
+    open_in(place.folder, name).close()
+    weight_map = read_index(place.folder / name)
+    shards = tuple(sorted(set(weight_map.values())))
+    if absent := [shard for shard in shards if shard not in place.names]:
+        raise place.missing(f"names shards that are not there: {some(absent)}.", file=str(place.folder / name))
+    return Weights(shards, name, weight_map), _unnamed(place.names, shards, name)
+
+
+def _unnamed(names: Collection[str], shards: tuple[str, ...], index: str) -> tuple[str, ...]:
+    suffixes = {Path(shard).suffix for shard in shards}
+    rest = sorted(n for n in set(names) - set(shards) if SHARD.fullmatch(n) and Path(n).suffix in suffixes)
+    return (f"shards that {index} does not name are ignored: {some(rest)}",) if rest else ()
+
+
+def _config(place: Place, options: SourceOptions) -> Path | None:
+    if options.config is not None:
+        return options.config
+    name = next((name for name in sidecars.CONFIGS if name in place.names), None)
+    if name is None:
+        return None
+    place.need([name])
+    open_in(place.folder, name).close()
+    return place.folder / name
+
+
+def _named_weights(place: Place, options: SourceOptions) -> str | None:
+    path = _config(place, options)
+    named = configs.read_json(path, configs.MAX_BYTES).get("transformers_weights") if path else None
+    return named if isinstance(named, str) else None

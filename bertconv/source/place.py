@@ -1,0 +1,178 @@
+"""A folder that holds a checkpoint, seen as a set of names, and the one way to open a file of it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from bertconv.errors import BertconvError, DamagedCheckpoint, RequestError, UnsafeCheckpoint
+from bertconv.source.stored import SourceFile
+
+_LISTED_FOLDER = re.compile(r"[0-9]_.+|checkpoint-[0-9]+")
+_SHARED_BLOB = re.compile(r"[0-9a-f]{64}")
+_SHARED_MARKER = ".huggingface-shared-blobs"
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How to find a checkpoint.
+
+    Attributes:
+        revision: branch, tag or commit on the Hub.
+        token: access token for the Hub; by default the one that huggingface_hub finds.
+        cache_dir: the Hub cache; by default the one that huggingface_hub uses.
+        local_files_only: take from the Hub cache what is there, without the network.
+        subfolder: folder inside the checkpoint that holds the model.
+        variant: as in `model.fp16.safetensors`; it also wins over the config's `transformers_weights`.
+        config: a config file to use in place of the checkpoint's own.
+        prefer: containers, the first that is there wins.
+    """
+
+    revision: str | None = None
+    token: str | None = None
+    cache_dir: Path | None = None
+    local_files_only: bool = False
+    subfolder: str = ""
+    variant: str | None = None
+    config: Path | None = None
+    prefer: tuple[str, ...] = ("safetensors", "torch", "hdf5")
+
+
+class Place(Protocol):
+    """A folder of the disk or of the Hub; both are read by the same rules."""
+
+    @property
+    def folder(self) -> Path:
+        """Where its files lie once they were needed."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Its files, relative to it, with `/` between parts."""
+
+    def need(self, names: Collection[str]) -> None:
+        """See to it that these files lie in the folder."""
+
+    def within(self, subfolder: str) -> Place:
+        """A folder inside it."""
+
+    def missing(self, problem: str, hint: str = "", file: str | None = None) -> BertconvError:
+        """The error for files that should be here and are not."""
+
+
+class LocalFolder:
+    """A folder of the disk.
+
+    Raises:
+        DamagedCheckpoint: it cannot be listed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            self.names = frozenset(_scan(folder))
+        except OSError as error:
+            raise DamagedCheckpoint(
+                f"cannot be listed: {error.strerror}.", hint="Check the path and its permissions.", file=str(folder)
+            ) from error
+
+    def need(self, names: Collection[str]) -> None:
+        """Nothing to do: what is not here is found missing when it is opened."""
+
+    def within(self, subfolder: str) -> LocalFolder:
+        """A folder inside it; errors as for the class, and RequestError when there is none of this name."""
+        path = self.folder
+        for part in subfolder_parts(subfolder):
+            path = path / part
+            if path.is_symlink():
+                raise UnsafeCheckpoint(
+                    "is a symbolic link to another folder.", hint="Give the path of that folder itself.", file=str(path)
+                )
+        if not path.is_dir():
+            raise RequestError(f"there is no subfolder {subfolder!r}.", hint="Check the name.", file=str(self.folder))
+        return LocalFolder(path)
+
+    def missing(self, problem: str, hint: str = "", file: str | None = None) -> DamagedCheckpoint:
+        """The error for files that should be here and are not."""
+        hint = hint or "Copy or download the checkpoint again."
+        return DamagedCheckpoint(problem, hint=hint, file=file or str(self.folder))
+
+
+def _scan(folder: Path) -> Iterator[str]:
+    """Files of a folder, and of the folders that sentence-transformers and the Trainer put into one."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
+                yield entry.name
+            elif _LISTED_FOLDER.fullmatch(entry.name):
+                with os.scandir(entry.path) as inner:
+                    yield from (f"{entry.name}/{file.name}" for file in inner if not file.is_dir(follow_symlinks=False))
+
+
+def subfolder_parts(subfolder: str) -> tuple[str, ...]:
+    """The parts of a relative path that stays inside; RequestError for any other."""
+    if not subfolder:
+        return ()
+    parts = tuple(subfolder.rstrip("/").split("/"))
+    if not all(is_plain(part) for part in parts):
+        raise RequestError(
+            f"subfolder {subfolder!r} does not lie inside the checkpoint.", hint="Give a relative path without `..`."
+        )
+    return parts
+
+
+def is_plain(name: str) -> bool:
+    """Whether it is one component of a path on every system: no separator, drive, NUL, `.` or `..`."""
+    return name not in {"", ".", ".."} and not any(c in "/\\:\0" for c in name)
+
+
+def open_in(folder: Path, name: str) -> SourceFile:
+    """Open a file of a folder: a regular file that is no link, unless it is a link of the Hub cache's own.
+
+    Raises:
+        UnsafeCheckpoint: a path out of the folder, a link, a FIFO, a device or a folder.
+        DamagedCheckpoint: it cannot be opened.
+    """
+    parts = name.split("/")
+    if not all(is_plain(part) for part in parts):
+        raise UnsafeCheckpoint(
+            f"names the file {name!r} outside of it.", hint="Do not use this checkpoint.", file=str(folder)
+        )
+    path = folder
+    for part in parts[:-1]:
+        path = path / part
+        # O_NOFOLLOW looks at the last component only.
+        if path.is_symlink():
+            raise UnsafeCheckpoint("is a symbolic link.", hint="Copy the folder that it points to.", file=str(path))
+    path = path / parts[-1]
+    return SourceFile(path, name, follow_link=_is_cache_link(folder, path))
+
+
+def _is_cache_link(folder: Path, path: Path) -> bool:
+    """Whether it is a link of the Hub cache: `snapshots/<commit>/.../f` to a regular file in `blobs` beside it.
+
+    Compared after every link is resolved, so a `blobs` or a blob that is itself a link elsewhere does not count.
+    """
+    if not path.is_symlink():
+        return False
+    try:
+        real, target = folder.resolve(strict=True), path.resolve(strict=True)
+    except (OSError, RuntimeError):  # dangling, or a loop
+        return False
+    for parent in (real, *real.parents):
+        if parent.parent.name == "snapshots":
+            repository = parent.parent.parent
+            return target.parent == repository / "blobs" or _is_shared_blob(repository.parent, target)
+    return False
+
+
+def _is_shared_blob(cache: Path, target: Path) -> bool:
+    """huggingface_hub 2 keeps files of several repositories once: `<cache>/blobs/<2 hex digits>/<64 hex digits>`."""
+    store = cache / "blobs"
+    name = target.name
+    return bool(
+        _SHARED_BLOB.fullmatch(name) and target == store / name[:2] / name and (store / _SHARED_MARKER).is_file()
+    )

@@ -1,0 +1,195 @@
+"""What every container comes down to: named tensors that are byte ranges of regular files, read with pread.
+
+Files are never mapped: a mapped file that is truncated kills the process, a short pread is an error with a name.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from bertconv.errors import DamagedCheckpoint, UnsafeCheckpoint
+
+ITEM_SIZE = {
+    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2,
+    "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint64": 8, "uint32": 4, "uint16": 2, "uint8": 1, "bool": 1,
+    "float8_e4m3fn": 1, "float8_e5m2": 1, "complex64": 8, "complex128": 16,
+}  # fmt: skip
+"""Bytes per element of every element type that a container can name (numpy's and ml_dtypes' names)."""
+
+FLOATS = ("float32", "float16", "bfloat16", "float64")
+"""Element types of weights, the only ones that are converted."""
+
+
+class SourceFile:
+    """One input file, opened once for reading and watched for change.
+
+    Args:
+        path: the file; the last component must not be a symbolic link unless `follow_link`, which the local source
+            sets for the Hub cache's own links only.
+        name: what to call it in messages; by default the last component of `path`.
+
+    Raises:
+        UnsafeCheckpoint: a link, a FIFO, a device or a folder.
+        DamagedCheckpoint: it cannot be opened.
+    """
+
+    def __init__(self, path: Path, name: str = "", *, follow_link: bool = False) -> None:
+        self.path = path
+        self.name = name or path.name
+        self._fd = -1
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow_link else os.O_NOFOLLOW)
+        try:
+            self._fd = os.open(path, flags)
+        except OSError as error:
+            if path.is_symlink():
+                raise UnsafeCheckpoint(
+                    "is a symbolic link out of the checkpoint.",
+                    hint="Give the path of the file itself.",
+                    file=str(path),
+                ) from error
+            raise DamagedCheckpoint(
+                f"cannot be opened: {error.strerror}.", hint="Check the path and its permissions.", file=str(path)
+            ) from error
+        self._opened = os.fstat(self._fd)
+        if not stat.S_ISREG(self._opened.st_mode):
+            self.close()
+            raise UnsafeCheckpoint(
+                "is not a regular file.", hint="Give a file or a folder of regular files.", file=str(path)
+            )
+
+    @property
+    def size(self) -> int:
+        """Length in bytes when it was opened."""
+        return self._opened.st_size
+
+    @property
+    def fd(self) -> int:
+        """The open file descriptor, for copies inside the kernel."""
+        return self._fd
+
+    def read(self, offset: int, length: int, what: str = "") -> bytes:
+        """`length` bytes from `offset`; fewer is an error that names `what`."""
+        buffer = bytearray(length)
+        self.read_into(memoryview(buffer), offset, what)
+        return bytes(buffer)
+
+    def read_into(self, buffer: memoryview, offset: int, what: str = "") -> None:
+        """Fill `buffer` from `offset`; a short file is an error that names `what`."""
+        done = 0
+        while done < len(buffer):
+            count = self._preadv([buffer[done:]], offset + done, what)
+            if count == 0:
+                raise self.too_short(offset + done, len(buffer) - done, what)
+            done += count
+
+    def read_rows(self, rows: list[memoryview], offset: int, what: str = "") -> None:
+        """Fill buffers of one length, one after the other, from bytes that follow each other."""
+        length = len(rows[0])
+        done = self._preadv(rows, offset, what) // length
+        for number in range(done, len(rows)):
+            self.read_into(rows[number], offset + number * length, what)
+
+    def too_short(self, offset: int, lacking: int, what: str = "") -> DamagedCheckpoint:
+        """The error of a file that ends at `offset` where `lacking` more bytes were expected."""
+        return DamagedCheckpoint(
+            f"ends at byte {offset}, {lacking} bytes too early.",
+            hint="It is truncated: download or copy it again.",
+            file=str(self.path),
+            tensor=what or None,
+        )
+
+    def _preadv(self, buffers: list[memoryview], offset: int, what: str) -> int:
+        try:
+            return os.preadv(self._fd, buffers, offset)
+        except OSError as error:
+            raise DamagedCheckpoint(
+                f"cannot be read at byte {offset}: {error.strerror}.",
+                hint="Check the disk, or copy the file again.",
+                file=str(self.path),
+                tensor=what or None,
+            ) from error
+
+    def check_unchanged(self) -> None:
+        """Refuse a file that was written to since it was opened."""
+        now = os.fstat(self._fd)
+        before = self._opened
+        if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+            raise DamagedCheckpoint(
+                "was modified while it was being read.", hint="Wait until nothing writes to it.", file=str(self.path)
+            )
+
+    def close(self) -> None:
+        """Close the file; reading is an error from here on."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __del__(self) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """One tensor as it lies in a file.
+
+    Attributes:
+        name: its name as the container spells it.
+        dtype: element type by numpy's name, little-endian.
+        shape: sizes, outermost first.
+        file: the file that holds its bytes.
+        offset: first byte of the element at index zero, from the start of the file.
+        strides: elements (not bytes) from one index to the next along each axis; None in C order.
+        group: where the container repeats names, the place of this one (a layer group in HDF5), else "".
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    file: SourceFile
+    offset: int
+    strides: tuple[int, ...] | None = None
+    group: str = ""
+
+    @cached_property
+    def count(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Size in bytes once its elements lie one after the other."""
+        return self.count * ITEM_SIZE[self.dtype]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What one checkpoint says about itself before any weight is read.
+
+    Attributes:
+        container: "safetensors", "torch" or "hdf5".
+        tensors: every tensor, in the file's order; names repeat only across different `group`s.
+        metadata: the container's own free text (safetensors `__metadata__`, HDF5 root attributes).
+        notes: what is odd about it, one sentence each, for `inspect` and the report.
+        others: things in the files that are not weights (optimizer state, numbers), by name.
+    """
+
+    container: str
+    tensors: tuple[StoredTensor, ...]
+    metadata: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+    def close(self) -> None:
+        """Close every file."""
+        for file in self.files:
+            file.close()
+
+    @property
+    def files(self) -> tuple[SourceFile, ...]:
+        """The files that hold the tensors, each once."""
+        return tuple(dict.fromkeys(tensor.file for tensor in self.tensors))

@@ -1,0 +1,193 @@
+"""Which files hold the weights: decided by names alone, so the same for a folder and for a repository."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from bertconv.config import read_json
+from bertconv.errors import DamagedCheckpoint, RequestError, UnsafeCheckpoint
+from bertconv.source.place import is_plain
+
+STANDARD: Mapping[str, str] = {
+    "safetensors": "model.safetensors",
+    "torch": "pytorch_model.bin",
+    "hdf5": "tf_model.h5",
+}
+"""The file name of each container, as transformers writes it."""
+
+INDEX_BYTES = 64_000_000
+"""An index has about 100 bytes per tensor; a larger file is something else."""
+
+SHARD = re.compile(r".+-\d{5}-of-\d{5}\.(safetensors|bin|h5)")
+
+# `model.fp16.safetensors`, `model.safetensors.index.fp16.json`; shards of a variant have their index.
+_VARIANT = re.compile(
+    r"(?:model|pytorch_model|tf_model)\."
+    r"(?:((?!weights\.h5)[^.]+(?<!-of-\d{5}))\.(?:safetensors|bin|h5)|(?:safetensors|bin|h5)\.index\.(.+)\.json)"
+)
+_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".hdf5")
+_NOT_WEIGHTS = (
+    "training_args.bin", "optimizer.*", "scheduler.*", "rng_state*", "scaler.pt",
+    "adapter_model.*", "openvino_*", "*.weights.h5",
+)  # fmt: skip
+"""Files with a suffix of weights that hold training state, or weights of a kind that is not converted."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The files that hold the weights.
+
+    Attributes:
+        files: their names relative to the folder, sorted.
+        index: name of the index file when the weights are sharded.
+        weight_map: name of a tensor -> shard that holds it, as the index says.
+    """
+
+    files: tuple[str, ...]
+    index: str | None = None
+    weight_map: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One file of weights, or one index, out of those that are there, and what is odd about that."""
+
+    name: str
+    notes: tuple[str, ...] = ()
+
+
+def choose(
+    names: Collection[str], prefer: Iterable[str], variant: str | None = None, named: str | None = None
+) -> Choice | None:
+    """The file or the index to read; None when no name looks like weights.
+
+    Args:
+        names: files of one folder; those of folders below are passed over.
+        prefer: containers (`STANDARD`), the first that is there wins.
+        variant: the one asked for.
+        named: the file that the config's `transformers_weights` names.
+
+    Raises:
+        RequestError: the variant is not there, or several files could be meant.
+        UnsafeCheckpoint: the config names a file outside of the folder.
+        DamagedCheckpoint: the file that the config names, or the index for shards, is missing.
+    """
+    here = {name for name in names if "/" not in name}
+    if named is not None and variant is None:
+        return _named(here, named)
+    candidates = [name for container in prefer for name in _standard(container, variant) if name in here]
+    if candidates:
+        return Choice(candidates[0], (*_beside(candidates), *_stale(here, candidates[0])))
+    if variant is not None:
+        raise RequestError(f"there are no weights of variant {variant!r}.", hint=_variants(here))
+    return _lone(here)
+
+
+def _standard(container: str, variant: str | None) -> tuple[str, str]:
+    stem, _, suffix = STANDARD[container].rpartition(".")
+    if variant is None:
+        return f"{stem}.{suffix}", f"{stem}.{suffix}.index.json"
+    return f"{stem}.{variant}.{suffix}", f"{stem}.{suffix}.index.{variant}.json"
+
+
+def _named(here: set[str], named: str) -> Choice:
+    if not is_plain(named):
+        raise UnsafeCheckpoint(
+            f"transformers_weights in the config names {named!r}, which is no plain file name.",
+            hint="Do not use this checkpoint, or give the file itself.",
+        )
+    if named not in here:
+        raise DamagedCheckpoint(
+            f"the config names {named!r} as the weights, but it is not there.",
+            hint="Copy or download the checkpoint again, or give the file itself.",
+        )
+    others = [name for container in STANDARD for name in _standard(container, None) if name in here - {named}]
+    note = f"{named} is used, as the config's transformers_weights says{_there_too(others)}"
+    return Choice(named, (note, *_stale(here, named)))
+
+
+def _beside(candidates: list[str]) -> Iterable[str]:
+    if candidates[1:]:
+        yield f"{candidates[0]} is used{_there_too(candidates[1:])}"
+
+
+def _there_too(names: list[str]) -> str:
+    verb = "is" if len(names) == 1 else "are"
+    return f"; {some(names)} {verb} there too" if names else ""
+
+
+def _stale(here: set[str], chosen: str) -> Iterable[str]:
+    shards = sorted(name for name in here if SHARD.fullmatch(name))
+    if shards and not is_index(chosen):
+        yield f"shards beside {chosen} are ignored: {some(shards)}"
+
+
+def _variants(here: set[str]) -> str:
+    found = sorted({match[1] or match[2] for name in here if (match := _VARIANT.fullmatch(name))})
+    return f"There are: {some(found)}." if found else "There are no variants; leave the option out."
+
+
+def _lone(here: set[str]) -> Choice | None:
+    found = sorted(name for name in here if is_weights(name) and not name.startswith("."))
+    shards = [name for name in found if SHARD.fullmatch(name)]
+    if shards:
+        raise DamagedCheckpoint(
+            f"there are shards ({some(shards)}), but the index that names them is missing.",
+            hint="Copy or download the `.index.json` file too.",
+        )
+    if len(found) > 1:
+        raise RequestError(
+            f"several files could hold the weights: {some(found)}.",
+            hint="Give the file itself (from the Hub: download it first).",
+        )
+    return Choice(found[0]) if found else None
+
+
+def is_weights(name: str) -> bool:
+    """Whether the suffix is one of weights and the name is not one of training state."""
+    return name.endswith(_SUFFIXES) and not any(fnmatchcase(name, pattern) for pattern in _NOT_WEIGHTS)
+
+
+def is_index(name: str) -> bool:
+    """Whether it is the name of an index of shards, with or without a variant."""
+    return bool(re.fullmatch(r".+\.index(\..+)?\.json", name))
+
+
+def read_index(path: Path) -> dict[str, str]:
+    """The `weight_map` of an index: name of a tensor -> plain name of a shard.
+
+    Raises:
+        DamagedCheckpoint: no sound JSON, or no `weight_map` of strings.
+        UnsafeCheckpoint: a shard's name would lead out of the folder.
+    """
+    weight_map = read_json(path, INDEX_BYTES).get("weight_map")
+    if (
+        not isinstance(weight_map, dict)
+        or not weight_map
+        or not all(isinstance(shard, str) for shard in weight_map.values())
+    ):
+        raise DamagedCheckpoint(
+            "weight_map is not an object that names a shard for each tensor.",
+            hint="Download the index again.",
+            file=str(path),
+        )
+    for tensor, shard in weight_map.items():
+        if not is_plain(shard):
+            raise UnsafeCheckpoint(
+                f"the shard {shard!r} is not a plain file name.",
+                hint="Do not use this checkpoint: its index leads out of its folder.",
+                file=str(path),
+                tensor=tensor,
+            )
+    return weight_map
+
+
+def some(names: Iterable[str], limit: int = 12) -> str:
+    """Names in one line; what is beyond `limit` is counted."""
+    listed = list(names)
+    rest = f" and {len(listed) - limit} more" if len(listed) > limit else ""
+    return ", ".join(listed[:limit]) + rest

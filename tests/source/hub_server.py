@@ -1,0 +1,170 @@
+"""A Hub on the loopback address: the part of its HTTP interface that huggingface_hub needs to look up and download."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
+from urllib.parse import unquote, urlsplit
+
+COMMIT = "a" * 40
+
+
+@dataclass
+class Repository:
+    commits: dict[str, dict[str, bytes]]
+    refs: dict[str, str]
+    gated: bool = False
+
+
+@dataclass
+class HubServer:
+    """Use as a context manager; `url` is what HF_ENDPOINT has to be.
+
+    Attributes:
+        requests: every request, as `GET /bert/resolve/<commit>/config.json`.
+        fail: answer everything with this HTTP status.
+        delay: seconds before each answer.
+        body: answer everything with this instead.
+    """
+
+    requests: list[str] = field(default_factory=list)
+    fail: int = 0
+    delay: float = 0.0
+    body: bytes = b""
+    stopped: bool = True
+    repositories: dict[str, Repository] = field(default_factory=dict)
+
+    def add_repo(
+        self,
+        repo_id: str,
+        files: dict[str, bytes],
+        commit: str = COMMIT,
+        refs: tuple[str, ...] = ("main",),
+        *,
+        gated: bool = False,
+    ) -> None:
+        """Add a repository, or one more commit to it; `refs` are its branches and tags."""
+        known = self.repositories.setdefault(repo_id, Repository({}, {}, gated))
+        known.commits[commit] = files
+        known.refs.update(dict.fromkeys(refs, commit))
+
+    def downloaded(self) -> list[str]:
+        """Files whose content was asked for, sorted."""
+        asked = [request.partition("/resolve/")[2] for request in self.requests if request.startswith("GET")]
+        return sorted(rest.partition("/")[2] for rest in asked if rest)
+
+    def start(self) -> None:
+        """Answer from now on."""
+        self.stopped = False
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"hub": self}))
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def stop(self) -> None:
+        """Refuse new connections, and drop the open ones when they ask for something."""
+        self.stopped = True
+        self._server.shutdown()  # returns at once when it is stopped already
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    hub: HubServer
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        if self.hub.stopped:
+            self.close_connection = True
+            return
+        path = unquote(urlsplit(self.path).path)
+        self.hub.requests.append(f"{self.command} {path}")
+        time.sleep(self.hub.delay)
+        if self.hub.fail:
+            self._send(self.hub.fail)
+        elif self.hub.body:
+            self._send(200, self.hub.body, {"Content-Type": "text/html"})
+        elif path.startswith("/api/models/"):
+            self._api(path.removeprefix("/api/models/"))
+        else:
+            repo_id, _, rest = path[1:].partition("/resolve/")
+            self._file(repo_id, rest)
+
+    def _find(self, repo_id: str, revision: str) -> tuple[str, dict[str, bytes]] | None:
+        repository = self.hub.repositories.get(repo_id)
+        if repository is None:
+            # The Hub does not tell a stranger which repositories are private.
+            self._send(401, code="RepoNotFound")
+            return None
+        commit = repository.refs.get(revision, revision)
+        if commit not in repository.commits:
+            self._send(404, code="RevisionNotFound")
+            return None
+        return commit, repository.commits[commit]
+
+    def _api(self, path: str) -> None:
+        repo_id, kind, revision = path, "revision", "main"
+        for word in ("revision", "tree"):
+            if f"/{word}/" in path:
+                repo_id, _, revision = path.partition(f"/{word}/")
+                kind = word
+        if (found := self._find(repo_id, revision)) is None:
+            return
+        commit, files = found
+        content: object = [
+            {"type": "file", "path": name, "size": len(data), "oid": _git_hash(data)} for name, data in files.items()
+        ]
+        if kind == "revision":
+            content = {"id": repo_id, "sha": commit, "siblings": [{"rfilename": name} for name in files]}
+        self._send(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
+
+    def _file(self, repo_id: str, rest: str) -> None:
+        revision, _, name = rest.partition("/")
+        if rest.startswith("refs/pr/"):
+            revision, name = rest[: rest.index("/", 8)], rest[rest.index("/", 8) + 1 :]
+        if (found := self._find(repo_id, revision)) is None:
+            return
+        commit, files = found
+        if self.hub.repositories[repo_id].gated:
+            self._send(401, code="GatedRepo", headers={"X-Repo-Commit": commit})
+        elif name not in files:
+            self._send(404, code="EntryNotFound", headers={"X-Repo-Commit": commit})
+        else:
+            headers = {"X-Repo-Commit": commit, "ETag": f'"{_git_hash(files[name])}"'}
+            self._send(200, files[name], headers)
+
+    def _send(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None, code: str = "") -> None:
+        self.send_response(status, HTTPStatus(status).phrase)
+        for key, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
+            self.send_header(key, value)
+        if code:
+            self.send_header("X-Error-Code", code)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+
+def _git_hash(data: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
