@@ -1,0 +1,219 @@
+"""The static checks of a table: what must hold before a single checkpoint is read. `check_table` runs them all."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import permutations
+from typing import Any
+
+from bertconv.errors import BadTable
+from bertconv.mapping.expand import TensorSpec, expand, join
+from bertconv.mapping.ignore import ignore_lists
+from bertconv.mapping.layout import transpose_between
+from bertconv.mapping.table import Dialect, Dialects, Group, Module, Table, bad
+
+Problem = str
+"""One sentence without its stop; a check yields every problem that it finds."""
+
+
+def check_table(table: Table, dialects: Dialects) -> int:
+    """Run every check.
+
+    Returns:
+        How many names were expanded.
+
+    Raises:
+        BadTable: with every problem found by the first check that finds one.
+    """
+    checks: tuple[Callable[[Table, Dialects], Iterator[Problem]], ...] = (
+        rows_have_their_kinds_axes,
+        sizes_are_known_and_used,
+        groups_are_known_and_used,
+        places_name_their_variables,
+        overrides_point_and_differ,
+        ties_fit,
+        names_are_unique,
+        ignore_lists_spare_owned_names,
+        layouts_come_back,
+    )
+    for check in checks:
+        if problems := list(dict.fromkeys(check(table, dialects))):
+            raise bad(table.path, "; ".join(problems))
+    config = probe_config(table, 2)
+    return sum(len(expand(table, dialect, config)) for dialect in dialects.by_name.values())
+
+
+def probe_config(table: Table, layers: int) -> dict[str, Any]:
+    """A config under which every condition holds, groups repeat `layers` times, and sizes are all different."""
+    repeats = {table.sizes[group.repeat[1]].key for group in table.groups.values() if group.repeat}
+    divisors = {size.divisor for size in table.sizes.values() if size.divisor}
+    dividends = {size.key for size in table.sizes.values() if size.divisor}
+    primes = iter((11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67))
+    config: dict[str, Any] = {}
+    for key in dict.fromkeys(key for size in table.sizes.values() for key in (size.key, size.divisor) if key):
+        config[key] = layers if key in repeats else 5 if key in divisors else 35 if key in dividends else next(primes)
+    for group in table.groups.values():
+        config |= group.when.fulfilled()
+        for module in group.modules.values():
+            config |= module.when.fulfilled()
+    return config
+
+
+def rows_have_their_kinds_axes(table: Table, dialects: Dialects) -> Iterator[Problem]:
+    """Check 1: a row's kind exists, and the row gives exactly its axes."""
+    for group, module in _rows(table):
+        roles = dialects.kinds.get(module.kind)
+        if roles is None:
+            yield f"{group.id}.{module.id} is of the unknown kind {module.kind!r}"
+            continue
+        wanted = {axis for axes in roles.values() for axis in axes}
+        if wanted != set(module.axes):
+            yield f"{group.id}.{module.id} gives the axes {sorted(module.axes)}, its kind has {sorted(wanted)}"
+
+
+def sizes_are_known_and_used(table: Table, _: Dialects) -> Iterator[Problem]:
+    """Check 2: every factor of an axis is a size or an integer, and every size is used."""
+    used = {group.repeat[1] for group in table.groups.values() if group.repeat}
+    for group, module in _rows(table):
+        for axis, factors in module.axes.items():
+            used |= set(factors)
+            if not factors:
+                yield f"{group.id}.{module.id}.{axis} has no size"
+            for factor in factors:
+                if factor not in table.sizes and not re.fullmatch(r"[1-9]\d*", factor):
+                    yield f"{group.id}.{module.id}.{axis} names the unknown size {factor!r}"
+    yield from (f"size {size!r} is never used" for size in table.sizes if size not in used)
+
+
+def groups_are_known_and_used(table: Table, _: Dialects) -> Iterator[Problem]:
+    """Check 3: heads own groups that exist, every group is owned, every head builds on the first, the base model."""
+    owned = {group for groups in table.heads.values() for group in groups}
+    yield from (f"a head owns the unknown group {group!r}" for group in owned if group not in table.groups)
+    yield from (f"no head owns group {group!r}" for group in table.groups if group not in owned)
+    base = set(table.heads[table.base_head]) - set(table.optional.get(table.base_head, ()))
+    yield from (
+        f"{head} lacks groups of {table.base_head}" for head, own in table.heads.items() if not base <= set(own)
+    )
+    for head, groups in table.optional.items():
+        if not set(groups) <= set(table.heads.get(head, ())):
+            yield f"[optional] {head} names groups that it does not own"
+    for one, other in table.keras2_repeats.items():
+        if not {one, other} <= set(table.groups):
+            yield f"[keras2_repeats] {one} = {other!r} names an unknown group"
+
+
+def places_name_their_variables(table: Table, dialects: Dialects) -> Iterator[Problem]:
+    """Check 5: a group's place in every dialect names exactly the variable that it repeats over."""
+    for dialect, names in table.names.items():
+        if dialect not in dialects.by_name:
+            yield f"[names.{dialect}] is of an unknown dialect"
+        for key, name in names.items():
+            group = table.groups.get(key)
+            wanted = {group.repeat[0]} if group and group.repeat else set()
+            if set(re.findall(r"{(.*?)}", name)) != wanted:
+                yield f"[names.{dialect}] {key} = {name!r} does not name exactly the variables {sorted(wanted)}"
+
+
+def overrides_point_and_differ(table: Table, dialects: Dialects) -> Iterator[Problem]:
+    """Checks 8 and 10: an override points at something, says something new, and leaves layouts alone."""
+    for name, overrides in table.names.items():
+        dialect = dialects.by_name[name]
+        for key, value in overrides.items():
+            default = _default(table, dialect, key)
+            if default is None:
+                yield f"[names.{name}] {key} points at nothing"
+            elif value == default:
+                yield f"[names.{name}] {key} only repeats the default"
+            if re.search(r"[\[\] ]", value):
+                yield f"[names.{name}] {key} = {value!r}: layouts are the dialect's, not a row's"
+
+
+def ties_fit(table: Table, dialects: Dialects) -> Iterator[Problem]:
+    """Check 7: tied pairs exist, have the same sizes in the same order, and are owned together."""
+    dialect = next(iter(dialects.by_name.values()))
+    specs = expand(table, dialect, probe_config(table, 2))
+    for copy, original in table.tied.items():
+        if copy not in specs or original not in specs:
+            yield f"[tied] {copy} = {original!r} names a tensor that does not exist"
+            continue
+        if specs[copy].canonical.shape != specs[original].canonical.shape:
+            yield f"[tied] {copy} and {original} have different sizes"
+        for head, groups in table.heads.items():
+            if specs[copy].group in groups and specs[original].group not in groups:
+                yield f"{head} owns the tied copy {copy} and not its original"
+
+
+def names_are_unique(table: Table, dialects: Dialects) -> Iterator[Problem]:
+    """Check 6: with two and three layers, no two tensors of a head share a name, aliases and base-less included."""
+    for dialect in dialects.by_name.values():
+        base = table.base + dialect.separator
+        for layers in (2, 3):
+            for head, groups in table.heads.items():
+                specs = expand(table, dialect, probe_config(table, layers), groups).values()
+                names = Counter(name for spec in specs for name in _spellings(spec, base if dialect.drops_base else ""))
+                yield from (f"{head} has two tensors {name!r} in {dialect.name}" for name in names if names[name] > 1)
+
+
+def ignore_lists_spare_owned_names(table: Table, dialects: Dialects) -> Iterator[Problem]:
+    """Check 9: the regexes compile and hit no name that the head owns."""
+    for pattern in (*table.ignore["unexpected"], *table.ignore["missing"]):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            yield f"[ignore] {pattern!r} does not compile: {error}"
+            return
+    for head, groups in table.heads.items():
+        lists = ignore_lists(table, dialects, head)
+        for dialect in dialects.by_name.values():
+            owned = expand(table, dialect, probe_config(table, 2), groups).values()
+            names = [name for spec in owned if spec.id not in table.tied for name in spec.names]
+            for pattern in lists.unexpected + lists.missing:
+                if hit := next((name for name in names if re.search(pattern, name)), None):
+                    yield f"the ignore list of {head} hits its own {hit} with {pattern!r}"
+
+
+def layouts_come_back(table: Table, dialects: Dialects) -> Iterator[Problem]:
+    """Check 11: between every pair of dialects, there and back is the identity."""
+    config = probe_config(table, 2)
+    for one, other in permutations(dialects.by_name.values(), 2):
+        left, right = expand(table, one, config), expand(table, other, config)
+        for place, spec in left.items():
+            try:
+                there = transpose_between(spec.layout, right[place].layout)
+                back = transpose_between(right[place].layout, spec.layout)
+            except BadTable as error:
+                yield f"{place}: {error.message.rstrip('.')}"
+                continue
+            if (there is None) != (back is None) or (there and back and there != back[::-1]):
+                yield f"{place} does not come back from {other.name} to {one.name}"
+
+
+def _rows(table: Table) -> Iterator[tuple[Group, Module]]:
+    for group in table.groups.values():
+        for module in group.modules.values():
+            yield group, module
+
+
+def _default(table: Table, dialect: Dialect, key: str) -> str | None:
+    """What the dialect would say without this override; None when the key points at nothing."""
+    group_id, _, rest = key.partition(".")
+    module_id, _, role = rest.partition(".")
+    group = table.groups.get(group_id)
+    if group is None:
+        return None
+    if not module_id:
+        return group.at.replace(".", dialect.separator)
+    module = group.modules.get(module_id)
+    if module is None:
+        return None
+    name = module.name.replace(".", dialect.separator)
+    if not role:
+        return name
+    stored = dialect.kinds[module.kind].get(role)
+    return None if stored is None else "|".join(join(dialect, name, leaf) for leaf in stored.leaves)
+
+
+def _spellings(spec: TensorSpec, base: str) -> set[str]:
+    return set(spec.names) | {name.removeprefix(base) for name in spec.names}

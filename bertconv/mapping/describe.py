@@ -1,0 +1,109 @@
+"""A table in words, for `bertconv tables`: every tensor in every dialect, and the story of one name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from bertconv.errors import RequestError
+from bertconv.mapping.checks import probe_config
+from bertconv.mapping.expand import TensorSpec, expand, specs_by_name
+from bertconv.mapping.ignore import first_match, ignore_lists
+from bertconv.mapping.table import Dialect, Dialects, Table, load_dialects, load_table
+from bertconv.text import fold, printable
+
+_LAYERS = 12
+
+
+class TableRow(NamedTuple):
+    """One tensor: neutral id, names and axes in both dialects, and the classes that own it."""
+
+    id: str
+    pt: str
+    pt_axes: str
+    tf: str
+    tf_axes: str
+    owned_by: str
+
+
+def table_rows(path: Path, head: str | None = None) -> list[TableRow]:
+    """Every tensor of a table, twelve layers folded into one.
+
+    Raises:
+        RequestError: the table has no such class.
+    """
+    table, dialects = load_table(path), load_dialects()
+    if head is not None and head.removeprefix("TF") not in table.heads:
+        raise RequestError(f"there is no class {printable(head)}.", hint=f"Known are {', '.join(table.heads)}.")
+    groups = table.heads[head.removeprefix("TF")] if head else None
+    config = probe_config(table, _LAYERS)
+    pt = expand(table, dialects.by_name["pt"], config, groups)
+    tf = expand(table, dialects.by_name["tf"], config, groups)
+    rows = []
+    for place, members in fold(pt).items():
+        one, other = pt[members[0]], tf[members[0]]
+        names = [next(iter(fold(specs[member].name for member in members))) for specs in (pt, tf)]
+        rows.append(TableRow(place, names[0], axes_of(one), names[1], axes_of(other), _owners(table, one)))
+    return rows
+
+
+def explain_name(path: Path, name: str) -> dict[str, str]:
+    """Which tensor a name is, what it is called elsewhere, what happens to its elements, and who owns it.
+
+    Raises:
+        RequestError: no dialect of the table has such a name, and no ignore list knows it.
+    """
+    table, dialects = load_table(path), load_dialects()
+    for dialect in dialects.by_name.values():
+        spellings = (name, name + dialect.suffix, table.base + dialect.separator + name)
+        known = specs_by_name(table, dialect, {lower for spelling in spellings for lower in _lower_indices(spelling)})
+        for spelling in spellings:
+            if spelling in known:
+                return _story(table, dialects, dialect, known[spelling])
+    lists = ignore_lists(table, dialects, table.base_head)
+    if pattern := first_match(lists.unexpected, name):
+        return {"name": printable(name), "is": "left out", "because": f"it matches the ignore list's {pattern!r}"}
+    raise RequestError(
+        f"no tensor of {path.stem} is called {printable(name)} in any dialect.",
+        hint=f"`bertconv tables show {path.stem}` lists them all.",
+    )
+
+
+def axes_of(spec: TensorSpec) -> str:
+    """The axes of a tensor by name: `heads*head hidden`."""
+    return " ".join("*".join(factors) for factors in spec.factors)
+
+
+def _story(table: Table, dialects: Dialects, dialect: Dialect, specs: tuple[TensorSpec, ...]) -> dict[str, str]:
+    spec = specs[0]
+    story = {"id": " or ".join(one.id for one in specs), "in": dialect.name, "name": " or ".join(spec.names)}
+    story["axes"] = axes_of(spec)
+    for other in dialects.by_name.values():
+        if other.name != dialect.name:
+            twin = _in_dialect(table, other, spec.id)
+            turned = axes_of(spec) != axes_of(twin)
+            story[f"in {other.name}"] = f"{' or '.join(twin.names)} [{axes_of(twin)}]{', transposed' if turned else ''}"
+    story["owned by"] = ", ".join(dict.fromkeys(owner for one in specs for owner in _owners(table, one).split(", ")))
+    if spec.id in table.tied:
+        story["tied to"] = f"{table.tied[spec.id]}: stored once unless tie_word_embeddings is false"
+    if spec.when.key:
+        story["only when"] = spec.when.text
+    return story
+
+
+def _in_dialect(table: Table, dialect: Dialect, place: str) -> TensorSpec:
+    number = next((int(part) for part in place.split(".") if part.isdigit()), 0)
+    return expand(table, dialect, probe_config(table, number + 1))[place]
+
+
+def _owners(table: Table, spec: TensorSpec) -> str:
+    return ", ".join(head for head, groups in table.heads.items() if spec.group in groups)
+
+
+def _lower_indices(name: str) -> list[str]:
+    """The name with every lower index as well, so that a repeating group is expanded far enough."""
+    found = [name]
+    for number in re.finditer(r"\d{1,4}", name):
+        found += [f"{name[: number.start()]}{index}{name[number.end() :]}" for index in range(int(number[0]))]
+    return found

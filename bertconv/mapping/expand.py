@@ -1,0 +1,171 @@
+"""Table + dialect + sizes = the exact names, shapes and layouts of every tensor of a head. Names are never matched."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any
+
+from bertconv.mapping.expressions import Condition
+from bertconv.mapping.layout import Axis, Layout
+from bertconv.mapping.table import Dialect, Group, Module, Role, Table
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One tensor of an architecture in one dialect.
+
+    Attributes:
+        id: the neutral name, the same in every dialect: group, index, module, role (`layer.3.query.weight`).
+        group: the group that owns it.
+        names: full names in the dialect; the first is written, all are read.
+        layout: its axes as they lie in memory; the shape follows.
+        canonical: the same axes in the canonical order of its kind, which is PyTorch's; digests are made in it.
+        factors: for every dimension the names of the sizes (or integers) whose product it is.
+        when: the condition under which the module exists.
+    """
+
+    id: str
+    group: str
+    names: tuple[str, ...]
+    layout: Layout
+    canonical: Layout
+    factors: tuple[tuple[str, ...], ...]
+    when: Condition
+
+    @property
+    def name(self) -> str:
+        """The name that is written."""
+        return self.names[0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size of each dimension."""
+        return self.layout.shape
+
+    def without(self, prefix: str) -> TensorSpec:
+        """The same tensor, its names without a prefix."""
+        return replace(self, names=tuple(name.removeprefix(prefix) for name in self.names))
+
+    @property
+    def count(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+def expand(
+    table: Table, dialect: Dialect, config: Mapping[str, Any] | None, groups: Iterable[str] | None = None
+) -> dict[str, TensorSpec]:
+    """Every tensor of `groups` (by default of all) under `config`, tied copies included, by neutral id.
+
+    Args:
+        table: the architecture.
+        dialect: whose names and layouts.
+        config: config keys with their values, defaults filled in; None for the names alone: every condition holds and
+            every size is 1, so that what repeats is there once.
+        groups: the groups that a head owns, in its order.
+    """
+    expansion = _Expansion(table, dialect, config)
+    chosen = [table.groups[group] for group in (table.groups if groups is None else groups)]
+    return {spec.id: spec for group in chosen for spec in expansion.group(group)}
+
+
+def place_of(table: Table, dialect: Dialect, group: Group) -> str:
+    """Where a group stands in a dialect, its repeat variable not yet filled in."""
+    override = table.names.get(dialect.name, {}).get(group.id)
+    return group.at.replace(".", dialect.separator) if override is None else override
+
+
+def join(dialect: Dialect, *parts: str) -> str:
+    """Parts of a name, empty ones left out."""
+    return dialect.separator.join(part for part in parts if part)
+
+
+class _Expansion:
+    """One table in one dialect; without a config every condition holds and every size is 1."""
+
+    def __init__(self, table: Table, dialect: Dialect, config: Mapping[str, Any] | None) -> None:
+        self.table = table
+        self.dialect = dialect
+        self.config = config
+        self.sizes = {name: 1 if config is None else size.value(config) for name, size in table.sizes.items()}
+        self.overrides = table.names.get(dialect.name, {})
+
+    def holds(self, condition: Condition) -> bool:
+        return self.config is None or condition.holds(self.config)
+
+    def occurring(self, group: Group, present: Collection[str]) -> Iterator[TensorSpec]:
+        """A group's tensors; a repeating one's as long as the next index occurs among the names `present`."""
+        if group.repeat is None:
+            yield from self.at(group, None)
+            return
+        for index in count():
+            specs = list(self.at(group, index))
+            if not any(name in present for spec in specs for name in spec.names):
+                return
+            yield from specs
+
+    def group(self, group: Group) -> Iterator[TensorSpec]:
+        if self.holds(group.when):
+            indices: Iterable[int | None] = (None,) if group.repeat is None else range(self.sizes[group.repeat[1]])
+            for index in indices:
+                yield from self.at(group, index)
+
+    def at(self, group: Group, index: int | None) -> Iterator[TensorSpec]:
+        place, prefix = place_of(self.table, self.dialect, group), group.id
+        if group.repeat is not None:
+            place = place.replace(f"{{{group.repeat[0]}}}", str(index))
+            prefix = f"{group.id}.{index}"
+        for module in group.modules.values():
+            if self.holds(module.when):
+                for role, stored in self.dialect.kinds[module.kind].items():
+                    leaves = self.leaves(group, module, role, stored)
+                    yield TensorSpec(
+                        id=f"{prefix}.{module.id}.{role}",
+                        group=group.id,
+                        names=tuple(join(self.dialect, place, leaf) + self.dialect.suffix for leaf in leaves),
+                        layout=self.layout(module, stored.layout),
+                        canonical=self.layout(module, stored.canonical),
+                        factors=tuple(module.axes[token.removeprefix("*")] for token in stored.layout),
+                        when=module.when,
+                    )
+
+    def leaves(self, group: Group, module: Module, role: str, stored: Role) -> list[str]:
+        if by_role := self.overrides.get(f"{group.id}.{module.id}.{role}"):
+            return by_role.split("|")
+        by_module = self.overrides.get(f"{group.id}.{module.id}")
+        name = module.name.replace(".", self.dialect.separator) if by_module is None else by_module
+        return [join(self.dialect, name, leaf) for leaf in stored.leaves]
+
+    def layout(self, module: Module, tokens: tuple[str, ...]) -> Layout:
+        dims: list[tuple[Axis, ...]] = []
+        for token in tokens:
+            axis = token.removeprefix("*")
+            factors = tuple(
+                (f"{axis}.{size}", int(size) if size.isdigit() else self.sizes[size]) for size in module.axes[axis]
+            )
+            dims += [(factor,) for factor in factors] if token.startswith("*") else [factors]
+        return Layout(tuple(dims))
+
+
+def specs_by_name(
+    table: Table, dialect: Dialect, present: Collection[str], only: str | None = None
+) -> dict[str, tuple[TensorSpec, ...]]:
+    """Every name that some head may give a tensor, whatever the config says; sizes are all 1.
+
+    Args:
+        table: the architecture.
+        dialect: whose names.
+        present: names of a header; a group that repeats is expanded as long as the next index occurs among them.
+        only: one group instead of all.
+    """
+    known: dict[str, list[TensorSpec]] = {}
+    expansion = _Expansion(table, dialect, None)
+    for group in table.groups.values():
+        if only is None or group.id == only:
+            for spec in expansion.occurring(group, present):
+                for name in spec.names:
+                    known.setdefault(name, []).append(spec)
+    return {name: tuple(specs) for name, specs in known.items()}

@@ -1,0 +1,165 @@
+"""Which model class a header is, and which sizes its shapes imply."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from bertconv.config import BertConfig
+from bertconv.errors import RequestError, ShapeMismatch
+from bertconv.mapping.expand import TensorSpec
+from bertconv.mapping.identify import Identity
+from bertconv.mapping.table import Table
+from bertconv.text import printable
+
+ROWS_WIN = ("vocab_size",)
+"""Config keys where the file is right and the config is not: vocabularies are padded after the config was written."""
+
+
+@dataclass(frozen=True)
+class HeadFit:
+    """How well a head fits a header: ids that it needs and does not find, and how many tensors it takes."""
+
+    head: str
+    missing: tuple[str, ...]
+    taken: int
+
+
+@dataclass(frozen=True)
+class SizeSeen:
+    """A size that shapes imply: its value, how many tensors say so, and the name of one of them."""
+
+    value: int
+    tensors: int
+    example: str
+
+
+def rank_heads(table: Table, identity: Identity, architectures: tuple[str, ...]) -> list[HeadFit]:
+    """Every head, best first: those that can be filled, then by tensors taken, then as the config names them."""
+    present = set(identity.places)
+    fits = []
+    for head, groups in table.heads.items():
+        needed = {
+            spec.id
+            for spec in _specs(identity, groups)
+            if not spec.when.key and spec.id not in table.tied and not _left_out(table, head, spec.group, identity)
+        }
+        taken = {place for place, tensors in identity.places.items() if _takes(identity, groups, place)}
+        tied = {original for copy, original in table.tied.items() if copy in present}
+        missing = tuple(sorted(needed - taken - tied))
+        fits.append(HeadFit(head, missing, len(taken)))
+
+    def order(fit: HeadFit) -> tuple[bool, int, int, bool]:
+        return bool(fit.missing), -fit.taken, len(fit.missing), fit.head not in architectures
+
+    return sorted(fits, key=order)
+
+
+def choose_head(
+    table: Table, identity: Identity, architectures: tuple[str, ...], forced: str | None = None
+) -> tuple[str, tuple[str, ...]]:
+    """The head, and every head that fits as well.
+
+    A file that holds part of a head's groups is taken for that head, so that the plan names what is missing.
+    """
+    if forced is not None:
+        head = forced.removeprefix("TF")
+        if head not in table.heads:
+            raise RequestError(
+                f"--head {printable(forced)} is not a class of this table.",
+                hint=f"Known are {', '.join(table.heads)}.",
+            )
+        return head, (head,)
+    ranked = rank_heads(table, identity, architectures)
+    best = ranked[0]
+    torn = [fit for fit in ranked if fit.missing and fit.taken > best.taken and _is_torn(identity, fit)]
+    if torn:
+        best = min(torn, key=lambda fit: (len(fit.missing), -fit.taken))
+    equals = [fit.head for fit in ranked if (fit.missing, fit.taken) == (best.missing, best.taken)]
+    return best.head, tuple(equals)
+
+
+def sizes_seen(table: Table, identity: Identity, head: str) -> dict[str, SizeSeen]:
+    """Config key -> the size that the head's tensors imply; only keys that some dimension shows by itself."""
+    votes: dict[str, Counter[int]] = {}
+    examples: dict[tuple[str, int], str] = {}
+    for spec, name, shape in _shapes(table, identity, head):
+        for factors, value in zip(spec.factors, shape, strict=True):
+            if len(factors) == 1 and factors[0] in table.sizes and table.sizes[factors[0]].is_key:
+                key = table.sizes[factors[0]].key
+                votes.setdefault(key, Counter())[value] += 1
+                examples.setdefault((key, value), f"{name} {list(shape)}")
+    for group in table.heads[head]:
+        if repeat := table.groups[group].repeat:
+            indices = {place.split(".")[1] for place in identity.places if place.startswith(f"{group}.")}
+            key = table.sizes[repeat[1]].key
+            votes[key] = Counter({len(indices): len(indices)})
+            examples[key, len(indices)] = f"{group}.{{0...{len(indices) - 1}}}"
+    seen = {}
+    for key, counter in votes.items():
+        value, tensors = counter.most_common(1)[0]
+        seen[key] = SizeSeen(value, tensors, examples[key, value])
+    return seen
+
+
+def fit_config(config: BertConfig, seen: Mapping[str, SizeSeen]) -> tuple[BertConfig, list[str]]:
+    """The config with what the file knows better, and a note for each such change; ShapeMismatch for anything else."""
+    changes: dict[str, int] = {}
+    notes, problems = [], []
+    for key, size in seen.items():
+        stated = config.values[key]
+        if stated == size.value:
+            continue
+        if key in ROWS_WIN or (key == "num_labels" and not config.says(key)):
+            changes[key] = size.value
+            notes.append(f"{key} is {size.value} as the tensors have it; the config said {stated}")
+        else:
+            problems.append(f"  {key:24} config {stated:<8} file {size.value:<8} {size.tensors} x, {size.example}")
+    if problems:
+        raise ShapeMismatch(
+            "\n".join(["the tensors do not fit the config:", *problems]),
+            hint="Mend the config, or give the right one with --config FILE.",
+            file=config.path,
+        )
+    return (config.replace(**changes) if changes else config), notes
+
+
+def _specs(identity: Identity, groups: tuple[str, ...]) -> list[TensorSpec]:
+    return [spec for spec in identity.specs.values() if spec.group in groups]
+
+
+def _shapes(table: Table, identity: Identity, head: str) -> Iterator[tuple[TensorSpec, str, tuple[int, ...]]]:
+    specs = {spec.id: spec for spec in _specs(identity, table.heads[head])}
+    for place, tensors in identity.places.items():
+        spec = specs.get(place)
+        if spec is not None and len(tensors[0].shape) == len(spec.shape):
+            yield spec, tensors[0].name, tensors[0].shape
+
+
+def _takes(identity: Identity, groups: tuple[str, ...], place: str) -> bool:
+    """Whether a head that owns `groups` has this place, literal sizes (two classes, one choice) included."""
+    group = place.split(".", maxsplit=1)[0]
+    if group not in groups:
+        return False
+    tensor = identity.places[place][0]
+    spec = identity.specs[place]
+    literal = [
+        (int(factors[0]), size)
+        for factors, size in zip(spec.factors, tensor.shape, strict=False)
+        if len(factors) == 1 and factors[0].isdigit()
+    ]
+    return all(wanted == size for wanted, size in literal)
+
+
+def _left_out(table: Table, head: str, group: str, identity: Identity) -> bool:
+    """An optional group of which the file has nothing."""
+    return group in table.optional.get(head, ()) and not any(place.startswith(f"{group}.") for place in identity.places)
+
+
+def _is_torn(identity: Identity, fit: HeadFit) -> bool:
+    """The head misses a part, but not the whole, of a group."""
+    return any(
+        any(_takes(identity, (group,), place) for place in identity.places)
+        for group in {place.split(".")[0] for place in fit.missing}
+    )

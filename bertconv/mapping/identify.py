@@ -1,0 +1,190 @@
+"""Which dialect a header speaks, what was put before its names, and which place of the table each tensor takes.
+
+Decided by names alone: never by a file's name or its metadata, which are wrong too often.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from bertconv.errors import DamagedCheckpoint, MappingError, UnknownTensors, UnsupportedCheckpoint
+from bertconv.mapping.expand import TensorSpec, specs_by_name
+from bertconv.mapping.table import Dialect, Dialects, Table
+from bertconv.source.stored import StoredTensor
+from bertconv.text import printable
+
+_FOREIGN = (
+    (re.compile(r"\blora_[AB]\b|\blora_embedding_"), "holds LoRA adapters, not whole weights",
+     "Merge them first (peft: `merge_and_unload()`) and save the result."),
+    (re.compile(r"(^|\.)(adapters|prompt_encoder|prefix_encoder)\."), "holds adapters or a prefix, not whole weights",
+     "Merge them into the model first, or convert the base model."),
+    (re.compile(r"\.(SCB|weight_format|qweight|qzeros|absmax|quant_state\b.*|_packed_params.*|weight_scale(_inv)?)$"),
+     "holds quantised weights", "Dequantise the model and save it again in float32, float16 or bfloat16."),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What the names of a header say.
+
+    Attributes:
+        dialect: whose names they are.
+        prefix: what stands before every name, such as "module." or "tf_bert_model/"; not part of the names below.
+        places: neutral id -> the tensors that claim it; a name that two heads give to different modules is under both.
+        specs: neutral id -> every tensor that some head may have in as many layers as the file has; sizes are all 1.
+        strangers: tensors whose names no head of the table has.
+        outside: tensors that the caller's prefix left out.
+    """
+
+    dialect: Dialect
+    prefix: str
+    places: Mapping[str, tuple[StoredTensor, ...]]
+    specs: Mapping[str, TensorSpec]
+    strangers: tuple[StoredTensor, ...]
+    outside: tuple[StoredTensor, ...]
+
+
+def identify(
+    tensors: Iterable[StoredTensor], table: Table, dialects: Dialects, strip_prefix: str | None = None
+) -> Identity:
+    """Find dialect, prefix and places.
+
+    Args:
+        tensors: the header's tensors.
+        table: the architecture.
+        dialects: every dialect that may be spoken.
+        strip_prefix: use only the names that begin with this, and take it off; None finds the prefix.
+
+    Raises:
+        UnsupportedCheckpoint: adapters, quantised weights, or no BERT at all.
+        UnknownTensors: a prefix that is neither known nor given.
+        MappingError: several encoders, or names of two dialects.
+        DamagedCheckpoint: two tensors for one place.
+    """
+    every = list(tensors)
+    _refuse_foreign(every)
+    inside = [tensor for tensor in every if tensor.name.startswith(strip_prefix or "")]
+    outside = tuple(tensor for tensor in every if not tensor.name.startswith(strip_prefix or ""))
+    names = {tensor.name[len(strip_prefix or "") :] for tensor in inside}
+    dialect, root = _root(names, table, dialects, every)
+    if strip_prefix is None:
+        _check_root(root, dialect, table)
+    speller = _Speller(table, dialect, root)
+    spelled = {spelling for name in names for spelling in speller.spellings(name)}
+    known = specs_by_name(table, dialect, spelled)
+    places: dict[str, list[StoredTensor]] = {}
+    strangers = []
+    for tensor in inside:
+        specs = speller.look_up(tensor.name[len(strip_prefix or "") :], known)
+        for spec in specs:
+            places.setdefault(spec.id, []).append(tensor)
+        if not specs:
+            strangers.append(tensor)
+    _refuse_doubles(places)
+    return Identity(
+        dialect,
+        (strip_prefix or "") + speller.prefix,
+        {place: tuple(found) for place, found in places.items()},
+        {spec.id: spec for specs in known.values() for spec in specs},
+        tuple(strangers),
+        outside,
+    )
+
+
+class _Speller:
+    """The names that a name of the file may stand for once prefix, scope and a left-out base are accounted for."""
+
+    def __init__(self, table: Table, dialect: Dialect, root: str) -> None:
+        self.dialect = dialect
+        self.base = table.base + dialect.separator
+        self.has_base = root.endswith(self.base) or not dialect.drops_base
+        self.prefix = root.removesuffix(self.base) if dialect.drops_base else root
+
+    def spellings(self, name: str) -> list[str]:
+        """Canonical names that `name` may stand for, likeliest first."""
+        if self.prefix and name.startswith(self.prefix):
+            found = [name[len(self.prefix) :]]
+        else:
+            found = [name]
+            if self.dialect.scoped and self.dialect.separator in name:
+                found.append(name.split(self.dialect.separator, 1)[1])
+        if not self.has_base:
+            found += [self.base + spelling for spelling in found]
+        if self.dialect.suffix and not name.endswith(self.dialect.suffix):
+            found = [spelling + self.dialect.suffix for spelling in found]
+        return found
+
+    def look_up(self, name: str, known: Mapping[str, tuple[TensorSpec, ...]]) -> tuple[TensorSpec, ...]:
+        """The specs that `name` stands for; none when it is a stranger."""
+        return next((known[spelling] for spelling in self.spellings(name) if spelling in known), ())
+
+
+def _refuse_foreign(tensors: list[StoredTensor]) -> None:
+    for pattern, what, hint in _FOREIGN:
+        for tensor in tensors:
+            if pattern.search(tensor.name):
+                raise UnsupportedCheckpoint(f"{what}.", hint=hint, file=tensor.file.name, tensor=tensor.name)
+
+
+def _root(names: set[str], table: Table, dialects: Dialects, tensors: list[StoredTensor]) -> tuple[Dialect, str]:
+    found = [(dialect, root) for dialect in dialects.by_name.values() for root in sorted(_roots(names, table, dialect))]
+    if not found:
+        some = ", ".join(printable(tensor.name) for tensor in tensors[:3]) or "none"
+        raise UnsupportedCheckpoint(
+            f"holds no BERT: none of its {len(tensors)} tensors is named as BERT's embeddings are (found {some}).",
+            hint="bertconv converts BERT in PyTorch's or TensorFlow's (Keras 2) names; "
+            "`bertconv tables show bert` lists them.",
+            file=tensors[0].file.name if tensors else None,
+        )
+    if len(found) > 1:
+        roots = ", ".join(repr(root.removesuffix(table.base + dialect.separator)) for dialect, root in found)
+        raise MappingError(
+            f"holds {len(found)} encoders, under {roots}.",
+            hint="Choose one with --strip-prefix PREFIX.",
+            file=tensors[0].file.name,
+        )
+    return found[0]
+
+
+def _roots(names: set[str], table: Table, dialect: Dialect) -> set[str]:
+    """What stands before the names of the table's first group, wherever one of them is found."""
+    first = next(iter(table.groups))
+    known = specs_by_name(table, dialect, set(), only=first)
+    anchors = {name.removesuffix(dialect.suffix) for name in known}
+    base = table.base + dialect.separator
+    if dialect.drops_base:
+        anchors = {anchor.removeprefix(base) for anchor in anchors}
+    roots = set()
+    for name in names:
+        bare = name.removesuffix(dialect.suffix)
+        for anchor in anchors:
+            if bare == anchor or bare.endswith(dialect.separator + anchor):
+                roots.add(bare.removesuffix(anchor))
+    return roots
+
+
+def _check_root(root: str, dialect: Dialect, table: Table) -> None:
+    if dialect.scoped:
+        return
+    parts = root.split(dialect.separator)[:-1]
+    if unknown := [part for part in parts if part not in (*dialect.wrappers, table.base)]:
+        prefix = root.removesuffix(table.base + dialect.separator)
+        raise UnknownTensors(
+            f"every name begins with {prefix!r}, and bertconv does not know the prefix {unknown[0]!r}.",
+            hint=f"If it is what some tool put before the names, pass --strip-prefix {prefix}",
+        )
+
+
+def _refuse_doubles(places: Mapping[str, list[StoredTensor]]) -> None:
+    for place, tensors in places.items():
+        by_group = {tensor.group for tensor in tensors}
+        if len(by_group) < len(tensors):
+            one, other = tensors[0], tensors[1]
+            raise DamagedCheckpoint(
+                f"{printable(one.name)} and {printable(other.name)} both claim to be {place}.",
+                hint="Remove one of the two from the checkpoint.",
+                file=other.file.name,
+                tensor=other.name,
+            )

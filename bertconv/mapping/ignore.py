@@ -1,0 +1,84 @@
+"""The two regex lists of a head, filled from the table: `_keys_to_ignore_on_load_unexpected` and `..._missing`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from bertconv.errors import RequestError
+from bertconv.mapping.expand import expand, join, place_of
+from bertconv.mapping.table import Dialect, Dialects, Group, Table
+
+
+@dataclass(frozen=True)
+class IgnoreLists:
+    """Regexes that are searched (`re.search`) in whole names, as transformers does with its class attributes.
+
+    Attributes:
+        unexpected: source names that may be left out.
+        missing: target names that may stay unfilled.
+    """
+
+    unexpected: tuple[str, ...]
+    missing: tuple[str, ...]
+
+    def extended(self, unexpected: Iterable[str] = (), missing: Iterable[str] = ()) -> IgnoreLists:
+        """The same lists with more regexes; RequestError when one does not compile."""
+        more_unexpected, more_missing = tuple(unexpected), tuple(missing)
+        check_regexes(more_unexpected + more_missing)
+        return IgnoreLists(self.unexpected + more_unexpected, self.missing + more_missing)
+
+
+def ignore_lists(table: Table, dialects: Dialects, head: str) -> IgnoreLists:
+    """The lists of a head: the modules of groups it does not own, its tied copies, and the table's `[ignore]`.
+
+    A pattern that would hit a name the head owns is left out: two heads may call different modules alike.
+    """
+    patterns: list[str] = []
+    for dialect in dialects.by_name.values():
+        owned, copies = _owned_names(table, dialect, head)
+        found = [re.escape(name) + "$" for name in copies]
+        found += [
+            pattern
+            for group in table.groups.values()
+            if group.id not in table.heads[head]
+            for pattern in _module_patterns(table, dialect, group)
+        ]
+        patterns += [pattern for pattern in found if not any(re.search(pattern, name) for name in owned)]
+    return IgnoreLists(tuple(dict.fromkeys(patterns)) + table.ignore["unexpected"], table.ignore["missing"])
+
+
+def first_match(patterns: Iterable[str], name: str) -> str | None:
+    """The first regex that is found in `name`."""
+    return next((pattern for pattern in patterns if re.search(pattern, name)), None)
+
+
+def check_regexes(patterns: Iterable[str]) -> None:
+    """RequestError when a regex of the caller's does not compile."""
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise RequestError(
+                f"{pattern!r} is not a regular expression: {error}.", hint="Mend the pattern."
+            ) from error
+
+
+def _owned_names(table: Table, dialect: Dialect, head: str) -> tuple[list[str], list[str]]:
+    """Names that the head owns (layers once, base left in and left out), and those of its tied copies."""
+    base = table.base + dialect.separator
+    specs = expand(table, dialect, None, table.heads[head]).values()
+    owned = [name for spec in specs if spec.id not in table.tied for name in spec.names]
+    copies = [name for spec in specs if spec.id in table.tied for name in spec.names]
+    return owned + [name.removeprefix(base) for name in owned], copies
+
+
+def _module_patterns(table: Table, dialect: Dialect, group: Group) -> Iterator[str]:
+    base = table.base + dialect.separator
+    place = place_of(table, dialect, group)
+    for module in group.modules.values():
+        override = table.names.get(dialect.name, {}).get(f"{group.id}.{module.id}")
+        name = module.name.replace(".", dialect.separator) if override is None else override
+        whole = re.escape(join(dialect, place, name).removeprefix(base))
+        yield re.sub(r"\\{\w+\\}", r"\\d+", whole) + rf"({re.escape(dialect.separator)}|$)"

@@ -1,0 +1,340 @@
+"""Header + table + config = the plan: every source tensor and every target tensor in exactly one state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from bertconv.config import BertConfig
+from bertconv.errors import MissingTensors, ShapeMismatch, UnknownTensors, UnsupportedCheckpoint
+from bertconv.mapping.expand import TensorSpec, expand
+from bertconv.mapping.heads import choose_head, fit_config, sizes_seen
+from bertconv.mapping.identify import Identity
+from bertconv.mapping.ignore import IgnoreLists, check_regexes, first_match, ignore_lists
+from bertconv.mapping.layout import transpose_between
+from bertconv.mapping.table import Dialect, Dialects, Table
+from bertconv.source.stored import FLOATS, StoredTensor
+from bertconv.text import listing, printable
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What the caller wants of a plan.
+
+    Attributes:
+        head: model class to convert to; None takes the one that the file is.
+        init_missing: initialise groups above the base model that the file lacks, instead of refusing.
+        allow_unknown: regexes of source names that no table knows and that may be left out.
+        ignore_unexpected: more regexes for `_keys_to_ignore_on_load_unexpected`.
+        ignore_missing: more regexes for `_keys_to_ignore_on_load_missing`.
+        strip_prefix: use only the names that begin with this, and take it off; None finds the prefix.
+        untie: keep a tied copy that differs as a tensor of its own and set `tie_word_embeddings` to false.
+    """
+
+    head: str | None = None
+    init_missing: bool = False
+    allow_unknown: tuple[str, ...] = ()
+    ignore_unexpected: tuple[str, ...] = ()
+    ignore_missing: tuple[str, ...] = ()
+    strip_prefix: str | None = None
+    untie: bool = False
+
+
+@dataclass(frozen=True)
+class Move:
+    """One target tensor and where its elements come from.
+
+    Attributes:
+        target: what is to be written.
+        source: the tensor that fills it; None when it is initialised.
+        transpose: rows and columns of the source matrix when the elements change order, else None.
+        state: "loaded", "tied" (filled from its tied twin) or "initialised".
+    """
+
+    target: TensorSpec
+    source: StoredTensor | None
+    transpose: tuple[int, int] | None
+    state: str
+
+
+@dataclass(frozen=True)
+class Fate:
+    """A source tensor that is not loaded: its state ("tied", "unused", "ignored", "unknown", "outside") and why."""
+
+    tensor: StoredTensor
+    state: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Two stored copies of one tensor, which must be equal; `transpose` as in Move, from `copy` to `original`."""
+
+    copy: StoredTensor
+    original: StoredTensor
+    transpose: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a conversion will do, before a byte of weights is read.
+
+    Attributes:
+        head: the model class.
+        equals: every class that fits the file as well as `head`.
+        identity: what the names of the source say.
+        config: the config, with what the file knows better.
+        dialect: of the target.
+        moves: the target tensors, in the order of the table.
+        fates: the source tensors that no move takes.
+        twins: pairs that must hold equal values.
+        unfilled: target tensors that an ignore list allows to be missing.
+        ignore: the two regex lists that were used.
+        notes: what is odd, one sentence each.
+    """
+
+    head: str
+    equals: tuple[str, ...]
+    identity: Identity
+    config: BertConfig
+    dialect: Dialect
+    moves: tuple[Move, ...]
+    fates: tuple[Fate, ...]
+    twins: tuple[Twins, ...]
+    unfilled: tuple[TensorSpec, ...]
+    ignore: IgnoreLists
+    notes: tuple[str, ...]
+
+
+def make_plan(
+    identity: Identity, table: Table, dialects: Dialects, config: BertConfig, target: Dialect, options: PlanOptions
+) -> Plan:
+    """Match every source tensor with a target tensor.
+
+    Raises:
+        RequestError: a head or a regex that makes no sense.
+        ShapeMismatch: tensors, config and table do not fit each other.
+        MissingTensors: the file does not fill the head.
+        UnknownTensors: names that no table, head or ignore list knows.
+        UnsupportedCheckpoint: weights that are not floating-point numbers.
+    """
+    head, equals = choose_head(table, identity, config.architectures, options.head)
+    config, notes = fit_config(config, sizes_seen(table, identity, head))
+    if options.untie:
+        config = config.replace(tie_word_embeddings=False)
+    check_regexes(options.allow_unknown)
+    ignore = ignore_lists(table, dialects, head).extended(options.ignore_unexpected, options.ignore_missing)
+    planner = _Planner(identity, table, config, target, options, head, ignore)
+    planner.check_switched_off()
+    planner.check_tensors()
+    moves, unfilled = planner.moves()
+    return Plan(
+        head=head,
+        equals=equals,
+        identity=identity,
+        config=config,
+        dialect=target,
+        moves=moves,
+        fates=planner.fates(moves),
+        twins=planner.twins(),
+        unfilled=unfilled,
+        ignore=ignore,
+        notes=tuple(notes + planner.notes()),
+    )
+
+
+@dataclass(frozen=True)
+class _Planner:
+    """One plan in the making: what the head owns, in the dialects of both sides."""
+
+    identity: Identity
+    table: Table
+    config: BertConfig
+    target: Dialect
+    options: PlanOptions
+    head: str
+    ignore: IgnoreLists
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """Groups of the head; an optional one that the file has nothing of is left out."""
+        present = {spec.group for place, spec in self.identity.specs.items() if place in self.identity.places}
+        optional = self.table.optional.get(self.head, ())
+        return tuple(group for group in self.table.heads[self.head] if group in present or group not in optional)
+
+    @cached_property
+    def sources(self) -> dict[str, TensorSpec]:
+        return expand(self.table, self.identity.dialect, self.config.values, self.groups)
+
+    @cached_property
+    def targets(self) -> dict[str, TensorSpec]:
+        specs = expand(self.table, self.target, self.config.values, self.groups)
+        if self.target.drops_base and self.head == self.table.base_head:
+            specs = {place: spec.without(self.table.base + self.target.separator) for place, spec in specs.items()}
+        return specs
+
+    @property
+    def is_tied(self) -> bool:
+        return bool(self.config.values["tie_word_embeddings"])
+
+    def first(self, place: str) -> StoredTensor | None:
+        found = self.identity.places.get(place)
+        return found[0] if found else None
+
+    def check_switched_off(self) -> None:
+        """Refuse tensors of the head that the config switches off."""
+        off = [place for place in self.identity.places if self.owns(place) and place not in self.sources]
+        if off:
+            condition = self.identity.specs[off[0]].when
+            raise ShapeMismatch(
+                f"the file holds tensors that the config switches off with {condition.key} = "
+                f"{self.config.values.get(condition.key)!r}:\n{listing(off)}",
+                hint=f"Set {condition.key} in the config as the model was trained.",
+                file=self.config.path,
+            )
+
+    def owns(self, place: str) -> bool:
+        return self.identity.specs[place].group in self.groups
+
+    def check_tensors(self) -> None:
+        """Refuse shapes that are not the table's and element types that are not floating point."""
+        wrong = []
+        for place, spec in self.sources.items():
+            for tensor in self.identity.places.get(place, ()):
+                if tensor.shape != spec.shape:
+                    turned = " (transposed)" if tensor.shape == spec.shape[::-1] else ""
+                    wrong.append(f"  {printable(tensor.name)} is {list(tensor.shape)}, not {list(spec.shape)}{turned}")
+                elif tensor.dtype not in FLOATS:
+                    raise UnsupportedCheckpoint(
+                        f"is {tensor.dtype}, not a floating-point type.",
+                        hint="If the model was quantised, dequantise it and save it again.",
+                        file=tensor.file.name,
+                        tensor=tensor.name,
+                    )
+        if wrong:
+            rest = f"\n  ... and {len(wrong) - 20} more" if len(wrong) > 20 else ""
+            raise ShapeMismatch(
+                f"{self.head} has other shapes under this config:\n" + "\n".join(wrong[:20]) + rest,
+                hint="Mend the config, or give the right one with --config FILE.",
+            )
+
+    def moves(self) -> tuple[tuple[Move, ...], tuple[TensorSpec, ...]]:
+        """The target tensors with what fills them, and those that may stay unfilled; MissingTensors for the others."""
+        moves: list[Move] = []
+        unfilled, missing = [], []
+        for place, target in self.targets.items():
+            if place in self.table.tied and self.is_tied:
+                continue
+            twin = self.twin_of(place)
+            if (source := self.first(place)) is not None:
+                moves.append(Move(target, source, _transpose(self.sources[place], target), "loaded"))
+            elif twin is not None and (source := self.first(twin)) is not None:
+                moves.append(Move(target, source, _transpose(self.sources[twin], target), "tied"))
+            elif first_match(self.ignore.missing, self.sources[place].name) or first_match(
+                self.ignore.missing, target.name
+            ):
+                unfilled.append(target)
+            elif self.options.init_missing and self.may_initialise(target.group):
+                moves.append(Move(target, None, None, "initialised"))
+            else:
+                missing.append(self.sources[place])
+        if missing:
+            raise self.missing_error(missing)
+        return tuple(moves), tuple(unfilled)
+
+    def twin_of(self, place: str) -> str | None:
+        """The tied place that fills this one when the file lacks it; none for an untied decoder that is absent."""
+        if place in self.table.tied:
+            has_copy = any(copy in self.identity.places for copy in self.table.tied)
+            return self.table.tied[place] if has_copy else None
+        return next((copy for copy, original in self.table.tied.items() if original == place), None)
+
+    def may_initialise(self, group: str) -> bool:
+        """Heads and the pooler may start fresh, the body never."""
+        base = self.table.base_head
+        return group not in self.table.heads[base] or group in self.table.optional.get(base, ())
+
+    def missing_error(self, missing: list[TensorSpec]) -> MissingTensors:
+        fresh = all(self.may_initialise(spec.group) for spec in missing)
+        hint = "Choose another class with --head" + (", or start these afresh with --init-missing." if fresh else ".")
+        unknown = self.unknown()
+        text = f"{self.head} cannot be filled from this file; missing are:\n{listing(spec.name for spec in missing)}"
+        if unknown:
+            text += f"\nand no table knows:\n{listing(tensor.name for tensor in unknown)}"
+        return MissingTensors(text, hint=hint)
+
+    def twins(self) -> tuple[Twins, ...]:
+        """Every pair of stored copies that the target stores once."""
+        pairs = []
+        for place in self.sources:
+            first, *others = self.identity.places.get(place) or (None,)
+            if first is not None:
+                pairs += [Twins(other, first, None) for other in others]
+        if self.is_tied:
+            for copy, original in self.table.tied.items():
+                one, two = self.first(copy), self.first(original)
+                if copy in self.sources and one is not None and two is not None:
+                    pairs.append(Twins(one, two, _transpose(self.sources[copy], self.sources[original])))
+        return tuple(pairs)
+
+    def unknown(self) -> list[StoredTensor]:
+        """Strangers that no list allows."""
+        lists = self.ignore.unexpected + self.options.allow_unknown
+        return [tensor for tensor in self.identity.strangers if not first_match(lists, tensor.name)]
+
+    def fates(self, moves: tuple[Move, ...]) -> tuple[Fate, ...]:
+        """What becomes of every source tensor that no move takes; UnknownTensors for strangers."""
+        if unknown := self.unknown():
+            raise self.unknown_error(unknown)
+        taken = {id(move.source) for move in moves}
+        fates = {}
+        for place, tensors in self.identity.places.items():
+            for tensor in tensors:
+                if id(tensor) not in taken:
+                    fates[id(tensor)] = self.fate(place, tensor)
+        strangers = [self.stranger(tensor) for tensor in self.identity.strangers]
+        outside = [Fate(tensor, "outside", "not under --strip-prefix") for tensor in self.identity.outside]
+        return (*fates.values(), *strangers, *outside)
+
+    def fate(self, place: str, tensor: StoredTensor) -> Fate:
+        if place not in self.sources:
+            group = self.identity.specs[place].group
+            owners = [head for head, groups in self.table.heads.items() if group in groups]
+            return Fate(tensor, "unused", f"owned by {', '.join(owners)}")
+        original = self.first(self.table.tied[place]) if place in self.table.tied else self.first(place)
+        return Fate(tensor, "tied", f"equal to {original.name}" if original else "")
+
+    def stranger(self, tensor: StoredTensor) -> Fate:
+        if pattern := first_match(self.ignore.unexpected, tensor.name):
+            return Fate(tensor, "ignored", f"matches {pattern!r}")
+        return Fate(tensor, "unknown", "allowed by --allow-unknown")
+
+    def unknown_error(self, unknown: list[StoredTensor]) -> UnknownTensors:
+        from difflib import get_close_matches
+
+        names = [name.removeprefix(self.identity.prefix) for name in (tensor.name for tensor in unknown)]
+        near = get_close_matches(names[0], [spec.name for spec in self.sources.values()], n=1)
+        hint = "If they may be left out, pass --allow-unknown REGEX."
+        return UnknownTensors(
+            f"no table knows these tensors:\n{listing(tensor.name for tensor in unknown)}",
+            hint=f"Did the first mean {near[0]}? {hint}" if near else hint,
+        )
+
+    def notes(self) -> list[str]:
+        """What is odd about the plan as a whole."""
+        notes = []
+        named = self.config.architectures
+        if named and self.head not in named and self.options.head is None:
+            notes.append(f"config names {', '.join(map(printable, named))}; the tensors are those of {self.head}")
+        if left_out := [group for group in self.table.heads[self.head] if group not in self.groups]:
+            notes.append(f"the file has no {', '.join(left_out)}: load it with add_pooling_layer=False")
+        if not self.is_tied and any(copy in self.sources for copy in self.table.tied):
+            notes.append("the decoder is untied and stays a tensor of its own; transformers' TF classes always tie it")
+        return notes
+
+
+def _transpose(source: TensorSpec, target: TensorSpec) -> tuple[int, int] | None:
+    """The transpose from one tensor's layout to another's, of the same sizes in the same canonical order."""
+    there = transpose_between(source.layout, source.canonical)
+    back = transpose_between(target.canonical, target.layout)
+    return None if there and back else there or back

@@ -1,0 +1,246 @@
+"""Read a mapping table and the dialects, and refuse a bad one. The format is described in docs/tables.md."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bertconv.errors import BadTable
+from bertconv.mapping.expressions import Condition, Size
+
+FORMAT = 1
+"""The version of the table format that this code reads."""
+
+_STORED = re.compile(r"^(?P<leaves>[\w|]*) ?\[(?P<layout>[*\w ]+)\]$")
+
+
+@dataclass(frozen=True)
+class Role:
+    """How a dialect stores one role of a kind: `weight = "kernel [in out]"`.
+
+    Attributes:
+        leaves: last parts of the name; the first is written, all are read; empty where the module's name is enough.
+        layout: the role's axes in memory order; `*` keeps an axis's factors apart.
+        canonical: the role's axes in the order of `[kinds]`.
+    """
+
+    leaves: tuple[str, ...]
+    layout: tuple[str, ...]
+    canonical: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How tensors are named and laid out by one family of tools.
+
+    Attributes:
+        name: "pt" or "tf".
+        separator: between the parts of a name.
+        suffix: after every name, such as ":0".
+        drops_base: a base model's file leaves the base prefix out.
+        scoped: every name begins with the name of the model, whatever it was.
+        wrappers: parts that other tools put before every name.
+        kinds: kind -> role -> how it is stored.
+    """
+
+    name: str
+    separator: str
+    suffix: str
+    drops_base: bool
+    scoped: bool
+    wrappers: tuple[str, ...]
+    kinds: Mapping[str, Mapping[str, Role]]
+
+
+@dataclass(frozen=True)
+class Module:
+    """One row of a group: a module, its kind, its axes (axis -> sizes that are its factors) and its PyTorch name."""
+
+    id: str
+    kind: str
+    axes: Mapping[str, tuple[str, ...]]
+    name: str
+    when: Condition
+
+
+@dataclass(frozen=True)
+class Group:
+    """Modules that a head owns or does not own together; `repeat` is (variable, size) or None."""
+
+    id: str
+    at: str
+    repeat: tuple[str, str] | None
+    when: Condition
+    modules: Mapping[str, Module]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One architecture: its modules, its heads, and what its tensors are called.
+
+    Attributes:
+        path: the file that it was read from.
+        digest: sha256 of that file, hexadecimal.
+        model_types: values of `model_type` in config.json.
+        base: name of the base model, the prefix of its tensors in a head's checkpoint.
+        sizes: size -> the config keys that give it.
+        groups: group -> its modules.
+        heads: model class -> groups that it owns; the first head is the base model.
+        optional: model class -> groups that it can do without.
+        tied: id of a copy -> id of its original.
+        keras2_repeats: group -> a group that Keras 2 files store a second time under the first one's layer.
+        ignore: "unexpected" and "missing" -> regexes.
+        names: dialect -> what differs there: group, group.module or group.module.role -> name.
+    """
+
+    path: Path
+    digest: str
+    model_types: tuple[str, ...]
+    base: str
+    sizes: Mapping[str, Size]
+    groups: Mapping[str, Group]
+    heads: Mapping[str, tuple[str, ...]]
+    optional: Mapping[str, tuple[str, ...]]
+    tied: Mapping[str, str]
+    keras2_repeats: Mapping[str, str]
+    ignore: Mapping[str, tuple[str, ...]]
+    names: Mapping[str, Mapping[str, str]]
+
+    @property
+    def base_head(self) -> str:
+        """The class of the base model."""
+        return next(iter(self.heads))
+
+
+@dataclass(frozen=True)
+class Dialects:
+    """The kinds of module (kind -> role -> axes in canonical order) and every dialect by name."""
+
+    kinds: Mapping[str, Mapping[str, tuple[str, ...]]]
+    by_name: Mapping[str, Dialect]
+
+
+def tables_folder() -> Path:
+    """Where the tables are: inside an installed package, or at the top of the repository."""
+    installed = Path(__file__).parents[1] / "mappings"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "mappings"
+
+
+def table_names() -> tuple[str, ...]:
+    """The architectures that have a table."""
+    return tuple(sorted(path.stem for path in tables_folder().glob("*.toml") if path.stem != "dialects"))
+
+
+@cache
+def load_dialects(path: Path | None = None) -> Dialects:
+    """Read dialects.toml; BadTable when it says nonsense."""
+    path = path or tables_folder() / "dialects.toml"
+    raw = _read(path)[0]
+    kinds = {kind: {role: tuple(axes.split()) for role, axes in row.items()} for kind, row in raw.pop("kinds").items()}
+    return Dialects(kinds, {name: _dialect(path, name, row, kinds) for name, row in raw.items()})
+
+
+@cache
+def load_table(path: Path | None = None) -> Table:
+    """Read a table (by default bert.toml); BadTable when it breaks a check that one file alone can break."""
+    path = path or tables_folder() / "bert.toml"
+    raw, digest = _read(path)
+    _only(path, "the table", raw, required=("format", "model_types", "base", "sizes", "group", "heads"),
+          allowed=("optional", "tied", "keras2_repeats", "ignore", "names"))  # fmt: skip
+    if raw["format"] != FORMAT:
+        raise bad(path, f"format is {raw['format']}, this bertconv reads {FORMAT}")
+    names = {dialect: dict(row) for dialect, row in raw.get("names", {}).items()}
+    return Table(
+        path=path,
+        digest=digest,
+        model_types=tuple(raw["model_types"]),
+        base=raw["base"],
+        sizes={size: Size.parse(path, text) for size, text in raw["sizes"].items()},
+        groups={group: _group(path, group, row) for group, row in raw["group"].items()},
+        heads={head: tuple(groups) for head, groups in raw["heads"].items()},
+        optional={head: tuple(groups) for head, groups in raw.get("optional", {}).items()},
+        tied=dict(raw.get("tied", {})),
+        keras2_repeats=dict(raw.get("keras2_repeats", {})),
+        ignore={kind: tuple(raw.get("ignore", {}).get(kind, ())) for kind in ("unexpected", "missing")},
+        names=names,
+    )
+
+
+def bad(path: Path, problem: str) -> BadTable:
+    """A BadTable that names its file."""
+    return BadTable(
+        f"{problem}.", hint="Mend the table; `bertconv tables check` tells when it is right.", file=str(path)
+    )
+
+
+def _read(path: Path) -> tuple[dict[str, Any], str]:
+    try:
+        content = path.read_bytes()
+        return tomllib.loads(content.decode()), hashlib.sha256(content).hexdigest()
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise bad(path, f"is not a readable TOML file: {error}") from error
+
+
+def _only(
+    path: Path, where: str, row: Mapping[str, Any], *, required: tuple[str, ...], allowed: tuple[str, ...] = ()
+) -> None:
+    if lacks := [key for key in required if key not in row]:
+        raise bad(path, f"{where} lacks {', '.join(lacks)}")
+    if extra := [key for key in row if key not in required + allowed]:
+        raise bad(path, f"{where} has unknown keys: {', '.join(extra)}")
+
+
+def _dialect(path: Path, name: str, row: dict[str, Any], kinds: Mapping[str, Mapping[str, tuple[str, ...]]]) -> Dialect:
+    _only(path, f"dialect {name}", row, required=("separator", *kinds),
+          allowed=("suffix", "drops_base", "scoped", "wrappers"))  # fmt: skip
+    for kind, roles in kinds.items():
+        _only(path, f"{name}.{kind}", row[kind], required=tuple(roles))
+    return Dialect(
+        name=name,
+        separator=row["separator"],
+        suffix=row.get("suffix", ""),
+        drops_base=row.get("drops_base", False),
+        scoped=row.get("scoped", False),
+        wrappers=tuple(row.get("wrappers", ())),
+        kinds={
+            kind: {role: _role(path, row[kind][role], axes) for role, axes in kinds[kind].items()} for kind in kinds
+        },
+    )
+
+
+def _role(path: Path, text: str, axes: tuple[str, ...]) -> Role:
+    found = _STORED.match(text)
+    if not found:
+        raise bad(path, f"{text!r} is not of the form `leaf|alias [layout]`")
+    layout = tuple(found["layout"].split())
+    if sorted(axis.removeprefix("*") for axis in layout) != sorted(axes):
+        raise bad(path, f"layout of {text!r} is not a permutation of the axes {' '.join(axes)}")
+    return Role(tuple(found["leaves"].split("|")) if found["leaves"] else ("",), layout, axes)
+
+
+def _group(path: Path, name: str, row: dict[str, Any]) -> Group:
+    row = dict(row)
+    at, when, repeat = row.pop("at", ""), row.pop("when", ""), row.pop("repeat", {})
+    if len(repeat) > 1:
+        raise bad(path, f"group {name} repeats over more than one variable")
+    if set(re.findall(r"{(\w+)}", at)) != set(repeat):
+        raise bad(path, f"the place {at!r} of group {name} does not name exactly the variables that it repeats over")
+    modules = {module: _module(path, f"{name}.{module}", values) for module, values in row.items()}
+    return Group(name, at, next(iter(repeat.items()), None), Condition.parse(path, when), modules)
+
+
+def _module(path: Path, name: str, row: dict[str, Any]) -> Module:
+    row = dict(row)
+    if not isinstance(row.get("kind"), str) or not isinstance(row.get("name"), str):
+        raise bad(path, f"{name} lacks a kind or a name")
+    kind, pt_name, when = row.pop("kind"), row.pop("name"), row.pop("when", "")
+    if "{" in pt_name:
+        raise bad(path, f"the name {pt_name!r} of {name} holds a variable; only places may")
+    axes = {axis: tuple(sizes.split()) for axis, sizes in row.items()}
+    return Module(name.split(".")[1], kind, axes, pt_name, Condition.parse(path, when))
