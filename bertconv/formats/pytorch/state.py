@@ -1,0 +1,203 @@
+"""From what a pickle describes to named tensors: which dict is the state dict, and where each tensor's bytes lie."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from bertconv.errors import BertconvError
+from bertconv.formats.pytorch.machine import MAX_TENSORS
+from bertconv.formats.pytorch.stream import MAX_NAME
+from bertconv.formats.pytorch.values import Container, PickledDict, Tensor, children, damaged, unsafe, unsupported
+from bertconv.source.stored import ITEM_SIZE, SourceFile, StoredTensor
+from bertconv.text import printable
+
+ENVELOPES = ("state_dict", "model_state_dict", "model", "net", "module", "encoder")
+"""Keys under which training frameworks put a state dict."""
+
+MAX_ENVELOPES = 3
+MAX_EXPANSION = 4
+"""Bytes of all tensors once they are written out, as a multiple of the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Where a storage lies: offset and size in bytes."""
+
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateDict:
+    """The state dict of a checkpoint.
+
+    Attributes:
+        path: the keys under which it lies; empty at the root.
+        tensors: descriptions by name, in the file's order.
+        others: names of what is not a weight, in it and beside it.
+        nested: those of `others` that hold tensors although they are lists or dicts.
+    """
+
+    path: tuple[str, ...]
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
+    nested: list[str] = field(default_factory=list)
+
+
+def find_state_dict(root: object, file: str) -> StateDict:
+    """The one state dict in what a file describes.
+
+    Raises:
+        DamagedCheckpoint: no tensor at all, or a key twice.
+        UnsupportedCheckpoint: several dicts that could be it, or tensors under an unknown key only.
+        UnsafeCheckpoint: more or longer names than any checkpoint has.
+    """
+    found = _candidates(root, (), set())
+    if len(found) > 1:
+        places = ", ".join(".".join(path) or "the root" for path, _ in found)
+        raise unsupported(file, f"has several state dicts: {places}.", hint="Save the one you want by itself.")
+    if not found:
+        raise _no_tensors(root, file)
+    path, mapping = found[0]
+    state = StateDict(path)
+    _collect_siblings(root, path, state, file)
+    _collect(mapping, state, file)
+    return state
+
+
+def _candidates(value: object, path: tuple[str, ...], seen: set[int]) -> list[tuple[tuple[str, ...], PickledDict]]:
+    if not isinstance(value, PickledDict) or id(value) in seen:
+        return []
+    seen.add(id(value))
+    found: list[tuple[tuple[str, ...], PickledDict]] = []
+    if len(path) < MAX_ENVELOPES:
+        for key, item in value.items:
+            if isinstance(key, str) and key in ENVELOPES:
+                found += _candidates(item, (*path, key), seen)
+    own = [item for _, item in value.items if isinstance(item, Tensor)]
+    # Beside a state dict, tensors without axes are counters and losses of the training.
+    if own and (not found or any(item.shape for item in own)):
+        found.insert(0, (path, value))
+    return found
+
+
+def _no_tensors(root: object, file: str) -> BertconvError:
+    pairs = root.items if isinstance(root, PickledDict) else []
+    places = [printable(key)[:200] for key, value in pairs if isinstance(key, str) and holds_tensor(value)]
+    if places:
+        text = ", ".join(places[:10])
+        return unsupported(file, f"has tensors under {text} only.", hint="Save that state dict by itself.")
+    if holds_tensor(root):
+        return unsupported(file, "has tensors, but no state dict.", hint="Save model.state_dict().")
+    return damaged(file, "has no tensors.", hint="Give the file with the weights; this one may hold settings only.")
+
+
+def holds_tensor(value: object) -> bool:
+    """Whether a tensor lies anywhere inside; every container is visited once."""
+    seen: set[int] = set()
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, Tensor):
+            return True
+        if isinstance(item, Container) and id(item) not in seen:
+            seen.add(id(item))
+            waiting.extend(children(item))
+    return False
+
+
+def _collect_siblings(root: object, path: tuple[str, ...], state: StateDict, file: str) -> None:
+    level = root
+    for index, step in enumerate(path):
+        following: list[object] = []
+        for key, value in level.items if isinstance(level, PickledDict) else []:
+            if isinstance(key, str) and key == step:
+                following.append(value)
+            else:
+                state.others.append(".".join((*path[:index], _label(key))))
+        if len(following) != 1:
+            raise damaged(file, f"has the key {step} twice.")
+        level = following[0]
+
+
+def _label(key: object) -> str:
+    return str(key)[:MAX_NAME] if isinstance(key, str | int | float) else f"({type(key).__name__})"
+
+
+def _collect(mapping: PickledDict, state: StateDict, file: str) -> None:
+    names: set[str] = set()
+    for key, value in mapping.items:
+        label = _label(key)
+        if isinstance(key, str):
+            if key in names:
+                raise damaged(file, "is in the state dict twice.", tensor=label)
+            names.add(key)
+        if "_packed_params" in label:
+            raise unsupported(file, "is quantised.", tensor=label, hint="Save the model before it is quantised.")
+        if isinstance(value, Tensor):
+            if not isinstance(key, str):
+                raise unsupported(file, "is a tensor whose key is not text.", tensor=label)
+            if len(key.encode()) > MAX_NAME:
+                raise unsafe(file, f"has a tensor whose name is longer than {MAX_NAME} bytes.")
+            state.tensors[key] = value
+        else:
+            state.others.append(label)
+            if isinstance(value, Container) and holds_tensor(value):
+                state.nested.append(label)
+    if len(state.tensors) > MAX_TENSORS:
+        raise unsafe(file, f"holds more than {MAX_TENSORS:,} tensors.")
+
+
+def place(tensors: dict[str, Tensor], extents: dict[str, Extent], file: SourceFile) -> tuple[StoredTensor, ...]:
+    """The tensors as byte ranges of `file`, each checked against its storage.
+
+    Raises:
+        DamagedCheckpoint: a storage that is missing, has another size, or two element types; a view outside of it.
+        UnsafeCheckpoint: tensors that together are much larger than the file.
+    """
+    types: dict[str, str] = {}
+    stored = []
+    for name, tensor in tensors.items():
+        if types.setdefault(tensor.storage.key, tensor.dtype) != tensor.dtype:
+            raise damaged(str(file.path), "shares its storage with a tensor of another element type.", tensor=name)
+        stored.append(_place(name, tensor, extents.get(tensor.storage.key), file))
+    total = sum(tensor.nbytes for tensor in stored)
+    if total > MAX_EXPANSION * file.size:
+        largest = max(stored, key=lambda tensor: tensor.nbytes)
+        message = f"its tensors need {total:,} bytes, more than {MAX_EXPANSION} times the file."
+        raise unsafe(str(file.path), message, tensor=largest.name, hint="Save tensor.contiguous() of expanded ones.")
+    return tuple(stored)
+
+
+def _place(name: str, tensor: Tensor, extent: Extent | None, file: SourceFile) -> StoredTensor:
+    path, storage, size = str(file.path), tensor.storage, ITEM_SIZE[tensor.dtype]
+    if extent is None:
+        raise damaged(path, "has no storage in the file.", tensor=name)
+    if storage.count * storage.item_size != extent.size:
+        message = f"needs a storage of {storage.count * storage.item_size:,} bytes; the file's has {extent.size:,}."
+        raise damaged(path, message, tensor=name)
+    steps = zip(tensor.shape, tensor.strides, strict=True)
+    reach = tensor.offset + sum((length - 1) * step for length, step in steps) + 1
+    if 0 in tensor.shape:
+        reach = tensor.offset
+    if reach > storage.length * storage.item_size // size:
+        raise damaged(path, "lies outside its storage.", tensor=name)
+    if math.prod(max(length, 1) for length in tensor.shape) * size >= 2**62:
+        raise damaged(path, "has a shape that no machine can hold.", tensor=name)
+    offset = extent.offset + storage.start * storage.item_size + tensor.offset * size
+    return StoredTensor(name, tensor.dtype, tensor.shape, file, offset, _strides(tensor))
+
+
+def _strides(tensor: Tensor) -> tuple[int, ...] | None:
+    """Strides in elements, with those that no element depends on made regular; None in C order."""
+    regular: list[int] = []
+    step = 1
+    for length in reversed(tensor.shape):
+        regular.insert(0, step)
+        step *= length
+    if step == 0:
+        return None
+    rows = zip(tensor.shape, tensor.strides, regular, strict=True)
+    strides = tuple(normal if length == 1 else given for length, given, normal in rows)
+    return None if strides == tuple(regular) else strides
