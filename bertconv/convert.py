@@ -1,0 +1,302 @@
+"""convert_checkpoint(): the steps of a conversion in their order. The first file to read.
+
+    source -> header -> plan -> staged output -> read back -> manifest -> rename -> report
+
+Nothing is written before the plan is complete, and nothing appears at the destination before it has been read back.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bertconv.config import BertConfig
+from bertconv.errors import MappingError, RequestError
+from bertconv.formats.output import FORMATS, Format, Model, OutputFile, OutputTensor, lay_out
+from bertconv.formats.reading import open_header, read_written
+from bertconv.formats.staging import MANIFEST, StagedFolder
+from bertconv.formats.writing import Origin, initial_values, sync, write_weights
+from bertconv.mapping.identify import identify
+from bertconv.mapping.layout import transpose_between
+from bertconv.mapping.plan import Move, Plan, PlanOptions, make_plan
+from bertconv.mapping.table import Dialects, Table, load_dialects, load_table
+from bertconv.record import manifest_bytes, report_of
+from bertconv.report import Report
+from bertconv.source import Source, SourceOptions, open_source
+from bertconv.source.stored import FLOATS, Header
+from bertconv.text import parse_bytes
+from bertconv.verify.weights import TensorCheck, WrittenTensor, check_twins, verify_weights
+
+Progress = Callable[[str, int, int], None]
+"""Told of a step ("writing", "verifying"), of its bytes done and of its bytes in all."""
+
+
+def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the command)
+    src: str | os.PathLike[str],
+    dst: str | os.PathLike[str],
+    *,
+    to: str = "tf",
+    source_dialect: str | None = None,
+    revision: str | None = None,
+    token: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    subfolder: str = "",
+    variant: str | None = None,
+    head: str | None = None,
+    config: str | os.PathLike[str] | None = None,
+    dtype: str = "keep",
+    max_shard_size: str | int = "5GB",
+    overwrite: bool = False,
+    dry_run: bool = False,
+    init_missing: bool = False,
+    allow_unknown: Iterable[str] = (),
+    ignore_unexpected: Iterable[str] = (),
+    ignore_missing: Iterable[str] = (),
+    strip_prefix: str | None = None,
+    untie: bool = False,
+    table: str | os.PathLike[str] | None = None,
+    verify: str = "weights",
+    progress: Progress | None = None,
+) -> Report:
+    """Convert a BERT checkpoint to another format, and check that every tensor arrived.
+
+    Args:
+        src: folder, file or Hub id (`org/name`, `org/name@revision`).
+        dst: folder to make.
+        to: "pt" (model.safetensors), "tf" (tf_model.h5) or "tf-safetensors".
+        source_dialect: refuse a source that does not speak "pt" or "tf"; None takes either.
+        revision: branch, tag or commit on the Hub.
+        token: access token for the Hub; by default HF_TOKEN or the stored one.
+        cache_dir: cache of the Hub; by default HF_HOME's.
+        local_files_only: use only what the cache holds.
+        subfolder: folder inside the source.
+        variant: such as "fp16" for `model.fp16.safetensors`.
+        head: model class to convert to; by default the one that the tensors are.
+        config: config file to use instead of the source's.
+        dtype: element type of the output, or "keep".
+        max_shard_size: most bytes of tensors in one file, as a number or like "5GB".
+        overwrite: replace an earlier output at `dst`.
+        dry_run: plan and report, write nothing.
+        init_missing: start heads that the source lacks afresh instead of refusing.
+        allow_unknown: regexes of source names that may be left out.
+        ignore_unexpected: more regexes for `_keys_to_ignore_on_load_unexpected`.
+        ignore_missing: more regexes for `_keys_to_ignore_on_load_missing`.
+        strip_prefix: use only the names that begin with this, and take it off.
+        untie: keep a decoder that differs from the embeddings, and say so in the config.
+        table: a mapping table of the caller's own.
+        verify: "weights" reads every tensor back and compares it; "none" does not.
+        progress: told of the bytes of each step.
+
+    Returns:
+        What happened to every tensor.
+
+    Raises:
+        BertconvError: see `bertconv.errors`; the destination is then as it was before.
+    """
+    started = time.perf_counter()
+    wish = _Wish.of(to, dtype, max_shard_size, verify, source_dialect)
+    mapping, dialects = load_table(Path(table) if table else None), load_dialects()
+    source = open_source(
+        src,
+        SourceOptions(
+            revision=revision, token=token, cache_dir=Path(cache_dir) if cache_dir else None,
+            local_files_only=local_files_only, subfolder=subfolder, variant=variant,
+            config=Path(config) if config else None, prefer=_preference(source_dialect),
+        ),
+    )  # fmt: skip
+    with closing(open_header(source, check_data=not dry_run)) as header:
+        options = PlanOptions(
+            head=head, init_missing=init_missing, allow_unknown=tuple(allow_unknown),
+            ignore_unexpected=tuple(ignore_unexpected), ignore_missing=tuple(ignore_missing),
+            strip_prefix=strip_prefix, untie=untie,
+        )  # fmt: skip
+        plan = _plan(source, header, mapping, dialects, wish, options)
+        check_twins(plan.twins)
+        job = _Job(source, header, mapping, dialects, plan, wish, progress or _silent)
+        staged = StagedFolder(Path(dst), overwrite=overwrite, inputs=(source.folder,))
+        if dry_run:
+            staged.check()
+            return job.report(staged, (), (), started)
+        with staged, staged.writing():
+            files = job.write(staged)
+            checks = job.verify(staged, files)
+            job.write_companions(staged)
+            report = job.report(staged, files, checks, started)
+            staged.write(MANIFEST, manifest_bytes(report, staged.path, files))
+            for file in header.files:
+                file.check_unchanged()
+            staged.commit()
+    return replace(report, seconds=time.perf_counter() - started)
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """The output as the caller wants it, checked."""
+
+    form: Format
+    dtype: str
+    shard_limit: int
+    verify: bool
+    source_dialect: str | None
+
+    @classmethod
+    def of(cls, to: str, dtype: str, max_shard_size: str | int, verify: str, source_dialect: str | None) -> _Wish:
+        for value, known, name in ((to, FORMATS, "to"), (dtype, ("keep", *FLOATS), "dtype"),
+                                   (verify, ("weights", "none"), "verify"),
+                                   (source_dialect, (None, "pt", "tf"), "source_dialect")):  # fmt: skip
+            if value not in known:
+                raise RequestError(f"{name} is {value!r}.", hint=f"Choose one of {', '.join(map(str, known))}.")
+        try:
+            limit = parse_bytes(str(max_shard_size))
+        except ValueError as error:
+            raise RequestError(f"max_shard_size is {max_shard_size!r}.", hint="Write it like 5GB or 500MB.") from error
+        if limit < 1:
+            raise RequestError("max_shard_size is zero.", hint="Write it like 5GB or 500MB.")
+        return cls(FORMATS[to], dtype, limit, verify == "weights", source_dialect)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One conversion whose plan is complete."""
+
+    source: Source
+    header: Header
+    table: Table
+    dialects: Dialects
+    plan: Plan
+    wish: _Wish
+    progress: Progress
+
+    def dtype(self, move: Move) -> str:
+        """Element type of a target tensor: as asked, as its source, or for a fresh one as the first tensor's source."""
+        if self.wish.dtype != "keep":
+            return self.wish.dtype
+        stored = move.source or next(move.source for move in self.plan.moves if move.source)
+        return stored.dtype
+
+    def origin(self, move: Move) -> Origin:
+        """Where a target tensor's elements come from."""
+        if move.source is not None:
+            return Origin(move.source, move.transpose)
+        spread = float(self.plan.config.values["initializer_range"])
+        role = move.target.id.rpartition(".")[2]
+        return Origin(None, None, initial_values(move.target.shape, role, self.dtype(move), move.target.id, spread))
+
+    def write(self, staged: StagedFolder) -> Sequence[OutputFile]:
+        """Lay the files out, then move every tensor into its place."""
+        tensors = [OutputTensor(move.target, self.dtype(move)) for move in self.plan.moves]
+        total = sum(tensor.nbytes for tensor in tensors)
+        staged.reserve(total)
+        model = Model(self.table, self.plan.head)
+        files, index = lay_out(self.wish.form, staged.path, tensors, model, self.wish.shard_limit)
+        origins = {move.target.id: self.origin(move) for move in self.plan.moves}
+        write_weights(staged.path, files, origins, _counter(self.progress, "writing", total))
+        if index is not None:
+            staged.write(self.wish.form.index_name, index)
+        return files
+
+    def verify(self, staged: StagedFolder, files: Sequence[OutputFile]) -> Sequence[TensorCheck]:
+        """Read the output's own headers and every tensor back, while the files travel to the disk."""
+        with ThreadPoolExecutor(1) as pool:
+            synced = pool.submit(sync, staged.path, files)
+            with closing(read_written(staged.path, [file.name for file in files])) as written:
+                tensors = self.written_tensors(written)
+                total = sum(tensor.written.nbytes for tensor in tensors)
+                tick = _counter(self.progress, "verifying", total)
+                checks = verify_weights(tensors, tick) if self.wish.verify else ()
+            synced.result()
+        return checks
+
+    def written_tensors(self, written: Header) -> list[WrittenTensor]:
+        """What was written, found again by its names, with what it must equal; MappingError when one is lacking."""
+        places = identify(written.tensors, self.table, self.dialects).places
+        found = []
+        for move in self.plan.moves:
+            target = move.target
+            tensor = places.get(target.id, (None,))[0]
+            if tensor is None or tensor.shape != target.shape or tensor.dtype != self.dtype(move):
+                raise MappingError("was not written as planned; the output was not kept.", hint="Report this as a bug.",
+                                   tensor=target.name)  # fmt: skip
+            back = transpose_between(target.layout, target.canonical)
+            found.append(WrittenTensor(target.id, self.origin(move), tensor, back, target.canonical.shape))
+        return found
+
+    def write_companions(self, staged: StagedFolder) -> None:
+        """config.json, and the source's tokenizer and label files as they are."""
+        staged.write("config.json", self.config().to_bytes())
+        for name in self.source.sidecars:
+            with closing(self.source.open(name)) as file:
+                staged.write(name, file.read(0, file.size))
+
+    def config(self) -> BertConfig:
+        """The source's config with the class that was written, and the element type where it names one."""
+        config = self.plan.config
+        changes: dict[str, object] = {"architectures": [self.plan.head]}
+        changes |= {} if config.says("model_type") else {"model_type": self.table.model_types[0]}
+        if self.wish.dtype != "keep":
+            changes |= {key: self.wish.dtype for key in ("torch_dtype", "dtype") if config.says(key)}
+        return config.replace(**changes)
+
+    def report(
+        self, staged: StagedFolder, files: Sequence[OutputFile], checks: Sequence[TensorCheck], started: float
+    ) -> Report:
+        """What happened to every tensor."""
+        report = report_of(self.source, self.header, self.plan, self.table, checks, self.dtype)
+        target = {
+            "folder": str(staged.destination),
+            "format": self.wish.form.name,
+            "files": [file.name for file in files],
+        }
+        return replace(
+            report,
+            target=target,
+            seconds=time.perf_counter() - started,
+            verified="weights" if checks else "none",
+            dry_run=not files,
+        )
+
+
+def _preference(dialect: str | None) -> tuple[str, ...]:
+    """Containers in the order in which they are looked for."""
+    return ("hdf5", "safetensors", "torch") if dialect == "tf" else ("safetensors", "torch", "hdf5")
+
+
+def _plan(source: Source, header: Header, table: Table, dialects: Dialects, wish: _Wish, options: PlanOptions) -> Plan:
+    identity = identify(header.tensors, table, dialects, options.strip_prefix)
+    if wish.source_dialect not in (None, identity.dialect.name):
+        said = {"pt": ("PyTorch", "pt2tf"), "tf": ("TensorFlow", "tf2pt")}
+        there, command = said[identity.dialect.name]
+        raise RequestError(
+            f"holds {there} weights, and {said[str(wish.source_dialect)][0]} weights were asked for.",
+            hint=f"Use `bertconv {command}`, or `bertconv convert` for any direction.",
+            file=source.weights.files[0],
+        )
+    if source.config is None:
+        raise MappingError(
+            "has no config.json.", hint="Give one with --config FILE; shapes alone do not tell the activation.",
+            file=str(source.folder),
+        )  # fmt: skip
+    config = BertConfig.load(source.config, table.model_types)
+    return make_plan(identity, table, dialects, config, dialects.by_name[wish.form.dialect], options)
+
+
+def _silent(step: str, done: int, total: int) -> None:
+    """No progress is shown."""
+
+
+def _counter(progress: Progress, step: str, total: int) -> Callable[[int], None]:
+    """Adds up the bytes of one step."""
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        progress(step, done, total)
+
+    return count

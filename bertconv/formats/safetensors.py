@@ -1,0 +1,166 @@
+"""safetensors files: a strict header parser and a header writer (format: github.com/huggingface/safetensors, README).
+
+Eight bytes of little-endian header length, a JSON header padded with spaces, then the tensors without holes or overlap.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from bertconv.errors import DamagedCheckpoint, UnsafeCheckpoint
+from bertconv.source.stored import ITEM_SIZE, Header, SourceFile, StoredTensor
+from bertconv.text import printable
+
+MAX_HEADER = 100_000_000
+"""Longest header in bytes that the format allows."""
+MAX_TENSORS = 100_000
+"""Most tensors that are read; a BERT of 100 layers has fewer than 3,000."""
+
+_DTYPES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
+    "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8",
+    "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool",
+    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "C64": "complex64",
+}  # fmt: skip
+_CODES = {name: code for code, name in _DTYPES.items()}
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def read_safetensors(file: SourceFile) -> Header:
+    """Read and check the header; no tensor data is read.
+
+    Raises:
+        DamagedCheckpoint: anything that the format forbids, duplicate keys, unknown fields and odd names included.
+        UnsafeCheckpoint: a header or a number of tensors beyond the limits.
+    """
+    length = int.from_bytes(file.read(0, 8, "header length"), "little")
+    if length > MAX_HEADER:
+        raise UnsafeCheckpoint(
+            f"declares a header of {length:,} bytes; the format allows {MAX_HEADER:,}.",
+            hint="This is not a safetensors file that a tool wrote; download it again.",
+            file=str(file.path),
+        )
+    if 8 + length > file.size:
+        raise _bad(file, f"declares a header of {length:,} bytes but has only {file.size:,}: it is truncated")
+    header = _parse(file, file.read(8, length, "header"))
+    metadata = _metadata(file, header.pop("__metadata__", None))
+    if len(header) > MAX_TENSORS:
+        raise UnsafeCheckpoint(
+            f"declares {len(header):,} tensors; the limit is {MAX_TENSORS:,}.",
+            hint="No BERT has so many; check where the file came from.",
+            file=str(file.path),
+        )
+    tensors = [_tensor(file, name, entry, 8 + length) for name, entry in header.items()]
+    _check_ranges(file, tensors, 8 + length)
+    return Header("safetensors", tuple(tensors), metadata)
+
+
+def header_bytes(
+    tensors: Iterable[tuple[str, str, tuple[int, ...]]], metadata: Mapping[str, str]
+) -> tuple[bytes, list[int]]:
+    """The header of a file that holds these tensors one after the other, and where each begins in the file.
+
+    Args:
+        tensors: name, element type and shape of each, in the order of `file_order`.
+        metadata: text for `__metadata__`.
+
+    Returns:
+        Length field and header as bytes, and the offset of every tensor from the start of the file.
+    """
+    entries: dict[str, Any] = {"__metadata__": dict(metadata)}
+    begin, begins = 0, []
+    for name, dtype, shape in tensors:
+        end = begin + math.prod(shape) * ITEM_SIZE[dtype]
+        entries[name] = {"dtype": _CODES[dtype], "shape": list(shape), "data_offsets": [begin, end]}
+        begins.append(begin)
+        begin = end
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, [8 + len(text) + start for start in begins]
+
+
+def file_order(name: str, dtype: str) -> tuple[int, str]:
+    """Sort key of tensors within a file, the reference writer's: wide element types first, then by name."""
+    order = ("float64", "float32", "bfloat16", "float16")
+    return order.index(dtype) if dtype in order else len(order), name
+
+
+def _bad(file: SourceFile, problem: str, tensor: str | None = None) -> DamagedCheckpoint:
+    return DamagedCheckpoint(f"{problem}.", hint="Download or save the file again.", file=str(file.path), tensor=tensor)
+
+
+def _parse(file: SourceFile, raw: bytes) -> dict[str, Any]:
+    if not raw.startswith(b"{"):
+        raise _bad(file, "is not a safetensors file: its header does not begin with '{'")
+    try:
+        text = raw.decode().rstrip(" ")
+        header = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise _bad(file, f"has a broken header: {printable(str(error))}") from error
+    if not text.endswith("}"):
+        raise _bad(file, "has a header that is padded with something other than spaces")
+    found: dict[str, Any] = header
+    return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
+    return found
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} has no place in a header")
+
+
+def _metadata(file: SourceFile, value: Any) -> dict[str, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise _bad(file, "has metadata that is not text")
+    if any(_SURROGATE.search(key) or _SURROGATE.search(text) for key, text in value.items()):
+        raise _bad(file, "has metadata that is not Unicode text")
+    return value
+
+
+def _tensor(file: SourceFile, name: str, entry: Any, data: int) -> StoredTensor:
+    if not name or len(name) > 1024 or not name.isprintable():
+        raise _bad(file, "has a tensor without a printable name of at most 1,024 characters", name[:100])
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise _bad(file, "is not described by exactly dtype, shape and data_offsets", name)
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
+        raise _bad(file, f"has the element type {printable(str(dtype))[:40]!r}, which is not known", name)
+    if not _whole_numbers(shape) or not _whole_numbers(offsets) or len(offsets) != 2 or len(shape) > 32:
+        raise _bad(file, "has a shape or offsets that are not lists of whole numbers", name)
+    tensor = StoredTensor(name, _DTYPES[dtype], tuple(shape), file, data + offsets[0])
+    if offsets[1] - offsets[0] != tensor.nbytes:
+        raise _bad(
+            file,
+            f"has shape {shape} and type {dtype} but {offsets[1] - offsets[0]:,} bytes instead of {tensor.nbytes:,}",
+            name,
+        )
+    return tensor
+
+
+def _whole_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(type(number) is int and 0 <= number < 2**63 for number in value)
+
+
+def _check_ranges(file: SourceFile, tensors: list[StoredTensor], data: int) -> None:
+    end = data
+    for tensor in sorted(tensors, key=lambda tensor: (tensor.offset, tensor.nbytes)):
+        if tensor.offset != end:
+            kind = "overlaps the tensor before it" if tensor.offset < end else "leaves a hole before it"
+            raise _bad(file, kind, tensor.name)
+        end += tensor.nbytes
+    if end > file.size:
+        raise _bad(file, f"is truncated: its tensors end at byte {end:,}, the file at {file.size:,}")
+    if end < file.size:
+        raise _bad(file, f"has {file.size - end:,} bytes after its last tensor")

@@ -1,0 +1,232 @@
+"""The write protocol: a staged folder beside the destination, filled, fsynced and renamed; whole or not at all.
+
+Follows the usual POSIX practice (write temporary, fsync file, rename, fsync folder), with `renameat2(RENAME_EXCHANGE)`
+where an older output is replaced, so that a reader finds the old folder or the new one and never a mixture.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bertconv.errors import BertconvError, OutputError
+
+MANIFEST = "bertconv.json"
+"""Name of the manifest in every output."""
+
+_ASIDE = "-old"
+_RENAME_EXCHANGE = 2
+_AT_FDCWD = -100
+
+
+class StagedFolder:
+    """A folder that appears at its destination when `commit` is called, and leaves nothing when it is not.
+
+    Args:
+        destination: the folder to make.
+        overwrite: replace an earlier output there.
+        inputs: files and folders that must not be overwritten.
+
+    Raises:
+        OutputError: the destination exists, is a link, lies in an input, or is being written by another process.
+    """
+
+    def __init__(self, destination: Path, *, overwrite: bool = False, inputs: tuple[Path, ...] = ()) -> None:
+        self.destination = Path(os.path.abspath(destination))  # noqa: PTH100  (resolve() would follow a link)
+        self.overwrite = overwrite
+        self.inputs = inputs
+        self.path = self.destination.parent / f".{self.destination.name}.bertconv-tmp-{secrets.token_hex(6)}"
+        self._lock = self.destination.parent / f".{self.destination.name}.bertconv-lock"
+        self._lock_fd = -1
+        self._made_parents: list[Path] = []
+
+    def __enter__(self) -> Self:
+        try:
+            self.check()
+            self._make_parents()
+            self._acquire()
+            self._remove_leftovers()
+            self.path.mkdir(mode=0o755)
+        except BaseException:
+            self._clean_up()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._clean_up()
+
+    def check(self) -> None:
+        """Refuse a destination that cannot or must not be written; nothing is changed."""
+        target = self.destination
+        if target.is_symlink():
+            raise self._refuse("is a symbolic link", "Give the folder that it points to.")
+        for source in self.inputs:
+            resolved = source.resolve()
+            if target.resolve() == resolved or resolved in target.resolve().parents or target in resolved.parents:
+                raise self._refuse("is or holds the source, or lies in it", "Choose another folder.")
+        if not target.exists():
+            return
+        if not target.is_dir():
+            raise self._refuse("is a file", "Give the name of a folder.")
+        there = sorted(entry.name for entry in target.iterdir())
+        if there and not self.overwrite:
+            raise self._refuse("exists and is not empty", "Choose another folder, or pass --overwrite.")
+        if foreign := [name for name in there if name not in self._own_files()]:
+            raise self._refuse(
+                f"holds files that bertconv did not write: {', '.join(foreign[:5])}",
+                "Move them away, or choose another folder.",
+            )
+
+    def reserve(self, needed: int) -> None:
+        """Make sure that so many bytes fit; OutputError before the first one is written."""
+        free = shutil.disk_usage(self.path).free
+        if needed > free:
+            raise self._refuse(
+                f"needs {needed:,} bytes and the disk has {free:,}", "Make room, or choose another disk."
+            )
+
+    def write(self, name: str, content: bytes) -> None:
+        """A small file, written and fsynced; folders in its name are made."""
+        path = self.path / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise self.failed(error) from error
+
+    def commit(self) -> None:
+        """Put the folder in its place, in one step."""
+        try:
+            for folder, _, _ in os.walk(self.path):
+                _fsync_folder(Path(folder))
+            if self.destination.is_dir() and any(self.destination.iterdir()):
+                self._exchange()
+            else:
+                self.path.rename(self.destination)
+        except OSError as error:
+            raise self.failed(error) from error
+        self._made_parents = []
+        try:
+            _fsync_folder(self.destination.parent)
+        except OSError as error:
+            raise OutputError(
+                f"was written, but may not survive a power cut: {error.strerror}.",
+                hint="Check the disk, then run `bertconv verify` on it.",
+                file=str(self.destination),
+            ) from error
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Turn what the system refuses while files are written into an OutputError."""
+        try:
+            yield
+        except BertconvError:
+            raise
+        except OSError as error:
+            raise self.failed(error) from error
+
+    def failed(self, error: OSError) -> OutputError:
+        """The error of a call that the system refused while writing."""
+        return self._refuse(
+            f"could not be written, and nothing was changed: {error.strerror or error}", "Check space and permissions."
+        )
+
+    def _refuse(self, problem: str, hint: str) -> OutputError:
+        return OutputError(f"{problem}.", hint=hint, file=str(self.destination))
+
+    def _own_files(self) -> set[str]:
+        """First components of the names that the destination's manifest lists."""
+        try:
+            files = json.loads((self.destination / MANIFEST).read_bytes())["files"]
+            return {name.split("/")[0] for name in files} | {MANIFEST}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return set()
+
+    def _make_parents(self) -> None:
+        missing = [folder for folder in (self.destination.parent, *self.destination.parents) if not folder.exists()]
+        for folder in sorted(set(missing)):
+            try:
+                folder.mkdir()
+            except OSError as error:
+                raise self.failed(error) from error
+            self._made_parents.append(folder)
+
+    def _acquire(self) -> None:
+        while self._lock_fd < 0:
+            try:
+                fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            except OSError as error:
+                raise self.failed(error) from error
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                os.close(fd)
+                raise self._refuse("is being written by another bertconv", "Wait until it is done.") from error
+            if self._lock.exists() and os.fstat(fd).st_ino == self._lock.stat().st_ino:
+                self._lock_fd = fd
+            else:  # another process removed it between open and lock: take the new one
+                os.close(fd)
+
+    def _remove_leftovers(self) -> None:
+        """Staged folders of runs that were killed; only the holder of the lock may."""
+        for left in sorted(self.destination.parent.glob(f".{self.destination.name}.bertconv-tmp-*")):
+            if left.name.endswith(_ASIDE) and not self.destination.exists():
+                left.rename(self.destination)  # killed between the two renames of a file system without exchange
+            else:
+                shutil.rmtree(left, ignore_errors=True)
+
+    def _exchange(self) -> None:
+        """Swap the staged and the old folder, then remove the old one."""
+        try:
+            _renameat2(self.path, self.destination, _RENAME_EXCHANGE)
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
+                raise
+            aside = self.path.with_name(self.path.name + _ASIDE)
+            self.destination.rename(aside)
+            self.path.rename(self.destination)
+            aside.rename(self.path)
+
+    def _clean_up(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._lock_fd >= 0:
+            with contextlib.suppress(OSError):
+                self._lock.unlink()
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+        for folder in reversed(self._made_parents):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _renameat2(old: Path, new: Path, flags: int) -> None:
+    """The Linux call; OSError(ENOSYS) where the C library has none."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if call(_AT_FDCWD, os.fsencode(old), _AT_FDCWD, os.fsencode(new), flags):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def _fsync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,138 @@
+"""inspect_checkpoint(): what a checkpoint is, from its header alone."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bertconv.config import BertConfig
+from bertconv.errors import BertconvError
+from bertconv.formats.reading import open_header
+from bertconv.mapping.heads import choose_head, sizes_seen
+from bertconv.mapping.identify import identify
+from bertconv.mapping.table import load_dialects, load_table
+from bertconv.source import Source, SourceOptions, open_source
+from bertconv.source.stored import Header
+from bertconv.text import fold, printable
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a header says.
+
+    Attributes:
+        given: the source as it was given; `revision` is the commit on the Hub.
+        container: "safetensors", "torch" or "hdf5".
+        files: the files of weights.
+        dialect: "pt" or "tf"; empty when it is no BERT.
+        prefix: what stands before every name.
+        head: the model class; `equals` are the classes that fit the same tensors.
+        sizes: config key -> the size that the shapes imply.
+        config: config key -> the value that the config file gives to one of `sizes`, where it differs.
+        tensors: number of tensors, `parameters` of elements, `nbytes` of bytes.
+        dtypes: element type -> number of tensors.
+        names: every tensor: name, element type, shape.
+        metadata: the container's own text.
+        sidecars: tokenizer and label files beside it.
+        odd: what is odd about it, one sentence each.
+    """
+
+    given: str
+    revision: str | None
+    container: str
+    files: tuple[str, ...]
+    dialect: str
+    prefix: str
+    head: str
+    equals: tuple[str, ...]
+    sizes: dict[str, int]
+    config: dict[str, Any]
+    tensors: int
+    parameters: int
+    nbytes: int
+    dtypes: dict[str, int]
+    names: tuple[tuple[str, str, tuple[int, ...]], ...]
+    metadata: dict[str, str]
+    sidecars: tuple[str, ...]
+    odd: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, for scripts."""
+        return asdict(self)
+
+
+def inspect_checkpoint(  # noqa: PLR0913  (one argument per option of the command)
+    src: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    token: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    subfolder: str = "",
+    variant: str | None = None,
+    head: str | None = None,
+    config: str | os.PathLike[str] | None = None,
+    strip_prefix: str | None = None,
+    table: str | os.PathLike[str] | None = None,
+) -> Inspection:
+    """Say what a checkpoint is; no weight is read. Arguments as those of `convert_checkpoint`.
+
+    Raises:
+        BertconvError: the files cannot be read; a sound file that is no BERT is described and not refused.
+    """
+    options = SourceOptions(
+        revision=revision, token=token, cache_dir=Path(cache_dir) if cache_dir else None,
+        local_files_only=local_files_only, subfolder=subfolder, variant=variant,
+        config=Path(config) if config else None,
+    )  # fmt: skip
+    source = open_source(src, options)
+    header = open_header(source, check_data=False)
+    try:
+        return _describe(source, header, head, strip_prefix, Path(table) if table else None)
+    finally:
+        header.close()
+
+
+def _describe(
+    source: Source, header: Header, forced: str | None, strip_prefix: str | None, path: Path | None
+) -> Inspection:
+    table = load_table(path)
+    odd = [*source.notes, *header.notes]
+    dialect = prefix = head = ""
+    equals: tuple[str, ...] = ()
+    sizes: dict[str, int] = {}
+    stated: dict[str, Any] = {}
+    try:
+        config = BertConfig.load(source.config, table.model_types) if source.config else None
+        identity = identify(header.tensors, table, load_dialects(), strip_prefix)
+        dialect, prefix = identity.dialect.name, printable(identity.prefix)
+        head, equals = choose_head(table, identity, config.architectures if config else (), forced)
+        sizes = {key: seen.value for key, seen in sizes_seen(table, identity, head).items()}
+        odd += _oddities(config, sizes, [printable(one.name) for one in identity.strangers])
+        stated = {key: config.values[key] for key in sizes if config and config.values[key] != sizes[key]}
+    except BertconvError as error:
+        odd.append(str(error).replace("\n", " ").rstrip("."))
+    return Inspection(
+        given=source.given, revision=source.revision, container=header.container, files=source.weights.files,
+        dialect=dialect, prefix=prefix, head=head, equals=equals, sizes=sizes, config=stated,
+        tensors=len(header.tensors),
+        parameters=sum(tensor.count for tensor in header.tensors),
+        nbytes=sum(tensor.nbytes for tensor in header.tensors),
+        dtypes=dict(Counter(tensor.dtype for tensor in header.tensors)),
+        names=tuple((printable(tensor.name), tensor.dtype, tensor.shape) for tensor in header.tensors),
+        metadata={printable(key): printable(value) for key, value in header.metadata.items()},
+        sidecars=source.sidecars, odd=tuple(odd),
+    )  # fmt: skip
+
+
+def _oddities(config: BertConfig | None, sizes: dict[str, int], strangers: list[str]) -> list[str]:
+    odd = list(config.notes) if config else ["there is no config.json; the number of attention heads cannot be seen"]
+    odd += [
+        f"{key} is {size} by the shapes, {config.values[key]} by the config"
+        for key, size in sizes.items()
+        if config and config.values[key] != size
+    ]
+    return odd + [f"no table knows {folded} ({len(names)} tensors)" for folded, names in fold(strangers).items()]

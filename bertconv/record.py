@@ -1,0 +1,131 @@
+"""What is put on record about a conversion: the report for the caller, and the manifest that stays with the output."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bertconv import __version__
+from bertconv.formats.output import OutputFile
+from bertconv.mapping.plan import Move, Plan
+from bertconv.mapping.table import Table
+from bertconv.report import LeftOut, Report, TensorReport
+from bertconv.source import Source
+from bertconv.source.stored import ITEM_SIZE, Header
+from bertconv.text import printable
+from bertconv.verify.weights import TensorCheck
+
+MANIFEST_FORMAT = 1
+"""Version of the manifest's own format."""
+
+
+def report_of(
+    source: Source,
+    header: Header,
+    plan: Plan,
+    table: Table,
+    checks: Sequence[TensorCheck],
+    dtype: Callable[[Move], str],
+) -> Report:
+    """The report of a plan, with what the check of every tensor found."""
+    found = {check.id: check for check in checks}
+    moved = [_moved(move, dtype(move), found.get(move.target.id)) for move in plan.moves]
+    unfilled = [
+        TensorReport(spec.id, "", spec.name, "missing", "", spec.canonical.shape, "allowed by an ignore list")
+        for spec in plan.unfilled
+    ]
+    fates = [LeftOut(printable(fate.tensor.name), fate.state, printable(fate.why)) for fate in plan.fates]
+    fates += [LeftOut(printable(name), "ignored", "not a weight") for name in header.others]
+    return Report(
+        source={
+            "given": source.given,
+            "revision": source.revision,
+            "container": header.container,
+            "dialect": plan.identity.dialect.name,
+            "prefix": printable(plan.identity.prefix),
+            "files": list(source.weights.files),
+        },
+        target={},
+        head=plan.head,
+        equals=plan.equals,
+        tensors=tuple(moved + unfilled),
+        left_out=tuple(fates),
+        notes=(*source.notes, *header.notes, *plan.config.notes, *plan.notes, *_notes(checks)),
+        sidecars=source.sidecars,
+        not_carried=source.not_carried,
+        parameters=sum(move.target.count for move in plan.moves),
+        nbytes=sum(move.target.count * ITEM_SIZE[dtype(move)] for move in plan.moves),
+        table={"name": table.path.stem, "sha256": table.digest},
+    )
+
+
+def manifest_bytes(report: Report, folder: Path, files: Sequence[OutputFile]) -> bytes:
+    """The content of bertconv.json: where the weights came from, what was done, and a digest for every byte.
+
+    Tensors have digests of their own; the bytes of a weight file outside of its tensors have one together, so that
+    nothing is hashed twice. It holds no date and no duration: the same input and options give the same bytes.
+
+    Args:
+        report: of the conversion.
+        folder: with every file of the output but this one.
+        files: the files of weights in it.
+    """
+    described = report.to_json()
+    content = {
+        "format": MANIFEST_FORMAT,
+        "bertconv": __version__,
+        **{key: described[key] for key in ("source", "head", "table", "verified", "digest", "notes", "left_out")},
+        "target": {"format": report.target["format"], "files": report.target["files"]},
+        "tensors": {tensor.pop("id"): tensor for tensor in described["tensors"]},
+        "files": _files(folder, {file.name: file for file in files}),
+    }
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _moved(move: Move, dtype: str, check: TensorCheck | None) -> TensorReport:
+    details = []
+    if move.transpose:
+        details.append("transposed")
+    if move.source is not None and move.source.dtype != dtype:
+        details.append(f"{move.source.dtype} to {dtype}")
+    if move.state == "tied":
+        details.append("from its tied copy")
+    source = printable(move.source.name) if move.source else ""
+    digest = check.digest if check else ""
+    shape = move.target.canonical.shape
+    return TensorReport(move.target.id, source, move.target.name, move.state, dtype, shape, ", ".join(details), digest)
+
+
+def _notes(checks: Sequence[TensorCheck]) -> list[str]:
+    notes = [f"{one.id} holds {one.not_finite} numbers that are NaN or infinite" for one in checks if one.not_finite]
+    weights = [check.id for check in checks if check.all_zero and check.id.endswith((".weight", ".scale"))]
+    return notes + [f"{name} is all zero" for name in weights]
+
+
+def _files(folder: Path, weights: Mapping[str, OutputFile]) -> dict[str, Any]:
+    described: dict[str, Any] = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        described[name] = {"size": path.stat().st_size}
+        if name in weights:
+            described[name]["sha256_outside_tensors"] = _frame_digest(path, weights[name])
+        else:
+            described[name]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return described
+
+
+def _frame_digest(path: Path, file: OutputFile) -> str:
+    """sha256 of the bytes before, between and after a file's tensors."""
+    digest, position = hashlib.sha256(), 0
+    with path.open("rb") as stream:
+        for tensor, offset in sorted(file.tensors, key=lambda pair: pair[1]):
+            if tensor.nbytes:
+                stream.seek(position)
+                digest.update(stream.read(offset - position))
+                position = offset + tensor.nbytes
+        stream.seek(position)
+        digest.update(stream.read())
+    return digest.hexdigest()

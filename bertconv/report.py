@@ -1,0 +1,141 @@
+"""What happened to every tensor: as a table with layers folded, as one line, and as JSON."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from bertconv.text import fold, human_bytes
+
+FILLED = ("loaded", "tied", "initialised")
+"""States of a target tensor that has its values."""
+
+
+@dataclass(frozen=True)
+class TensorReport:
+    """One target tensor.
+
+    Attributes:
+        id: neutral id, the same in every format.
+        source: name in the source; empty when it was initialised or is missing.
+        target: name in the target.
+        state: "loaded", "tied", "initialised" or "missing" (allowed by an ignore list).
+        dtype: element type in the target.
+        shape: sizes in PyTorch's order.
+        details: what was done to it.
+        digest: sha256 of type, shape and elements in PyTorch's order; empty when nothing was verified.
+    """
+
+    id: str
+    source: str
+    target: str
+    state: str
+    dtype: str
+    shape: tuple[int, ...]
+    details: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A source tensor that was not loaded: "tied", "unused", "ignored", "unknown" or "outside", and why."""
+
+    source: str
+    state: str
+    details: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of one conversion.
+
+    Attributes:
+        source: what was read: `given`, `container`, `dialect`, `prefix`, `files`, `revision`.
+        target: what was written: `folder`, `format`, `files`.
+        head: the model class; `equals` are the classes that fit the same tensors.
+        tensors: every target tensor.
+        left_out: every source tensor that was not loaded.
+        notes: what is odd, one sentence each.
+        sidecars: tokenizer and label files that were carried along; `not_carried` are the other files of the source.
+        parameters: number of elements written.
+        nbytes: bytes of weights written.
+        seconds: wall-clock time.
+        verified: "weights" when every tensor was read back and compared, else "none".
+        dry_run: nothing was written.
+    """
+
+    source: dict[str, Any]
+    target: dict[str, Any]
+    head: str
+    equals: tuple[str, ...]
+    tensors: tuple[TensorReport, ...]
+    left_out: tuple[LeftOut, ...]
+    notes: tuple[str, ...]
+    sidecars: tuple[str, ...] = ()
+    not_carried: tuple[str, ...] = ()
+    parameters: int = 0
+    nbytes: int = 0
+    seconds: float = 0.0
+    verified: str = "none"
+    dry_run: bool = False
+    table: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Every target tensor got its values from the source."""
+        return all(tensor.state in ("loaded", "tied") for tensor in self.tensors)
+
+    @property
+    def coverage(self) -> float:
+        """Part of the target tensors that got their values from the source, from 0 to 1."""
+        filled = sum(tensor.state in ("loaded", "tied") for tensor in self.tensors)
+        return filled / len(self.tensors) if self.tensors else 0.0
+
+    @property
+    def digest(self) -> str:
+        """One digest for the whole model, from the tensors' ids and digests; empty when nothing was verified."""
+        if not self.tensors or not all(tensor.digest for tensor in self.tensors):
+            return ""
+        lines = "".join(f"{tensor.id} {tensor.digest}\n" for tensor in sorted(self.tensors, key=lambda one: one.id))
+        return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, for scripts."""
+        return asdict(self) | {"ok": self.ok, "coverage": self.coverage, "digest": self.digest}
+
+    def rows(self) -> Iterator[tuple[str, str, str]]:
+        """Key, status and details, layers folded; what was left out comes last."""
+        lines = [(one.source or one.target, one.state, _details(one)) for one in self.tensors]
+        lines += [(one.source, one.state, one.details) for one in self.left_out]
+        by_name = {name: (state, details) for name, state, details in lines}
+        for folded, names in fold(by_name).items():
+            states = {by_name[name][0] for name in names}
+            if len(states) > 1:
+                yield from ((name, *by_name[name]) for name in names)
+            else:
+                yield folded, states.pop(), " / ".join(fold(by_name[name][1] for name in names))
+
+    def summary(self) -> str:
+        """One line: how much, how fast, and whether anything was lost."""
+        done = sum(tensor.state in FILLED for tensor in self.tensors)
+        line = f"{done}/{len(self.tensors)} tensors, {self.parameters:,} parameters, {human_bytes(self.nbytes)}"
+        if self.dry_run:
+            return f"{line} would be written, {self._losses()}"
+        speed = human_bytes(self.nbytes / self.seconds) if self.seconds else "0 B"
+        checked = "every tensor read back and equal, " if self.verified == "weights" else "not verified, "
+        return f"{line} in {self.seconds:.1f} s ({speed}/s), {checked}{self._losses()}"
+
+    def _losses(self) -> str:
+        counts = {
+            "initialised afresh": sum(tensor.state == "initialised" for tensor in self.tensors),
+            "missing": sum(tensor.state == "missing" for tensor in self.tensors),
+            "left out": sum(one.state not in ("tied", "ignored") for one in self.left_out),
+        }
+        said = [f"{count} {what}" for what, count in counts.items() if count]
+        return " and ".join(said) if said else "nothing lost"
+
+
+def _details(tensor: TensorReport) -> str:
+    return f"-> {tensor.target}" + (f", {tensor.details}" if tensor.details else "")

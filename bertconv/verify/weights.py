@@ -1,0 +1,141 @@
+"""Weights equal, bit for bit, through the table; and the digest that a tensor has in every format."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bertconv.errors import ParityError, TiedTensorsDiffer
+from bertconv.formats import workers
+from bertconv.formats.streaming import PIECE, Elements, Transpose, Workspace, cast, not_finite, pieces
+from bertconv.formats.writing import Origin
+from bertconv.mapping.plan import Twins
+from bertconv.source.stored import StoredTensor
+from bertconv.text import printable
+
+
+@dataclass(frozen=True)
+class WrittenTensor:
+    """A tensor that was written, and what it must equal.
+
+    Attributes:
+        id: neutral id.
+        origin: where its elements came from, and how to bring them into the written order.
+        written: the tensor as the output's own header describes it.
+        canonical: how to bring the written elements into PyTorch's order.
+        shape: sizes in PyTorch's order.
+    """
+
+    id: str
+    origin: Origin
+    written: StoredTensor
+    canonical: Transpose
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TensorCheck:
+    """What the check found: the digest, how many numbers are NaN or infinite, and whether all are zero."""
+
+    id: str
+    digest: str
+    not_finite: int
+    all_zero: bool
+
+
+def verify_weights(tensors: Sequence[WrittenTensor], progress: workers.Tick) -> list[TensorCheck]:
+    """Read every written tensor back, compare it with its source, and digest it.
+
+    Raises:
+        ParityError: an element differs; names the tensor and the first such element.
+        DamagedCheckpoint: a file ends too early or cannot be read.
+    """
+    return workers.run(tensors, _verify, progress, lambda tensor: tensor.written.nbytes)
+
+
+def check_twins(pairs: Sequence[Twins]) -> None:
+    """TiedTensorsDiffer unless the two tensors of every pair hold the same bits."""
+    workers.run(pairs, _check_twins, lambda _: None, lambda pair: pair.copy.nbytes)
+
+
+def tensor_digest(dtype: str, shape: tuple[int, ...]) -> hashlib._Hash:
+    """A sha256 to be fed with the little-endian elements in PyTorch's order.
+
+    It begins with the element type and the shape, so that the same weights have the same digest in every format and a
+    reshaped or reinterpreted tensor has another.
+    """
+    sizes = ",".join(map(str, shape))
+    return hashlib.sha256(b"bertconv-t1\0" + f"{dtype}\0{sizes}\0".encode())
+
+
+def _verify(tensor: WrittenTensor, workspace: Workspace, tick: workers.Tick) -> TensorCheck:
+    written = tensor.written
+    digest = tensor_digest(written.dtype, tensor.shape)
+    bad, zero, position = 0, True, 0
+    for elements, expected in _side_by_side(tensor, workspace):
+        if not np.array_equal(elements, expected):
+            first = position + int(np.flatnonzero(elements != expected)[0])
+            raise ParityError(
+                f"differs from its source at element {first} (in PyTorch's order); the output was not kept.",
+                hint="Check disk and memory, and run the conversion again.",
+                file=written.file.name,
+                tensor=written.name,
+            )
+        digest.update(elements.data)
+        bad += not_finite(elements, written.dtype)
+        zero = zero and not elements.any()
+        position += elements.size
+        tick(elements.nbytes)
+    return TensorCheck(tensor.id, f"sha256:{digest.hexdigest()}", bad, zero and written.count > 0)
+
+
+def _side_by_side(tensor: WrittenTensor, workspace: Workspace) -> Iterator[tuple[Elements, Elements]]:
+    """Written and expected elements, both in PyTorch's order, in slices of equal length."""
+    written = pieces(tensor.written, tensor.canonical, workspace)
+    source = tensor.origin.tensor
+    if source is None:
+        initial = tensor.origin.initial
+        return _lockstep(written, iter(()) if initial is None else _in_order(initial, tensor))
+    there, back = tensor.origin.transpose, tensor.canonical
+    elements = pieces(source, None if there and back else there or back, workspace.twin)
+    return _lockstep(written, (cast(piece, source.dtype, tensor.written.dtype) for piece in elements))
+
+
+def _in_order(initial: Elements, tensor: WrittenTensor) -> Iterator[Elements]:
+    yield initial if tensor.canonical is None else np.ascontiguousarray(initial.reshape(tensor.canonical).T).reshape(-1)
+
+
+def _lockstep(one: Iterator[Elements], other: Iterator[Elements]) -> Iterator[tuple[Elements, Elements]]:
+    """Two streams of the same elements, cut into slices of equal length; both end together or it is a ParityError."""
+    left: Elements = np.empty(0, np.uint8)
+    right = left
+    while True:
+        left = left if left.size else next(one, left)
+        right = right if right.size else next(other, right)
+        length = min(left.size, right.size, PIECE)
+        if length == 0:
+            break
+        yield left[:length], right[:length]
+        left, right = left[length:], right[length:]
+    if left.size or right.size:
+        raise ParityError("the two copies of a tensor have different lengths.", hint="This is a bug: report it.")
+
+
+def _check_twins(pair: Twins, workspace: Workspace, tick: workers.Tick) -> None:
+    copy, original = pair.copy, pair.original
+    if (copy.file, copy.offset, copy.strides, copy.dtype) == (
+        original.file, original.offset, original.strides, original.dtype,
+    ):  # fmt: skip
+        return
+    for one, other in _lockstep(pieces(copy, pair.transpose, workspace), pieces(original, None, workspace.twin)):
+        if copy.dtype != original.dtype or not np.array_equal(one, other):
+            raise TiedTensorsDiffer(
+                f"holds other values than {printable(original.name)}, of which it should be a second copy.",
+                hint="If the model was trained untied, set tie_word_embeddings to false in its config or pass --untie.",
+                file=copy.file.name,
+                tensor=copy.name,
+            )
+        tick(one.nbytes)
