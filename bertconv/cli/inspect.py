@@ -1,0 +1,57 @@
+"""`bertconv inspect`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from bertconv.cli.options import source_options
+
+
+@click.command(short_help="Say what a checkpoint is, from its header alone.")
+@click.argument("src")
+@source_options
+@click.option("--tensors", "with_tensors", is_flag=True, help="List every tensor, layers folded.")
+@click.option("--json", "as_json", is_flag=True, help="Everything as JSON, for scripts.")
+def inspect(src: str, *, with_tensors: bool, as_json: bool, **options: Any) -> None:
+    """Say what SRC is: container, names, model class, sizes, element types, and what is odd about it.
+
+    Only headers are read. SRC is a Hub id, a folder or one file.
+
+    \b
+    Examples:
+      bertconv inspect bert-base-uncased
+      bertconv inspect tf_model.h5 --tensors
+      bertconv inspect ./checkpoint --json | jq .sizes
+    """  # noqa: D301
+    from bertconv.cli.console import table
+    from bertconv.inspection import inspect_checkpoint
+    from bertconv.text import fold, human_bytes
+
+    found = inspect_checkpoint(src, **options)
+    if as_json:
+        click.echo(json.dumps(found.to_json(), ensure_ascii=False, indent=1))
+        return
+    others = [head for head in found.equals if head != found.head]
+    rows = [
+        ("source", found.given + (f"@{found.revision}" if found.revision else "")),
+        ("files", ", ".join(found.files)),
+        ("container", found.container),
+        ("names", {"pt": "PyTorch", "tf": "TensorFlow"}.get(found.dialect, "not a BERT's")),
+        ("prefix", found.prefix or "none"),
+        ("class", (found.head or "unknown") + (f" (or {', '.join(others)})" if others else "")),
+        ("sizes", ", ".join(f"{key} {size}" for key, size in found.sizes.items())),
+        ("tensors", f"{found.tensors}, {found.parameters:,} parameters, {human_bytes(found.nbytes)}"),
+        ("types", ", ".join(f"{dtype} x {count}" for dtype, count in found.dtypes.items())),
+        ("metadata", ", ".join(f"{key}: {value}" for key, value in found.metadata.items()) or "none"),
+        ("goes along", ", ".join(found.sidecars) or "nothing"),
+    ]
+    for key, value in rows:
+        click.echo(f"{key:10}  {value}")
+    for sentence in found.odd:
+        click.echo(f"odd         {sentence}.")
+    if with_tensors:
+        shapes = {name: f"{dtype} {list(shape)}" for name, dtype, shape in found.names}
+        table(("Tensor", "Type and shape"), [(key, shapes[names[0]]) for key, names in fold(shapes).items()])

@@ -1,0 +1,125 @@
+"""The group of commands, loaded when they are used, and what becomes of errors and signals."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from bertconv import __version__
+from bertconv.errors import BertconvError
+
+COMMANDS = {
+    "pt2tf": "bertconv.cli.convert:pt2tf",
+    "tf2pt": "bertconv.cli.convert:tf2pt",
+    "convert": "bertconv.cli.convert:convert",
+    "inspect": "bertconv.cli.inspect:inspect",
+    "tables": "bertconv.cli.tables:tables",
+    "demo": "bertconv.cli.demo:demo",
+}
+ALIASES = {"pt-to-tf": "pt2tf", "tf-to-pt": "tf2pt"}
+"""Names that users of transformers' removed command expect."""
+
+ISSUES = "the project's issue tracker"
+
+
+class _Lazy(click.Group):
+    """Imports a command's module when it is asked for: `bertconv --help` stays quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        place = COMMANDS.get(ALIASES.get(cmd_name, cmd_name))
+        if place is None:
+            return None
+        module, _, name = place.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(
+    cls=_Lazy,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog='Shell completion: eval "$(_BERTCONV_COMPLETE=bash_source bertconv)" (or zsh_source, fish_source).',
+)
+@click.version_option(__version__, prog_name="bertconv")
+def cli() -> None:
+    """Move BERT checkpoints between PyTorch and TensorFlow, and prove that nothing changed.
+
+    \b
+    Examples:
+      bertconv pt2tf bert-base-uncased out/       PyTorch to tf_model.h5
+      bertconv tf2pt out/ back/                   and back
+      bertconv inspect out/                       what is it?
+      bertconv tables explain bert.pooler.dense.weight
+    """  # noqa: D301  (\b is click's mark for a paragraph that is not to be wrapped)
+
+
+class _Stopped(BaseException):
+    """A signal asked the process to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit with the codes of `bertconv.errors`."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        signal.signal(getattr(signal, name), _stop)
+    as_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
+    try:
+        cli.main(args=arguments, prog_name="bertconv", standalone_mode=False)
+    except BertconvError as error:
+        _tell(error.to_json(), f"Error: {error}", as_json=as_json)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.exceptions.Exit, click.exceptions.Abort) as error:
+        sys.exit(getattr(error, "exit_code", 130))
+    except _Stopped as error:
+        click.echo("Stopped; nothing was written.", err=True)
+        sys.exit(128 + error.number)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except Exception as error:  # noqa: BLE001  (the last resort: anything else is a bug, and says so)
+        _tell_bug(error, as_json=as_json)
+        sys.exit(9)
+    sys.exit(0)
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    """The first signal unwinds and cleans up, the second ends the process at once."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        signal.signal(getattr(signal, name), lambda again, _: os._exit(128 + again))
+    raise _Stopped(number)
+
+
+def _tell(facts: dict[str, Any], text: str, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"ok": False, "error": facts}, ensure_ascii=False))
+    else:
+        click.echo(text, err=True)
+
+
+def _tell_bug(error: Exception, *, as_json: bool) -> None:
+    import traceback
+
+    facts = {"code": 9, "kind": type(error).__name__, "message": str(error), "hint": f"Report it to {ISSUES}."}
+    trace = "".join(traceback.format_exception(error))
+    command = " ".join(["bertconv", *sys.argv[1:]])
+    _tell(
+        facts,
+        f"{trace}\nThis is a bug in bertconv {__version__} (Python {sys.version.split()[0]}). "
+        f"Please report it to {ISSUES}, with the lines above and the command:\n  {command}",
+        as_json=as_json,
+    )

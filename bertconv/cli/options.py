@@ -1,0 +1,67 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+Command = Callable[..., Any]
+DTYPES = ("keep", "float32", "float16", "bfloat16", "float64")
+
+
+def source_options(command: Command) -> Command:
+    """Where the checkpoint is, and how its names are to be read."""
+    return _apply(
+        command,
+        click.option("--revision", metavar="REV", help="Branch, tag or commit on the Hub (also ORG/NAME@REV)."),
+        click.option("--token", help="Access token for the Hub [default: HF_TOKEN, or the stored one]."),
+        click.option("--cache-dir", type=click.Path(file_okay=False), help="Cache of the Hub [default: HF_HOME's]."),
+        click.option("--local-files-only", is_flag=True, help="Use what the cache holds; ask no network."),
+        click.option("--subfolder", default="", metavar="DIR", help="Folder inside the source."),
+        click.option("--variant", metavar="NAME", help="Such as fp16, for model.fp16.safetensors."),
+        click.option("--head", metavar="CLASS", help="Model class [default: the one that the tensors are]."),
+        click.option("--config", type=click.Path(dir_okay=False, exists=True), help="Config instead of the source's."),
+        click.option("--strip-prefix", metavar="P", help="Use only the names that begin with P, and take it off."),
+        click.option("--map", "table", type=click.Path(dir_okay=False, exists=True), metavar="FILE",
+                     help="A mapping table of your own (see `bertconv tables`)."),
+    )  # fmt: skip
+
+
+def output_options(command: Command) -> Command:
+    """What is written, and how strict the plan is."""
+    return _apply(
+        command,
+        click.option("--dtype", type=click.Choice(DTYPES), default="keep", show_default=True,
+                     help="Element type of the output."),
+        click.option("--max-shard-size", default="5GB", show_default=True, metavar="SIZE",
+                     help="Most bytes of tensors in one file."),
+        click.option("--overwrite", is_flag=True, help="Replace an earlier output at DST."),
+        click.option("--dry-run", is_flag=True, help="Plan and report; write nothing."),
+        click.option("--init-missing", is_flag=True, help="Start heads that SRC lacks afresh instead of refusing."),
+        click.option("--allow-unknown", multiple=True, metavar="REGEX",
+                     help="Tensors that no table knows and that may be left out; repeatable."),
+        click.option("--ignore-unexpected", multiple=True, metavar="REGEX",
+                     help="More of _keys_to_ignore_on_load_unexpected; repeatable."),
+        click.option("--ignore-missing", multiple=True, metavar="REGEX",
+                     help="More of _keys_to_ignore_on_load_missing; repeatable."),
+        click.option("--untie", is_flag=True, help="Keep a decoder that differs from the embeddings."),
+        click.option("--verify", type=click.Choice(["weights", "none"]), default="weights", show_default=True,
+                     help="Read every tensor back and compare it."),
+    )  # fmt: skip
+
+
+def display_options(command: Command) -> Command:
+    """How the outcome is shown."""
+    return _apply(
+        command,
+        click.option("--json", "as_json", is_flag=True, help="Everything as JSON, for scripts."),
+        click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors."),
+    )
+
+
+def _apply(command: Command, *options: Callable[[Command], Command]) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command

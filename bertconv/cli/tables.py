@@ -1,0 +1,84 @@
+"""`bertconv tables`: what maps to what, and why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+_FILE = click.option("--map", "path", type=click.Path(dir_okay=False, exists=True), metavar="FILE",
+                     help="A table of your own instead of a built-in one.")  # fmt: skip
+_JSON = click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts.")
+
+
+@click.group(short_help="What maps to what, and why.")
+def tables() -> None:
+    """Look at the mapping tables: which tensor has which name in which dialect.
+
+    \b
+    Examples:
+      bertconv tables show bert
+      bertconv tables show bert --head BertForMaskedLM
+      bertconv tables explain cls.predictions.decoder.weight
+      bertconv tables check --map my_table.toml
+    """  # noqa: D301
+
+
+@tables.command()
+@click.argument("name", default="bert")
+@click.option("--head", metavar="CLASS", help="Only what this class owns.")
+@_FILE
+@_JSON
+def show(name: str, head: str | None, path: str | None, *, as_json: bool) -> None:
+    """List every tensor of the table NAME (default: bert) in every dialect, with its shape by axis name."""
+    from bertconv.cli.console import table as print_table
+    from bertconv.mapping.describe import table_rows
+
+    rows = table_rows(_table_path(name, path), head)
+    if as_json:
+        click.echo(json.dumps([row._asdict() for row in rows], indent=1))
+    else:
+        print_table(("Id", "PyTorch", "TensorFlow", "Owned by"), [
+            (row.id, f"{row.pt} [{row.pt_axes}]", f"{row.tf} [{row.tf_axes}]", row.owned_by) for row in rows
+        ])  # fmt: skip
+
+
+@tables.command()
+@_FILE
+def check(path: str | None) -> None:
+    """Run every static check on the built-in tables, or on a table of your own."""
+    from bertconv.mapping.checks import check_table
+    from bertconv.mapping.table import load_dialects, load_table, table_names
+
+    for name in [path] if path else list(table_names()):
+        loaded = load_table(_table_path(name, path))
+        count = check_table(loaded, load_dialects())
+        click.echo(
+            f"{name}: sound ({len(loaded.heads)} heads, {count} names in {len(load_dialects().by_name)} dialects)."
+        )
+
+
+@tables.command()
+@click.argument("name")
+@_FILE
+@_JSON
+def explain(name: str, path: str | None, *, as_json: bool) -> None:
+    """Say which tensor NAME is, in whichever dialect, what it is called elsewhere, and which classes own it."""
+    from bertconv.mapping.describe import explain_name
+
+    found = explain_name(_table_path("bert", path), name)
+    click.echo(
+        json.dumps(found, indent=1) if as_json else "\n".join(f"{key:10} {value}" for key, value in found.items())
+    )
+
+
+def _table_path(name: str, path: str | None) -> Path:
+    from bertconv.errors import RequestError
+    from bertconv.mapping.table import table_names, tables_folder
+
+    if path:
+        return Path(path)
+    if name not in table_names():
+        raise RequestError(f"there is no table {name!r}.", hint=f"There are: {', '.join(table_names())}.")
+    return tables_folder() / f"{name}.toml"
