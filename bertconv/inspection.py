@@ -13,6 +13,7 @@ from bertconv.errors import BertconvError
 from bertconv.formats.reading import open_header
 from bertconv.mapping.heads import choose_head, sizes_seen
 from bertconv.mapping.identify import identify
+from bertconv.mapping.ignore import first_match, ignore_lists
 from bertconv.mapping.table import load_dialects, load_table
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.stored import Header
@@ -99,7 +100,7 @@ def inspect_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
 def _describe(
     source: Source, header: Header, forced: str | None, strip_prefix: str | None, path: Path | None
 ) -> Inspection:
-    table = load_table(path)
+    table, dialects = load_table(path), load_dialects()
     odd = [*source.notes, *header.notes]
     dialect = prefix = head = ""
     equals: tuple[str, ...] = ()
@@ -107,11 +108,13 @@ def _describe(
     stated: dict[str, Any] = {}
     try:
         config = BertConfig.load(source.config, table.model_types) if source.config else None
-        identity = identify(header.tensors, table, load_dialects(), strip_prefix)
+        identity = identify(header.tensors, table, dialects, strip_prefix)
         dialect, prefix = identity.dialect.name, printable(identity.prefix)
         head, equals = choose_head(table, identity, config.architectures if config else (), forced)
         sizes = {key: seen.value for key, seen in sizes_seen(table, identity, head).items()}
-        odd += _oddities(config, sizes, [printable(one.name) for one in identity.strangers])
+        ignored = ignore_lists(table, dialects, head).unexpected
+        strangers = [printable(one.name) for one in identity.strangers if not first_match(ignored, one.name)]
+        odd += _oddities(config, sizes, strangers)
         stated = {key: config.values[key] for key in sizes if config and config.values[key] != sizes[key]}
     except BertconvError as error:
         odd.append(str(error).replace("\n", " ").rstrip("."))

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from bertconv.errors import DamagedCheckpoint, UnsupportedCheckpoint
 from bertconv.formats.hdf5 import read_hdf5
-from bertconv.formats.pytorch.reader import read_torch
-from bertconv.formats.safetensors import read_safetensors
+from bertconv.formats.safetensors import is_safetensors, read_safetensors
 from bertconv.source import Source
 from bertconv.source.stored import Header, SourceFile, StoredTensor
 from bertconv.text import listing, printable
@@ -19,7 +18,7 @@ _MAGIC = (
     (b"PK\x03\x04", "torch"),
     (b"\x80", "torch"),
 )
-"""First bytes -> container; a safetensors file has no magic, but a '{' after eight bytes of length."""
+"""First bytes -> container; safetensors has no magic."""
 
 _IMPOSTORS = (
     (b"version https://git-lfs", "is a Git-LFS pointer, not the file itself", "Run `git lfs pull` in its repository."),
@@ -62,6 +61,8 @@ def read_header(file: SourceFile, *, check_data: bool = True) -> Header:
     if container == "hdf5":
         return read_hdf5(file)
     if container == "torch":
+        from bertconv.formats.pytorch.reader import read_torch
+
         return read_torch(file, crc=check_data)
     return read_safetensors(file)
 
@@ -74,6 +75,8 @@ def read_written(folder: Path, names: Iterable[str]) -> Header:
 
 def _sniff(file: SourceFile) -> str:
     start = file.read(0, min(512, file.size))
+    if is_safetensors(start, file.size):  # first: the bytes of a length may look like any of the others
+        return "safetensors"
     for magic, container in _MAGIC:
         if start.startswith(magic):
             return container
@@ -85,13 +88,13 @@ def _sniff(file: SourceFile) -> str:
         raise DamagedCheckpoint(f"has only {file.size} bytes.", hint="Download or copy it again.", file=str(file.path))
     if start[257:262] == b"ustar":
         raise UnsupportedCheckpoint("is a tar archive.", hint="Unpack it first.", file=str(file.path))
-    if start[8:9] != b"{":
-        raise DamagedCheckpoint(
-            "is neither safetensors nor a PyTorch file nor HDF5.",
-            hint="Give the file or folder that holds the weights.",
-            file=str(file.path),
-        )
-    return "safetensors"
+    if start[8:9] == b"{":
+        return "safetensors"  # with a length that its reader refuses
+    raise DamagedCheckpoint(
+        "is neither safetensors nor a PyTorch file nor HDF5.",
+        hint="Give the file or folder that holds the weights.",
+        file=str(file.path),
+    )
 
 
 def _check_shards(headers: Mapping[str, Header], weight_map: Mapping[str, str], index: str | None) -> None:

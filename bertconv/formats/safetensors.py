@@ -30,6 +30,12 @@ _CODES = {name: code for code, name in _DTYPES.items()}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+def is_safetensors(start: bytes, size: int) -> bool:
+    """Whether the first bytes of a file of `size` bytes are a length that fits it, and the beginning of a header."""
+    length = int.from_bytes(start[:8], "little")
+    return start[8:9] == b"{" and length <= MAX_HEADER and 8 + length <= size
+
+
 def read_safetensors(file: SourceFile) -> Header:
     """Read and check the header; no tensor data is read.
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,9 @@ from bertconv.source.stored import StoredTensor
 
 RANGE = 32 << 20
 """Most bytes that the kernel copies at a time, so that progress is seen and an interrupt is heard."""
+
+FLUSH_SECONDS = 0.02
+"""Pause between two flushes while the weights are written."""
 
 _NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF)
 
@@ -61,7 +66,8 @@ def write_weights(
             for file in files
             for tensor, offset in file.tensors
         ]
-        workers.run(transfers, _transfer, progress, lambda transfer: transfer.nbytes)
+        with _flushing(fds.values()):
+            workers.run(transfers, _transfer, progress, lambda transfer: transfer.nbytes)
 
 
 def sync(folder: Path, files: Sequence[OutputFile]) -> None:
@@ -69,6 +75,25 @@ def sync(folder: Path, files: Sequence[OutputFile]) -> None:
     with _opened(folder, files) as fds:
         for fd in fds.values():
             os.fsync(fd)
+
+
+@contextmanager
+def _flushing(fds: Collection[int]) -> Iterator[None]:
+    """Send what is written to the disk all along, so that the last fsync has little left to wait for."""
+    done = threading.Event()
+
+    def flush() -> None:
+        while not done.wait(FLUSH_SECONDS):
+            for fd in fds:
+                os.fdatasync(fd)
+
+    with ThreadPoolExecutor(1) as pool:
+        flushed = pool.submit(flush)
+        try:
+            yield
+        finally:
+            done.set()
+        flushed.result()
 
 
 @contextmanager

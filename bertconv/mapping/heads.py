@@ -19,11 +19,19 @@ ROWS_WIN = ("vocab_size",)
 
 @dataclass(frozen=True)
 class HeadFit:
-    """How well a head fits a header: ids that it needs and does not find, and how many tensors it takes."""
+    """How well a head fits a header.
+
+    Attributes:
+        head: the model class.
+        missing: ids that it needs and does not find.
+        taken: how many tensors it takes.
+        own: how many of these are of groups that the base model has not.
+    """
 
     head: str
     missing: tuple[str, ...]
     taken: int
+    own: int
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,11 @@ class SizeSeen:
 
 
 def rank_heads(table: Table, identity: Identity, architectures: tuple[str, ...]) -> list[HeadFit]:
-    """Every head, best first: those that can be filled, then by tensors taken, then as the config names them."""
+    """Every head, best first: those that can be filled, then by what is above the base model, then as the config says.
+
+    A pooler tells little: classes that do not own one were saved with it until transformers 4.
+    """
+    base = table.heads[table.base_head]
     present = set(identity.places)
     fits = []
     for head, groups in table.heads.items():
@@ -48,10 +60,11 @@ def rank_heads(table: Table, identity: Identity, architectures: tuple[str, ...])
         taken = {place for place, tensors in identity.places.items() if _takes(identity, groups, place)}
         tied = {original for copy, original in table.tied.items() if copy in present}
         missing = tuple(sorted(needed - taken - tied))
-        fits.append(HeadFit(head, missing, len(taken)))
+        own = sum(identity.specs[place].group not in base for place in taken)
+        fits.append(HeadFit(head, missing, len(taken), own))
 
-    def order(fit: HeadFit) -> tuple[bool, int, int, bool]:
-        return bool(fit.missing), -fit.taken, len(fit.missing), fit.head not in architectures
+    def order(fit: HeadFit) -> tuple[bool, int, int, bool, int]:
+        return bool(fit.missing), -fit.own, len(fit.missing), fit.head not in architectures, -fit.taken
 
     return sorted(fits, key=order)
 
@@ -73,7 +86,7 @@ def choose_head(
         return head, (head,)
     ranked = rank_heads(table, identity, architectures)
     best = ranked[0]
-    torn = [fit for fit in ranked if fit.missing and fit.taken > best.taken and _is_torn(identity, fit)]
+    torn = [fit for fit in ranked if fit.missing and fit.own > best.own and _is_torn(identity, fit)]
     if torn:
         best = min(torn, key=lambda fit: (len(fit.missing), -fit.taken))
     equals = [fit.head for fit in ranked if (fit.missing, fit.taken) == (best.missing, best.taken)]

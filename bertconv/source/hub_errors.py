@@ -58,7 +58,7 @@ def _about_repository(error: Exception, repository: str, revision: str | None) -
         ),
         (
             (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled),
-            "is not in the Hub cache, and the network is not to be used.",
+            "is no file or folder here and not in the Hub cache, and the network is not to be used.",
             "Unset HF_HUB_OFFLINE, or download it once while the network is there.",
         ),
         (errors.EntryNotFoundError, "a file that it lists is not there.", "Try again; it may be changing."),
@@ -83,7 +83,7 @@ def _about_network(error: Exception) -> tuple[str, str]:
         return "the Hub did not answer in time.", "Try again; HF_HUB_DOWNLOAD_TIMEOUT sets the seconds to wait."
     detail = next(iter(str(error).splitlines()), "")[:200]
     return (
-        f"the Hub cannot be reached or did not give the files: {type(error).__name__}: {detail}.",
+        f"is no file or folder here, and the Hub did not give it: {type(error).__name__}: {detail}.",
         "Check the network, the proxy and HF_ENDPOINT; HF_HUB_OFFLINE=1 takes what is in the cache.",
     )
 
