@@ -21,6 +21,7 @@ def tables() -> None:
       bertconv tables show bert
       bertconv tables show bert --head BertForMaskedLM
       bertconv tables explain cls.predictions.decoder.weight
+      bertconv tables ignore BertForMaskedLM
       bertconv tables check --map my_table.toml
     """  # noqa: D301
 
@@ -71,6 +72,22 @@ def explain(name: str, path: str | None, *, as_json: bool) -> None:
     click.echo(
         json.dumps(found, indent=1) if as_json else "\n".join(f"{key:10} {value}" for key, value in found.items())
     )
+
+
+@tables.command()
+@click.argument("head", metavar="CLASS")
+@_FILE
+@_JSON
+def ignore(head: str, path: str | None, *, as_json: bool) -> None:
+    """Print the two regex lists of CLASS: what may be left out of a source, and what may stay unfilled."""
+    from bertconv.mapping.describe import ignore_lists_of
+
+    lists = ignore_lists_of(_table_path("bert", path), head)
+    if as_json:
+        click.echo(json.dumps(lists, indent=1))
+        return
+    for name, patterns in lists.items():
+        click.echo("\n".join([f"{name}:", *(f"  {pattern}" for pattern in patterns)]))
 
 
 def _table_path(name: str, path: str | None) -> Path:

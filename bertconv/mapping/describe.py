@@ -9,6 +9,7 @@ from typing import NamedTuple
 from bertconv.errors import RequestError
 from bertconv.mapping.checks import probe_config
 from bertconv.mapping.expand import TensorSpec, expand, specs_by_name
+from bertconv.mapping.heads import known_head
 from bertconv.mapping.ignore import first_match, ignore_lists
 from bertconv.mapping.table import Dialect, Dialects, Table, load_dialects, load_table
 from bertconv.text import fold, printable
@@ -34,9 +35,7 @@ def table_rows(path: Path, head: str | None = None) -> list[TableRow]:
         RequestError: the table has no such class.
     """
     table, dialects = load_table(path), load_dialects()
-    if head is not None and head.removeprefix("TF") not in table.heads:
-        raise RequestError(f"there is no class {printable(head)}.", hint=f"Known are {', '.join(table.heads)}.")
-    groups = table.heads[head.removeprefix("TF")] if head else None
+    groups = table.heads[known_head(table, head)] if head else None
     config = probe_config(table, _LAYERS)
     pt = expand(table, dialects.by_name["pt"], config, groups)
     tf = expand(table, dialects.by_name["tf"], config, groups)
@@ -68,6 +67,20 @@ def explain_name(path: Path, name: str) -> dict[str, str]:
         f"no tensor of {path.stem} is called {printable(name)} in any dialect.",
         hint=f"`bertconv tables show {path.stem}` lists them all.",
     )
+
+
+def ignore_lists_of(path: Path, head: str) -> dict[str, list[str]]:
+    """The two regex lists of a class, under the names that transformers gives them.
+
+    Raises:
+        RequestError: the table has no such class.
+    """
+    table, dialects = load_table(path), load_dialects()
+    lists = ignore_lists(table, dialects, known_head(table, head))
+    return {
+        "_keys_to_ignore_on_load_unexpected": list(lists.unexpected),
+        "_keys_to_ignore_on_load_missing": list(lists.missing),
+    }
 
 
 def axes_of(spec: TensorSpec) -> str:

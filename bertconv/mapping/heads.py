@@ -69,6 +69,16 @@ def rank_heads(table: Table, identity: Identity, architectures: tuple[str, ...])
     return sorted(fits, key=order)
 
 
+def known_head(table: Table, name: str) -> str:
+    """A model class by its PyTorch or TensorFlow name; RequestError when the table has no such class."""
+    head = name.removeprefix("TF")
+    if head not in table.heads:
+        raise RequestError(
+            f"{printable(name)} is not a class of this table.", hint=f"Known are {', '.join(table.heads)}."
+        )
+    return head
+
+
 def choose_head(
     table: Table, identity: Identity, architectures: tuple[str, ...], forced: str | None = None
 ) -> tuple[str, tuple[str, ...]]:
@@ -77,12 +87,7 @@ def choose_head(
     A file that holds part of a head's groups is taken for that head, so that the plan names what is missing.
     """
     if forced is not None:
-        head = forced.removeprefix("TF")
-        if head not in table.heads:
-            raise RequestError(
-                f"--head {printable(forced)} is not a class of this table.",
-                hint=f"Known are {', '.join(table.heads)}.",
-            )
+        head = known_head(table, forced)
         return head, (head,)
     ranked = rank_heads(table, identity, architectures)
     best = ranked[0]
