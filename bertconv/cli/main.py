@@ -88,9 +88,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except _Stopped as error:
         click.echo("Stopped; nothing was written.", err=True)
         sys.exit(128 + error.number)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
+    except SystemExit as error:
+        # click has seen to a closed pipe itself, with the exit code of a ParityError
+        sys.exit(128 + signal.SIGPIPE if isinstance(error.__context__, BrokenPipeError) else error.code)
     except Exception as error:  # noqa: BLE001  (the last resort: anything else is a bug, and says so)
         _tell_bug(error, as_json=as_json)
         sys.exit(9)

@@ -46,6 +46,10 @@ def open_header(source: Source, *, check_data: bool = True) -> Header:
     if len(headers) > 1 or source.weights.weight_map is not None:
         _check_shards(headers, source.weights.weight_map or {}, source.weights.index)
     first = next(iter(headers.values()))
+    if not any(header.tensors for header in headers.values()):
+        raise DamagedCheckpoint(
+            "holds no tensors.", hint="Give the file or folder that holds the weights.", file=source.weights.files[0]
+        )
     return Header(
         first.container,
         tuple(tensor for header in headers.values() for tensor in header.tensors),

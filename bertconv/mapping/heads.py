@@ -111,9 +111,10 @@ def sizes_seen(table: Table, identity: Identity, head: str) -> dict[str, SizeSee
     for group in table.heads[head]:
         if repeat := table.groups[group].repeat:
             indices = {place.split(".")[1] for place in identity.places if place.startswith(f"{group}.")}
-            key = table.sizes[repeat[1]].key
-            votes[key] = Counter({len(indices): len(indices)})
-            examples[key, len(indices)] = f"{group}.{{0...{len(indices) - 1}}}"
+            if indices:
+                key = table.sizes[repeat[1]].key
+                votes[key] = Counter({len(indices): len(indices)})
+                examples[key, len(indices)] = f"{group}.{{0...{len(indices) - 1}}}"
     seen = {}
     for key, counter in votes.items():
         value, tensors = counter.most_common(1)[0]

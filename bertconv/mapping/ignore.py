@@ -38,7 +38,7 @@ def ignore_lists(table: Table, dialects: Dialects, head: str) -> IgnoreLists:
     patterns: list[str] = []
     for dialect in dialects.by_name.values():
         owned, copies = _owned_names(table, dialect, head)
-        found = [re.escape(name) + "$" for name in copies]
+        found = [_bounded(dialect, re.escape(name), "$") for name in copies]
         found += [
             pattern
             for group in table.groups.values()
@@ -77,8 +77,14 @@ def _owned_names(table: Table, dialect: Dialect, head: str) -> tuple[list[str], 
 def _module_patterns(table: Table, dialect: Dialect, group: Group) -> Iterator[str]:
     base = table.base + dialect.separator
     place = place_of(table, dialect, group)
+    end = f"({re.escape(dialect.separator)}|{dialect.suffix}$)"
     for module in group.modules.values():
         override = table.names.get(dialect.name, {}).get(f"{group.id}.{module.id}")
         name = module.name.replace(".", dialect.separator) if override is None else override
-        whole = re.escape(join(dialect, place, name).removeprefix(base))
-        yield re.sub(r"\\{\w+\\}", r"\\d+", whole) + rf"({re.escape(dialect.separator)}|$)"
+        pattern = re.escape(join(dialect, place, name).removeprefix(base))
+        yield _bounded(dialect, re.sub(r"\\{\w+\\}", r"\\d+", pattern), end)
+
+
+def _bounded(dialect: Dialect, pattern: str, end: str) -> str:
+    """A pattern that begins where a part of a name begins, so that `classifier` does not hit `pre_classifier`."""
+    return f"(^|{re.escape(dialect.separator)}){pattern}{end}"

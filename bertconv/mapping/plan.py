@@ -157,7 +157,9 @@ class _Planner:
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
-        """Groups of the head; an optional one that the file has nothing of is left out."""
+        """Groups of the head; an optional one that the file has nothing of is left out unless it may start afresh."""
+        if self.options.init_missing:
+            return self.table.heads[self.head]
         present = {spec.group for place, spec in self.identity.specs.items() if place in self.identity.places}
         optional = self.table.optional.get(self.head, ())
         return tuple(group for group in self.table.heads[self.head] if group in present or group not in optional)
@@ -243,11 +245,12 @@ class _Planner:
         return tuple(moves), tuple(unfilled)
 
     def twin_of(self, place: str) -> str | None:
-        """The tied place that fills this one when the file lacks it; none for an untied decoder that is absent."""
-        if place in self.table.tied:
-            has_copy = any(copy in self.identity.places for copy in self.table.tied)
-            return self.table.tied[place] if has_copy else None
-        return next((copy for copy, original in self.table.tied.items() if original == place), None)
+        """The head's place that fills this one when the file lacks it; an untied decoder shares its bias at most."""
+        copies = {original: copy for copy, original in self.table.tied.items()}
+        twin = self.table.tied.get(place, copies.get(place))
+        if twin not in self.sources:
+            return None
+        return twin if self.is_tied or self.sources[twin].group == self.sources[place].group else None
 
     def may_initialise(self, group: str) -> bool:
         """Heads and the pooler may start fresh, the body never."""
@@ -287,26 +290,31 @@ class _Planner:
         if unknown := self.unknown():
             raise self.unknown_error(unknown)
         taken = {id(move.source) for move in moves}
-        fates = {}
+        homes: dict[int, tuple[StoredTensor, list[str]]] = {}
         for place, tensors in self.identity.places.items():
             for tensor in tensors:
                 if id(tensor) not in taken:
-                    fates[id(tensor)] = self.fate(place, tensor)
+                    homes.setdefault(id(tensor), (tensor, []))[1].append(place)
+        known = [self.fate(tensor, places) for tensor, places in homes.values()]
         strangers = [self.stranger(tensor) for tensor in self.identity.strangers]
         outside = [Fate(tensor, "outside", "not under --strip-prefix") for tensor in self.identity.outside]
-        return (*fates.values(), *strangers, *outside)
+        return (*known, *strangers, *outside)
 
-    def fate(self, place: str, tensor: StoredTensor) -> Fate:
-        if place not in self.sources:
-            group = self.identity.specs[place].group
-            owners = [head for head, groups in self.table.heads.items() if group in groups]
+    def fate(self, tensor: StoredTensor, places: list[str]) -> Fate:
+        """What becomes of a tensor that claims these places and fills none."""
+        place = next((place for place in places if place in self.sources), None)
+        if place is None:
+            claimed = {self.identity.specs[place].group for place in places}
+            owners = [head for head, groups in self.table.heads.items() if claimed & set(groups)]
             return Fate(tensor, "unused", f"owned by {', '.join(owners)}")
-        original = self.first(self.table.tied[place]) if place in self.table.tied else self.first(place)
+        original = self.first(self.table.tied.get(place, place))
         return Fate(tensor, "tied", f"equal to {original.name}" if original else "")
 
     def stranger(self, tensor: StoredTensor) -> Fate:
-        if pattern := first_match(self.ignore.unexpected, tensor.name):
+        if pattern := first_match(self.table.ignore["unexpected"] + self.options.ignore_unexpected, tensor.name):
             return Fate(tensor, "ignored", f"matches {pattern!r}")
+        if pattern := first_match(self.ignore.unexpected, tensor.name):
+            return Fate(tensor, "unused", f"not of this class: matches {pattern!r}")
         return Fate(tensor, "unknown", "allowed by --allow-unknown")
 
     def unknown_error(self, unknown: list[StoredTensor]) -> UnknownTensors:
