@@ -10,6 +10,7 @@ from typing import Any
 
 from bertconv import __version__
 from bertconv.formats.output import OutputFile
+from bertconv.formats.staging import MANIFEST
 from bertconv.mapping.plan import Move, Plan
 from bertconv.mapping.table import Table
 from bertconv.report import LeftOut, Report, TensorReport
@@ -55,7 +56,7 @@ def report_of(
         left_out=tuple(fates),
         notes=(*source.notes, *header.notes, *plan.config.notes, *plan.notes, *_notes(checks)),
         sidecars=source.sidecars,
-        not_carried=source.not_carried,
+        not_carried=tuple(name for name in source.not_carried if name != MANIFEST),
         parameters=sum(move.target.count for move in plan.moves),
         nbytes=sum(move.target.count * ITEM_SIZE[dtype(move)] for move in plan.moves),
         table={"name": table.path.stem, "sha256": table.digest},

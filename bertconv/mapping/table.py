@@ -142,6 +142,8 @@ def load_dialects(path: Path | None = None) -> Dialects:
     """Read dialects.toml; BadTable when it says nonsense."""
     path = path or tables_folder() / "dialects.toml"
     raw = _read(path)[0]
+    if "kinds" not in raw:
+        raise bad(path, "has no [kinds]")
     kinds = {kind: {role: tuple(axes.split()) for role, axes in row.items()} for kind, row in raw.pop("kinds").items()}
     return Dialects(kinds, {name: _dialect(path, name, row, kinds) for name, row in raw.items()})
 
