@@ -20,7 +20,7 @@ from bertconv.source.stored import StoredTensor
 RANGE = 32 << 20
 """Most bytes that the kernel copies at a time, so that progress is seen and an interrupt is heard."""
 
-FLUSH_SECONDS = 0.02
+FLUSH_SECONDS = 0.05
 """Pause between two flushes while the weights are written."""
 
 _NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF)
@@ -104,7 +104,7 @@ def _opened(folder: Path, files: Sequence[OutputFile]) -> Iterator[dict[str, int
             fd = os.open(folder / file.name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             stack.callback(os.close, fd)
             if os.fstat(fd).st_size < file.size:
-                os.posix_fallocate(fd, 0, file.size)
+                os.ftruncate(fd, file.size)
             fds[file.name] = fd
         yield fds
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from bertconv.errors import BadTable
 
-_SIZE = re.compile(r"^(?:(\d+) \* )?([a-z_]+)(?: / ([a-z_]+))?(?: - (\d+))?$")
-_CONDITION = re.compile(r"^([a-z_]+)(?: (==|!=) (?:'([^']*)'|(\d+)|([a-z_]+)))?$")
+_SIZE = re.compile(r"(?:(\d+) \* )?([a-z_]+)(?: / ([a-z_]+))?(?: - (\d+))?")
+_CONDITION = re.compile(r"([a-z_]+)(?: (==|!=) (?:'([^']*)'|(\d+)|([a-z_]+)))?")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Size:
     @classmethod
     def parse(cls, path: Path, text: str) -> Size:
         """Read a size; BadTable names the file."""
-        found = _SIZE.match(text)
+        found = _SIZE.fullmatch(text)
         if not found:
             raise BadTable(f"{text!r} is not a size.", hint="Write `[2 *] key [/ key] [- 1]`.", file=str(path))
         return cls(int(found[1] or 1), found[2], found[3], int(found[4] or 0))
@@ -59,7 +59,7 @@ class Condition:
         """Read a condition; BadTable names the file."""
         if not text:
             return cls("", negated=False, literal=None, other=None)
-        found = _CONDITION.match(text)
+        found = _CONDITION.fullmatch(text)
         if not found:
             raise BadTable(f"{text!r} is not a condition.", hint="Write `key` or `key != 'value'`.", file=str(path))
         literal = found[3] if found[4] is None else int(found[4])

@@ -17,7 +17,22 @@ from bertconv.mapping.expressions import Condition, Size
 FORMAT = 1
 """The version of the table format that this code reads."""
 
-_STORED = re.compile(r"^(?P<leaves>[\w|]*) ?\[(?P<layout>[*\w ]+)\]$")
+_TEXTS = {"*": str}
+_TABLE_SHAPE = {
+    "format": int, "model_types": [str], "base": str, "sizes": _TEXTS,
+    "group": {"*": {"at": str, "when": str, "repeat": _TEXTS, "*": _TEXTS}},
+    "heads": {"*": [str]}, "optional": {"*": [str]}, "tied": _TEXTS, "keras2_repeats": _TEXTS,
+    "ignore": {"*": [str]}, "names": {"*": _TEXTS},
+}  # fmt: skip
+_DIALECTS_SHAPE = {
+    "kinds": {"*": _TEXTS},
+    "*": {"separator": str, "suffix": str, "drops_base": bool, "scoped": bool, "wrappers": [str], "*": _TEXTS},
+}
+"""What the values of a file are; `*` is every key that is not named."""
+
+_TYPES = {str: "string", int: "whole number", float: "number", bool: "truth", list: "list", dict: "table"}
+
+_STORED = re.compile(r"(?P<leaves>[\w|]*) ?\[(?P<layout>[*\w ]+)\]")
 
 
 @dataclass(frozen=True)
@@ -141,9 +156,9 @@ def table_names() -> tuple[str, ...]:
 def load_dialects(path: Path | None = None) -> Dialects:
     """Read dialects.toml; BadTable when it says nonsense."""
     path = path or tables_folder() / "dialects.toml"
-    raw = _read(path)[0]
-    if "kinds" not in raw:
-        raise bad(path, "has no [kinds]")
+    raw = _read(path, _DIALECTS_SHAPE)[0]
+    if "kinds" not in raw or len(raw) == 1:
+        raise bad(path, "has no [kinds] or no dialect")
     kinds = {kind: {role: tuple(axes.split()) for role, axes in row.items()} for kind, row in raw.pop("kinds").items()}
     return Dialects(kinds, {name: _dialect(path, name, row, kinds) for name, row in raw.items()})
 
@@ -152,11 +167,14 @@ def load_dialects(path: Path | None = None) -> Dialects:
 def load_table(path: Path | None = None) -> Table:
     """Read a table (by default bert.toml); BadTable when it breaks a check that one file alone can break."""
     path = path or tables_folder() / "bert.toml"
-    raw, digest = _read(path)
+    raw, digest = _read(path, _TABLE_SHAPE)
     _only(path, "the table", raw, required=("format", "model_types", "base", "sizes", "group", "heads"),
           allowed=("optional", "tied", "keras2_repeats", "ignore", "names"))  # fmt: skip
     if raw["format"] != FORMAT:
         raise bad(path, f"format is {raw['format']}, this bertconv reads {FORMAT}")
+    if empty := [key for key in ("model_types", "group", "heads") if not raw[key]]:
+        raise bad(path, f"the table's {empty[0]} is empty")
+    _only(path, "[ignore]", raw.get("ignore", {}), allowed=("unexpected", "missing"))
     names = {dialect: dict(row) for dialect, row in raw.get("names", {}).items()}
     return Table(
         path=path,
@@ -181,16 +199,32 @@ def bad(path: Path, problem: str) -> BadTable:
     )
 
 
-def _read(path: Path) -> tuple[dict[str, Any], str]:
+def _read(path: Path, shape: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     try:
         content = path.read_bytes()
-        return tomllib.loads(content.decode()), hashlib.sha256(content).hexdigest()
+        raw = tomllib.loads(content.decode())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise bad(path, f"is not a readable TOML file: {error}") from error
+    _shaped(path, "", raw, shape)
+    return raw, hashlib.sha256(content).hexdigest()
+
+
+def _shaped(path: Path, where: str, value: Any, shape: Any) -> None:
+    """Refuse values of another type than `shape` gives them; keys that it does not name are somebody else's concern."""
+    found, wanted = type(value), shape if isinstance(shape, type) else type(shape)
+    if found is not wanted:
+        raise bad(path, f"{where} is a {_TYPES.get(found, 'date')}, not a {_TYPES[wanted]}")
+    if isinstance(shape, list):
+        for number, item in enumerate(value):
+            _shaped(path, f"{where}[{number}]", item, shape[0])
+    elif isinstance(shape, dict):
+        for key, item in value.items():
+            if key in shape or "*" in shape:
+                _shaped(path, f"{where}.{key}".lstrip("."), item, shape.get(key, shape.get("*")))
 
 
 def _only(
-    path: Path, where: str, row: Mapping[str, Any], *, required: tuple[str, ...], allowed: tuple[str, ...] = ()
+    path: Path, where: str, row: Mapping[str, Any], *, required: tuple[str, ...] = (), allowed: tuple[str, ...] = ()
 ) -> None:
     if lacks := [key for key in required if key not in row]:
         raise bad(path, f"{where} lacks {', '.join(lacks)}")
@@ -217,7 +251,7 @@ def _dialect(path: Path, name: str, row: dict[str, Any], kinds: Mapping[str, Map
 
 
 def _role(path: Path, text: str, axes: tuple[str, ...]) -> Role:
-    found = _STORED.match(text)
+    found = _STORED.fullmatch(text)
     if not found:
         raise bad(path, f"{text!r} is not of the form `leaf|alias [layout]`")
     layout = tuple(found["layout"].split())
@@ -233,6 +267,8 @@ def _group(path: Path, name: str, row: dict[str, Any]) -> Group:
         raise bad(path, f"group {name} repeats over more than one variable")
     if set(re.findall(r"{(\w+)}", at)) != set(repeat):
         raise bad(path, f"the place {at!r} of group {name} does not name exactly the variables that it repeats over")
+    if not row:
+        raise bad(path, f"group {name} has no rows")
     modules = {module: _module(path, f"{name}.{module}", values) for module, values in row.items()}
     return Group(name, at, next(iter(repeat.items()), None), Condition.parse(path, when), modules)
 
