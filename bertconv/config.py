@@ -105,7 +105,11 @@ class BertConfig:
 
     def to_bytes(self) -> bytes:
         """The content of a config.json: the file's keys in its order."""
-        return (json.dumps(dict(self.raw), indent=2, ensure_ascii=False) + "\n").encode()
+        text = json.dumps(dict(self.raw), indent=2, ensure_ascii=False) + "\n"
+        try:
+            return text.encode()
+        except UnicodeEncodeError:  # half a character, which only an escape can spell
+            return (json.dumps(dict(self.raw), indent=2) + "\n").encode()
 
 
 def read_json(path: Path, limit: int) -> dict[str, Any]:
@@ -119,7 +123,7 @@ def read_json(path: Path, limit: int) -> dict[str, Any]:
     if not content:
         raise _bad(str(path), f"is empty or larger than {limit:,} bytes")
     try:
-        value = json.loads(content, object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(content, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise _bad(str(path), f"is not sound JSON: {error}") from error
     if not isinstance(value, dict):
@@ -143,6 +147,13 @@ def _no_constant(text: str) -> None:
     raise ValueError(f"{text} is not JSON")
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is too large")
+    return number
+
+
 def _num_labels(raw: Mapping[str, Any], path: str) -> Any:
     labels = raw.get("id2label")
     if labels is not None and not isinstance(labels, dict):
@@ -161,7 +172,7 @@ def _check_architecture(values: Mapping[str, Any], path: str, model_types: tuple
     if values.get("model_type", model_types[0]) not in model_types:
         raise refuse(f"model_type is {values['model_type']!r}, not {' or '.join(map(repr, model_types))}",
                      "Only BERT has a mapping table; `--map FILE` takes one of your own.")  # fmt: skip
-    if values["hidden_act"] not in ACTIVATIONS:
+    if not isinstance(values["hidden_act"], str) or values["hidden_act"] not in ACTIVATIONS:
         raise refuse(f"hidden_act {values['hidden_act']!r} is unknown", f"Known are {', '.join(sorted(ACTIVATIONS))}.")
     if values["position_embedding_type"] not in ("absolute", "relative_key", "relative_key_query"):
         raise refuse(f"position_embedding_type {values['position_embedding_type']!r} is unknown",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_NUMBER = re.compile(r"\d+")
-_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*$", re.IGNORECASE)
+_NUMBER = re.compile(r"\d{1,18}")
+_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*$", re.IGNORECASE | re.ASCII)
 
 
 def printable(text: str) -> str:
@@ -24,9 +24,11 @@ def fold(names: Iterable[str]) -> dict[str, list[str]]:
         numbers = [[int(found) for found in _NUMBER.findall(name)] for name in members]
         varying = [place for place, column in enumerate(zip(*numbers, strict=True)) if len(set(column)) > 1]
         if len(varying) == 1:
-            folded[_folded_name(members[0], varying[0], [row[varying[0]] for row in numbers])] = members
+            name = _folded_name(members[0], varying[0], [row[varying[0]] for row in numbers])
+            folded.setdefault(name, []).extend(members)
         else:
-            folded.update((name, [name]) for name in members)
+            for name in members:
+                folded.setdefault(name, []).append(name)
     return folded
 
 
@@ -55,10 +57,14 @@ def listing(names: Iterable[str], limit: int = 20) -> str:
 def human_bytes(count: float) -> str:
     """A size in decimal units, three digits: `438 MB`, `1.1 GB`."""
     for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if count >= 100 or unit == "B" else f"{count:.3g} {unit}"
+        if count < 999.5:
+            return f"{_three_digits(count)} {unit}"
         count /= 1000
-    return f"{count:.3g} TB"
+    return f"{_three_digits(count)} TB"
+
+
+def _three_digits(number: float) -> str:
+    return f"{number:.3g}" if number < 99.5 else f"{number:.0f}"
 
 
 def parse_bytes(text: str) -> int:
@@ -67,4 +73,5 @@ def parse_bytes(text: str) -> int:
     if not found:
         raise ValueError(f"{text!r} is not a size")
     base = 1024 if found[3] else 1000
-    return int(float(found[1]) * base ** " KMGT".index(found[2].upper() or " "))
+    whole, _, part = found[1].partition(".")
+    return int(whole + part) * base ** " KMGT".index(found[2].upper() or " ") // 10 ** len(part)

@@ -42,7 +42,8 @@ def read_hdf5(file: SourceFile) -> Header:
     try:
         with h5py.File(file.path, "r", locking=False) as root:
             walk = _Walk(file, h5py)
-            top = root["model_weights"] if "model_weights" in root and "layer_names" not in root.attrs else root
+            saved_model = "model_weights" in root and "layer_names" not in root.attrs
+            top = walk.child(root, "model_weights", "model_weights") if saved_model else root
             tensors = tuple(walk.tensors(top))
             others = [name for name in root if top is not root and name != "model_weights"]
             others += [name for name in root if top is root and name == "optimizer_weights"]
@@ -65,7 +66,7 @@ class _Walk:
 
     def tensors(self, top: Any) -> Iterator[StoredTensor]:
         for name in top:
-            child = self.child(top, name, name)
+            child = self.child(top, name, str(name))
             if name == "optimizer_weights" or child is None:
                 continue
             if isinstance(child, self.h5py.Group):
@@ -80,7 +81,7 @@ class _Walk:
             raise self.unsafe(path or layer, "is a group that is reached twice or too deep")
         self.seen.add(address)
         for name in group:
-            full = f"{path}/{name}" if path else name
+            full = f"{path}/{name}" if path else str(name)
             child = self.child(group, name, full)
             if isinstance(child, self.h5py.Group):
                 yield from self.below(child, full, layer, depth + 1)
@@ -91,7 +92,7 @@ class _Walk:
         self.objects += 1
         if self.objects > MAX_OBJECTS:
             raise self.unsafe(full, f"is one of more than {MAX_OBJECTS:,} objects")
-        if len(full) > 1024 or not full.isprintable():
+        if not isinstance(name, str) or len(full) > 1024 or not full.isprintable():  # bytes: not UTF-8
             raise _bad(self.file, "has a name that is not printable text of at most 1,024 characters", full[:100])
         if group.get(name, getlink=True).__class__ is not self.h5py.HardLink:
             raise self.unsafe(full, "is a link to another place or file")

@@ -9,6 +9,8 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
+from operator import mul
 from typing import Any
 
 from bertconv.errors import DamagedCheckpoint, UnsafeCheckpoint
@@ -104,7 +106,9 @@ def _parse(file: SourceFile, raw: bytes) -> dict[str, Any]:
         raise _bad(file, "is not a safetensors file: its header does not begin with '{'")
     try:
         text = raw.decode().rstrip(" ")
-        header = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_no_constant)
+        header = json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_no_constant, parse_int=_integer
+        )
     except (ValueError, RecursionError) as error:
         raise _bad(file, f"has a broken header: {printable(str(error))}") from error
     if not text.endswith("}"):
@@ -123,6 +127,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(text: str) -> None:
     raise ValueError(f"{text} has no place in a header")
+
+
+def _integer(text: str) -> int:
+    if text == "-0" or len(text) > 20:
+        raise ValueError(f"{text[:20]} is not a size")
+    return int(text)
 
 
 def _metadata(file: SourceFile, value: Any) -> dict[str, str]:
@@ -145,6 +155,8 @@ def _tensor(file: SourceFile, name: str, entry: Any, data: int) -> StoredTensor:
         raise _bad(file, f"has the element type {printable(str(dtype))[:40]!r}, which is not known", name)
     if not _whole_numbers(shape) or not _whole_numbers(offsets) or len(offsets) != 2 or len(shape) > 32:
         raise _bad(file, "has a shape or offsets that are not lists of whole numbers", name)
+    if any(product >= 2**63 for product in accumulate(shape, mul)):
+        raise _bad(file, "has more elements than can be counted", name)
     tensor = StoredTensor(name, _DTYPES[dtype], tuple(shape), file, data + offsets[0])
     if offsets[1] - offsets[0] != tensor.nbytes:
         raise _bad(

@@ -107,7 +107,7 @@ def sizes_seen(table: Table, identity: Identity, head: str) -> dict[str, SizeSee
             if len(factors) == 1 and factors[0] in table.sizes and table.sizes[factors[0]].is_key:
                 key = table.sizes[factors[0]].key
                 votes.setdefault(key, Counter())[value] += 1
-                examples.setdefault((key, value), f"{name} {list(shape)}")
+                examples.setdefault((key, value), f"{printable(name)} {list(shape)}")
     for group in table.heads[head]:
         if repeat := table.groups[group].repeat:
             indices = {place.split(".")[1] for place in identity.places if place.startswith(f"{group}.")}

@@ -173,7 +173,7 @@ def _check_root(root: str, dialect: Dialect, table: Table) -> None:
         prefix = root.removesuffix(table.base + dialect.separator)
         raise UnknownTensors(
             f"every name begins with {prefix!r}, and bertconv does not know the prefix {unknown[0]!r}.",
-            hint=f"If it is what some tool put before the names, pass --strip-prefix {prefix}",
+            hint=f"If it is what some tool put before the names, pass --strip-prefix {printable(prefix)}",
         )
 
 
