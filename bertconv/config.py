@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bertconv.errors import DamagedCheckpoint, UnsupportedCheckpoint
+from bertconv.text import parse_json
 
 MAX_BYTES = 1_000_000
 """A config is a few kilobytes; a larger file is something else."""
@@ -123,7 +124,7 @@ def read_json(path: Path, limit: int) -> dict[str, Any]:
     if not content:
         raise _bad(str(path), f"is empty or larger than {limit:,} bytes")
     try:
-        value = json.loads(content, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
+        value = parse_json(content)
     except (ValueError, RecursionError) as error:
         raise _bad(str(path), f"is not sound JSON: {error}") from error
     if not isinstance(value, dict):
@@ -133,25 +134,6 @@ def read_json(path: Path, limit: int) -> dict[str, Any]:
 
 def _bad(path: str, problem: str) -> DamagedCheckpoint:
     return DamagedCheckpoint(f"{problem}.", hint="Mend the file, or download it again.", file=path)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
-    return found
-
-
-def _no_constant(text: str) -> None:
-    raise ValueError(f"{text} is not JSON")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError(f"{text} is too large")
-    return number
 
 
 def _num_labels(raw: Mapping[str, Any], path: str) -> Any:

@@ -1,9 +1,11 @@
-"""Small things about text: names safe for a terminal, folded layers, sizes in bytes both ways."""
+"""Small things about text: names safe for a terminal, folded layers, sizes in bytes both ways, strict JSON."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 _NUMBER = re.compile(r"\d{1,18}")
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*$", re.IGNORECASE | re.ASCII)
@@ -39,7 +41,7 @@ def _folded_name(name: str, place: int, numbers: list[int]) -> str:
 
 def _span(numbers: list[int]) -> str:
     ordered = sorted(numbers)
-    if ordered == list(range(ordered[0], ordered[-1] + 1)):
+    if len(set(ordered)) == len(ordered) == ordered[-1] - ordered[0] + 1:
         return f"{{{ordered[0]}...{ordered[-1]}}}"
     return "{" + ", ".join(map(str, ordered)) + "}"
 
@@ -64,7 +66,7 @@ def human_bytes(count: float) -> str:
 
 
 def _three_digits(number: float) -> str:
-    return f"{number:.3g}" if number < 99.5 else f"{number:.0f}"
+    return f"{number:.3g}" if number < 99.95 else f"{number:.0f}"
 
 
 def parse_bytes(text: str) -> int:
@@ -74,4 +76,44 @@ def parse_bytes(text: str) -> int:
         raise ValueError(f"{text!r} is not a size")
     base = 1024 if found[3] else 1000
     whole, _, part = found[1].partition(".")
-    return int(whole + part) * base ** " KMGT".index(found[2].upper() or " ") // 10 ** len(part)
+    scale: int = base ** " KMGT".index(found[2].upper() or " ")
+    parts: int = 10 ** len(part)
+    return int(whole + part) * scale // parts
+
+
+def parse_json(
+    content: bytes | str, parse_int: Callable[[str], Any] = int, parse_float: Callable[[str], Any] | None = None
+) -> Any:
+    """JSON without what parsers disagree about: keys that stand twice, NaN, infinities and 1e999 are a ValueError.
+
+    Args:
+        content: the text.
+        parse_int: makes something of a whole number.
+        parse_float: makes something of any other number.
+    """
+    return json.loads(
+        content,
+        object_pairs_hook=_unique,
+        parse_constant=_refuse_constant,
+        parse_int=parse_int,
+        parse_float=parse_float or _finite,
+    )
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(f"{text[:20]} is too large")
+    return number
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
+    return found
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")

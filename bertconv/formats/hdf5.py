@@ -47,7 +47,7 @@ def read_hdf5(file: SourceFile) -> Header:
             tensors = tuple(walk.tensors(top))
             others = [name for name in root if top is not root and name != "model_weights"]
             others += [name for name in root if top is root and name == "optimizer_weights"]
-            metadata = {key: _text(value) for key, value in root.attrs.items() if key in ("backend", "keras_version")}
+            metadata = {key: _text(root.attrs[key]) for key in ("backend", "keras_version") if _is_plain(root, key)}
     except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
         if isinstance(error, (UnsafeCheckpoint, DamagedCheckpoint, UnsupportedCheckpoint)):
             raise
@@ -232,6 +232,11 @@ def _write_attributes(group: Any, values: Mapping[str, str | Sequence[str]]) -> 
 
 def _bad(file: SourceFile, problem: str, tensor: str | None = None) -> DamagedCheckpoint:
     return DamagedCheckpoint(f"{problem}.", hint="Download or save the file again.", file=str(file.path), tensor=tensor)
+
+
+def _is_plain(root: Any, key: str) -> bool:
+    """The attribute is there and of fixed length: a damaged heap of variable-length text can hang libhdf5 for ever."""
+    return key in root.attrs and not root.attrs.get_id(key).get_type().is_variable_str()
 
 
 def _text(value: Any) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from bertconv.errors import DamagedCheckpoint, UnsafeCheckpoint
 from bertconv.source.stored import ITEM_SIZE, Header, SourceFile, StoredTensor
-from bertconv.text import printable
+from bertconv.text import parse_json, printable
 
 MAX_HEADER = 100_000_000
 """Longest header in bytes that the format allows."""
@@ -106,9 +106,7 @@ def _parse(file: SourceFile, raw: bytes) -> dict[str, Any]:
         raise _bad(file, "is not a safetensors file: its header does not begin with '{'")
     try:
         text = raw.decode().rstrip(" ")
-        header = json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_no_constant, parse_int=_integer
-        )
+        header = parse_json(text, parse_float=_integer, parse_int=_integer)
     except (ValueError, RecursionError) as error:
         raise _bad(file, f"has a broken header: {printable(str(error))}") from error
     if not text.endswith("}"):
@@ -117,20 +115,8 @@ def _parse(file: SourceFile, raw: bytes) -> dict[str, Any]:
     return found
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
-    return found
-
-
-def _no_constant(text: str) -> None:
-    raise ValueError(f"{text} has no place in a header")
-
-
 def _integer(text: str) -> int:
-    if text == "-0" or len(text) > 20:
+    if text == "-0" or len(text) > 20 or not text.lstrip("-").isdigit():
         raise ValueError(f"{text[:20]} is not a size")
     return int(text)
 

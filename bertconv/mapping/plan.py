@@ -23,7 +23,7 @@ class PlanOptions:
 
     Attributes:
         head: model class to convert to; None takes the one that the file is.
-        init_missing: initialise groups above the base model that the file lacks, instead of refusing.
+        init_missing: start a head or a pooler that the file lacks afresh, instead of refusing.
         allow_unknown: regexes of source names that no table knows and that may be left out.
         ignore_unexpected: more regexes for `_keys_to_ignore_on_load_unexpected`.
         ignore_missing: more regexes for `_keys_to_ignore_on_load_missing`.
