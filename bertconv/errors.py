@@ -43,9 +43,9 @@ class BertconvError(Exception):
         self.tensor = tensor
 
     def __str__(self) -> str:
-        place = ": ".join(printable(part) for part in (self.file, self.tensor) if part)
-        text = f"{place}: {self.message}" if place else self.message
-        return f"{text}\n{self.hint}" if self.hint else text
+        place = "".join(f"{printable(part)}: " for part in (self.file, self.tensor) if part)
+        lines = [*self.message.split("\n"), *filter(None, self.hint.split("\n"))]
+        return place + "\n".join(printable(line) for line in lines)
 
     def to_json(self) -> dict[str, str | int | None]:
         """The same facts for scripts."""

@@ -89,8 +89,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         click.echo("Stopped; nothing was written.", err=True)
         sys.exit(128 + error.number)
     except SystemExit as error:
-        # click has seen to a closed pipe itself, with the exit code of a ParityError
-        sys.exit(128 + signal.SIGPIPE if isinstance(error.__context__, BrokenPipeError) else error.code)
+        # click ends a shell's completion so, and a command whose reader closed the pipe, with a ParityError's code
+        sys.exit(error.code if "_BERTCONV_COMPLETE" in os.environ else 128 + signal.SIGPIPE)
     except Exception as error:  # noqa: BLE001  (the last resort: anything else is a bug, and says so)
         _tell_bug(error, as_json=as_json)
         sys.exit(9)

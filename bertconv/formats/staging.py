@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import glob
 import json
 import os
 import secrets
@@ -45,7 +46,8 @@ class StagedFolder:
         self.destination = Path(os.path.abspath(destination))  # noqa: PTH100  (resolve() would follow a link)
         self.overwrite = overwrite
         self.inputs = inputs
-        self.path = self.destination.parent / f".{self.destination.name}.bertconv-tmp-{secrets.token_hex(6)}"
+        self._prefix = f".{self.destination.name}.bertconv-tmp-"
+        self.path = self.destination.parent / f"{self._prefix}{secrets.token_hex(6)}"
         self._lock = self.destination.parent / f".{self.destination.name}.bertconv-lock"
         self._lock_fd = -1
         self._made_parents: list[Path] = []
@@ -56,6 +58,7 @@ class StagedFolder:
             self._make_parents()
             self._acquire()
             self._remove_leftovers()
+            self.check()  # once more, under the lock
             self.path.mkdir(mode=0o755)
         except BaseException:
             self._clean_up()
@@ -80,10 +83,11 @@ class StagedFolder:
             return
         if not target.is_dir():
             raise self._refuse("is a file", "Give the name of a folder.")
-        there = sorted(entry.name for entry in target.iterdir())
-        if there and not self.overwrite:
+        there = sorted(entry.relative_to(target).as_posix() for entry in target.rglob("*") if not entry.is_dir())
+        if not self.overwrite and any(target.iterdir()):
             raise self._refuse("exists and is not empty", "Choose another folder, or pass --overwrite.")
-        if foreign := [name for name in there if name not in self._own_files()]:
+        own = self._own_files()
+        if foreign := [name for name in there if name not in own]:
             raise self._refuse(
                 f"holds files that bertconv did not write: {', '.join(foreign[:5])}",
                 "Move them away, or choose another folder.",
@@ -150,10 +154,9 @@ class StagedFolder:
         return OutputError(f"{problem}.", hint=hint, file=str(self.destination))
 
     def _own_files(self) -> set[str]:
-        """First components of the names that the destination's manifest lists."""
+        """The names that the destination's manifest lists, and its own."""
         try:
-            files = json.loads((self.destination / MANIFEST).read_bytes())["files"]
-            return {name.split("/")[0] for name in files} | {MANIFEST}
+            return {*json.loads((self.destination / MANIFEST).read_bytes())["files"], MANIFEST}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return set()
 
@@ -184,7 +187,7 @@ class StagedFolder:
 
     def _remove_leftovers(self) -> None:
         """Staged folders of runs that were killed; only the holder of the lock may."""
-        for left in sorted(self.destination.parent.glob(f".{self.destination.name}.bertconv-tmp-*")):
+        for left in sorted(self.destination.parent.glob(f"{glob.escape(self._prefix)}*")):
             if left.name.endswith(_ASIDE) and not self.destination.exists():
                 left.rename(self.destination)  # killed between the two renames of a file system without exchange
             else:
@@ -199,7 +202,11 @@ class StagedFolder:
                 raise
             aside = self.path.with_name(self.path.name + _ASIDE)
             self.destination.rename(aside)
-            self.path.rename(self.destination)
+            try:
+                self.path.rename(self.destination)
+            except OSError:
+                aside.rename(self.destination)
+                raise
             aside.rename(self.path)
 
     def _clean_up(self) -> None:
