@@ -1,0 +1,200 @@
+"""Every small change to a table turns something red; the few that may not are listed with the reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from golden_script import golden
+from observed_names import (
+    MODELS,
+    family_cases,
+    family_differences,
+    model_cases,
+    model_differences,
+    observed,
+    relative_differences,
+)
+from table_headers import REAL, Tables, prefixed, renamed, stored, without
+from table_mutants import Mutant, dialect_mutants, read, table_mutants, to_toml
+
+from bertconv.config import BertConfig
+from bertconv.errors import BadTable, BertconvError
+from bertconv.mapping import checks
+from bertconv.mapping.identify import StoredTensor
+from bertconv.mapping.plan import Plan
+from bertconv.mapping.table import load_dialects, load_table
+
+WHOLE = "no row of BERT gives this axis more than one factor, so there is nothing to keep apart"
+SURVIVORS = {
+    "optional: BertModel may lack embeddings": "a file without a single embedding is not recognised as BERT at all",
+    "pt.embedding.weight: split rows": WHOLE,
+    "pt.norm.scale: split dim": WHOLE,
+    "pt.norm.shift: split dim": WHOLE,
+    "pt.vector.value: split dim": WHOLE,
+    "tf.embedding.weight: split rows": WHOLE,
+    "tf.norm.scale: split dim": WHOLE,
+    "tf.norm.shift: split dim": WHOLE,
+    "tf.vector.value: split dim": WHOLE,
+}
+"""Mutant -> why nothing can tell it from the original."""
+
+SMALL = {"num_hidden_layers": 1}
+BALLAST = (
+    "bert.embeddings.position_ids", "bert.embeddings.token_type_ids", "w/adam_m", "w/adam_v", "global_step",
+    "my_position_ids.w", "my_adam_v.w", "my_embeddings.token_type_ids.w", "embeddings-token_type_ids", "my_global_step",
+)  # fmt: skip
+"""Names that the ignore lists know, then names that they must not know."""
+
+QUICK_CHECKS = (
+    checks.rows_have_their_kinds_axes,
+    checks.sizes_are_known_and_used,
+    checks.groups_are_known_and_used,
+    checks.places_name_their_variables,
+    checks.overrides_point_and_differ,
+    checks.ties_fit,
+)
+"""Checks in the order of check_table, as far as they take next to no time."""
+
+
+def static(tables: Tables) -> Iterator[str]:
+    yield from (problem for check in QUICK_CHECKS for problem in _first(check(*tables)))
+
+
+def names(tables: Tables) -> Iterator[str]:
+    """What transformers' classes call their weights."""
+    if set(tables.table.heads) != set(family_cases()) or set(tables.dialects.by_name) != {"pt", "tf"}:
+        yield "other classes or dialects"
+        return
+    for case in ("BertForPreTraining", "BertLMHeadModel+is_decoder+cross", *model_cases()):
+        yield from model_differences(*tables, case)
+    yield from relative_differences(*tables)
+    for head in family_cases():
+        yield from family_differences(*tables, head)
+
+
+def fixtures(tables: Tables) -> Iterator[str]:
+    """Files as they are found: old names, prefixes, scopes, ballast, copies, parts left out."""
+    try:
+        BertConfig.from_dict({"model_type": "bert"}, model_types=tables.table.model_types)
+    except (BertconvError, IndexError):
+        yield "BERT's own model_type is refused"
+    for name, header in found_files().items():
+        if outcome(tables, header) != expected()[name]:
+            yield name
+
+
+def lists(tables: Tables) -> Iterator[str]:
+    """The attributes that users of transformers know."""
+    wanted = {pattern for model in observed(MODELS)["models"].values() for pattern in model["ignore_missing"]}
+    if not wanted <= set(tables.table.ignore["missing"]):
+        yield "names that may be missing"
+
+
+def listings(tables: Tables) -> Iterator[str]:
+    """The committed listings."""
+    yield from golden.stale(golden.GOLDEN, golden.listings(*tables))
+
+
+DETECTORS: tuple[Callable[[Tables], Iterator[str]], ...] = (static, names, listings, lists, fixtures)
+
+
+def _first(problems: Iterator[str]) -> list[str]:
+    return list(islice(problems, 1))
+
+
+@cache
+def found_files() -> dict[str, list[StoredTensor]]:
+    pretrained = REAL.header("BertForPreTraining", copies=True, **SMALL)
+    aged = renamed(pretrained, **{"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"})
+    tf = REAL.header("BertForPreTraining", "tf", **SMALL)
+    old_word = renamed(tf, **{"word_embeddings/weight": "word_embeddings/embeddings"})
+    old_tf = renamed(
+        old_word,
+        **{
+            "ion_embeddings/embeddings": "ion_embeddings/weight",
+            "type_embeddings/embeddings": "type_embeddings/weight",
+        },
+    )
+    base, plain = (REAL.header(head, **SMALL) for head in ("BertModel", "BertForMaskedLM"))
+    return {
+        "gamma and beta": aged,
+        "old TensorFlow names": prefixed(old_tf, "tf_bert_for_pre_training_3/"),
+        "no :0": renamed(tf, **{":0": ""}),
+        "Keras 2": REAL.keras_header("BertForMaskedLM", **SMALL),
+        "base left out": renamed(plain, **{"bert.": ""}),
+        "no pooler": without(base, "pooler"),
+        "no layers": without(base, "encoder"),
+        "ballast": [*base, *(stored(name, 1) for name in BALLAST)],
+        "wrappers": prefixed(plain, "".join(f"{wrapper}." for wrapper in read("dialects.toml")["pt"]["wrappers"])),
+        "no wrapper": prefixed(plain, "student."),
+    }
+
+
+def outcome(tables: Tables, header: list[StoredTensor]) -> object:
+    try:
+        return _summary(tables.plan(header, SMALL, allow_unknown=("",)))
+    except BertconvError as refusal:
+        return type(refusal).__name__
+
+
+def _summary(plan: Plan) -> tuple[object, ...]:
+    moves = [(move.target.name, move.source, move.transpose, move.state) for move in plan.moves]
+    return plan.head, plan.equals, moves, plan.fates, plan.twins, plan.unfilled, plan.notes
+
+
+@cache
+def expected() -> dict[str, object]:
+    return {name: outcome(REAL, header) for name, header in found_files().items()}
+
+
+def caught_by(mutant: Mutant, path: Path) -> str | None:
+    """The detector that a mutant turns red; None when it survives."""
+    mutant.write(path)
+    try:
+        tables = (
+            Tables(load_table(path), REAL.dialects)
+            if mutant.file == "bert.toml"
+            else Tables(REAL.table, load_dialects(path))
+        )
+    except BadTable:
+        return "load"
+    return next((detector.__name__ for detector in DETECTORS if _first(detector(tables))), None)
+
+
+@pytest.fixture(scope="module")
+def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
+    folder = tmp_path_factory.mktemp("mutants")
+    mutants = [*table_mutants(), *dialect_mutants()]
+    return {mutant.name: caught_by(mutant, folder / f"{number}.toml") for number, mutant in enumerate(mutants)}
+
+
+def test_mutants_have_names_of_their_own() -> None:
+    mutants = [mutant.name for mutant in (*table_mutants(), *dialect_mutants())]
+    assert [name for name, times in Counter(mutants).items() if times > 1] == []
+    assert len(mutants) > 600
+
+
+@pytest.mark.parametrize("file", ["bert.toml", "dialects.toml"])
+def test_what_the_writer_writes_is_what_was_read(file: str, tmp_path: Path) -> None:
+    path = tmp_path / file
+    path.write_text(to_toml(read(file)))
+    written, real = Tables(load_table(), load_dialects()), REAL
+    if file == "bert.toml":
+        written = Tables(load_table(path), real.dialects)
+    else:
+        written = Tables(real.table, load_dialects(path))
+    assert [problem for detector in DETECTORS for problem in detector(written)] == []
+
+
+def test_every_mutant_is_caught_but_those_without_effect(verdicts: dict[str, str | None]) -> None:
+    assert {name for name, detector in verdicts.items() if detector is None} == set(SURVIVORS)
+
+
+@pytest.mark.parametrize("detector", ["load", *(detector.__name__ for detector in DETECTORS)])
+def test_no_detector_is_idle(verdicts: dict[str, str | None], detector: str) -> None:
+    assert detector in verdicts.values()
