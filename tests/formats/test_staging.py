@@ -1,0 +1,456 @@
+"""The write protocol: a destination is the old folder or the new one, whole, whatever happens, and nothing stays."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import checkpoints as cp
+import pytest
+
+from bertconv.convert import convert_checkpoint
+from bertconv.errors import OutputError
+from bertconv.formats import staging
+from bertconv.formats.staging import MANIFEST, StagedFolder
+
+OLD, NEW = {"weights": b"old", "deep/er": b"old"}, {"weights": b"new"}
+
+
+def listing(files: dict[str, bytes]) -> bytes:
+    return json.dumps({"files": {name: {} for name in files}}).encode()
+
+
+def put(destination: Path, files: dict[str, bytes], **options: Any) -> None:
+    """Stage these files and a manifest, and commit."""
+    with StagedFolder(destination, **options) as staged:
+        for name, content in files.items():
+            staged.write(name, content)
+        staged.write(MANIFEST, listing(files))
+        staged.commit()
+
+
+def holds(destination: Path, files: dict[str, bytes]) -> bool:
+    """Whether it holds these files, and nothing hidden lies beside it."""
+    there = {name: content for name, content in cp.snapshot(destination).items() if content is not None}
+    beside = [path.name for path in destination.parent.iterdir() if ".bertconv-" in path.name]
+    return there == {**files, MANIFEST: listing(files)} and beside == []
+
+
+def refusal(destination: Path, **options: Any) -> OutputError:
+    """The error, which must leave everything as it was."""
+    top = destination.parent
+    before = cp.snapshot(top)
+    with pytest.raises(OutputError) as caught:
+        put(destination, NEW, **options)
+    assert cp.snapshot(top) == before
+    assert caught.value.file == str(destination)
+    assert caught.value.hint
+    return caught.value
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    (tmp_path / "top").mkdir()
+    return tmp_path / "top" / "out"
+
+
+@pytest.fixture
+def old(out: Path) -> Path:
+    put(out, OLD)
+    return out
+
+
+# Destinations
+
+
+def test_absent(out: Path) -> None:
+    put(out, NEW)
+    assert holds(out, NEW)
+    assert out.stat().st_mode & 0o777 == 0o755
+
+
+def test_empty_folder(out: Path) -> None:
+    out.mkdir()
+    put(out, NEW)
+    assert holds(out, NEW)
+
+
+def test_existing(old: Path) -> None:
+    assert "--overwrite" in refusal(old).hint
+    assert holds(old, OLD)
+
+
+def test_overwrite(old: Path) -> None:
+    put(old, NEW, overwrite=True)
+    assert holds(old, NEW)
+
+
+@pytest.mark.parametrize("name", ["mine.txt", "mine/deep.txt", ".hidden", "\x1b[31m"])
+@pytest.mark.parametrize("manifest", [True, False])
+def test_files_of_others_are_named(out: Path, name: str, manifest: bool) -> None:
+    if manifest:
+        put(out, OLD)
+    (out / name).parent.mkdir(parents=True, exist_ok=True)
+    (out / name).write_text("mine")
+    error = refusal(out, overwrite=True)
+    assert "\x1b" not in str(error)
+    assert name.split("/", maxsplit=1)[0] in error.message
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"null", b'{"files": 3}', b"\xff", b'{"files": {"mine": 1}'])
+def test_manifest_that_says_nothing(out: Path, content: bytes) -> None:
+    out.mkdir()
+    (out / MANIFEST).write_bytes(content)
+    (out / "mine").write_text("mine")
+    refusal(out, overwrite=True)
+
+
+def test_folder_of_others_inside_of_ours(old: Path) -> None:
+    """`deep` is ours, but not everything in it."""
+    (old / "deep" / "mine").write_text("mine")
+    refusal(old, overwrite=True)
+
+
+def test_file(out: Path) -> None:
+    out.write_text("mine")
+    refusal(out, overwrite=True)
+
+
+@pytest.mark.parametrize("target", ["folder", "nowhere", "out"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_link(out: Path, target: str, overwrite: bool) -> None:
+    (out.parent / "folder").mkdir()
+    out.symlink_to(target)
+    assert "symbolic link" in str(refusal(out, overwrite=overwrite))
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param(lambda src: src, id="the source"),
+        pytest.param(lambda src: src / "out", id="in the source"),
+        pytest.param(lambda src: src / "deep" / "out", id="deep in the source"),
+        pytest.param(lambda src: src.parent, id="around the source"),
+        pytest.param(lambda src: src.parent / "link" / "out", id="in the source by a link"),
+        pytest.param(lambda src: src.parent / "other" / ".." / "in", id="the source by another path"),
+    ],
+)
+@pytest.mark.parametrize("single", [False, True])
+def test_destination_and_source_overlap(tmp_path: Path, place: Callable[[Path], Path], single: bool) -> None:
+    src = cp.save(tmp_path / "top" / "in", "BertModel", cp.state_dict())
+    (src.parent / "link").symlink_to(src)
+    (src.parent / "other").mkdir()
+    before = cp.snapshot(tmp_path)
+    given = src / "model.safetensors" if single else src
+    with pytest.raises(OutputError, match="source"):
+        convert_checkpoint(given, place(src), to="tf", overwrite=True)
+    assert cp.snapshot(tmp_path) == before
+
+
+# Parents
+
+
+def test_parents_are_made(tmp_path: Path) -> None:
+    put(tmp_path / "a" / "b" / "c", NEW)
+    assert holds(tmp_path / "a" / "b" / "c", NEW)
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, OSError])
+def test_parents_are_removed_again(tmp_path: Path, error: type[BaseException]) -> None:
+    (tmp_path / "kept").mkdir()
+
+    def broken() -> None:
+        with StagedFolder(tmp_path / "kept" / "a" / "b") as staged:
+            staged.write("weights", b"new")
+            raise error
+
+    with pytest.raises(error):
+        broken()
+    assert cp.snapshot(tmp_path) == {"kept": None}
+
+
+def test_parent_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    before = cp.snapshot(tmp_path)
+    with pytest.raises(OutputError):
+        put(tmp_path / "file" / "a" / "out", NEW)
+    assert cp.snapshot(tmp_path) == before
+
+
+# Two at a time, and those that were killed
+
+
+HOLD = """
+import fcntl, sys
+file = open(sys.argv[1], "w")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_lock_of_another_process(out: Path) -> None:
+    lock = out.parent / f".{out.name}.bertconv-lock"
+    arguments = [sys.executable, "-c", HOLD, str(lock)]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdin is not None
+        assert other.stdout.readline() == b"held\n"
+        assert "another bertconv" in str(refusal(out))
+        put(out.with_name("else"), NEW)
+        other.stdin.close()
+        other.wait(10)
+    put(out, NEW)
+    assert holds(out, NEW)
+
+
+def test_two_at_once_in_one_process(out: Path) -> None:
+    with StagedFolder(out) as staged:
+        with pytest.raises(OutputError), StagedFolder(out):
+            pass
+        staged.write(MANIFEST, listing({}))
+        staged.commit()
+    assert holds(out, {})
+
+
+def leftover(out: Path, name: str, suffix: str = "") -> Path:
+    folder = out.parent / f".{name}.bertconv-tmp-0123456789ab{suffix}"
+    folder.mkdir(parents=True)
+    (folder / "weights").write_bytes(b"half")
+    return folder
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_leftovers_are_removed(out: Path, overwrite: bool) -> None:
+    if overwrite:
+        put(out, OLD)
+    mine, other = leftover(out, out.name), leftover(out, f"{out.name}2")
+    put(out, NEW, overwrite=overwrite)
+    assert not mine.exists()
+    assert (other / "weights").read_bytes() == b"half"
+
+
+@pytest.mark.parametrize("name", ["*", "o?t", "[o]ut", "o*"])
+def test_only_our_own_leftovers(out: Path, name: str) -> None:
+    """A destination's name is no pattern: the others' folders may belong to runs that are alive."""
+    other = leftover(out, "out")
+    mine = leftover(out, name)
+    put(out.with_name(name), NEW)
+    assert (other / "weights").read_bytes() == b"half"
+    assert not mine.exists()
+
+
+def set_aside(out: Path) -> None:
+    """What a kill between the two renames leaves on a file system without exchange."""
+    put(out, OLD)
+    out.rename(out.parent / f".{out.name}.bertconv-tmp-0123456789ab-old")
+    leftover(out, out.name)
+
+
+def test_folder_set_aside_is_replaced_by_request(out: Path) -> None:
+    set_aside(out)
+    put(out, NEW, overwrite=True)
+    assert holds(out, NEW)
+
+
+def test_folder_set_aside_comes_back(out: Path) -> None:
+    """It is an earlier output, and so needs --overwrite as if it had never been away."""
+    set_aside(out)
+    with pytest.raises(OutputError):
+        put(out, NEW)
+    assert holds(out, OLD)
+
+
+# Commit
+
+
+def without_exchange(*_: object) -> None:
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP])
+def test_file_system_without_exchange(old: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(staging, "_renameat2", refuse)
+    put(old, NEW, overwrite=True)
+    assert holds(old, NEW)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.EXDEV])
+def test_exchange_that_fails(old: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(staging, "_renameat2", refuse)
+    with pytest.raises(OutputError, match="nothing was changed"):
+        put(old, NEW, overwrite=True)
+    assert holds(old, OLD)
+
+
+@pytest.mark.parametrize("which", [1, 2])
+def test_rename_that_fails_without_exchange(old: Path, monkeypatch: pytest.MonkeyPatch, which: int) -> None:
+    """The old folder is in its place again when the message says that nothing was changed."""
+    calls = 0
+    rename = Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        nonlocal calls
+        calls += 1
+        if calls == which:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return rename(self, target)
+
+    monkeypatch.setattr(staging, "_renameat2", without_exchange)
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(OutputError, match="nothing was changed"):
+        put(old, NEW, overwrite=True)
+    monkeypatch.undo()
+    assert holds(old, OLD)
+
+
+def test_rename_that_fails(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, _: Path) -> Path:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(self))
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    assert "nothing was changed" in str(refusal(out))
+
+
+def test_write_that_fails(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    assert "No space left" in str(refusal(out))
+
+
+def test_everything_is_synced_before_the_rename(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files, then the folders that name them, then the exchange, then the folder that names the output."""
+    events: list[str] = []
+    fsync, exchange = os.fsync, staging._renameat2
+
+    def spy(fd: int) -> None:
+        events.append(Path(f"/proc/self/fd/{fd}").readlink().name)
+        fsync(fd)
+
+    def swap(*arguments: Any) -> None:
+        events.append("exchange")
+        exchange(*arguments)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    monkeypatch.setattr(staging, "_renameat2", swap)
+    put(old, {"weights": b"new", "deep/er": b"new"}, overwrite=True)
+    before, after = events[: events.index("exchange")], events[events.index("exchange") + 1 :]
+    assert before[:3] == ["weights", "er", MANIFEST]
+    assert len(before) == 5
+    assert after == [old.parent.name]
+
+
+# Conversions that are stopped
+
+
+KILL = "import os, signal\ndef kill(*_, **__): os.kill(os.getpid(), signal.SIGKILL)\n"
+POINTS = {
+    "before a weight": "import bertconv.convert as c; c.write_weights = kill",
+    "before the check": "import bertconv.convert as c; c.verify_weights = kill",
+    "before the manifest": "import bertconv.convert as c; c.manifest_bytes = kill",
+    "before the config": "import bertconv.formats.staging as s; s.StagedFolder.write = kill",
+    "before the exchange": "import bertconv.formats.staging as s; s._renameat2 = kill",
+    "after the exchange": (
+        "import bertconv.formats.staging as s; swap = s._renameat2\n"
+        "def swap_and_kill(*each): swap(*each); kill()\ns._renameat2 = swap_and_kill"
+    ),
+    "while removing the old": "import shutil; shutil.rmtree = kill",
+    "between two renames": (
+        "import errno, pathlib, bertconv.formats.staging as s\ndef no(*_): raise OSError(errno.ENOSYS, 'no')\n"
+        "s._renameat2 = no; rename = pathlib.Path.rename\n"
+        "def rename_and_kill(*each): rename(*each); kill()\npathlib.Path.rename = rename_and_kill"
+    ),
+}
+GONE = ("between two renames",)
+REPLACED = ("after the exchange", "while removing the old")
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_over_an_old_output(tmp_path: Path, point: str) -> None:
+    """The old output or the new one, whole; and the next run leaves nothing of the killed one."""
+    src = cp.save(tmp_path / "in", "BertModel", cp.state_dict())
+    out = tmp_path / "top" / "out"
+    convert_checkpoint(src, out, to="pt")
+    old = cp.snapshot(out)
+    assert cp.run("convert", src, out, "--to", "tf", "--overwrite", before=KILL + POINTS[point]).code == -signal.SIGKILL
+    if point in GONE:
+        assert not out.exists()
+    elif point in REPLACED:
+        cp.assert_same(cp.written(out), cp.tf_state(cp.state_dict()))
+    else:
+        assert cp.snapshot(out) == old
+    convert_checkpoint(src, out, to="tf-safetensors", overwrite=True)
+    cp.assert_same(cp.written(out), cp.tf_state(cp.state_dict()))
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+
+
+SLOW = {
+    "writing": (
+        "import os, time\n"
+        "def slow(*_):\n os.write(1, b'ready\\n'); time.sleep(0.1); raise OSError(38, 'no')\n"
+        "os.copy_file_range = slow\n"
+        "import bertconv.formats.streaming as s, bertconv.formats.writing as w; pieces = w.pieces\n"
+        "def crawl(*each):\n for piece in pieces(*each): time.sleep(0.1); yield piece\n"
+        "w.pieces = crawl"
+    ),
+    "checking": (
+        "import os, time, bertconv.convert as c\n"
+        "def slow(*_): os.write(1, b'ready\\n'); time.sleep(30)\n"
+        "c.verify_weights = slow"
+    ),
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("step", SLOW)
+@pytest.mark.parametrize("over", [False, True])
+def test_stopped_by_a_signal(tmp_path: Path, number: signal.Signals, step: str, over: bool) -> None:
+    src = cp.save(tmp_path / "in", "BertModel", cp.state_dict())
+    out = tmp_path / "top" / "deep" / "out"
+    if over:
+        convert_checkpoint(src, out, to="pt")
+    before = cp.snapshot(tmp_path)
+    arguments = cp.command(["convert", src, out, "--to", "pt", "--overwrite"], SLOW[step])
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(number)
+        _, error = process.communicate(timeout=20)
+    assert process.returncode == 128 + number
+    assert b"Traceback" not in error
+    assert b"nothing was written" in error
+    assert cp.snapshot(tmp_path) == before
+
+
+def test_second_signal_ends_at_once(tmp_path: Path) -> None:
+    src = cp.save(tmp_path / "in", "BertModel", cp.state_dict())
+    slow = (
+        "import os, time, bertconv.convert as c, bertconv.formats.staging as s\n"
+        "def wait(*_):\n os.write(1, b'ready\\n'); time.sleep(30)\n"
+        "c.verify_weights = wait; s.StagedFolder._clean_up = wait"
+    )
+    arguments = cp.command(["convert", src, tmp_path / "out", "--to", "pt"], slow)
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            assert process.stdout.readline() == b"ready\n"
+            process.send_signal(number)
+        assert process.wait(10) == 128 + signal.SIGTERM
+    assert not (tmp_path / "out").exists()
+    convert_checkpoint(src, tmp_path / "out", to="pt")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
