@@ -17,6 +17,7 @@ from pathlib import Path
 
 from bertconv.config import BertConfig
 from bertconv.errors import MappingError, RequestError
+from bertconv.formats.interrupts import held_back
 from bertconv.formats.output import FORMATS, Format, Model, OutputFile, OutputTensor, lay_out
 from bertconv.formats.reading import open_header, read_written
 from bertconv.formats.staging import MANIFEST, StagedFolder
@@ -110,15 +111,15 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
             config=Path(config) if config else None, prefer=_preference(source_dialect),
         ),
     )  # fmt: skip
-    with closing(open_header(source, check_data=not dry_run)) as header:
+    with closing(open_header(source, check_data=not dry_run)) as header, held_back() as check_signals:
         options = PlanOptions(
             head=head, init_missing=init_missing, allow_unknown=tuple(allow_unknown),
             ignore_unexpected=tuple(ignore_unexpected), ignore_missing=tuple(ignore_missing),
             strip_prefix=strip_prefix, untie=untie,
         )  # fmt: skip
         plan = _plan(source, header, mapping, dialects, wish, options)
-        check_twins(plan.twins)
-        job = _Job(source, header, mapping, dialects, plan, wish, progress or _silent)
+        check_twins(plan.twins, lambda _: check_signals())
+        job = _Job(source, header, mapping, dialects, plan, wish, progress or _silent, check_signals)
         staged = StagedFolder(Path(dst), overwrite=overwrite, inputs=(source.folder,))
         if dry_run:
             staged.check()
@@ -131,6 +132,7 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
             staged.write(MANIFEST, manifest_bytes(report, staged.path, files))
             for file in header.files:
                 file.check_unchanged()
+            check_signals()
             staged.commit()
     return replace(report, seconds=time.perf_counter() - started)
 
@@ -172,6 +174,7 @@ class _Job:
     plan: Plan
     wish: _Wish
     progress: Progress
+    check_signals: Callable[[], None]
 
     def dtype(self, move: Move) -> str:
         """Element type of a target tensor: as asked, as its source, or for a fresh one as the first tensor's source."""
@@ -188,6 +191,18 @@ class _Job:
         role = move.target.id.rpartition(".")[2]
         return Origin(None, None, initial_values(move.target.shape, role, self.dtype(move), move.target.id, spread))
 
+    def counter(self, step: str, total: int) -> Callable[[int], None]:
+        """Adds up the bytes of one step, and stops it when a signal has come."""
+        done = 0
+
+        def count(more: int) -> None:
+            nonlocal done
+            done += more
+            self.check_signals()
+            self.progress(step, done, total)
+
+        return count
+
     def write(self, staged: StagedFolder) -> Sequence[OutputFile]:
         """Lay the files out, then move every tensor into its place."""
         tensors = [OutputTensor(move.target, self.dtype(move)) for move in self.plan.moves]
@@ -196,7 +211,7 @@ class _Job:
         model = Model(self.table, self.plan.head)
         files, index = lay_out(self.wish.form, staged.path, tensors, model, self.wish.shard_limit)
         origins = {move.target.id: self.origin(move) for move in self.plan.moves}
-        write_weights(staged.path, files, origins, _counter(self.progress, "writing", total))
+        write_weights(staged.path, files, origins, self.counter("writing", total))
         if index is not None:
             staged.write(self.wish.form.index_name, index)
         return files
@@ -208,7 +223,7 @@ class _Job:
             with closing(read_written(staged.path, [file.name for file in files])) as written:
                 tensors = self.written_tensors(written)
                 total = sum(tensor.written.nbytes for tensor in tensors)
-                tick = _counter(self.progress, "verifying", total)
+                tick = self.counter("verifying", total)
                 checks = verify_weights(tensors, tick) if self.wish.verify else ()
             synced.result()
         return checks
@@ -288,15 +303,3 @@ def _plan(source: Source, header: Header, table: Table, dialects: Dialects, wish
 
 def _silent(step: str, done: int, total: int) -> None:
     """No progress is shown."""
-
-
-def _counter(progress: Progress, step: str, total: int) -> Callable[[int], None]:
-    """Adds up the bytes of one step."""
-    done = 0
-
-    def count(more: int) -> None:
-        nonlocal done
-        done += more
-        progress(step, done, total)
-
-    return count

@@ -14,6 +14,7 @@ import click
 
 from bertconv import __version__
 from bertconv.errors import BertconvError
+from bertconv.formats.interrupts import pending
 
 COMMANDS = {
     "pt2tf": "bertconv.cli.convert:pt2tf",
@@ -86,7 +87,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except (click.exceptions.Exit, click.exceptions.Abort) as error:
         sys.exit(getattr(error, "exit_code", 130))
     except _Stopped as error:
-        click.echo("Stopped; nothing was written.", err=True)
+        click.echo("Stopped; nothing half-written is left.", err=True)
         sys.exit(128 + error.number)
     except SystemExit as error:
         # click ends a shell's completion so, and a command whose reader closed the pipe, with a ParityError's code
@@ -99,6 +100,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 def _stop(number: int, _: FrameType | None) -> None:
     """The first signal unwinds and cleans up, the second ends the process at once."""
+    if pending:
+        os._exit(128 + number)
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), lambda again, _: os._exit(128 + again))
     raise _Stopped(number)

@@ -56,9 +56,9 @@ def verify_weights(tensors: Sequence[WrittenTensor], progress: workers.Tick) -> 
     return workers.run(tensors, _verify, progress, lambda tensor: tensor.written.nbytes)
 
 
-def check_twins(pairs: Sequence[Twins]) -> None:
+def check_twins(pairs: Sequence[Twins], progress: workers.Tick = lambda _: None) -> None:
     """TiedTensorsDiffer unless the two tensors of every pair hold the same bits."""
-    workers.run(pairs, _check_twins, lambda _: None, lambda pair: pair.copy.nbytes)
+    workers.run(pairs, _check_twins, progress, lambda pair: pair.copy.nbytes)
 
 
 def tensor_digest(dtype: str, shape: tuple[int, ...]) -> hashlib._Hash:

@@ -8,9 +8,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import checkpoints as cp
 import pytest
@@ -410,10 +411,22 @@ SLOW = {
     ),
     "checking": (
         "import os, time, bertconv.convert as c\n"
-        "def slow(*_): os.write(1, b'ready\\n'); time.sleep(30)\n"
+        "def slow(_, tick):\n os.write(1, b'ready\\n')\n while True: time.sleep(0.1); tick(1)\n"
         "c.verify_weights = slow"
     ),
 }
+
+
+@contextmanager
+def started(*arguments: object, before: str) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+    """A running command line and its output; it does not outlive the test."""
+    process = subprocess.Popen(cp.command(arguments, before), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with process:
+        assert process.stdout is not None
+        try:
+            yield process, process.stdout
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -425,15 +438,46 @@ def test_stopped_by_a_signal(tmp_path: Path, number: signal.Signals, step: str, 
     if over:
         convert_checkpoint(src, out, to="pt")
     before = cp.snapshot(tmp_path)
-    arguments = cp.command(["convert", src, out, "--to", "pt", "--overwrite"], SLOW[step])
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
+    with started("convert", src, out, "--to", "pt", "--overwrite", before=SLOW[step]) as (process, output):
+        assert output.readline() == b"ready\n"
         process.send_signal(number)
         _, error = process.communicate(timeout=20)
     assert process.returncode == 128 + number
     assert b"Traceback" not in error
-    assert b"nothing was written" in error
+    assert b"nothing half-written is left" in error
+    assert cp.snapshot(tmp_path) == before
+
+
+TRACED = """
+import os, signal, sys
+import bertconv.formats.workers as w
+run, left = w.run, {lines}
+def trace(*_):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGINT)
+    return trace
+def traced(*each):
+    sys.settrace(trace)
+    try:
+        return run(*each)
+    finally:
+        sys.settrace(None)
+w.run = traced
+"""
+
+
+@pytest.mark.parametrize("lines", [*range(150, 1500, 150), 2000, 3000, 4560, 4657, 4754, 4851, 5336])
+def test_stopped_anywhere_in_the_threads(tmp_path: Path, lines: int) -> None:
+    """Ctrl-C after so many lines of the main thread, locks of the threads in its hands or not."""
+    src = cp.save(tmp_path / "in", "BertModel", cp.state_dict())
+    before = cp.snapshot(tmp_path)
+    done = cp.run("convert", src, tmp_path / "out", "--to", "tf", before=TRACED.format(lines=lines), timeout=10)
+    if done.code == 0:  # it had fewer lines
+        assert (tmp_path / "out").exists()
+        return
+    assert done.code == 128 + signal.SIGINT, done.err
     assert cp.snapshot(tmp_path) == before
 
 
@@ -444,11 +488,9 @@ def test_second_signal_ends_at_once(tmp_path: Path) -> None:
         "def wait(*_):\n os.write(1, b'ready\\n'); time.sleep(30)\n"
         "c.verify_weights = wait; s.StagedFolder._clean_up = wait"
     )
-    arguments = cp.command(["convert", src, tmp_path / "out", "--to", "pt"], slow)
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
+    with started("convert", src, tmp_path / "out", "--to", "pt", before=slow) as (process, output):
         for number in (signal.SIGINT, signal.SIGTERM):
-            assert process.stdout.readline() == b"ready\n"
+            assert output.readline() == b"ready\n"
             process.send_signal(number)
         assert process.wait(10) == 128 + signal.SIGTERM
     assert not (tmp_path / "out").exists()
