@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import time
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -14,7 +15,7 @@ import click
 
 from bertconv import __version__
 from bertconv.errors import BertconvError
-from bertconv.formats.interrupts import pending
+from bertconv.formats.interrupts import SAME_SECONDS, pending
 
 COMMANDS = {
     "pt2tf": "bertconv.cli.convert:pt2tf",
@@ -102,8 +103,14 @@ def _stop(number: int, _: FrameType | None) -> None:
     """The first signal unwinds and cleans up, the second ends the process at once."""
     if pending:
         os._exit(128 + number)
+    since = time.monotonic()
+
+    def again(number: int, _: FrameType | None) -> None:
+        if time.monotonic() - since > SAME_SECONDS:
+            os._exit(128 + number)
+
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        signal.signal(getattr(signal, name), lambda again, _: os._exit(128 + again))
+        signal.signal(getattr(signal, name), again)
     raise _Stopped(number)
 
 

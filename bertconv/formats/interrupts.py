@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -15,6 +16,9 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 
 pending: list[int] = []
 """Signals that are being held back: a handler that is called while there are any has a second one."""
+
+SAME_SECONDS = 0.5
+"""A signal so soon after the first is the same one: timeout(1), for one, signals the process and then its group."""
 
 
 class StopRequested(BaseException):
@@ -38,10 +42,14 @@ def held_back() -> Iterator[Callable[[], None]]:
         return
     handlers = {number: handler for number in SIGNALS if callable(handler := signal.getsignal(number))}
 
+    since: list[float] = []
+
     def hold(number: int, frame: FrameType | None) -> None:
-        if pending:
+        if not pending:
+            pending.append(number)
+            since.append(time.monotonic())
+        elif time.monotonic() - since[0] > SAME_SECONDS:
             handlers[number](number, frame)
-        pending.append(number)
 
     try:
         for number in handlers:
@@ -50,7 +58,7 @@ def held_back() -> Iterator[Callable[[], None]]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        came = pending[:1]
+        came = pending[:]
         pending.clear()
         for number in came:
             handlers[number](number, None)

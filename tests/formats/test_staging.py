@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -481,12 +482,26 @@ def test_stopped_anywhere_in_the_threads(tmp_path: Path, lines: int) -> None:
     assert cp.snapshot(tmp_path) == before
 
 
+def test_one_signal_sent_twice_is_one(tmp_path: Path) -> None:
+    """As timeout(1) does: to the process, and then to its group."""
+    src = cp.save(tmp_path / "in", "BertModel", cp.state_dict())
+    before = cp.snapshot(tmp_path)
+    with started("convert", src, tmp_path / "out", "--to", "pt", before=SLOW["checking"]) as (process, output):
+        assert output.readline() == b"ready\n"
+        for _ in range(3):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.005)
+        assert process.wait(20) == 128 + signal.SIGINT
+    assert cp.snapshot(tmp_path) == before
+
+
 def test_second_signal_ends_at_once(tmp_path: Path) -> None:
     src = cp.save(tmp_path / "in", "BertModel", cp.state_dict())
     slow = (
         "import os, time, bertconv.convert as c, bertconv.formats.staging as s\n"
         "def wait(*_):\n os.write(1, b'ready\\n'); time.sleep(30)\n"
-        "c.verify_weights = wait; s.StagedFolder._clean_up = wait"
+        "def verify(_, tick):\n os.write(1, b'ready\\n'); time.sleep(1); tick(1)\n"
+        "c.verify_weights = verify; s.StagedFolder._clean_up = wait"
     )
     with started("convert", src, tmp_path / "out", "--to", "pt", before=slow) as (process, output):
         for number in (signal.SIGINT, signal.SIGTERM):
