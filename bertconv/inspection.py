@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from bertconv.mapping.table import load_dialects, load_table
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.stored import Header
 from bertconv.text import fold, printable
+
+_NO_CONFIG = "there is no config.json; the number of attention heads cannot be seen"
 
 
 @dataclass(frozen=True)
@@ -90,11 +93,8 @@ def inspect_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
         config=Path(config) if config else None,
     )  # fmt: skip
     source = open_source(src, options)
-    header = open_header(source, check_data=False)
-    try:
+    with closing(open_header(source, check_data=False)) as header:
         return _describe(source, header, head, strip_prefix, Path(table) if table else None)
-    finally:
-        header.close()
 
 
 def _describe(
@@ -114,8 +114,10 @@ def _describe(
         sizes = {key: seen.value for key, seen in sizes_seen(table, identity, head).items()}
         ignored = ignore_lists(table, dialects, head).unexpected
         strangers = [printable(one.name) for one in identity.strangers if not first_match(ignored, one.name)]
-        odd += _oddities(config, sizes, strangers)
         stated = {key: config.values[key] for key in sizes if config and config.values[key] != sizes[key]}
+        odd += list(config.notes) if config else [_NO_CONFIG]
+        odd += [f"{key} is {sizes[key]} by the shapes, {value} by the config" for key, value in stated.items()]
+        odd += [f"no table knows {folded} ({len(names)} tensors)" for folded, names in fold(strangers).items()]
     except BertconvError as error:
         odd.append(str(error).replace("\n", " ").rstrip("."))
     return Inspection(
@@ -129,13 +131,3 @@ def _describe(
         metadata={printable(key): printable(value) for key, value in header.metadata.items()},
         sidecars=source.sidecars, odd=tuple(odd),
     )  # fmt: skip
-
-
-def _oddities(config: BertConfig | None, sizes: dict[str, int], strangers: list[str]) -> list[str]:
-    odd = list(config.notes) if config else ["there is no config.json; the number of attention heads cannot be seen"]
-    odd += [
-        f"{key} is {size} by the shapes, {config.values[key]} by the config"
-        for key, size in sizes.items()
-        if config and config.values[key] != size
-    ]
-    return odd + [f"no table knows {folded} ({len(names)} tensors)" for folded, names in fold(strangers).items()]
