@@ -10,28 +10,28 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from bertconv.config import BertConfig
 from bertconv.errors import MappingError, RequestError
 from bertconv.formats.interrupts import held_back
-from bertconv.formats.output import FORMATS, Format, Model, OutputFile, OutputTensor, lay_out
-from bertconv.formats.reading import open_header, read_written
+from bertconv.formats.output import FORMATS, Format, Model, OutputFile
+from bertconv.formats.readback import TensorCheck, check_twins
+from bertconv.formats.reading import open_header
 from bertconv.formats.staging import MANIFEST, StagedFolder
-from bertconv.formats.writing import Origin, initial_values, sync, write_weights
+from bertconv.formats.writing import Origin, initial_values
 from bertconv.mapping.identify import identify
-from bertconv.mapping.layout import transpose_between
 from bertconv.mapping.plan import Move, Plan, PlanOptions, make_plan
 from bertconv.mapping.table import Dialects, Table, load_dialects, load_table
 from bertconv.record import manifest_bytes, report_of
 from bertconv.report import Report
+from bertconv.saving import Content, save_weights
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.stored import FLOATS, Header
 from bertconv.text import parse_bytes
-from bertconv.verify.weights import TensorCheck, WrittenTensor, check_twins, verify_weights
 
 Progress = Callable[[str, int, int], None]
 """Told of a step ("writing", "verifying"), of its bytes done and of its bytes in all."""
@@ -119,14 +119,16 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
         )  # fmt: skip
         plan = _plan(source, header, mapping, dialects, wish, options)
         check_twins(plan.twins, lambda _: check_signals())
-        job = _Job(source, header, mapping, dialects, plan, wish, progress or _silent, check_signals)
+        job = _Job(source, header, mapping, plan, wish, progress or _silent, check_signals)
         staged = StagedFolder(Path(dst), overwrite=overwrite, inputs=(source.folder,))
         if dry_run:
             staged.check()
             return job.report(staged, (), (), started)
         with staged, staged.writing():
-            files = job.write(staged)
-            checks = job.verify(staged, files)
+            files, checks = save_weights(
+                staged, wish.form, Model(mapping, plan.head), job.contents(), wish.shard_limit, job.counter,
+                verify=wish.verify,
+            )  # fmt: skip
             job.write_companions(staged)
             report = job.report(staged, files, checks, started)
             staged.write(MANIFEST, manifest_bytes(report, staged.path, files))
@@ -170,7 +172,6 @@ class _Job:
     source: Source
     header: Header
     table: Table
-    dialects: Dialects
     plan: Plan
     wish: _Wish
     progress: Progress
@@ -189,7 +190,12 @@ class _Job:
             return Origin(move.source, move.transpose)
         spread = float(self.plan.config.values["initializer_range"])
         role = move.target.id.rpartition(".")[2]
-        return Origin(None, None, initial_values(move.target.shape, role, self.dtype(move), move.target.id, spread))
+        fresh = partial(initial_values, move.target.shape, role, self.dtype(move), move.target.id, spread)
+        return Origin(make=fresh)
+
+    def contents(self) -> list[Content]:
+        """Every target tensor with its element type and its origin."""
+        return [Content(move.target, self.dtype(move), self.origin(move)) for move in self.plan.moves]
 
     def counter(self, step: str, total: int) -> Callable[[int], None]:
         """Adds up the bytes of one step, and stops it when a signal has come."""
@@ -202,45 +208,6 @@ class _Job:
             self.progress(step, done, total)
 
         return count
-
-    def write(self, staged: StagedFolder) -> Sequence[OutputFile]:
-        """Lay the files out, then move every tensor into its place."""
-        tensors = [OutputTensor(move.target, self.dtype(move)) for move in self.plan.moves]
-        total = sum(tensor.nbytes for tensor in tensors)
-        staged.reserve(total)
-        model = Model(self.table, self.plan.head)
-        files, index = lay_out(self.wish.form, staged.path, tensors, model, self.wish.shard_limit)
-        origins = {move.target.id: self.origin(move) for move in self.plan.moves}
-        write_weights(staged.path, files, origins, self.counter("writing", total))
-        if index is not None:
-            staged.write(self.wish.form.index_name, index)
-        return files
-
-    def verify(self, staged: StagedFolder, files: Sequence[OutputFile]) -> Sequence[TensorCheck]:
-        """Read the output's own headers and every tensor back, while the files travel to the disk."""
-        with ThreadPoolExecutor(1) as pool:
-            synced = pool.submit(sync, staged.path, files)
-            with closing(read_written(staged.path, [file.name for file in files])) as written:
-                tensors = self.written_tensors(written)
-                total = sum(tensor.written.nbytes for tensor in tensors)
-                tick = self.counter("verifying", total)
-                checks = verify_weights(tensors, tick) if self.wish.verify else ()
-            synced.result()
-        return checks
-
-    def written_tensors(self, written: Header) -> list[WrittenTensor]:
-        """What was written, found again by its names, with what it must equal; MappingError when one is lacking."""
-        places = identify(written.tensors, self.table, self.dialects).places
-        found = []
-        for move in self.plan.moves:
-            target = move.target
-            tensor = places.get(target.id, (None,))[0]
-            if tensor is None or tensor.shape != target.shape or tensor.dtype != self.dtype(move):
-                raise MappingError("was not written as planned; the output was not kept.", hint="Report this as a bug.",
-                                   tensor=target.name)  # fmt: skip
-            back = transpose_between(target.layout, target.canonical)
-            found.append(WrittenTensor(target.id, self.origin(move), tensor, back, target.canonical.shape))
-        return found
 
     def write_companions(self, staged: StagedFolder) -> None:
         """config.json, and the source's tokenizer and label files as they are."""

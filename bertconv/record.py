@@ -1,4 +1,4 @@
-"""What is put on record about a conversion: the report for the caller, and the manifest that stays with the output."""
+"""What is put on record about a conversion or a save: the report for the caller, the manifest for the output."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from bertconv import __version__
-from bertconv.formats.output import OutputFile
-from bertconv.formats.staging import MANIFEST
+from bertconv.formats.output import Format, OutputFile
+from bertconv.formats.readback import TensorCheck
+from bertconv.formats.staging import MANIFEST, StagedFolder
 from bertconv.mapping.plan import Move, Plan
 from bertconv.mapping.table import Table
 from bertconv.report import LeftOut, Report, TensorReport
+from bertconv.saving import Content
 from bertconv.source import Source
 from bertconv.source.stored import ITEM_SIZE, Header
 from bertconv.text import printable
-from bertconv.verify.weights import TensorCheck
 
 MANIFEST_FORMAT = 1
 """Version of the manifest's own format."""
@@ -59,7 +60,46 @@ def report_of(
         not_carried=tuple(name for name in source.not_carried if name != MANIFEST),
         parameters=sum(move.target.count for move in plan.moves),
         nbytes=sum(move.target.count * ITEM_SIZE[dtype(move)] for move in plan.moves),
-        table={"name": table.path.stem, "sha256": table.digest},
+        table=_identity(table),
+    )
+
+
+def saved_report(  # noqa: PLR0913  (one argument per fact)
+    contents: Sequence[Content],
+    checks: Sequence[TensorCheck],
+    *,
+    head: str,
+    given: str,
+    form: Format,
+    files: Sequence[OutputFile],
+    staged: StagedFolder,
+    table: Table,
+) -> Report:
+    """The report of weights that were saved from memory.
+
+    Args:
+        contents: what was written.
+        checks: what the check found; empty when nothing was verified.
+        head: the model class.
+        given: what the model is called.
+        form: format of the output.
+        files: its files of weights.
+        staged: the folder that becomes the output.
+        table: the architecture.
+    """
+    digests = {check.id: check.digest for check in checks}
+    return Report(
+        source={"given": given, "revision": None, "container": "memory", "dialect": "", "prefix": "", "files": []},
+        target={"folder": str(staged.destination), "format": form.name, "files": [file.name for file in files]},
+        head=head,
+        equals=(),
+        tensors=tuple(_saved(content, digests.get(content.spec.id, "")) for content in contents),
+        left_out=(),
+        notes=tuple(_notes(checks)),
+        parameters=sum(content.spec.count for content in contents),
+        nbytes=sum(content.spec.count * ITEM_SIZE[content.dtype] for content in contents),
+        verified="weights" if checks else "none",
+        table=_identity(table),
     )
 
 
@@ -70,7 +110,7 @@ def manifest_bytes(report: Report, folder: Path, files: Sequence[OutputFile]) ->
     nothing is hashed twice. It holds no date and no duration: the same input and options give the same bytes.
 
     Args:
-        report: of the conversion.
+        report: of the conversion or the save.
         folder: with every file of the output but this one.
         files: the files of weights in it.
     """
@@ -86,6 +126,10 @@ def manifest_bytes(report: Report, folder: Path, files: Sequence[OutputFile]) ->
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
 
+def _identity(table: Table) -> dict[str, str]:
+    return {"name": table.path.stem, "sha256": table.digest}
+
+
 def _moved(move: Move, dtype: str, check: TensorCheck | None) -> TensorReport:
     details = []
     if move.transpose:
@@ -98,6 +142,11 @@ def _moved(move: Move, dtype: str, check: TensorCheck | None) -> TensorReport:
     digest = check.digest if check else ""
     shape = move.target.canonical.shape
     return TensorReport(move.target.id, source, move.target.name, move.state, dtype, shape, ", ".join(details), digest)
+
+
+def _saved(content: Content, digest: str) -> TensorReport:
+    spec = content.spec
+    return TensorReport(spec.id, "", spec.name, "saved", content.dtype, spec.canonical.shape, digest=digest)
 
 
 def _notes(checks: Sequence[TensorCheck]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from bertconv.text import fold, human_bytes
 
-FILLED = ("loaded", "tied", "initialised")
+FILLED = ("loaded", "tied", "initialised", "saved")
 """States of a target tensor that has its values."""
 
 

@@ -18,12 +18,13 @@ FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 LAYERS = (
     {"errors", "text", "report"},
-    {"config"},
+    {"config", "config_checks", "config_content"},
     {"source"},
     {"mapping"},
     {"formats"},
-    {"verify"},
-    {"record", "convert", "inspection"},
+    {"record", "saving"},
+    {"models"},
+    {"convert", "inspection"},
     {"cli"},
 )
 """A part may import its own layer and those before it."""

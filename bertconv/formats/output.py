@@ -29,11 +29,19 @@ class OutputTensor:
 
 @dataclass(frozen=True)
 class OutputFile:
-    """One file of weights: its name, its size in bytes, and its tensors with the offset of each."""
+    """One file of weights.
+
+    Attributes:
+        name: of the file.
+        size: in bytes.
+        tensors: its tensors with the offset of each.
+        scope: what stands before every tensor's name in it.
+    """
 
     name: str
     size: int
     tensors: tuple[tuple[OutputTensor, int], ...]
+    scope: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,7 @@ class Format:
         suffix: last part of file names.
         whole: lays out the file of an output that is not sharded.
         shard: lays out one shard.
-        index_scope: the index of a sharded output puts the model's name before every tensor.
+        scoped: the model's name stands before every tensor's: in the index of a sharded output, else in the file.
     """
 
     name: str
@@ -56,7 +64,7 @@ class Format:
     suffix: str
     whole: Layouter
     shard: Layouter
-    index_scope: bool
+    scoped: bool
 
     def file_names(self, shards: int) -> list[str]:
         """Names of the files of an output in this many parts."""
@@ -109,7 +117,7 @@ def lay_out(
     Args:
         form: the format.
         folder: where to.
-        tensors: in the order of the table.
+        tensors: in the order of the table, then those that no table knows.
         model: the model that they are of.
         limit: most bytes of tensors in one file.
 
@@ -119,17 +127,18 @@ def lay_out(
     shards = split(tensors, limit)
     names = form.file_names(len(shards))
     layouter = form.whole if len(shards) == 1 else form.shard
+    scope = f"{model.keras_name}/" if form.scoped else ""
+    in_file, in_index = (scope, "") if len(shards) == 1 else ("", scope)
     files = []
     for name, shard in zip(names, shards, strict=True):
         offsets = layouter(folder / name, shard, model)
         ends = [offset + tensor.nbytes for tensor, offset in zip(shard, offsets, strict=True)]
         size = max([*ends, (folder / name).stat().st_size])
-        files.append(OutputFile(name, size, tuple(zip(shard, offsets, strict=True))))
-    return files, _index(form, files, model) if len(files) > 1 else None
+        files.append(OutputFile(name, size, tuple(zip(shard, offsets, strict=True)), in_file))
+    return files, _index(files, in_index) if len(files) > 1 else None
 
 
-def _index(form: Format, files: Sequence[OutputFile], model: Model) -> bytes:
-    scope = f"{model.keras_name}/" if form.index_scope else ""
+def _index(files: Sequence[OutputFile], scope: str) -> bytes:
     weight_map = {f"{scope}{tensor.spec.name}": file.name for file in files for tensor, _ in file.tensors}
     total = sum(tensor.nbytes for file in files for tensor, _ in file.tensors)
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
@@ -194,9 +203,9 @@ _TF = _safetensors({"format": "tf"})
 FORMATS = {
     form.name: form
     for form in (
-        Format("pt", "pt", "model", ".safetensors", _PT, _PT, index_scope=False),
-        Format("tf", "tf", "tf_model", ".h5", _keras_file, _keras_shard, index_scope=True),
-        Format("tf-safetensors", "tf", "model", ".safetensors", _TF, _TF, index_scope=False),
+        Format("pt", "pt", "model", ".safetensors", _PT, _PT, scoped=False),
+        Format("tf", "tf", "tf_model", ".h5", _keras_file, _keras_shard, scoped=True),
+        Format("tf-safetensors", "tf", "model", ".safetensors", _TF, _TF, scoped=False),
     )
 }
 """Every format that can be written, by its name."""

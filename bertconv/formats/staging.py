@@ -15,7 +15,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,6 +28,10 @@ MANIFEST = "bertconv.json"
 _ASIDE = "-old"
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
+_NO_LINK = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+Keep = Callable[[str], bool] | None
+"""Whether a file of the destination stays, by its name relative to it; None: the destination must be ours."""
 
 
 class StagedFolder:
@@ -37,15 +41,21 @@ class StagedFolder:
         destination: the folder to make.
         overwrite: replace an earlier output there.
         inputs: files and folders that must not be overwritten.
+        keep: with it the destination may hold anything, whatever `overwrite` is: files for which it is true stay
+            unless a new one takes their place, the others go. Without it only an earlier output is replaced.
 
     Raises:
-        OutputError: the destination exists, is a link, lies in an input, or is being written by another process.
+        OutputError: the destination exists, is a link, lies in an input, or is being written by another process; with
+            `keep`: it is or holds the working folder or a mount point.
     """
 
-    def __init__(self, destination: Path, *, overwrite: bool = False, inputs: tuple[Path, ...] = ()) -> None:
+    def __init__(
+        self, destination: Path, *, overwrite: bool = False, inputs: tuple[Path, ...] = (), keep: Keep = None
+    ) -> None:
         self.destination = Path(os.path.abspath(destination))  # noqa: PTH100  (resolve() would follow a link)
         self.overwrite = overwrite
         self.inputs = inputs
+        self.keep = keep
         self._prefix = f".{self.destination.name}.bertconv-tmp-"
         self.path = self.destination.parent / f"{self._prefix}{secrets.token_hex(6)}"
         self._lock = self.destination.parent / f".{self.destination.name}.bertconv-lock"
@@ -83,6 +93,9 @@ class StagedFolder:
             return
         if not target.is_dir():
             raise self._refuse("is a file", "Give the name of a folder.")
+        if self.keep is not None:
+            self._check_movable()
+            return
         there = sorted(entry.relative_to(target).as_posix() for entry in target.rglob("*") if not entry.is_dir())
         if not self.overwrite and any(target.iterdir()):
             raise self._refuse("exists and is not empty", "Choose another folder, or pass --overwrite.")
@@ -116,8 +129,9 @@ class StagedFolder:
     def commit(self) -> None:
         """Put the folder in its place, in one step."""
         try:
+            self._carry_over()
             for folder, _, _ in os.walk(self.path):
-                _fsync_folder(Path(folder))
+                _fsync(Path(folder))
             if self.destination.is_dir() and any(self.destination.iterdir()):
                 self._exchange()
             else:
@@ -126,7 +140,7 @@ class StagedFolder:
             raise self.failed(error) from error
         self._made_parents = []
         try:
-            _fsync_folder(self.destination.parent)
+            _fsync(self.destination.parent)
         except OSError as error:
             raise OutputError(
                 f"was written, but may not survive a power cut: {error.strerror}.",
@@ -152,6 +166,30 @@ class StagedFolder:
 
     def _refuse(self, problem: str, hint: str) -> OutputError:
         return OutputError(f"{problem}.", hint=hint, file=str(self.destination))
+
+    def _check_movable(self) -> None:
+        """Refuse a folder whose place another cannot take."""
+        with contextlib.suppress(FileNotFoundError):  # a working folder that was removed
+            if Path.cwd().is_relative_to(self.destination.resolve()):
+                raise self._refuse("is or holds the working folder", "Choose another folder, or leave this one.")
+        for folder, _, _ in os.walk(self.destination):
+            if os.path.ismount(folder):
+                raise self._refuse(f"is or holds a mount point, {folder}", "Choose another folder.")
+
+    def _carry_over(self) -> None:
+        """Link what stays of the destination into the staged folder; folders that were empty stay too."""
+        if self.keep is None or not self.destination.exists():
+            return
+        for folder, folders, files in os.walk(self.destination, topdown=False, onerror=_raise):
+            old = Path(folder)
+            new = self.path / old.relative_to(self.destination)
+            for name in (*files, *(name for name in folders if (old / name).is_symlink())):
+                if self.keep((old / name).relative_to(self.destination).as_posix()):
+                    _carry(old / name, new / name)
+            if not folders and not files:
+                new.mkdir(parents=True, exist_ok=True)
+            if new.is_dir():
+                _copy_owner_and_mode(old, new)
 
     def _own_files(self) -> set[str]:
         """The names that the destination's manifest lists, and its own."""
@@ -221,6 +259,33 @@ class StagedFolder:
                 folder.rmdir()
 
 
+def _carry(old: Path, new: Path) -> None:
+    """The same file, or the same symbolic link, under another name; nothing where a new file has that name."""
+    if os.path.lexists(new) and not new.is_dir():
+        return
+    new.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(old, new, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        shutil.copy2(old, new, follow_symlinks=False)
+        if not new.is_symlink():
+            _copy_owner_and_mode(old, new)
+            _fsync(new)
+
+
+def _copy_owner_and_mode(old: Path, new: Path) -> None:
+    status = old.stat()
+    with contextlib.suppress(PermissionError):  # only root gives files to others
+        os.chown(new, status.st_uid, status.st_gid)
+    shutil.copymode(old, new)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
 def _renameat2(old: Path, new: Path, flags: int) -> None:
     """The Linux call; OSError(ENOSYS) where the C library has none."""
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
@@ -231,8 +296,8 @@ def _renameat2(old: Path, new: Path, flags: int) -> None:
         raise OSError(code, os.strerror(code))
 
 
-def _fsync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _fsync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:

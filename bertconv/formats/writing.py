@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bertconv.errors import RequestError
+from bertconv.errors import MappingError, RequestError
 from bertconv.formats import workers
 from bertconv.formats.output import OutputFile
 from bertconv.formats.streaming import Elements, Transpose, Workspace, cast, not_finite, pieces
@@ -28,15 +28,23 @@ _NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, er
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a tensor's elements come from: a stored tensor, or a flat array of them when it is initialised."""
+    """Where a tensor's elements come from: a file, or a function where no file holds them.
 
-    tensor: StoredTensor | None
-    transpose: Transpose
-    initial: Elements | None = None
+    Attributes:
+        tensor: the stored tensor that they are read from.
+        transpose: brings its elements into the order of the target.
+        make: gives them, flat and in the order of the target: called by the thread that writes them and again by the
+            check, so that not all of them are in memory at once.
+    """
+
+    tensor: StoredTensor | None = None
+    transpose: Transpose = None
+    make: Callable[[], Elements] | None = None
 
 
 @dataclass(frozen=True)
 class _Transfer:
+    name: str
     origin: Origin
     dtype: str
     nbytes: int
@@ -57,12 +65,13 @@ def write_weights(
 
     Raises:
         DamagedCheckpoint: a source ends too early or cannot be read.
+        MappingError: elements that were made are not as many as planned.
         RequestError: a number does not fit into the element type that was asked for.
         OSError: the output cannot be written.
     """
     with _opened(folder, files) as fds:
         transfers = [
-            _Transfer(origins[tensor.spec.id], tensor.dtype, tensor.nbytes, fds[file.name], offset)
+            _Transfer(tensor.spec.name, origins[tensor.spec.id], tensor.dtype, tensor.nbytes, fds[file.name], offset)
             for file in files
             for tensor, offset in file.tensors
         ]
@@ -112,8 +121,8 @@ def _opened(folder: Path, files: Sequence[OutputFile]) -> Iterator[dict[str, int
 def _transfer(transfer: _Transfer, workspace: Workspace, tick: workers.Tick) -> None:
     source = transfer.origin.tensor
     if source is None:
-        if transfer.origin.initial is not None:
-            _pwrite(transfer.fd, transfer.origin.initial.data.cast("B"), transfer.offset)
+        if transfer.origin.make is not None and transfer.nbytes:
+            _write_made(transfer.origin.make(), transfer)
         tick(transfer.nbytes)
         return
     is_range = source.strides is None and transfer.origin.transpose is None and source.dtype == transfer.dtype
@@ -122,10 +131,20 @@ def _transfer(transfer: _Transfer, workspace: Workspace, tick: workers.Tick) -> 
         return
     offset = transfer.offset
     for piece in pieces(source, transfer.origin.transpose, workspace):
-        elements = _checked_cast(piece, source, transfer.dtype)
+        elements = checked_cast(piece, source, transfer.dtype)
         _pwrite(transfer.fd, elements.data.cast("B"), offset)
         offset += elements.nbytes
         tick(elements.nbytes)
+
+
+def _write_made(elements: Elements, transfer: _Transfer) -> None:
+    if elements.nbytes != transfer.nbytes:  # more would run into the next tensor
+        raise MappingError(
+            f"was made of {elements.nbytes:,} bytes where {transfer.nbytes:,} were planned.",
+            hint="Report this as a bug.",
+            tensor=transfer.name,
+        )
+    _pwrite(transfer.fd, elements.data.cast("B"), transfer.offset)
 
 
 def _copy_range(source: StoredTensor, transfer: _Transfer, tick: workers.Tick) -> int:
@@ -148,7 +167,7 @@ def _copy_range(source: StoredTensor, transfer: _Transfer, tick: workers.Tick) -
     return done
 
 
-def _checked_cast(piece: Elements, source: StoredTensor, dtype: str) -> Elements:
+def checked_cast(piece: Elements, source: StoredTensor, dtype: str) -> Elements:
     elements = cast(piece, source.dtype, dtype)
     if elements is not piece and not_finite(elements, dtype) > not_finite(piece, source.dtype):
         raise RequestError(

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from checkpoints import Outcome
 
-from bertconv import __version__, convert, errors
+from bertconv import __version__, convert, errors, saving
 from bertconv.cli import demo
 from bertconv.cli.main import ALIASES, COMMANDS
 
@@ -198,7 +198,7 @@ def test_a_closed_pipe_is_no_error(arguments: tuple[str, ...]) -> None:
 
 def parity(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Flips a bit of the staged output after it was written."""
-    write = convert.write_weights
+    write = saving.write_weights
 
     def write_and_flip(folder: Path, files: Any, *rest: Any) -> None:
         write(folder, files, *rest)
@@ -208,7 +208,7 @@ def parity(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             file.seek(files[0].tensors[0][1])
             file.write(bytes([first[0] ^ 1]))
 
-    monkeypatch.setattr(convert, "write_weights", write_and_flip)
+    monkeypatch.setattr(saving, "write_weights", write_and_flip)
 
 
 def missing(src: Path, _: pytest.MonkeyPatch) -> None:

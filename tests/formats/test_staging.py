@@ -362,8 +362,8 @@ def test_everything_is_synced_before_the_rename(old: Path, monkeypatch: pytest.M
 
 KILL = "import os, signal\ndef kill(*_, **__): os.kill(os.getpid(), signal.SIGKILL)\n"
 POINTS = {
-    "before a weight": "import bertconv.convert as c; c.write_weights = kill",
-    "before the check": "import bertconv.convert as c; c.verify_weights = kill",
+    "before a weight": "import bertconv.saving as c; c.write_weights = kill",
+    "before the check": "import bertconv.saving as c; c.verify_weights = kill",
     "before the manifest": "import bertconv.convert as c; c.manifest_bytes = kill",
     "before the config": "import bertconv.formats.staging as s; s.StagedFolder.write = kill",
     "before the exchange": "import bertconv.formats.staging as s; s._renameat2 = kill",
@@ -411,7 +411,7 @@ SLOW = {
         "w.pieces = crawl"
     ),
     "checking": (
-        "import os, time, bertconv.convert as c\n"
+        "import os, time, bertconv.saving as c\n"
         "def slow(_, tick):\n os.write(1, b'ready\\n')\n while True: time.sleep(0.1); tick(1)\n"
         "c.verify_weights = slow"
     ),
@@ -498,7 +498,7 @@ def test_one_signal_sent_twice_is_one(tmp_path: Path) -> None:
 def test_second_signal_ends_at_once(tmp_path: Path) -> None:
     src = cp.save(tmp_path / "in", "BertModel", cp.state_dict())
     slow = (
-        "import os, time, bertconv.convert as c, bertconv.formats.staging as s\n"
+        "import os, time, bertconv.saving as c, bertconv.formats.staging as s\n"
         "def wait(*_):\n os.write(1, b'ready\\n'); time.sleep(30)\n"
         "def verify(_, tick):\n os.write(1, b'ready\\n'); time.sleep(1); tick(1)\n"
         "c.verify_weights = verify; s.StagedFolder._clean_up = wait"

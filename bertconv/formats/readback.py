@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from bertconv.formats import workers
 from bertconv.formats.streaming import PIECE, Elements, Transpose, Workspace, cast, not_finite, pieces
 from bertconv.formats.writing import Origin
 from bertconv.mapping.plan import Twins
-from bertconv.source.stored import StoredTensor
+from bertconv.source.stored import FLOATS, StoredTensor
 from bertconv.text import printable
 
 
@@ -85,7 +85,7 @@ def _verify(tensor: WrittenTensor, workspace: Workspace, tick: workers.Tick) -> 
                 tensor=written.name,
             )
         digest.update(elements.data)
-        bad += not_finite(elements, written.dtype)
+        bad += not_finite(elements, written.dtype) if written.dtype in FLOATS else 0
         zero = zero and not elements.any()
         position += elements.size
         tick(elements.nbytes)
@@ -97,15 +97,16 @@ def _side_by_side(tensor: WrittenTensor, workspace: Workspace) -> Iterator[tuple
     written = pieces(tensor.written, tensor.canonical, workspace)
     source = tensor.origin.tensor
     if source is None:
-        initial = tensor.origin.initial
-        return _lockstep(written, iter(()) if initial is None else _in_order(initial, tensor))
+        make = tensor.origin.make
+        return _lockstep(written, iter(()) if make is None else _in_order(make, tensor))
     there, back = tensor.origin.transpose, tensor.canonical
     elements = pieces(source, None if there and back else there or back, workspace.twin)
     return _lockstep(written, (cast(piece, source.dtype, tensor.written.dtype) for piece in elements))
 
 
-def _in_order(initial: Elements, tensor: WrittenTensor) -> Iterator[Elements]:
-    yield initial if tensor.canonical is None else np.ascontiguousarray(initial.reshape(tensor.canonical).T).reshape(-1)
+def _in_order(make: Callable[[], Elements], tensor: WrittenTensor) -> Iterator[Elements]:
+    made = make()
+    yield made if tensor.canonical is None else np.ascontiguousarray(made.reshape(tensor.canonical).T).reshape(-1)
 
 
 def _lockstep(one: Iterator[Elements], other: Iterator[Elements]) -> Iterator[tuple[Elements, Elements]]:

@@ -12,14 +12,13 @@ import checkpoints as cp
 import numpy as np
 import pytest
 
-from bertconv import convert
+from bertconv import saving
 from bertconv.convert import convert_checkpoint
 from bertconv.errors import ParityError, TiedTensorsDiffer
-from bertconv.formats import streaming
+from bertconv.formats import readback, streaming
+from bertconv.formats.readback import check_twins, tensor_digest
 from bertconv.formats.streaming import Workspace
 from bertconv.mapping.plan import Twins
-from bertconv.verify import weights
-from bertconv.verify.weights import check_twins, tensor_digest
 
 HEAD = "BertForMaskedLM"
 FORMATS = ("pt", "tf", "tf-safetensors")
@@ -41,7 +40,7 @@ def flip(monkeypatch: pytest.MonkeyPatch, place: float, bit: int = 1) -> list[st
         place: which byte of all the tensors' bytes, from 0 to 1.
         bit: which bit of it.
     """
-    write, hit = convert.write_weights, []
+    write, hit = saving.write_weights, []
 
     def write_and_flip(folder: Path, files: Sequence[Any], *rest: Any) -> None:
         write(folder, files, *rest)
@@ -58,7 +57,7 @@ def flip(monkeypatch: pytest.MonkeyPatch, place: float, bit: int = 1) -> list[st
                 return
             number -= tensor.nbytes
 
-    monkeypatch.setattr(convert, "write_weights", write_and_flip)
+    monkeypatch.setattr(saving, "write_weights", write_and_flip)
     return hit
 
 
@@ -108,7 +107,7 @@ def test_zeros_of_both_signs_are_not_equal(tmp_path: Path, monkeypatch: pytest.M
     state = cp.state_dict()
     state["bert.embeddings.word_embeddings.weight"][:] = 0
     src = cp.save(tmp_path / "in", "BertModel", state)
-    original = convert.write_weights
+    original = saving.write_weights
 
     def write(folder: Path, files: Sequence[Any], *rest: Any) -> None:
         original(folder, files, *rest)
@@ -117,7 +116,7 @@ def test_zeros_of_both_signs_are_not_equal(tmp_path: Path, monkeypatch: pytest.M
             stream.seek(offset)
             stream.write(np.float32(-0.0).tobytes())
 
-    monkeypatch.setattr(convert, "write_weights", write)
+    monkeypatch.setattr(saving, "write_weights", write)
     with pytest.raises(ParityError, match="word_embeddings"):
         convert_checkpoint(src, tmp_path / "out", to="pt")
 
@@ -191,7 +190,7 @@ def test_what_the_check_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     """Across pieces too: NaNs and infinities are counted, and only a tensor that is zero throughout is all zero."""
     if small:
         monkeypatch.setattr(streaming, "PIECE", 64)
-        monkeypatch.setattr(weights, "PIECE", 16)
+        monkeypatch.setattr(readback, "PIECE", 16)
     state = cp.state_dict()
     word, dense = "bert.embeddings.word_embeddings.weight", "bert.pooler.dense.weight"
     state[word][::10, ::7] = np.nan
