@@ -122,18 +122,23 @@ def sizes_seen(table: Table, identity: Identity, head: str) -> dict[str, SizeSee
     return seen
 
 
-def fit_config(config: BertConfig, seen: Mapping[str, SizeSeen]) -> tuple[BertConfig, list[str]]:
-    """The config with what the file knows better, and a note for each such change; ShapeMismatch for anything else."""
+def fit_config(
+    config: BertConfig, seen: Mapping[str, SizeSeen], *, strict: bool = True
+) -> tuple[BertConfig, list[str]]:
+    """The config with what the file knows better, and a note for each such change.
+
+    ShapeMismatch for anything else; without `strict` the config wins wherever it speaks.
+    """
     changes: dict[str, int] = {}
     notes, problems = [], []
     for key, size in seen.items():
         stated = config.values[key]
         if stated == size.value:
             continue
-        if key in ROWS_WIN or (key == "num_labels" and not config.says(key)):
+        if (key in ROWS_WIN and strict) or (key == "num_labels" and not config.says(key)):
             changes[key] = size.value
             notes.append(f"{key} is {size.value} as the tensors have it; the config said {stated}")
-        else:
+        elif strict:
             problems.append(f"  {key:24} config {stated:<8} file {size.value:<8} {size.tensors} x, {size.example}")
     if problems:
         raise ShapeMismatch(

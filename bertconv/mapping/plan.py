@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,6 +30,9 @@ class PlanOptions:
         ignore_missing: more regexes for `_keys_to_ignore_on_load_missing`.
         strip_prefix: use only the names that begin with this, and take it off; None finds the prefix.
         untie: keep a tied copy that differs as a tensor of its own and set `tie_word_embeddings` to false.
+        groups: the groups that the model owns, where they are not its class's; None takes the class's.
+        ignore: the two regex lists, where they are not the class's; None takes the table's for the class.
+        ignore_mismatched: start a tensor of another shape afresh, as transformers' `ignore_mismatched_sizes`.
     """
 
     head: str | None = None
@@ -38,6 +42,9 @@ class PlanOptions:
     ignore_missing: tuple[str, ...] = ()
     strip_prefix: str | None = None
     untie: bool = False
+    groups: tuple[str, ...] | None = None
+    ignore: IgnoreLists | None = None
+    ignore_mismatched: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,10 @@ class Move:
 
 @dataclass(frozen=True)
 class Fate:
-    """A source tensor that is not loaded: its state ("tied", "unused", "ignored", "unknown", "outside") and why."""
+    """A source tensor that is not loaded, and why.
+
+    Its state is "tied", "unused", "ignored", "unknown", "outside" or "mismatched".
+    """
 
     tensor: StoredTensor
     state: str
@@ -89,6 +99,7 @@ class Plan:
         fates: the source tensors that no move takes.
         twins: pairs that must hold equal values.
         unfilled: target tensors that an ignore list allows to be missing.
+        mismatched: source tensors of another shape that were left out, with what their place should be.
         ignore: the two regex lists that were used.
         notes: what is odd, one sentence each.
     """
@@ -102,6 +113,7 @@ class Plan:
     fates: tuple[Fate, ...]
     twins: tuple[Twins, ...]
     unfilled: tuple[TensorSpec, ...]
+    mismatched: tuple[tuple[StoredTensor, TensorSpec], ...]
     ignore: IgnoreLists
     notes: tuple[str, ...]
 
@@ -119,11 +131,12 @@ def make_plan(
         UnsupportedCheckpoint: weights that are not floating-point numbers.
     """
     head, equals = choose_head(table, identity, config.architectures, options.head)
-    config, notes = fit_config(config, sizes_seen(table, identity, head))
+    config, notes = fit_config(config, sizes_seen(table, identity, head), strict=not options.ignore_mismatched)
     if options.untie:
         config = config.replace(tie_word_embeddings=False)
     check_regexes(options.allow_unknown)
-    ignore = ignore_lists(table, dialects, head).extended(options.ignore_unexpected, options.ignore_missing)
+    ignore = options.ignore or ignore_lists(table, dialects, head)
+    ignore = ignore.extended(options.ignore_unexpected, options.ignore_missing)
     planner = _Planner(identity, table, config, target, options, head, ignore)
     planner.check_switched_off()
     planner.check_tensors()
@@ -138,6 +151,7 @@ def make_plan(
         fates=planner.fates(moves),
         twins=planner.twins(),
         unfilled=unfilled,
+        mismatched=tuple(planner.mismatched.values()) if options.ignore_mismatched else (),
         ignore=ignore,
         notes=tuple(notes + planner.notes()),
     )
@@ -158,6 +172,8 @@ class _Planner:
     @cached_property
     def groups(self) -> tuple[str, ...]:
         """Groups of the head; an optional one that the file has nothing of is left out unless it may start afresh."""
+        if self.options.groups is not None:
+            return self.options.groups
         if self.options.init_missing:
             return self.table.heads[self.head]
         present = {spec.group for place, spec in self.identity.specs.items() if place in self.identity.places}
@@ -170,10 +186,17 @@ class _Planner:
 
     @cached_property
     def targets(self) -> dict[str, TensorSpec]:
-        specs = expand(self.table, self.target, self.config.values, self.groups)
-        if self.target.drops_base and self.head == self.table.base_head:
-            specs = {place: spec.without(self.table.base + self.target.separator) for place, spec in specs.items()}
-        return specs
+        return target_specs(self.table, self.target, self.config, self.head, self.groups)
+
+    @cached_property
+    def mismatched(self) -> dict[str, tuple[StoredTensor, TensorSpec]]:
+        """Places whose tensor has another shape than the table's."""
+        return {
+            place: (tensor, spec)
+            for place, spec in self.sources.items()
+            for tensor in self.identity.places.get(place, ())
+            if tensor.shape != spec.shape
+        }
 
     @property
     def is_tied(self) -> bool:
@@ -181,7 +204,7 @@ class _Planner:
 
     def first(self, place: str) -> StoredTensor | None:
         found = self.identity.places.get(place)
-        return found[0] if found else None
+        return found[0] if found and place not in self.mismatched else None
 
     def check_switched_off(self) -> None:
         """Refuse tensors of the head that the config switches off."""
@@ -201,19 +224,19 @@ class _Planner:
     def check_tensors(self) -> None:
         """Refuse shapes that are not the table's and element types that are not floating point."""
         wrong = []
-        for place, spec in self.sources.items():
+        for tensor, spec in self.mismatched.values():
+            turned = " (transposed)" if tensor.shape == spec.shape[::-1] else ""
+            wrong.append(f"  {printable(tensor.name)} is {list(tensor.shape)}, not {list(spec.shape)}{turned}")
+        for place in self.sources:
             for tensor in self.identity.places.get(place, ()):
-                if tensor.shape != spec.shape:
-                    turned = " (transposed)" if tensor.shape == spec.shape[::-1] else ""
-                    wrong.append(f"  {printable(tensor.name)} is {list(tensor.shape)}, not {list(spec.shape)}{turned}")
-                elif tensor.dtype not in FLOATS:
+                if place not in self.mismatched and tensor.dtype not in FLOATS:
                     raise UnsupportedCheckpoint(
                         f"is {tensor.dtype}, not a floating-point type.",
                         hint="If the model was quantised, dequantise it and save it again.",
                         file=tensor.file.name,
                         tensor=tensor.name,
                     )
-        if wrong:
+        if wrong and not self.options.ignore_mismatched:
             rest = f"\n  ... and {len(wrong) - 20} more" if len(wrong) > 20 else ""
             raise ShapeMismatch(
                 f"{self.head} has other shapes under this config:\n" + "\n".join(wrong[:20]) + rest,
@@ -229,14 +252,14 @@ class _Planner:
                 continue
             twin = self.twin_of(place)
             if (source := self.first(place)) is not None:
-                moves.append(Move(target, source, _transpose(self.sources[place], target), "loaded"))
+                moves.append(Move(target, source, transpose_specs(self.sources[place], target), "loaded"))
             elif twin is not None and (source := self.first(twin)) is not None:
-                moves.append(Move(target, source, _transpose(self.sources[twin], target), "tied"))
+                moves.append(Move(target, source, transpose_specs(self.sources[twin], target), "tied"))
             elif any(
                 first_match(self.ignore.missing, name) is not None for name in (self.sources[place].name, target.name)
             ):
                 unfilled.append(target)
-            elif self.options.init_missing and self.may_initialise(target.group):
+            elif self.options.init_missing and (place in self.mismatched or self.may_initialise(target.group)):
                 moves.append(Move(target, None, None, "initialised"))
             else:
                 missing.append(self.sources[place])
@@ -271,13 +294,13 @@ class _Planner:
         pairs = []
         for place in self.sources:
             first, *others = self.identity.places.get(place) or (None,)
-            if first is not None:
+            if first is not None and place not in self.mismatched:
                 pairs += [Twins(other, first, None) for other in others]
         if self.is_tied:
             for copy, original in self.table.tied.items():
                 one, two = self.first(copy), self.first(original)
                 if copy in self.sources and one is not None and two is not None:
-                    pairs.append(Twins(one, two, _transpose(self.sources[copy], self.sources[original])))
+                    pairs.append(Twins(one, two, transpose_specs(self.sources[copy], self.sources[original])))
         return tuple(pairs)
 
     def unknown(self) -> list[StoredTensor]:
@@ -303,6 +326,8 @@ class _Planner:
     def fate(self, tensor: StoredTensor, places: list[str]) -> Fate:
         """What becomes of a tensor that claims these places and fills none."""
         place = next((place for place in places if place in self.sources), None)
+        if place in self.mismatched:
+            return Fate(tensor, "mismatched", f"is {list(tensor.shape)}, not {list(self.sources[place].shape)}")
         if place is None:
             claimed = {self.identity.specs[place].group for place in places}
             owners = [head for head, groups in self.table.heads.items() if claimed & set(groups)]
@@ -342,7 +367,17 @@ class _Planner:
         return notes
 
 
-def _transpose(source: TensorSpec, target: TensorSpec) -> tuple[int, int] | None:
+def target_specs(
+    table: Table, dialect: Dialect, config: BertConfig, head: str, groups: Iterable[str]
+) -> dict[str, TensorSpec]:
+    """What a class's own file holds in a dialect, tied copies included: the base class may leave its prefix out."""
+    specs = expand(table, dialect, config.values, groups)
+    if dialect.drops_base and head == table.base_head:
+        specs = {place: spec.without(table.base + dialect.separator) for place, spec in specs.items()}
+    return specs
+
+
+def transpose_specs(source: TensorSpec, target: TensorSpec) -> tuple[int, int] | None:
     """The transpose from one tensor's layout to another's, of the same sizes in the same canonical order."""
     there = transpose_between(source.layout, source.canonical)
     back = transpose_between(target.canonical, target.layout)

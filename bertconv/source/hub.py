@@ -43,10 +43,10 @@ class HubFolder:
 
     def need(self, names: Collection[str]) -> None:
         """Download those files that the cache does not have at this commit."""
-        absent = self._absent(names)
+        absent = list(names) if self.options.force_download else self._absent(names)
         if absent and self.online:
             _download(self.repository, self.commit, self.options, [self.prefix + name for name in absent])
-            absent = self._absent(names)
+        absent = self._absent(names)
         if absent:
             raise self.missing(f"files did not arrive: {some(absent)}.", "Try again: the Hub or the network failed.")
 
@@ -135,6 +135,7 @@ def _download(repository: str, revision: str | None, options: SourceOptions, nam
             cache_dir=options.cache_dir,
             token=options.token,
             local_files_only=options.local_files_only,
+            force_download=options.force_download and bool(names),
             allow_patterns=[glob.escape(name) for name in names],
             library_name="bertconv",
         )

@@ -26,6 +26,7 @@ class SourceOptions:
         token: access token for the Hub; by default the one that huggingface_hub finds.
         cache_dir: the Hub cache; by default the one that huggingface_hub uses.
         local_files_only: take from the Hub cache what is there, without the network.
+        force_download: download what is needed even when the cache has it.
         subfolder: folder inside the checkpoint that holds the model.
         variant: as in `model.fp16.safetensors`; it also wins over the config's `transformers_weights`.
         config: a config file to use in place of the checkpoint's own.
@@ -36,6 +37,7 @@ class SourceOptions:
     token: str | None = None
     cache_dir: Path | None = None
     local_files_only: bool = False
+    force_download: bool = False
     subfolder: str = ""
     variant: str | None = None
     config: Path | None = None
