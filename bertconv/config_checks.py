@@ -1,0 +1,115 @@
+"""Which values may stand in a BERT's config; one by one, and those that must agree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from bertconv.errors import DamagedCheckpoint, RequestError, UnsupportedCheckpoint
+
+PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
+"""Values of `problem_type`, which chooses the loss of sequence classification; None leaves it to the labels."""
+
+_POSITIVE = ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size", "max_position_embeddings")
+_FLAGS = (
+    "is_decoder", "add_cross_attention", "tie_word_embeddings", "use_cache", "output_attentions",
+    "output_hidden_states", "return_dict",
+)  # fmt: skip
+_HIGHEST = {
+    "layer_norm_eps": 1.0,
+    "hidden_dropout_prob": 1.0,
+    "attention_probs_dropout_prob": 1.0,
+    "classifier_dropout": 1.0,
+    "initializer_range": math.inf,
+}
+_UNSAFE = ("auto_map", "custom_pipelines", "trust_remote_code")
+_LIMIT = 2**31
+
+
+def bad(path: str, problem: str) -> DamagedCheckpoint | RequestError:
+    """What a wrong value is: a damaged file, or a wrong argument where there is no file to blame."""
+    if not path:
+        return RequestError(f"{problem}.", hint="Give a value that a BERT's config can have.")
+    return DamagedCheckpoint(f"{problem}.", hint="Mend the file, or download it again.", file=path)
+
+
+def count_labels(raw: Mapping[str, Any], path: str) -> Any:
+    """`num_labels` as the keys have it, said outright or by their names; BERT's 2 where they do not say."""
+    names = raw.get("id2label")
+    if names is not None and not isinstance(names, dict):
+        raise bad(path, "id2label is not an object")
+    if "num_labels" in raw:
+        if names and len(names) != raw["num_labels"]:
+            raise bad(path, f"num_labels is {raw['num_labels']}, but id2label has {len(names)} labels")
+        return raw["num_labels"]
+    return len(names) if names else 2
+
+
+def check_values(
+    values: Mapping[str, Any], path: str, model_types: tuple[str, ...], activations: Collection[str]
+) -> None:
+    """Every value for itself.
+
+    Args:
+        values: all keys, defaults filled in.
+        path: the file to blame; empty for arguments.
+        model_types: values that `model_type` may have.
+        activations: values that `hidden_act` may have.
+
+    Raises:
+        DamagedCheckpoint: values that no BERT can have; RequestError where `path` is empty.
+        UnsupportedCheckpoint: another architecture, quantised or pruned weights, an unknown activation.
+    """
+    _check_architecture(values, path, model_types, activations)
+    for key in (*_POSITIVE, "num_hidden_layers", "type_vocab_size", "num_labels"):
+        low = 1 if key in _POSITIVE else 0
+        number = values[key]
+        if not isinstance(number, int) or isinstance(number, bool) or not low <= number < _LIMIT:
+            raise bad(path, f"{key} is {number!r}, not a whole number from {low} up")
+    for key in _FLAGS:
+        if not isinstance(values[key], bool):
+            raise bad(path, f"{key} is {values[key]!r}, not true or false")
+    for key, high in _HIGHEST.items():
+        number = values[key]
+        if key == "classifier_dropout" and number is None:
+            continue
+        if not isinstance(number, int | float) or isinstance(number, bool) or not 0 <= number <= high:
+            raise bad(path, f"{key} is {number!r}, not a number from 0 to {high:g}")
+    if values["problem_type"] is not None and values["problem_type"] not in PROBLEM_TYPES:
+        raise bad(path, f"problem_type is {values['problem_type']!r}, not null, {', '.join(PROBLEM_TYPES)}")
+
+
+def check_agreement(values: Mapping[str, Any], path: str) -> None:
+    """What keys must be to each other; raises as `check_values`, which comes first."""
+    hidden, heads = values["hidden_size"], values["num_attention_heads"]
+    if hidden % heads:
+        raise bad(path, f"hidden_size {hidden} is not a multiple of num_attention_heads {heads}")
+
+
+def _check_architecture(
+    values: Mapping[str, Any], path: str, model_types: tuple[str, ...], activations: Collection[str]
+) -> None:
+    def refuse(what: str, hint: str) -> UnsupportedCheckpoint:
+        return UnsupportedCheckpoint(f"{what}.", hint=hint, file=path or None)
+
+    if values.get("model_type", model_types[0]) not in model_types:
+        raise refuse(f"model_type is {values['model_type']!r}, not {' or '.join(map(repr, model_types))}",
+                     "Only BERT has a mapping table; `--map FILE` takes one of your own.")  # fmt: skip
+    if not isinstance(values["hidden_act"], str) or values["hidden_act"] not in activations:
+        raise refuse(f"hidden_act {values['hidden_act']!r} is unknown", f"Known are {', '.join(sorted(activations))}.")
+    if values["position_embedding_type"] not in ("absolute", "relative_key", "relative_key_query"):
+        raise refuse(f"position_embedding_type {values['position_embedding_type']!r} is unknown",
+                     "Known are absolute, relative_key and relative_key_query.")  # fmt: skip
+    if values.get("pruned_heads"):
+        raise refuse("attention heads were pruned", "Convert the checkpoint as it was before pruning.")
+    if values.get("quantization_config"):
+        raise refuse("the weights are quantised", "Dequantise the model and save it again.")
+
+
+def notes_on(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is odd about a file's keys, one sentence each."""
+    notes = [f"config key {key!r} asks for code to be run: kept, never acted on" for key in _UNSAFE if key in raw]
+    if "model_type" not in raw:
+        notes.append("config has no model_type: decided by the names of the tensors")
+    return tuple(notes)

@@ -1,0 +1,210 @@
+"""Keys of a config from wherever a user has them, as JSON has them; and those about labels kept in step."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NoReturn
+
+from bertconv.config_checks import bad
+from bertconv.errors import OutputError, RequestError
+from bertconv.text import parse_json
+
+CONFIG_FILES = ("config.json", "bert_config.json")
+"""Names of a config file in a folder; the first is written."""
+
+POSITIONAL = (
+    "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
+    "hidden_dropout_prob", "attention_probs_dropout_prob", "max_position_embeddings", "type_vocab_size",
+    "initializer_range", "layer_norm_eps", "pad_token_id", "position_embedding_type", "use_cache", "classifier_dropout",
+)  # fmt: skip
+"""Keys by position, in the order of transformers 4.57; the keys that every BERT's config.json has."""
+
+OTHERS = (
+    "id2label", "label2id", "architectures", "model_type", "name_or_path", "tokenizer_class", "torch_dtype", "dtype",
+    "is_encoder_decoder", "tie_encoder_decoder", "cross_attention_hidden_size", "finetuning_task", "pruned_heads",
+    "task_specific_params", "prefix", "torchscript", "tf_legacy_loss", "use_bfloat16", "transformers_version",
+)  # fmt: skip
+"""Keys of transformers' configs that BERT has no default for: kept, most of them without a meaning here."""
+
+_ID = re.compile(r"-?\d{1,18}", re.ASCII)
+
+
+def by_name(args: tuple[Any, ...], keys: Mapping[str, Any]) -> dict[str, Any]:
+    """What a config was called with, as keys; RequestError for too many or the same twice."""
+    if len(args) > len(POSITIONAL):
+        raise RequestError(f"{len(args)} values were given by position.", hint="Give keys by name.")
+    by_position = dict(zip(POSITIONAL, args, strict=False))
+    if twice := sorted(by_position.keys() & keys):
+        raise RequestError(f"{twice[0]} was given twice.", hint="Give each key once.")
+    return by_position | dict(keys)
+
+
+def check_known(keys: Iterable[str], known: Collection[str]) -> None:
+    """RequestError for a key that no config has, with the one that was meant."""
+    unknown = next((key for key in keys if key not in known), None)
+    if unknown is not None:
+        near = get_close_matches(unknown, known, n=1)
+        hint = f"Did you mean {near[0]}?" if near else "Assign to an attribute of the config to add a key."
+        raise RequestError(f"the config has no key {unknown!r}.", hint=hint)
+
+
+def plain(keys: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """A deep copy as it would come back from JSON: keys as text, tuples as lists, numpy's scalars as Python's."""
+    copied = {}
+    for key, value in keys.items():
+        if not isinstance(key, str):
+            raise bad(path, f"the config's key {key!r} is not text")
+        try:
+            copied[key] = parse_json(json.dumps(value, default=_number))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise bad(path, f"{key} cannot be written as JSON: {error}") from error
+    return copied
+
+
+def _number(value: Any) -> Any:
+    """What json asks for things it does not know."""
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"it holds a {type(value).__name__}")
+
+
+def content_of(value: Any) -> dict[str, Any]:
+    """The keys of a transformers config object, which is known by what it can do; RequestError for anything else."""
+    speaks = None if isinstance(value, type) else value
+    content: Any = None
+    if callable(getattr(speaks, "to_json_string", None)):
+        try:
+            content = parse_json(value.to_json_string())
+        except (ValueError, RecursionError) as error:
+            raise RequestError(f"the config holds what JSON cannot: {error}.", hint="Give plain values.") from error
+    elif callable(getattr(speaks, "to_dict", None)):
+        content = value.to_dict()
+    if not isinstance(content, dict) or "model_type" not in content:  # other objects of transformers lack it
+        what = f"the class {value.__name__}" if speaks is not value else f"an object of type {type(value).__name__}"
+        raise RequestError(
+            f"a config was expected, not {what}.",
+            hint="Give a BertConfig, a dictionary, a config object of transformers, or the path of a folder or file.",
+        )
+    return content
+
+
+def config_file(path: str | os.PathLike[str]) -> Path:
+    """The config file that a path on this machine means: itself, or the one in that folder."""
+    given = os.fsdecode(path)
+    for file in (given, *(os.path.join(given, name) for name in CONFIG_FILES if given)):  # noqa: PTH118
+        if os.path.isfile(file):  # noqa: PTH113  (a Path raises where a name is too long)
+            return Path(file)
+    raise RequestError(f"{given[:200]!r} is no config file here, and no folder with a config.json.",
+                       hint="Give a path on this machine.")  # fmt: skip
+
+
+def json_text(content: Mapping[str, Any]) -> str:
+    """JSON for people: indented, ending in a newline, letters as they are."""
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a character, which only an escape can spell
+        return json.dumps(content, indent=2) + "\n"
+    return text
+
+
+def write_config(folder: Path, content: bytes) -> None:
+    """Put a config.json into a folder, whole or not at all; OutputError when that fails."""
+    part = folder / f".{CONFIG_FILES[0]}.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        part.replace(folder / CONFIG_FILES[0])
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        hint = "Give a folder that can be written."
+        raise OutputError(f"cannot be written: {error.strerror}.", hint=hint, file=str(folder)) from error
+
+
+class Labels(dict[Any, Any]):
+    """Names of labels as a config has them; it is made afresh for each reader, so that a change in place raises."""
+
+    def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
+        raise RequestError(
+            "labels of a config are not changed in place.",
+            hint="Assign all of them: config.id2label = {**config.id2label, 0: 'new'}.",
+        )
+
+    __setitem__ = __delitem__ = __ior__ = update = pop = popitem = setdefault = clear = _refuse
+
+    def __reduce__(self) -> tuple[type[dict[Any, Any]], tuple[dict[Any, Any]]]:
+        """Copies and pickles are plain dictionaries."""
+        return dict, (dict(self),)
+
+
+def names_of(raw: Mapping[str, Any], count: int) -> Labels:
+    """`id2label` with numbers for keys, which JSON cannot have; LABEL_0 and so on where nothing is named."""
+    names = raw.get("id2label")
+    if not names:
+        return Labels((number, f"LABEL_{number}") for number in range(count))
+    return Labels((int(key) if _ID.fullmatch(key) else key, name) for key, name in names.items())
+
+
+def ids_of(raw: Mapping[str, Any], count: int) -> Labels:
+    """`label2id` where it belongs to names, else `names_of` turned round."""
+    ids = raw.get("label2id")
+    if raw.get("id2label") and ids and isinstance(ids, dict):
+        return Labels(ids)
+    return Labels((str(name), number) for number, name in names_of(raw, count).items())
+
+
+def in_step(raw: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys with some of them changed, and the rest of those about labels made to agree.
+
+    Names bring their number and the other map; another number, or no names at all, drops both, as in transformers.
+
+    Args:
+        raw: the keys as they were.
+        changes: new keys and values, as JSON has them.
+
+    Raises:
+        RequestError: `id2label` or `label2id` whose ids are not whole numbers.
+    """
+    changes = {key: value for key, value in changes.items() if key != "num_labels" or value is not None}
+    changes |= _named(changes)
+    merged = {**raw, **changes}
+    names = changes.get("id2label")
+    kept = merged.get("id2label")
+    is_unnamed = not names and ("id2label" in changes or "label2id" in changes)
+    is_recounted = not names and "num_labels" in changes and kept and len(kept) != changes["num_labels"]
+    if is_unnamed or is_recounted:
+        merged = {key: value for key, value in merged.items() if key not in {"id2label", "label2id"}}
+    elif names and "num_labels" in raw and "num_labels" not in changes:
+        merged["num_labels"] = len(names)
+    return merged
+
+
+def _named(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Both maps, of which at least one was given; nothing where neither was."""
+    names, ids = changes.get("id2label"), changes.get("label2id")
+    for key, labels in (("id2label", names), ("label2id", ids)):
+        if labels is not None and not isinstance(labels, dict):
+            raise bad("", f"{key} is not an object")
+    if names:
+        _check_ids("id2label", names)
+        return {"label2id": ids or {str(name): int(key) for key, name in names.items()}}
+    if ids:
+        _check_ids("label2id", map(str, ids.values()))
+        named: dict[str, str] = {}
+        for name, number in ids.items():  # several spellings may share an id: the first one names it
+            named.setdefault(str(number), name)
+        return {"id2label": named}
+    return {}
+
+
+def _check_ids(key: str, ids: Iterable[str]) -> None:
+    wrong = next((number for number in ids if not _ID.fullmatch(number)), None)
+    if wrong is not None:
+        raise bad("", f"{key} has the id {wrong!r}, not a whole number")
