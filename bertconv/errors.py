@@ -34,6 +34,8 @@ class BertconvError(Exception):
     """
 
     exit_code = 9
+    _keras_call_info_injected = True  # Keras would bury the sentence in a dump of the layer's arguments
+    ag_pass_through = True  # TensorFlow's autograph would raise an error of its own class instead
 
     def __init__(self, message: str, *, hint: str = "", file: str | None = None, tensor: str | None = None) -> None:
         super().__init__(message)

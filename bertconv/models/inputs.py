@@ -1,0 +1,228 @@
+"""What a user passes to a model, as keyword arguments of its `call`: tensors, arrays, lists, dicts, BatchEncoding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from itertools import chain
+from typing import Any, TypeGuard
+
+import keras
+import numpy as np
+
+from bertconv.errors import RequestError
+
+FLAGS = frozenset(("output_attentions", "output_hidden_states", "return_dict", "use_cache", "training"))
+"""Arguments of `call` that are True or False and no arrays."""
+
+
+def named_inputs(
+    names: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, model: str
+) -> dict[str, Any]:
+    """The keyword arguments for `call` of what was passed to `__call__`.
+
+    The first argument, which may also be given as `input_ids` or by its old name `inputs`, is the ids themselves
+    (tensor, array or nested list of numbers: [batch sequence]) or several arguments in one: a list or tuple of
+    tensors in the order of `names`, a list of KerasTensors that are called like arguments, or a mapping.
+
+    Args:
+        names: the parameters of `call` in order, the ids first.
+        args: the positional arguments.
+        kwargs: the keyword arguments.
+        model: the name of the model's class, for messages.
+
+    Returns:
+        The arguments that are not None: lists of numbers as numpy arrays, tensors and arrays as they were.
+
+    Raises:
+        RequestError: an argument that is unknown, given twice, or neither an array nor a list of numbers: text,
+            lists of different lengths, PyTorch tensors; a flag that is not True or False.
+    """
+    if len(args) > len(names):
+        raise _too_many(names, len(args), model)
+    found: dict[str, Any] = {}
+    for name, value in _given(names, args, kwargs, model):
+        if name not in names:
+            raise RequestError(f"{model} has no argument {name!r}.", hint=_suggestion(str(name), names))
+        if value is None:
+            continue
+        if name in found:
+            raise RequestError(f"{model} got {name} twice.", hint="Pass every argument once.")
+        found[name] = _value(name, value)
+    return found
+
+
+def as_tensors(layer: keras.layers.Layer, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments as tensors, with floats in the type that the layer computes in, as Keras would do it by itself.
+
+    Masks and labels keep their type, since numbers that half precision lacks occur in them: the most negative float32
+    in a mask that is added, a large target of a regression.
+
+    Args:
+        layer: whose arguments they are; its `label_names`, where it has them, are labels.
+        given: what `named_inputs` returned.
+    """
+    labels = getattr(layer, "label_names", ())
+
+    def converted(name: str, value: Any) -> Any:
+        casts = name not in labels and not name.endswith("_mask")
+        return keras.tree.map_structure(
+            lambda each: layer.dtype_policy.convert_input(each, casts and layer.autocast, layer.input_dtype), value
+        )
+
+    return {name: value if name in FLAGS else converted(name, value) for name, value in given.items()}
+
+
+def plain_batch(x: Any) -> Any:
+    """What `fit`, `evaluate` or `predict` gets, every mapping as a plain dict and the lists in it as numpy arrays.
+
+    Args:
+        x: a mapping, such as transformers' BatchEncoding, or a tuple with mappings in it; anything else is returned
+            as it is. Nothing that the user passed is changed.
+
+    Raises:
+        RequestError: a list in a mapping is empty, holds text, or lists of different lengths.
+    """
+    if type(x) is tuple:
+        return tuple(map(plain_batch, x))
+    if not _is_mapping(x):
+        return x
+    return {key: _array(str(key), value) if _is_list(value) else value for key, value in _items(x)}
+
+
+def _given(
+    names: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any], model: str
+) -> Iterable[tuple[str, Any]]:
+    """Every name and value as passed; what the first argument holds in its place."""
+    aliases = {"inputs": names[0]}
+    passed = [*zip(names, args, strict=False), *((aliases.get(name, name), kwargs[name]) for name in kwargs)]
+    return chain.from_iterable(
+        _unpacked(names, value, model) if name == names[0] else [(name, value)] for name, value in passed
+    )
+
+
+def _unpacked(names: tuple[str, ...], value: Any, model: str) -> Iterable[tuple[str, Any]]:
+    if _is_mapping(value):
+        return _items(value)
+    if not isinstance(value, list | tuple) or not any(map(_is_tensor, value)):
+        return [(names[0], value)]
+    if len(value) > len(names):
+        raise _too_many(names, len(value), model)
+    tensors = [element for element in value if element is not None]
+    if all(isinstance(tensor, keras.KerasTensor) and tensor.name in names for tensor in tensors):
+        return [(tensor.name, tensor) for tensor in tensors]
+    if getattr(value[0], "ndim", None) in (0, 1):
+        raise RequestError(
+            f"{names[0]} is a list of rows, but arrays in a list stand for one argument each.",
+            hint="Make one array of the rows, [batch sequence]: `np.stack(rows)`.",
+        )
+    return zip(names, value, strict=False)
+
+
+def _value(name: str, value: Any) -> Any:
+    if name in FLAGS:
+        return _flag(name, value)
+    if name == "past_key_values":
+        return _nested(name, value)
+    return _array(name, value) if _is_list(value) else _numbers(name, value)
+
+
+def _flag(name: str, value: Any) -> Any:
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if name == "training" and _is_tensor(value):
+        return value
+    raise RequestError(f"{name} is {value!r:.80}, not True or False.", hint=f"Pass {name}=True or {name}=False.")
+
+
+def _nested(name: str, value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return tuple(_nested(name, element) for element in value)
+    return None if value is None else _numbers(name, value)
+
+
+def _array(name: str, value: Sequence[Any]) -> np.ndarray[Any, Any]:
+    """An array of a nested list; only its first element is looked at in Python, since a data set is a long list."""
+    first: Any = value
+    while _is_list(first) and len(first):
+        first = first[0]
+    if isinstance(first, str | bytes) or _is_tensor(first):
+        _numbers(name, first)
+    if _is_tensor(first) and not isinstance(first, np.ndarray):
+        raise RequestError(f"{name} is a list of tensors.", hint="Make one tensor of them with tf.stack.")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise RequestError(
+            f"{name} holds lists of different lengths.",
+            hint="Pad them to one length, `tokenizer(..., padding=True)`, and pass the attention_mask.",
+        ) from error
+    if not array.size:
+        raise RequestError(f"{name} is an empty list.", hint="Pass one number or more.")
+    _numbers(name, array)
+    return array
+
+
+def _numbers(name: str, value: Any) -> Any:
+    """The tensor or array itself, if numbers are in it."""
+    if _is_torch(value):
+        raise RequestError(
+            f"{name} is a PyTorch tensor.", hint='Pass its `.numpy()`, or tokenise with `return_tensors="np"`.'
+        )
+    if _is_text(value):
+        raise RequestError(
+            f"{name} is text, not numbers.",
+            hint='Tokenise first: `tokenizer(text, padding=True, return_tensors="np")`.',
+        )
+    if getattr(value, "ragged_rank", None) is not None:
+        raise RequestError(f"{name} has rows of different lengths.", hint="Pad them: pass its `.to_tensor()`.")
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        raise RequestError(f"{name} holds objects, not numbers.", hint="Pad lists to one length, and leave None out.")
+    if not _is_tensor(value):
+        raise RequestError(
+            f"{name} is of type {type(value).__name__}.", hint="Pass a tensor, an array or a list of numbers."
+        )
+    return value
+
+
+def _is_text(value: Any) -> bool:
+    if isinstance(value, str | bytes):
+        return True
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "SUT" or (value.dtype == object and any(map(_is_text, value.flat)))
+    dtype = getattr(value, "dtype", None)
+    return bool(getattr(dtype, "name", dtype) == "string")
+
+
+def _is_torch(value: Any) -> bool:
+    return any(kind.__module__.partition(".")[0] == "torch" for kind in type(value).__mro__)
+
+
+def _is_tensor(value: Any) -> bool:
+    return hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, np.generic)
+
+
+def _is_list(value: Any) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _is_mapping(value: Any) -> TypeGuard[Mapping[str, Any]]:
+    return hasattr(value, "keys") and hasattr(value, "__getitem__")
+
+
+def _items(mapping: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    keys = mapping.keys()  # not every mapping iterates over its keys
+    return [(key, mapping[key]) for key in keys]
+
+
+def _too_many(names: tuple[str, ...], count: int, model: str) -> RequestError:
+    return RequestError(f"{model} takes at most {len(names)} arguments, not {count}.", hint=_known(names))
+
+
+def _known(names: tuple[str, ...]) -> str:
+    return f"Its arguments are {', '.join(names)}."
+
+
+def _suggestion(name: str, names: tuple[str, ...]) -> str:
+    close = get_close_matches(name, names, n=1)
+    return f"Did you mean {close[0]!r}?" if close else _known(names)
