@@ -15,6 +15,35 @@ if TYPE_CHECKING:
     from bertconv.convert import convert_checkpoint
     from bertconv.errors import BertconvError
     from bertconv.inspection import Inspection, inspect_checkpoint
+    from bertconv.models.auto import (
+        TFAutoModel,
+        TFAutoModelForCausalLM,
+        TFAutoModelForMaskedLM,
+        TFAutoModelForMultipleChoice,
+        TFAutoModelForNextSentencePrediction,
+        TFAutoModelForPreTraining,
+        TFAutoModelForQuestionAnswering,
+        TFAutoModelForSequenceClassification,
+        TFAutoModelForTokenClassification,
+    )
+    from bertconv.models.bert import TFBertMainLayer
+    from bertconv.models.bert_heads import (
+        TFBertForMaskedLM,
+        TFBertForNextSentencePrediction,
+        TFBertForPreTraining,
+        TFBertLMHeadModel,
+        TFBertModel,
+        TFBertPreTrainedModel,
+    )
+    from bertconv.models.bert_layers import TFBertEmbeddings
+    from bertconv.models.bert_task_heads import (
+        TFBertForMultipleChoice,
+        TFBertForQuestionAnswering,
+        TFBertForSequenceClassification,
+        TFBertForTokenClassification,
+    )
+    from bertconv.models.optimization import create_optimizer
+    from bertconv.models.pretrained import TFPreTrainedModel
     from bertconv.report import Report
 
 _HOMES = {
@@ -22,6 +51,29 @@ _HOMES = {
     "BertconvError": "bertconv.errors",
     "Inspection": "bertconv.inspection",
     "Report": "bertconv.report",
+    "TFAutoModel": "bertconv.models.auto",
+    "TFAutoModelForCausalLM": "bertconv.models.auto",
+    "TFAutoModelForMaskedLM": "bertconv.models.auto",
+    "TFAutoModelForMultipleChoice": "bertconv.models.auto",
+    "TFAutoModelForNextSentencePrediction": "bertconv.models.auto",
+    "TFAutoModelForPreTraining": "bertconv.models.auto",
+    "TFAutoModelForQuestionAnswering": "bertconv.models.auto",
+    "TFAutoModelForSequenceClassification": "bertconv.models.auto",
+    "TFAutoModelForTokenClassification": "bertconv.models.auto",
+    "TFBertEmbeddings": "bertconv.models.bert_layers",
+    "TFBertForMaskedLM": "bertconv.models.bert_heads",
+    "TFBertForMultipleChoice": "bertconv.models.bert_task_heads",
+    "TFBertForNextSentencePrediction": "bertconv.models.bert_heads",
+    "TFBertForPreTraining": "bertconv.models.bert_heads",
+    "TFBertForQuestionAnswering": "bertconv.models.bert_task_heads",
+    "TFBertForSequenceClassification": "bertconv.models.bert_task_heads",
+    "TFBertForTokenClassification": "bertconv.models.bert_task_heads",
+    "TFBertLMHeadModel": "bertconv.models.bert_heads",
+    "TFBertMainLayer": "bertconv.models.bert",
+    "TFBertModel": "bertconv.models.bert_heads",
+    "TFBertPreTrainedModel": "bertconv.models.bert_heads",
+    "TFPreTrainedModel": "bertconv.models.pretrained",
+    "create_optimizer": "bertconv.models.optimization",
     "convert_checkpoint": "bertconv.convert",
     "inspect_checkpoint": "bertconv.inspection",
 }
@@ -31,8 +83,31 @@ __all__ = [
     "BertconvError",
     "Inspection",
     "Report",
+    "TFAutoModel",
+    "TFAutoModelForCausalLM",
+    "TFAutoModelForMaskedLM",
+    "TFAutoModelForMultipleChoice",
+    "TFAutoModelForNextSentencePrediction",
+    "TFAutoModelForPreTraining",
+    "TFAutoModelForQuestionAnswering",
+    "TFAutoModelForSequenceClassification",
+    "TFAutoModelForTokenClassification",
+    "TFBertEmbeddings",
+    "TFBertForMaskedLM",
+    "TFBertForMultipleChoice",
+    "TFBertForNextSentencePrediction",
+    "TFBertForPreTraining",
+    "TFBertForQuestionAnswering",
+    "TFBertForSequenceClassification",
+    "TFBertForTokenClassification",
+    "TFBertLMHeadModel",
+    "TFBertMainLayer",
+    "TFBertModel",
+    "TFBertPreTrainedModel",
+    "TFPreTrainedModel",
     "__version__",
     "convert_checkpoint",
+    "create_optimizer",
     "inspect_checkpoint",
 ]
 

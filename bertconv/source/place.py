@@ -23,7 +23,7 @@ class SourceOptions:
 
     Attributes:
         revision: branch, tag or commit on the Hub.
-        token: access token for the Hub; by default the one that huggingface_hub finds.
+        token: access token for the Hub; None and True take the one that huggingface_hub finds, False sends none.
         cache_dir: the Hub cache; by default the one that huggingface_hub uses.
         local_files_only: take from the Hub cache what is there, without the network.
         force_download: download what is needed even when the cache has it.
@@ -34,7 +34,7 @@ class SourceOptions:
     """
 
     revision: str | None = None
-    token: str | None = None
+    token: str | bool | None = None
     cache_dir: Path | None = None
     local_files_only: bool = False
     force_download: bool = False

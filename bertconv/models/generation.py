@@ -1,0 +1,208 @@
+"""generate: greedy and sampled decoding with the cache, in eager mode and in a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from bertconv.errors import RequestError
+from bertconv.models.inputs import named_inputs
+
+PROMPT = ("input_ids", "attention_mask", "token_type_ids", "encoder_hidden_states", "encoder_attention_mask")
+"""What `generate` passes on to the model."""
+
+
+class Sampling(NamedTuple):
+    """How the next word is chosen; equal ones share one graph.
+
+    Attributes:
+        do_sample: draw it instead of taking the likeliest.
+        temperature: divides the scores.
+        top_k: draw among so many of the likeliest; 0 for all.
+        top_p: draw among the likeliest that together reach this probability (Holtzman et al. 2020, arXiv:1904.09751).
+    """
+
+    do_sample: bool = False
+    temperature: float = 1.0
+    top_k: int = 50
+    top_p: float = 1.0
+
+    def choose(self, logits: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        """logits: `[batch vocab]`, seed: `[2]` or None -> ids: `[batch]`."""
+        if not self.do_sample:
+            return tf.argmax(logits, -1, tf.int32)
+        scores = self.kept(tf.cast(logits, tf.float32) / self.temperature)
+        if seed is None:
+            return tf.random.categorical(scores, 1, dtype=tf.int32)[:, 0]
+        return tf.random.stateless_categorical(scores, 1, seed, dtype=tf.int32)[:, 0]
+
+    def kept(self, scores: tf.Tensor) -> tf.Tensor:
+        """`[batch vocab]`, the lowest number for the words that are not drawn."""
+        lowest = scores.dtype.min
+        if 0 < self.top_k < scores.shape[-1]:
+            least = tf.math.top_k(scores, self.top_k).values[:, -1:]
+            scores = tf.where(scores < least, lowest, scores)
+        if self.top_p < 1:
+            ordered = tf.sort(scores, direction="DESCENDING")
+            before = tf.cumsum(tf.nn.softmax(ordered), axis=-1, exclusive=True)
+            least = tf.reduce_min(tf.where(before < self.top_p, ordered, ordered.dtype.max), -1, keepdims=True)
+            scores = tf.where(scores < least, lowest, scores)
+        return scores
+
+
+class GenerationMixin:
+    """`generate` for a model that predicts the next word."""
+
+    config: Any
+    _decode_in_graph: Any = None
+
+    def prepare_inputs_for_generation(
+        self, input_ids: tf.Tensor, past_key_values: Any = None, attention_mask: tf.Tensor | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Inputs of one step: behind a cache only the last word, its position counted by the mask."""
+        mask = tf.ones_like(input_ids) if attention_mask is None else tf.cast(attention_mask, tf.int32)
+        positions = tf.maximum(tf.cumsum(mask, axis=-1) - 1, 0)
+        if past_key_values is not None:
+            input_ids, positions = input_ids[:, -1:], positions[:, -1:]
+            if kwargs.get("token_type_ids") is not None:  # new words are of the type of the prompt's last
+                kwargs["token_type_ids"] = kwargs["token_type_ids"][:, -1:]
+        return {
+            "input_ids": input_ids, "attention_mask": mask, "position_ids": positions,
+            "past_key_values": past_key_values, "use_cache": True, **kwargs,
+        }  # fmt: skip
+
+    def generate(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        *,
+        max_new_tokens: int | None = None,
+        max_length: int | None = None,
+        do_sample: bool = False,
+        temperature: float = 1.0,
+        top_k: int = 50,
+        top_p: float = 1.0,
+        seed: Sequence[int] | None = None,
+        eos_token_id: int | Sequence[int] | None = None,
+        pad_token_id: int | None = None,
+        **kwargs: Any,
+    ) -> tf.Tensor:
+        """Continue prompts, word by word.
+
+        Args:
+            input_ids: the prompts, padded on the left where their lengths differ: `[batch sequence]`; or a tokenizer's
+                BatchEncoding with them and their mask.
+            attention_mask: 0 where a prompt is padded; by default nowhere.
+            max_new_tokens: words to add at most; by default up to `max_length`.
+            max_length: length of prompt and continuation at most; by default 20, as in transformers.
+            do_sample: draw words instead of taking the likeliest.
+            temperature: divides the scores before drawing.
+            top_k: draw among so many of the likeliest words; 0 for all.
+            top_p: draw among the likeliest words that together reach this probability.
+            seed: two numbers for the same draws every time.
+            eos_token_id: word or words that end a continuation; by default the config's, or none.
+            pad_token_id: what follows that word; by default the config's.
+            kwargs: `token_type_ids` of the prompts, of which new words repeat the last; for a model with
+                cross-attention `encoder_hidden_states` `[batch encoder_sequence hidden]` and `encoder_attention_mask`
+                `[batch encoder_sequence]`.
+
+        Returns:
+            Prompts and continuations: `[batch sequence]`, int32.
+
+        Raises:
+            RequestError: no decoder, no room for a word, or settings that make no sense.
+        """
+        values = self.config.values
+        given = named_inputs(PROMPT, (input_ids, attention_mask), kwargs, model=f"{type(self).__name__}.generate")
+        sampling = Sampling(True, float(temperature), top_k, float(top_p)) if do_sample else Sampling()
+        _check(values, given, temperature, top_k, top_p)
+        given = {name: tf.convert_to_tensor(value) for name, value in given.items()}
+        ids = tf.cast(given.pop("input_ids"), tf.int32)
+        mask = tf.cast(given.pop("attention_mask", tf.ones_like(ids)), tf.int32)
+        ids = _padded_left(ids, mask)
+        end = _end(ids, max_new_tokens, max_length, values["max_position_embeddings"])
+        eos = values.get("eos_token_id") if eos_token_id is None else eos_token_id
+        marks = tuple(map(int, tf.nest.flatten(eos))) if eos is not None else ()
+        pad = int((values["pad_token_id"] if pad_token_id is None else pad_token_id) or 0)
+        start = None if seed is None else tf.cast(tf.convert_to_tensor(seed), tf.int32)
+        if self._decode_in_graph is None:
+            self._decode_in_graph = tf.function(self._decode, reduce_retracing=True, autograph=False)
+        return self._decode_in_graph(ids, mask, tf.convert_to_tensor(end), start, sampling, marks, pad, given)
+
+    def _decode(
+        self,
+        ids: tf.Tensor,
+        mask: tf.Tensor,
+        end: tf.Tensor,
+        seed: tf.Tensor | None,
+        sampling: Sampling,
+        eos: tuple[int, ...],
+        pad: int,
+        others: dict[str, tf.Tensor],
+    ) -> tf.Tensor:
+        """The first step with the whole prompt, then one word at a time behind the cache."""
+
+        def step(ids: tf.Tensor, mask: tf.Tensor, done: tf.Tensor, past: Any) -> tuple[Any, ...]:
+            inputs = self.prepare_inputs_for_generation(ids, past, mask, **others)
+            output = self(**inputs, return_dict=True)  # type: ignore[operator]
+            start = None if seed is None else seed + tf.stack([0, tf.shape(ids)[1]])
+            drawn = sampling.choose(output.logits[:, -1], start)
+            word = tf.where(done, pad, drawn)
+            more = tf.concat([ids, word[:, tf.newaxis]], 1)
+            seen = tf.concat([mask, tf.ones_like(word)[:, tf.newaxis]], 1)
+            for mark in eos:
+                done |= drawn == mark
+            return more, seen, done, output.past_key_values
+
+        def goes_on(ids: tf.Tensor, _mask: tf.Tensor, done: tf.Tensor, _past: Any) -> tf.Tensor:
+            return (tf.shape(ids)[1] < end) & ~tf.reduce_all(done)
+
+        state = step(ids, mask, tf.zeros(tf.shape(ids)[:1], tf.bool), None)
+        grows = tf.TensorShape([ids.shape[0], None])
+        caches = tf.nest.map_structure(
+            lambda tensor: tf.TensorShape([tensor.shape[0], tensor.shape[1], None, tensor.shape[3]]), state[3]
+        )
+        return tf.while_loop(goes_on, step, state, shape_invariants=(grows, grows, state[2].shape, caches))[0]
+
+
+def _check(values: Any, given: dict[str, Any], temperature: float, top_k: int, top_p: float) -> None:
+    if not values["is_decoder"]:
+        raise RequestError("the config says that this is no decoder.", hint="Set is_decoder in the config.")
+    if "input_ids" not in given:
+        raise RequestError("there are no prompts to continue.", hint="Give input_ids.")
+    for name in ("input_ids", "attention_mask"):
+        if name in given and len(given[name].shape) != 2:
+            raise RequestError(f"{name} has {len(given[name].shape)} axes.", hint="Give [batch, sequence].")
+    if not tf.as_dtype(given["input_ids"].dtype).is_integer:
+        raise RequestError(f"input_ids is {given['input_ids'].dtype}, not integers.", hint="Cast it to int32 or int64.")
+    if temperature <= 0 or top_k < 0 or not 0 < top_p <= 1:
+        raise RequestError(
+            f"temperature is {temperature}, top_k {top_k} and top_p {top_p}.",
+            hint="temperature is above 0, top_k at least 0, top_p above 0 and at most 1.",
+        )
+
+
+def _padded_left(ids: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """The prompts, of which none is padded on the right."""
+    problem, hint = "some prompts are padded on the right.", 'Pad them on the left (padding_side="left").'
+    good = tf.reduce_all(mask[:, -1] != 0)
+    if not tf.executing_eagerly():
+        with tf.control_dependencies([tf.debugging.Assert(good, [f"{problem} {hint}"])]):
+            return tf.identity(ids)
+    if not bool(good):
+        raise RequestError(problem, hint=hint)
+    return ids
+
+
+def _end(ids: tf.Tensor, new: int | None, whole: int | None, limit: int) -> Any:
+    """Length at which to stop."""
+    length = ids.shape[1] if ids.shape[1] is not None else tf.shape(ids)[1]
+    end = length + new if new is not None else 20 if whole is None else whole
+    if isinstance(end, int) and isinstance(length, int) and not length < end <= limit:
+        raise RequestError(
+            f"the prompts have {length} tokens and the whole may have {end}, of at most {limit}.",
+            hint="Set max_new_tokens, or shorten the prompts.",
+        )
+    return end

@@ -1,0 +1,341 @@
+"""from_pretrained: any checkpoint that the core reads, tensor by tensor by the plan, straight into the variables."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from bertconv.config import BertConfig
+from bertconv.errors import MappingError, MissingTensors, RequestError, ShapeMismatch, TiedTensorsDiffer
+from bertconv.formats import workers
+from bertconv.formats.readback import check_twins
+from bertconv.formats.reading import open_header
+from bertconv.formats.streaming import Transpose, Workspace, pieces
+from bertconv.formats.writing import checked_cast
+from bertconv.mapping.identify import Identity, identify
+from bertconv.mapping.ignore import IgnoreLists, first_match
+from bertconv.mapping.plan import Plan, PlanOptions, make_plan
+from bertconv.models.memory import as_tensor, blank_weights, empty_array
+from bertconv.models.variables import Inventory, inventory
+from bertconv.source import Source, SourceOptions, open_source
+from bertconv.source.stored import FLOATS, Header, StoredTensor
+from bertconv.text import listing
+
+LoadingInfo = dict[str, list[Any]]
+"""missing_keys, unexpected_keys, mismatched_keys and error_msgs, as transformers returns them."""
+
+ANY_NAME = (r"",)
+
+
+@dataclass(frozen=True)
+class LoadRequest:
+    """What a call of from_pretrained asks for.
+
+    Attributes:
+        path: folder, file or Hub id.
+        source: how to find it.
+        config: to use instead of the checkpoint's.
+        config_class: of a config that is read.
+        overrides: config keys that the caller sets.
+        ignore_mismatched_sizes: start a tensor of another shape afresh.
+        ignore: the class's two regex lists.
+        build: makes the model from a config.
+        table_head: the table's class that the model is; None for a class of the user's own.
+        class_name: for messages.
+    """
+
+    path: Any
+    source: SourceOptions
+    config: BertConfig | None
+    config_class: type[BertConfig]
+    overrides: Mapping[str, Any]
+    ignore_mismatched_sizes: bool
+    ignore: IgnoreLists
+    build: Callable[[BertConfig], keras.Model]
+    table_head: str | None
+    class_name: str
+
+
+def load(request: LoadRequest) -> tuple[keras.Model, LoadingInfo]:
+    """Build the model and fill it.
+
+    Raises:
+        BertconvError: see `bertconv.errors`; MissingTensors when the file does not hold the model's body.
+    """
+    source = open_source(request.path, request.source)
+    config = load_config(source, request)
+    with closing(open_header(source, check_data=True)) as header, blank_weights(), paused_collection():
+        if header.container not in request.source.prefer:
+            raise RequestError(
+                f"holds {header.container} weights, and use_safetensors leaves these out.",
+                hint="Leave use_safetensors out.", file=str(request.path),
+            )  # fmt: skip
+        model, own, plan = _planned(header, config, request)
+        if plan.config.values != config.values:  # the file knows better: more rows, another number of labels
+            model, own, plan = _planned(header, _agreed(plan.config, request), request)
+        _check_twins(plan)
+        info = _fill(own, plan, header, ignore_mismatched=request.ignore_mismatched_sizes)
+    _warn(request, info)
+    return model, info
+
+
+def _planned(header: Header, config: BertConfig, request: LoadRequest) -> tuple[keras.Model, Inventory, Plan]:
+    """The model that a config describes, its variables, and how the file fills them."""
+    model = request.build(config)
+    if not all(layer.built for layer in model.layers):
+        model(model.dummy_inputs)
+    own = inventory(model, config, request.table_head)
+    identity = identify(header.tensors, own.table, own.dialects)
+    return model, own, _plan(identity, own, config, request)
+
+
+def _check_twins(plan: Plan) -> None:
+    try:
+        check_twins(plan.twins)
+    except TiedTensorsDiffer as error:
+        error.hint = "If the model was trained untied, pass tie_word_embeddings=False."
+        raise
+
+
+@contextmanager
+def paused_collection() -> Iterator[None]:
+    """Without garbage collection: beside TensorFlow's modules a pass takes half a second, and loading leaves none."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def load_config(source: Source, request: LoadRequest) -> BertConfig:
+    """The config of the checkpoint or the caller's, with the caller's overrides."""
+    config = request.config
+    if config is None:
+        if source.config is None:
+            raise MappingError(
+                "has no config.json.", hint="Pass config=BertConfig(...): shapes alone do not tell the activation.",
+                file=str(source.folder),
+            )  # fmt: skip
+        config = request.config_class.load(source.config)
+    if unknown := [key for key in request.overrides if not config.knows(key)]:
+        raise RequestError(
+            f"{request.class_name}.from_pretrained has no argument {', '.join(unknown)}, and the config no such key.",
+            hint="Take it out, or set it in the config.",
+        )
+    return config.replace(**request.overrides) if request.overrides else config
+
+
+def _agreed(config: BertConfig, request: LoadRequest) -> BertConfig:
+    """The config as the file has it, unless the caller said otherwise."""
+    asked = config.replace(**request.overrides).values
+    for key in ("num_labels", *request.overrides):
+        if config.values.get(key) != asked.get(key):
+            raise ShapeMismatch(
+                f"{key} is {config.values.get(key)} in the checkpoint and {asked.get(key)} was asked for.",
+                hint="Pass ignore_mismatched_sizes=True to start what does not fit afresh.",
+                file=str(request.path),
+            )
+    return config
+
+
+def _plan(identity: Identity, own: Inventory, config: BertConfig, request: LoadRequest) -> Plan:
+    options = PlanOptions(
+        head=own.head, groups=own.groups, init_missing=True, allow_unknown=ANY_NAME, ignore=request.ignore,
+        ignore_mismatched=request.ignore_mismatched_sizes,
+    )  # fmt: skip
+    try:
+        plan = make_plan(identity, own.table, own.dialects, config, own.dialects.by_name["tf"], options)
+    except ShapeMismatch as error:
+        error.hint = "Give the config that belongs to the checkpoint, or pass ignore_mismatched_sizes=True."
+        raise
+    except MissingTensors as error:
+        error.hint = "Without its body a model is random: choose another checkpoint."
+        raise
+    if not any(move.source for move in plan.moves):
+        raise MissingTensors(
+            f"no tensor fits a weight of {request.class_name}.",
+            hint="Choose the checkpoint of a BERT.", file=str(request.path),
+        )  # fmt: skip
+    return plan
+
+
+@dataclass(frozen=True)
+class _Fill:
+    """One variable and the stored tensor for it."""
+
+    variable: keras.Variable
+    tensor: StoredTensor
+    transpose: Transpose
+
+
+def _fill(own: Inventory, plan: Plan, header: Header, *, ignore_mismatched: bool) -> LoadingInfo:
+    """Read every tensor into its variable; what has none starts afresh."""
+    moves = {move.target.id: move for move in plan.moves}
+    fills, fresh = [], []
+    for place, variable in own.known.items():
+        move = moves.get(place)
+        if move is None or move.source is None:
+            fresh.append(variable)
+        else:
+            fills.append(_Fill(variable, move.source, move.transpose))
+    extras = _extras(own, plan, ignore_mismatched=ignore_mismatched)
+    fills += extras.fills
+    fresh += [own.extra[name] for name in (*extras.lacking, *extras.wrong) if hasattr(own.extra[name], "role")]
+    values = workers.run(fills, _read, lambda _: None, lambda fill: fill.tensor.nbytes)
+    for fill in fills:
+        fill.variable.assign(as_tensor(values.pop(0)))
+    for variable in fresh:
+        variable.assign(fresh_values(variable, plan.config))
+    for file in header.files:
+        file.check_unchanged()
+    return _info(plan, extras, own)
+
+
+def _read(fill: _Fill, workspace: Workspace, tick: workers.Tick) -> np.ndarray[Any, Any]:
+    """The variable's values, in its own element type, on memory that TensorFlow takes over."""
+    dtype = keras.backend.standardize_dtype(fill.variable.dtype)
+    kind = "uint16" if dtype == "bfloat16" else dtype
+    array = empty_array(fill.variable.shape, kind)
+    flat, position = array.reshape(-1).view(f"u{array.itemsize}"), 0
+    for piece in pieces(fill.tensor, fill.transpose, workspace):
+        flat[position : position + piece.size] = checked_cast(piece, fill.tensor, dtype)
+        position += piece.size
+        tick(piece.nbytes)
+    if dtype == "bfloat16":
+        import ml_dtypes
+
+        return array.view(ml_dtypes.bfloat16)
+    return array
+
+
+def fresh_values(variable: keras.Variable, config: BertConfig) -> Any:
+    """Initial values by the variable's role: normal weights, gamma one, everything else zero."""
+    if variable.name in {"kernel", "weight", "embeddings"}:
+        initializer = keras.initializers.TruncatedNormal(stddev=float(config.values["initializer_range"]))
+    else:
+        initializer = keras.initializers.get("ones" if variable.name == "gamma" else "zeros")
+    return initializer(variable.shape, dtype=variable.dtype)
+
+
+@dataclass(frozen=True)
+class _Extras:
+    """Variables beyond the table: those that tensors fill by name, tensors of another shape, and those not found."""
+
+    fills: list[_Fill]
+    wrong: dict[str, StoredTensor]
+    lacking: list[str]
+
+
+def _extras(own: Inventory, plan: Plan, *, ignore_mismatched: bool) -> _Extras:
+    names = _unused(plan)
+    found = _Extras([], {}, [])
+    for name, variable in own.extra.items():
+        tensor = names.get(name)
+        if tensor is None or tensor.dtype not in FLOATS:
+            found.lacking.append(name)
+        elif tensor.shape == tuple(variable.shape):
+            found.fills.append(_Fill(variable, tensor, None))
+        else:
+            found.wrong[name] = tensor
+    if found.wrong and not ignore_mismatched:
+        rows = [
+            f"{name} is {list(tensor.shape)}, not {list(own.extra[name].shape)}" for name, tensor in found.wrong.items()
+        ]
+        raise ShapeMismatch(
+            f"the file's tensors for the model's own layers have other shapes:\n{listing(rows)}",
+            hint="Give the layers the file's sizes, or pass ignore_mismatched_sizes=True.",
+        )
+    return found
+
+
+def _unused(plan: Plan) -> dict[str, StoredTensor]:
+    """Tensors that fill nothing of the table, by the names that a variable beyond it would have."""
+    taken = {id(move.source) for move in plan.moves}
+    known = (tensor for tensors in plan.identity.places.values() for tensor in tensors)
+    exact, short = {}, {}
+    for tensor in (*plan.identity.strangers, *known):
+        if id(tensor) not in taken:
+            name = tensor.name.removeprefix(plan.identity.prefix).removesuffix(":0")
+            exact[name] = short[name.split("/", 1)[-1]] = tensor
+    return short | exact
+
+
+def _info(plan: Plan, extras: _Extras, own: Inventory) -> LoadingInfo:
+    """The four lists, in TensorFlow's names where the table has them."""
+    names = {spec.id: spec.name for spec in _every_spec(own, plan)}
+    places = {
+        id(tensor): names.get(place, tensor.name)
+        for place, tensors in plan.identity.places.items()
+        for tensor in tensors
+    }
+    used = {id(fill.tensor) for fill in extras.fills} | {id(tensor) for tensor in extras.wrong.values()}
+    wrong = {id(tensor) for tensor, _ in plan.mismatched}
+    missing = [move.target.name for move in plan.moves if move.source is None]
+    missing = [name for name in missing if name not in {places[number] for number in wrong}]
+    left = [
+        (fate.tensor.name, places.get(id(fate.tensor), fate.tensor.name))
+        for fate in plan.fates
+        if fate.state in ("unused", "unknown") and id(fate.tensor) not in used
+    ]
+    return {
+        "missing_keys": [
+            name for name in [*missing, *(f"{name}:0" for name in extras.lacking)]
+            if first_match(plan.ignore.missing, name) is None
+        ],
+        "unexpected_keys": [
+            name for stored, name in left
+            if first_match(plan.ignore.unexpected, stored) is None and first_match(plan.ignore.unexpected, name) is None
+        ],
+        "mismatched_keys": [
+            *((places[id(tensor)], tensor.shape, spec.shape) for tensor, spec in plan.mismatched),
+            *((f"{name}:0", tensor.shape, tuple(own.extra[name].shape)) for name, tensor in extras.wrong.items()),
+        ],
+        "error_msgs": [],
+    }  # fmt: skip
+
+
+def _every_spec(own: Inventory, plan: Plan) -> Sequence[Any]:
+    from bertconv.mapping.expand import expand
+
+    config = plan.config.values
+    return [
+        spec
+        for group in own.table.groups
+        for spec in expand(own.table, own.dialects.by_name["tf"], config, (group,)).values()
+    ]
+
+
+def _warn(request: LoadRequest, info: LoadingInfo) -> None:
+    """One warning about everything that is not as the checkpoint has it."""
+    parts = []
+    if info["missing_keys"]:
+        parts.append(
+            f"newly initialised, since the checkpoint lacks them (train before use):\n{listing(info['missing_keys'])}"
+        )
+    if info["mismatched_keys"]:
+        rows = [f"{name}: {list(stored)} stored, {list(own)} needed" for name, stored, own in info["mismatched_keys"]]
+        parts.append("newly initialised, since their shapes differ:\n" + listing(rows))
+    if info["unexpected_keys"]:
+        parts.append(f"not used by this class:\n{listing(info['unexpected_keys'])}")
+    if parts:
+        warnings.warn(f"{request.class_name} from {request.path}: " + "\n".join(parts), stacklevel=4)
+
+
+def config_of(path: Any, options: SourceOptions, config_class: type[BertConfig]) -> BertConfig:
+    """The config that a caller gives: itself, or by path or Hub id."""
+    if not isinstance(path, str) or Path(path).exists():
+        return config_class.coerce(path)
+    source = open_source(path, options)
+    if source.config is None:
+        raise RequestError("has no config.json.", hint="Give another config.", file=path)
+    return config_class.load(source.config)

@@ -1,0 +1,292 @@
+"""TFPreTrainedModel: what every model has, from loading and saving to the layers that hold its words."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bertconv.config import BertConfig
+from bertconv.errors import RequestError
+from bertconv.mapping.ignore import IgnoreLists
+from bertconv.models import loading, saving
+from bertconv.models.bert import finished
+from bertconv.models.embeddings import resize_token_embeddings
+from bertconv.models.inputs import as_tensors, named_inputs
+from bertconv.models.outputs import ModelOutput
+from bertconv.models.serving import ServingMixin
+from bertconv.models.training import TrainingMixin
+from bertconv.source import SourceOptions
+from bertconv.source.stored import FLOATS
+
+REFUSED = {
+    "proxies": "Set HTTPS_PROXY in the environment.",
+    "resume_download": "Downloads always resume.",
+    "mirror": "Set HF_ENDPOINT in the environment.",
+    "device_map": "Use tf.device or tf.distribute around the call.",
+    "state_dict": "Save it to a file and give its path.",
+    "load_weight_prefix": "Names never depend on where a model is used.",
+    "tf_to_pt_weight_rename": "Write a mapping table: `bertconv tables show bert`.",
+    "adapter_kwargs": "Merge the adapter into the model first (peft: merge_and_unload()).",
+    "quantization_config": "Load the model in full precision.",
+    "attn_implementation": "There is one implementation.",
+    "low_cpu_mem_usage": "Loading always takes the memory of the weights once.",
+    "torch_dtype": 'Pass dtype, such as dtype="float32".',
+    "use_auth_token": "Pass token.",
+}  # fmt: skip
+"""Arguments that others' from_pretrained has or had, and what to do instead."""
+
+
+class TFPreTrainedModel(ServingMixin, TrainingMixin, keras.Model):
+    """A Keras 3 model that loads, saves and trains as users of transformers' TensorFlow classes know it.
+
+    Args:
+        config: BertConfig, a transformers config object, or a dict.
+        kwargs: `name`, `dtype` and `trainable` of a Keras model.
+
+    Attributes:
+        config_class: class of the config.
+        base_model_prefix: attribute that holds the body.
+        main_input_name: first argument of `call`.
+        table_head: the mapping table's class; None for a class of the user's own.
+        _keys_to_ignore_on_load_unexpected: regexes of stored names that are left out without a word.
+        _keys_to_ignore_on_load_missing: regexes of weights that may start afresh without a word.
+    """
+
+    config_class: ClassVar[type[BertConfig]] = BertConfig
+    base_model_prefix: ClassVar[str] = ""
+    main_input_name: ClassVar[str] = "input_ids"
+    table_head: ClassVar[str | None] = None
+    framework: ClassVar[str] = "tf"
+    input_names: ClassVar[tuple[str, ...]] = ()
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str] | None] = None
+    _keys_to_ignore_on_load_missing: ClassVar[list[str] | None] = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        parameters = inspect.signature(cls.call).parameters.values()
+        cls.input_names = tuple(
+            each.name for each in parameters if each.name != "self" and each.kind == each.POSITIONAL_OR_KEYWORD
+        )
+
+    def __init__(self, config: Any, *inputs: Any, **kwargs: Any) -> None:
+        if inputs:
+            raise RequestError(f"{type(self).__name__} takes a config and no other inputs.", hint="Name the arguments.")
+        super().__init__(**kwargs)
+        self.config = self.config_class.coerce(config)
+        self.name_or_path = ""
+        self._convert_input_args = False  # __call__ does it
+        self.jit_compile = False  # every new sequence length would be compiled anew
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the model; see `call` for the arguments.
+
+        They may be given by position, by name, or packed into one list or dict (also a tokenizer's BatchEncoding), as
+        tensors, numpy arrays or lists.
+        """
+        given = named_inputs(self.input_names, args, kwargs, model=type(self).__name__)
+        return super().__call__(**as_tensors(self, given))
+
+    def post_init(self) -> None:
+        """Create the weights of every layer; called at the end of a class's own `__init__`."""
+        with keras.name_scope(self.name):
+            for layer in self.layers:
+                if not layer.built:
+                    layer.build()
+        self.built = True
+
+    def finished(self, output: ModelOutput, return_dict: bool | None) -> Any:
+        """The output object, or its tuple where that is asked for."""
+        return finished(output, return_dict, self.config)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *model_args: Any,
+        config: Any = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        ignore_mismatched_sizes: bool = False,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        revision: str | None = None,
+        use_safetensors: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """A model with the weights of a checkpoint in any format that bertconv reads.
+
+        Args:
+            pretrained_model_name_or_path: folder, file or Hub id (`org/name`, `org/name@revision`).
+            model_args: passed on to the class.
+            config: to use instead of the checkpoint's: an object, a dict, a path or a Hub id.
+            cache_dir: cache of the Hub.
+            ignore_mismatched_sizes: start weights of another shape than stored afresh instead of refusing.
+            force_download: download again what the cache has.
+            local_files_only: use only what the cache holds.
+            token: access token for the Hub.
+            revision: branch, tag or commit on the Hub.
+            use_safetensors: True for safetensors files only, False for the others.
+            kwargs: `from_pt` (look for `pytorch_model.bin` first), `subfolder`, `variant`, `output_loading_info`,
+                `dtype`, `trainable`, `name`, `add_pooling_layer`; keys of the config, which override it.
+
+        Returns:
+            The model; with `output_loading_info` also missing_keys, unexpected_keys, mismatched_keys and error_msgs.
+
+        Raises:
+            BertconvError: see `bertconv.errors`. A body that the checkpoint lacks is MissingTensors.
+        """
+        _check_arguments(pretrained_model_name_or_path, kwargs)
+        wants_info = kwargs.pop("output_loading_info", False)
+        options = SourceOptions(
+            revision=revision, token=token, cache_dir=None if cache_dir is None else Path(cache_dir),
+            local_files_only=local_files_only, force_download=force_download,
+            subfolder=kwargs.pop("subfolder", "") or "", variant=kwargs.pop("variant", None),
+            prefer=_containers(use_safetensors, from_pt=kwargs.pop("from_pt", False)),
+        )  # fmt: skip
+        given = None if config is None else loading.config_of(config, options, cls.config_class)
+        settings = {key: kwargs.pop(key) for key in cls._constructor_names() if key in kwargs}
+        if settings.get("dtype") is not None:
+            settings["dtype"] = _dtype_policy(settings["dtype"])
+        ignore = IgnoreLists(
+            tuple(cls._keys_to_ignore_on_load_unexpected or ()), tuple(cls._keys_to_ignore_on_load_missing or ())
+        )
+        request = loading.LoadRequest(
+            pretrained_model_name_or_path, options, given, cls.config_class, kwargs, ignore_mismatched_sizes, ignore,
+            lambda config: cls(config, *model_args, **settings), cls.table_head, cls.__name__,
+        )  # fmt: skip
+        model, info = loading.load(request)
+        model.name_or_path = str(pretrained_model_name_or_path)
+        return (model, info) if wants_info else model
+
+    @classmethod
+    def _constructor_names(cls) -> tuple[str, ...]:
+        """What the classes' own `__init__` take beside the config, and Keras."""
+        own = [
+            vars(kind)["__init__"]
+            for kind in cls.__mro__[: cls.__mro__.index(TFPreTrainedModel)]
+            if "__init__" in vars(kind)
+        ]
+        parameters = [each for init in own for each in inspect.signature(init).parameters.values()]
+        names = [each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+        return ("name", "dtype", "trainable", *(name for name in names if name not in {"self", "config"}))
+
+    save_pretrained = saving.save_pretrained
+    push_to_hub = saving.push_to_hub
+    resize_token_embeddings = resize_token_embeddings
+
+    def get_config(self) -> dict[str, Any]:
+        """The config as a dict, and under `keras` how the Keras model was made."""
+        made: dict[str, Any] = {
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+        }
+        return {**self.config.to_dict(), "keras": made}
+
+    @classmethod
+    def from_config(cls, config: Any, **kwargs: Any) -> Self:
+        """A model with fresh weights from a config object or a dict."""
+        if isinstance(config, dict) and "keras" in config:
+            config = dict(config)
+            kwargs = {**config.pop("keras"), **kwargs}
+            kwargs["dtype"] = keras.saving.deserialize_keras_object(kwargs["dtype"])
+        return cls(config, **kwargs)
+
+    @property
+    def body(self) -> Any:
+        """The main layer."""
+        return getattr(self, self.base_model_prefix)
+
+    @property
+    def dummy_inputs(self) -> dict[str, Any]:
+        """Small inputs to call the model with: `[batch sequence]`."""
+        inputs: dict[str, Any] = {
+            "input_ids": np.ones(self.dummy_shape, np.int32),
+            "token_type_ids": np.zeros(self.dummy_shape, np.int32),
+        }
+        if self.config.values["add_cross_attention"]:
+            inputs["encoder_hidden_states"] = np.ones((1, 2, self.config.values["hidden_size"]), np.float32)
+        return {name: value for name, value in inputs.items() if name in self.input_names}
+
+    dummy_shape: ClassVar[tuple[int, ...]] = (1, 2)
+
+    def num_parameters(self, only_trainable: bool = False) -> int:
+        """Number of weights' elements."""
+        weights = self.trainable_weights if only_trainable else self.weights
+        return sum(int(np.prod(weight.shape)) for weight in weights)
+
+    def get_input_embeddings(self) -> Any:
+        """The layer of embeddings; its `weight` are the words' vectors: `[vocab hidden]`."""
+        return self.body.embeddings
+
+    def set_input_embeddings(self, value: Any) -> None:
+        """Replace the words' vectors: a variable, tensor or array `[vocab hidden]`, with as many rows as it likes."""
+        values = tf.convert_to_tensor(getattr(value, "weight", value))
+        if values.shape.rank != 2 or values.shape[1] != self.config.values["hidden_size"]:
+            raise RequestError(
+                f"embeddings of shape {values.shape.as_list()} do not fit hidden_size "
+                f"{self.config.values['hidden_size']}.", hint="Give [vocab, hidden].",
+            )  # fmt: skip
+        self.resize_token_embeddings(int(values.shape[0]))
+        self.body.embeddings.weight.assign(values)
+
+    def get_lm_head(self) -> Any:
+        """The layer that predicts words, or None."""
+        head = getattr(self, "mlm", None)
+        return None if head is None else head.predictions
+
+    def get_output_embeddings(self) -> Any:
+        """The layer whose `weight` are the words' output vectors: the embeddings themselves unless untied; or None."""
+        head = self.get_lm_head()
+        return None if head is None else head.decoder or self.get_input_embeddings()
+
+    def get_bias(self) -> dict[str, Any] | None:
+        """The bias of the predicted words: `{"bias": [vocab]}`, or None."""
+        head = self.get_lm_head()
+        return None if head is None else {"bias": head.bias}
+
+    def can_generate(self) -> bool:
+        """Whether there is a `generate`."""
+        return hasattr(self, "generate")
+
+
+def _check_arguments(path: Any, kwargs: dict[str, Any]) -> None:
+    """Refuse by name what from_pretrained does not take."""
+    if not isinstance(path, str | os.PathLike):
+        raise RequestError(f"a checkpoint was expected, not {path!r:.80}.", hint="Give a folder, a file or a Hub id.")
+    for key, advice in REFUSED.items():
+        if key in kwargs:
+            raise RequestError(f"from_pretrained does not take {key}.", hint=advice)
+    if kwargs.pop("trust_remote_code", False):
+        raise RequestError(
+            "trust_remote_code was given, and no code of a checkpoint is ever run.", hint="Leave it out."
+        )
+
+
+def _containers(use_safetensors: bool | None, *, from_pt: bool) -> tuple[str, ...]:
+    """Containers in the order in which they are looked for."""
+    order = ("torch", "safetensors", "hdf5") if from_pt else ("safetensors", "hdf5", "torch")
+    if use_safetensors is None:
+        return order
+    return tuple(container for container in order if (container == "safetensors") == use_safetensors)
+
+
+def _dtype_policy(dtype: Any) -> Any:
+    """A Keras dtype policy from a name, a TensorFlow or numpy type, or a policy."""
+    if isinstance(dtype, keras.DTypePolicy):
+        return dtype
+    if isinstance(dtype, type):  # numpy.float16 and its like
+        dtype = np.dtype(dtype)
+    name = dtype if isinstance(dtype, str) else getattr(dtype, "name", str(dtype))
+    name = name.removeprefix("torch.")
+    if name not in (*FLOATS, "mixed_float16", "mixed_bfloat16"):
+        raise RequestError(
+            f"dtype is {name}.", hint=f"Choose one of {', '.join(FLOATS)}, mixed_float16, mixed_bfloat16."
+        )
+    return name

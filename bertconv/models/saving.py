@@ -1,0 +1,226 @@
+"""save_pretrained: a model's variables to any format, written as a conversion is: staged, read back, whole or not."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from bertconv.errors import RequestError
+from bertconv.formats.output import FORMATS, Format, Model
+from bertconv.formats.staging import MANIFEST, StagedFolder
+from bertconv.formats.streaming import Elements
+from bertconv.formats.writing import Origin
+from bertconv.mapping.plan import target_specs, transpose_specs
+from bertconv.models.variables import Inventory, inventory
+from bertconv.record import manifest_bytes, saved_report
+from bertconv.saving import Content, extra_spec, save_weights
+from bertconv.text import listing, parse_bytes
+
+_WEIGHTS = {
+    ".h5": re.compile(r"tf_model(-\d{5}-of-\d{5})?\.h5(\.index\.json)?"),
+    ".safetensors": re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?"),
+}
+"""Files of weights by suffix: those of an earlier save are replaced, shards included."""
+
+
+def save_pretrained(
+    self: Any,
+    save_directory: str | os.PathLike[str],
+    saved_model: bool = False,
+    version: int = 1,
+    push_to_hub: bool = False,
+    signatures: Any = None,
+    max_shard_size: int | str = "5GB",
+    create_pr: bool = False,
+    safe_serialization: bool = False,
+    token: str | bool | None = None,
+    *,
+    format: str | None = None,  # noqa: A002  (the name that the command line has too)
+    **kwargs: Any,
+) -> None:
+    """Write the model to a folder, whole or not at all; other files in it stay as they are.
+
+    Args:
+        self: the model.
+        save_directory: folder to make or to renew.
+        saved_model: also write `saved_model/<version>` for TF Serving.
+        version: number of the SavedModel.
+        push_to_hub: also upload the folder; `repo_id` and `commit_message` in kwargs.
+        signatures: of the SavedModel; by default for int32 and int64 ids.
+        max_shard_size: most bytes of weights in one file, as a number or like "5GB".
+        create_pr: upload as a pull request.
+        safe_serialization: write safetensors instead of `tf_model.h5`; PyTorch cannot read TensorFlow's names in it.
+        token: access token for the Hub.
+        format: "tf" (`tf_model.h5`), "tf-safetensors", or "pt": safetensors with PyTorch's names and layout.
+        kwargs: `repo_id`, `commit_message`; anything else is refused.
+
+    Raises:
+        RequestError: a format or an argument that does not exist.
+        OutputError: the folder cannot be written; what was there before is unchanged.
+    """
+    upload = {key: kwargs.pop(key) for key in ("repo_id", "commit_message") if key in kwargs}
+    if kwargs:
+        raise RequestError(f"save_pretrained has no argument {', '.join(kwargs)}.", hint="Take it out.")
+    form = _form(format or ("tf-safetensors" if safe_serialization else "tf"))
+    folder = Path(save_directory)
+    staged = StagedFolder(folder, keep=partial(_is_kept, form))
+    own = inventory(self, self.config, self.table_head)
+    limit = _shard_limit(max_shard_size)
+    with staged, staged.writing():
+        contents = contents_of(own, self.config, form)
+        model = Model(own.table, own.head if self.table_head else type(self).__name__.removeprefix("TF"))
+        files, checks = save_weights(staged, form, model, contents, limit, lambda _step, _total: _silent, verify=True)
+        staged.write("config.json", config_bytes(self))
+        if saved_model:
+            self.export_saved_model(staged.path / "saved_model" / str(version), signatures)
+        report = saved_report(
+            contents, checks, head=model.head, given=type(self).__name__, form=form, files=files, staged=staged,
+            table=own.table,
+        )  # fmt: skip
+        staged.write(MANIFEST, manifest_bytes(report, staged.path, files))
+        staged.commit()
+    _warn_of_others(folder, form)
+    if push_to_hub:
+        _upload(folder, upload.get("repo_id") or folder.name, upload.get("commit_message"), token, create_pr=create_pr)
+
+
+def push_to_hub(
+    self: Any,
+    repo_id: str,
+    commit_message: str | None = None,
+    private: bool | None = None,
+    token: str | bool | None = None,
+    max_shard_size: int | str = "5GB",
+    create_pr: bool = False,
+    safe_serialization: bool = False,
+    **kwargs: Any,
+) -> str:
+    """Save the model to a temporary folder and upload it.
+
+    Args:
+        self: the model.
+        repo_id: `org/name`; made where it does not exist.
+        commit_message: of the upload.
+        private: whether a new repository is private.
+        token: access token for the Hub.
+        max_shard_size: as for save_pretrained.
+        create_pr: upload as a pull request.
+        safe_serialization: as for save_pretrained.
+        kwargs: `format`, `saved_model` of save_pretrained.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        HubError: the Hub did not take it.
+    """
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as temp:
+        folder = Path(temp) / "model"
+        self.save_pretrained(folder, max_shard_size=max_shard_size, safe_serialization=safe_serialization, **kwargs)
+        return _upload(folder, repo_id, commit_message, token, create_pr=create_pr, private=private)
+
+
+def contents_of(own: Inventory, config: Any, form: Format) -> list[Content]:
+    """Every variable as it stands in a file of this format, in the table's order.
+
+    Raises:
+        RequestError: variables that have no name in PyTorch.
+    """
+    if own.extra and form.dialect != "tf":
+        raise RequestError(
+            f"these variables are in no mapping table, so they have no PyTorch name:\n{listing(own.extra)}",
+            hint='Save with format="tf" or "tf-safetensors".',
+        )
+    here = target_specs(own.table, own.dialects.by_name["tf"], config, own.head, own.groups)
+    there = target_specs(own.table, own.dialects.by_name[form.dialect], config, own.head, own.groups)
+    contents = []
+    for place, variable in own.known.items():
+        turn = transpose_specs(here[place], there[place])
+        contents.append(Content(there[place], _dtype(variable), Origin(make=partial(_elements, variable, turn))))
+    for name, variable in own.extra.items():
+        spec = extra_spec(f"{name}:0", tuple(variable.shape))
+        contents.append(Content(spec, _dtype(variable), Origin(make=partial(_elements, variable, None))))
+    return contents
+
+
+def config_bytes(model: Any) -> bytes:
+    """config.json: what the config says, with the class's name as PyTorch's side spells it."""
+    name = type(model).__name__.removeprefix("TF")
+    return model.config.replace(architectures=[name], model_type=model.config.model_type).to_bytes()
+
+
+def _elements(variable: keras.Variable, turn: tuple[int, int] | None) -> Elements:
+    values = np.asarray(variable.value)
+    flat: Elements = values.reshape(-1).view(f"u{values.itemsize}")
+    return flat if turn is None else np.ascontiguousarray(flat.reshape(turn).T).reshape(-1)
+
+
+def _dtype(variable: keras.Variable) -> str:
+    return str(keras.backend.standardize_dtype(variable.dtype))
+
+
+def _form(name: str) -> Format:
+    if name not in FORMATS:
+        raise RequestError(f"format is {name!r}.", hint=f"Choose one of {', '.join(FORMATS)}.")
+    return FORMATS[name]
+
+
+def _shard_limit(size: int | str) -> int:
+    try:
+        limit = parse_bytes(str(size))
+    except ValueError as error:
+        raise RequestError(f"max_shard_size is {size!r}.", hint="Write it like 5GB or 500MB.") from error
+    if limit < 1:
+        raise RequestError("max_shard_size is zero.", hint="Write it like 5GB or 500MB.")
+    return limit
+
+
+def _is_kept(form: Format, name: str) -> bool:
+    """Whether a file of the folder belongs to somebody else."""
+    ours = name in {"config.json", MANIFEST} or name.startswith("saved_model/")
+    return not ours and _WEIGHTS[form.suffix].fullmatch(name) is None
+
+
+def _warn_of_others(folder: Path, form: Format) -> None:
+    foreign = [names for suffix, names in _WEIGHTS.items() if suffix != form.suffix]
+    there = sorted(path.name for path in folder.iterdir())
+    if others := [name for name in there if any(names.fullmatch(name) for names in foreign)]:
+        warnings.warn(
+            f"{folder} also holds {', '.join(others)}, saved earlier: from_pretrained takes safetensors first unless "
+            "it is given use_safetensors=False.",
+            stacklevel=4,
+        )
+
+
+def _upload(
+    folder: Path, repository: str, message: str | None, token: Any, *, create_pr: bool, private: bool | None = None
+) -> str:
+    from huggingface_hub import HfApi
+
+    from bertconv.source.hub_errors import FAILURES, explain
+
+    api = HfApi(token=token if isinstance(token, str) else None, library_name="bertconv")
+    try:
+        api.create_repo(repository, exist_ok=True, private=private)
+        commit = api.upload_folder(
+            repo_id=repository,
+            folder_path=folder,
+            commit_message=message or "Upload with bertconv",
+            create_pr=create_pr,
+        )
+    except FAILURES as error:
+        raise explain(error, repository, None, offline=False) from error
+    return str(commit.commit_url)
+
+
+_silent: Callable[[int], None] = lambda _: None  # noqa: E731  (no progress is shown)

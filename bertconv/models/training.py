@@ -1,0 +1,245 @@
+"""compile, fit, evaluate and predict as users of the TensorFlow classes know them, on Keras 3's own training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import keras
+import tensorflow as tf
+
+from bertconv.errors import RequestError
+from bertconv.models.datasets import prepare_tf_dataset
+from bertconv.models.inputs import named_inputs, plain_batch
+from bertconv.models.outputs import ModelOutput
+
+OWN_LOSS = ("auto", "auto_with_warning", "passthrough")
+"""Values of `loss` that mean the head's own loss, as None does."""
+
+
+class TrainingMixin:
+    """The head's own loss where no other is compiled; labels among the inputs or beside them.
+
+    Attributes:
+        label_names: arguments of `call` that are labels.
+        label_outputs: label -> the output that it is for.
+    """
+
+    label_names: ClassVar[tuple[str, ...]] = ()
+    label_outputs: ClassVar[Mapping[str, str]] = {}
+    input_names: ClassVar[tuple[str, ...]]
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = "auto",
+        loss_weights: Any = None,
+        metrics: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Configure training; arguments as for `keras.Model.compile`.
+
+        Args:
+            optimizer: a Keras 3 optimizer or its name.
+            loss: a Keras 3 loss; "auto" or None takes the head's own.
+            loss_weights: see Keras.
+            metrics: see Keras; a dict is by output name (`{"start_logits": [...]}`).
+            kwargs: see Keras; `jit_compile` is off by default, since every new sequence length would be compiled anew.
+        """
+        self._refuse_keras_2(optimizer, loss, metrics)
+        own = loss is None or (isinstance(loss, str) and loss in OWN_LOSS)
+        self._has_own_loss = own
+        self._is_named = isinstance(metrics, Mapping) or isinstance(loss, Mapping)
+        if kwargs.get("jit_compile", "auto") == "auto":
+            kwargs["jit_compile"] = False
+        super().compile(  # type: ignore[misc]
+            optimizer=optimizer, loss=None if own else loss, loss_weights=loss_weights, metrics=metrics, **kwargs
+        )
+
+    def get_compile_config(self) -> Any:
+        """For Keras: how the model was compiled."""
+        return super().get_compile_config()  # type: ignore[misc]
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """For Keras: compile as a saved model was, its optimizer's variables included."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)  # type: ignore[attr-defined]
+
+    @staticmethod
+    def _refuse_keras_2(*given: Any) -> None:
+        for each in keras.tree.flatten(given):
+            # A function has a module of its own, a class or an object those of its bases.
+            kinds = (each, *(each if isinstance(each, type) else type(each)).__mro__)
+            if any(str(getattr(kind, "__module__", "")).partition(".")[0] == "tf_keras" for kind in kinds):
+                raise RequestError(
+                    f"{getattr(each, '__name__', type(each).__name__)} is of Keras 2 (tf_keras), and the model of "
+                    "Keras 3.", hint="Take what is called so from `keras`, after `import keras`.",
+                )  # fmt: skip
+
+    def train_step(self, data: Any) -> Any:
+        """One step of `fit`."""
+        return super().train_step(self._arranged(data))  # type: ignore[misc]
+
+    def test_step(self, data: Any) -> Any:
+        """One step of `evaluate`."""
+        return super().test_step(self._arranged(data))  # type: ignore[misc]
+
+    def predict_step(self, data: Any) -> Any:
+        """One step of `predict`: labels among the inputs are left out."""
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        if isinstance(x, Mapping):
+            x = {name: value for name, value in x.items() if name not in self.label_names}
+        return super().predict_step((x,))  # type: ignore[misc]
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """For Keras: under a tf.distribute.Strategy make the metrics' variables, from the shapes of one batch.
+
+        Keras takes the mean of the replicas' batches, in which ids are floats, and labels may lie among the inputs.
+        """
+        strategy = self._distribute_strategy  # type: ignore[attr-defined]
+        if strategy is None:
+            return
+        if iterator is not None:
+            *_, batches = next(iter(iterator))
+            data_batch = next(batches)
+        batch = keras.tree.map_structure(lambda value: strategy.experimental_local_results(value)[0], data_batch)
+        with strategy.scope():
+            self._symbolic_build(data_batch=self._arranged(batch))  # type: ignore[attr-defined]
+
+    def _arranged(self, data: Any) -> tuple[Any, Any, Any]:
+        """Labels where the compiled loss needs them: among the inputs for the head's own, beside them for Keras's."""
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        inputs = named_inputs(self.input_names, (x,), {}, model=type(self).__name__)
+        inside = {name: inputs.pop(name) for name in self.label_names if name in inputs}
+        if y is None:
+            y = inside or None
+        if self._has_own_loss:
+            inputs |= inside if y is None else self._labels(y)
+        return inputs, y, weights
+
+    def _labels(self, y: Any) -> dict[str, Any]:
+        """Labels given as y, as arguments of `call`."""
+        by_output = {output: label for label, output in self.label_outputs.items()}
+        if isinstance(y, Mapping):
+            named = {by_output.get(str(name), str(name)): value for name, value in y.items()}
+            if unknown := [name for name in named if name not in self.label_names]:
+                raise self._no_loss(f"labels are called {', '.join(unknown)}")
+            return named
+        values = y if isinstance(y, list | tuple) else (y,)
+        if len(values) != len(self.label_names):
+            raise self._no_loss(f"{len(values)} labels were given")
+        return dict(zip(self.label_names, values, strict=True))
+
+    def _no_loss(self, problem: str) -> RequestError:
+        names = " and ".join(self.label_names)
+        hint = f"Give {names}, in x or as y, or compile with a loss." if names else "Compile with a loss."
+        return RequestError(f"{type(self).__name__} cannot compute its loss: {problem}.", hint=hint)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """The scalar that training minimises: the mean of the head's own loss, or the compiled one.
+
+        Raises:
+            RequestError: no loss can be computed from what was given.
+        """
+        if not self._has_own_loss:
+            y, y_pred = self._matched(y, y_pred)
+            return super().compute_loss(x, y, y_pred, sample_weight, training=training)  # type: ignore[misc]
+        loss = y_pred.get("loss") if isinstance(y_pred, Mapping) else None
+        if loss is None:
+            raise self._no_loss("labels are missing")
+        if sample_weight is not None:
+            if keras.tree.is_nested(sample_weight) or loss.shape[0] == 1 != sample_weight.shape[0]:
+                raise RequestError(
+                    "sample weights need a loss per sample, and this head's loss is one number.",
+                    hint="Leave the labels of samples that should not count at -100.",
+                )
+            loss *= tf.reshape(tf.cast(sample_weight, loss.dtype), [-1])
+        total = tf.reduce_mean(loss) + sum(map(tf.reduce_sum, self.losses))  # type: ignore[attr-defined]
+        return total / tf.distribute.get_strategy().num_replicas_in_sync
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Update the metrics with labels and the outputs that they are for."""
+        y, y_pred = self._matched(y, y_pred)
+        return super().compute_metrics(x, y, y_pred, sample_weight)  # type: ignore[misc]
+
+    def _matched(self, y: Any, y_pred: Any) -> tuple[Any, Any]:
+        """Labels and the outputs that they are for, in the same structure."""
+        if y is None or not isinstance(y_pred, ModelOutput):
+            return y, y_pred
+        outputs = {name: value for name, value in y_pred.items() if name != "loss"}
+        if isinstance(y, Mapping):
+            labels = {self.label_outputs.get(name, name): value for name, value in y.items()}
+        else:
+            values = y if isinstance(y, list | tuple) else (y,)
+            labels = dict(zip(outputs, values, strict=False))
+        if unknown := [name for name in labels if name not in outputs]:
+            raise RequestError(f"there is no output {', '.join(unknown)}.", hint=f"There are {', '.join(outputs)}.")
+        if len(labels) == 1 and not self._is_named:
+            name, label = labels.popitem()
+            return label, outputs[name]
+        return labels, {name: outputs[name] for name in labels}
+
+    def fit(self, x: Any = None, y: Any = None, *args: Any, validation_data: Any = None, **kwargs: Any) -> Any:
+        """Train; as `keras.Model.fit`, and a tokenizer's BatchEncoding will do for x."""
+        self._refuse_keras_2(args, list(kwargs.values()))
+        if isinstance(x, tf.data.Dataset):
+            kwargs.setdefault("shuffle", False)  # Keras warns of its own default: a dataset shuffles itself
+        return super().fit(  # type: ignore[misc]
+            plain_batch(x), plain_batch(y), *args, validation_data=plain_batch(validation_data), **kwargs
+        )
+
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Loss and metrics; as `keras.Model.evaluate`, and a tokenizer's BatchEncoding will do for x."""
+        return super().evaluate(plain_batch(x), plain_batch(y), *args, **kwargs)  # type: ignore[misc]
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """The output object with numpy arrays; as `keras.Model.predict`."""
+        return super().predict(plain_batch(x), *args, **kwargs)  # type: ignore[misc]
+
+    def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """One step of training; as `keras.Model.train_on_batch`."""
+        return super().train_on_batch(plain_batch(x), plain_batch(y), *args, **kwargs)  # type: ignore[misc]
+
+    def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Loss and metrics of one batch; as `keras.Model.test_on_batch`."""
+        return super().test_on_batch(plain_batch(x), plain_batch(y), *args, **kwargs)  # type: ignore[misc]
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """The outputs of one batch; as `keras.Model.predict_on_batch`."""
+        return super().predict_on_batch(plain_batch(x))  # type: ignore[misc]
+
+    def prepare_tf_dataset(
+        self,
+        dataset: Any,
+        batch_size: int = 8,
+        shuffle: bool = True,
+        tokenizer: Any = None,
+        collate_fn: Any = None,
+        collate_fn_args: Any = None,
+        drop_remainder: bool | None = None,
+        prefetch: bool = True,
+    ) -> tf.data.Dataset:
+        """A tf.data.Dataset for `fit` from a Hugging Face dataset or columns.
+
+        Args:
+            dataset: a `datasets.Dataset`, a dict of columns, or a sequence of dicts.
+            batch_size: samples per batch.
+            shuffle: whether to draw them in another order each epoch.
+            tokenizer: pads the samples of a batch; without one, zeros do.
+            collate_fn: makes a batch of a list of samples.
+            collate_fn_args: its further arguments.
+            drop_remainder: leave out a last batch that is not full; by default when shuffling.
+            prefetch: prepare the next batch while one is used.
+        """
+        names = tuple(name for name in self.input_names if name not in (*self.label_names, "training"))
+        return prepare_tf_dataset(
+            names, self.label_names, dataset, batch_size=batch_size, shuffle=shuffle, tokenizer=tokenizer,
+            collate_fn=collate_fn, collate_fn_args=collate_fn_args, drop_remainder=drop_remainder, prefetch=prefetch,
+        )  # fmt: skip
