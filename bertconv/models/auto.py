@@ -20,7 +20,7 @@ class _AutoModel:
 
     classes: ClassVar[dict[str, type[TFPreTrainedModel]]] = {}
 
-    def __init__(self) -> NoReturn:
+    def __init__(self, *_: Any, **__: Any) -> NoReturn:
         raise RequestError(
             f"{type(self).__name__} is never made itself.", hint="Use its from_pretrained or from_config."
         )

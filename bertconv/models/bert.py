@@ -49,7 +49,7 @@ class TFBertMainLayer(BertLayer):
     ) -> None:
         config = BertConfig.coerce(config)
         super().__init__(config, name=name, dtype=dtype)
-        self.trainable = kwargs.pop("trainable", True)
+        trainable = kwargs.pop("trainable", True)
         if kwargs:
             raise RequestError(f"TFBertMainLayer has no argument {', '.join(kwargs)}.", hint="Take it out.")
         check_decoder(config)
@@ -58,6 +58,7 @@ class TFBertMainLayer(BertLayer):
         self.embeddings = TFBertEmbeddings(config, dtype=dtype)
         self.encoder = TFBertEncoder(config, dtype=dtype)
         self.pooler = TFBertPooler(config, dtype=dtype) if add_pooling_layer else None
+        self.trainable = trainable  # for every layer inside
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """See `call`; the inputs may also be packed into one dict or list, as for the models."""

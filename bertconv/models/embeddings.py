@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from bertconv.config import BertConfig
 from bertconv.errors import RequestError
 from bertconv.models.loading import fresh_values
 
@@ -27,7 +28,7 @@ def resize_token_embeddings(
     Raises:
         RequestError: not a positive number.
     """
-    embeddings = model.body.embeddings
+    embeddings = model.get_input_embeddings()
     count = embeddings.vocab_size if new_num_tokens is None else new_num_tokens
     if pad_to_multiple_of:
         count = -(-count // pad_to_multiple_of) * pad_to_multiple_of
@@ -45,10 +46,18 @@ def resize_token_embeddings(
             head.decoder.kernel = _resized(head.decoder, head.decoder.kernel, count, 1, model.config)
             head.decoder.bias = _resized(head.decoder, head.decoder.bias, count, 0, model.config)
             head.decoder.units = count
-    model.config.vocab_size = count
+    _set_config(model, model.config.replace(vocab_size=count))
     # Graphs that were traced before hold the old variables.
     model.train_function = model.test_function = model.predict_function = model._decode_in_graph = None  # noqa: SLF001
     return embeddings
+
+
+def _set_config(model: Any, config: BertConfig) -> None:
+    """Give a model and its layers a config of their own: other models may have been made from the old one."""
+    old = model.config
+    for layer in model._flatten_layers():  # noqa: SLF001  (Layer has no public list of its layers)
+        if getattr(layer, "config", None) is old:
+            layer.config = config
 
 
 def _resized(layer: Any, old: keras.Variable, count: int, axis: int, config: Any) -> keras.Variable:

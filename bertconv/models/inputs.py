@@ -15,6 +15,13 @@ from bertconv.errors import RequestError
 FLAGS = frozenset(("output_attentions", "output_hidden_states", "return_dict", "use_cache", "training"))
 """Arguments of `call` that are True or False and no arrays."""
 
+ARRAYS = frozenset(
+    ("input_ids", "attention_mask", "token_type_ids", "position_ids", "head_mask", "inputs_embeds",
+     "encoder_hidden_states", "encoder_attention_mask", "labels", "next_sentence_label", "start_positions",
+     "end_positions")
+)  # fmt: skip
+"""Arguments that are arrays; what a user's own class has beside them may be anything."""
+
 
 def named_inputs(
     names: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, model: str
@@ -32,7 +39,8 @@ def named_inputs(
         model: the name of the model's class, for messages.
 
     Returns:
-        The arguments that are not None: lists of numbers as numpy arrays, tensors and arrays as they were.
+        The arguments that are not None: lists of numbers as numpy arrays, tensors and arrays as they were, and those
+        that no class of ours has as they were.
 
     Raises:
         RequestError: an argument that is unknown, given twice, or neither an array nor a list of numbers: text,
@@ -124,6 +132,8 @@ def _value(name: str, value: Any) -> Any:
         return _flag(name, value)
     if name == "past_key_values":
         return _nested(name, value)
+    if name not in ARRAYS:
+        return value
     return _array(name, value) if _is_list(value) else _numbers(name, value)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -90,8 +91,7 @@ def load(request: LoadRequest) -> tuple[keras.Model, LoadingInfo]:
 def _planned(header: Header, config: BertConfig, request: LoadRequest) -> tuple[keras.Model, Inventory, Plan]:
     """The model that a config describes, its variables, and how the file fills them."""
     model = request.build(config)
-    if not all(layer.built for layer in model.layers):
-        model(model.dummy_inputs)
+    model.build_in_name_scope()
     own = inventory(model, config, request.table_head)
     identity = identify(header.tensors, own.table, own.dialects)
     return model, own, _plan(identity, own, config, request)
@@ -101,7 +101,12 @@ def _check_twins(plan: Plan) -> None:
     try:
         check_twins(plan.twins)
     except TiedTensorsDiffer as error:
-        error.hint = "If the model was trained untied, pass tie_word_embeddings=False."
+        is_tied = any(pair.copy.name == error.tensor != pair.original.name for pair in plan.twins)
+        error.hint = (
+            "If the model was trained untied, pass tie_word_embeddings=False."
+            if is_tied
+            else "The file holds it twice, as Keras 2 does: save it again with the program that wrote it."
+        )
         raise
 
 
@@ -262,11 +267,12 @@ def _unused(plan: Plan) -> dict[str, StoredTensor]:
     """Tensors that fill nothing of the table, by the names that a variable beyond it would have."""
     taken = {id(move.source) for move in plan.moves}
     known = (tensor for tensors in plan.identity.places.values() for tensor in tensors)
-    exact, short = {}, {}
+    exact: dict[str, StoredTensor] = {}
     for tensor in (*plan.identity.strangers, *known):
         if id(tensor) not in taken:
-            name = tensor.name.removeprefix(plan.identity.prefix).removesuffix(":0")
-            exact[name] = short[name.split("/", 1)[-1]] = tensor
+            exact[tensor.name.removeprefix(plan.identity.prefix).removesuffix(":0")] = tensor
+    tails = Counter(name.partition("/")[2] for name in exact)
+    short = {tail: tensor for name, tensor in exact.items() if tails[tail := name.partition("/")[2]] == 1}
     return short | exact
 
 

@@ -21,6 +21,7 @@ from bertconv.models.inputs import as_tensors, named_inputs
 from bertconv.models.outputs import ModelOutput
 from bertconv.models.serving import ServingMixin
 from bertconv.models.training import TrainingMixin
+from bertconv.models.variables import freeze_layers, frozen_layers
 from bertconv.source import SourceOptions
 from bertconv.source.stored import FLOATS
 
@@ -70,9 +71,10 @@ class TFPreTrainedModel(ServingMixin, TrainingMixin, keras.Model):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         parameters = inspect.signature(cls.call).parameters.values()
-        cls.input_names = tuple(
-            each.name for each in parameters if each.name != "self" and each.kind == each.POSITIONAL_OR_KEYWORD
-        )
+        wanted = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        own = tuple(each.name for each in parameters if each.name != "self" and each.kind in wanted)
+        passes_on = any(each.kind == each.VAR_KEYWORD for each in parameters)
+        cls.input_names = (*own, *(name for name in cls.input_names if passes_on and name not in own))
 
     def __init__(self, config: Any, *inputs: Any, **kwargs: Any) -> None:
         if inputs:
@@ -96,9 +98,20 @@ class TFPreTrainedModel(ServingMixin, TrainingMixin, keras.Model):
         """Create the weights of every layer; called at the end of a class's own `__init__`."""
         with keras.name_scope(self.name):
             for layer in self.layers:
+                if not self.trainable:  # Keras freezes the layers that a model has at that moment: none as yet
+                    layer.trainable = False
                 if not layer.built:
                     layer.build()
         self.built = True
+
+    def build_in_name_scope(self) -> None:
+        """Create the weights that only a call creates, by one with `dummy_inputs`."""
+        if not all(layer.built for layer in self.layers):
+            self(self.dummy_inputs)
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """For Keras, which is about to load weights: as `build_in_name_scope`."""
+        self.build_in_name_scope()
 
     def finished(self, output: ModelOutput, return_dict: bool | None) -> Any:
         """The output object, or its tuple where that is asked for."""
@@ -185,6 +198,7 @@ class TFPreTrainedModel(ServingMixin, TrainingMixin, keras.Model):
         made: dict[str, Any] = {
             "name": self.name,
             "trainable": self.trainable,
+            "frozen": frozen_layers(self),
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
         }
         return {**self.config.to_dict(), "keras": made}
@@ -192,11 +206,16 @@ class TFPreTrainedModel(ServingMixin, TrainingMixin, keras.Model):
     @classmethod
     def from_config(cls, config: Any, **kwargs: Any) -> Self:
         """A model with fresh weights from a config object or a dict."""
+        frozen: list[str] = []
         if isinstance(config, dict) and "keras" in config:
             config = dict(config)
-            kwargs = {**config.pop("keras"), **kwargs}
-            kwargs["dtype"] = keras.saving.deserialize_keras_object(kwargs["dtype"])
-        return cls(config, **kwargs)
+            made = dict(config.pop("keras"))
+            made["dtype"] = keras.saving.deserialize_keras_object(made["dtype"])
+            frozen = made.pop("frozen", [])
+            kwargs = {**made, **kwargs}
+        model = cls(config, **kwargs)
+        freeze_layers(model, frozen)
+        return model
 
     @property
     def body(self) -> Any:
@@ -218,11 +237,13 @@ class TFPreTrainedModel(ServingMixin, TrainingMixin, keras.Model):
 
     def num_parameters(self, only_trainable: bool = False) -> int:
         """Number of weights' elements."""
+        self.build_in_name_scope()
         weights = self.trainable_weights if only_trainable else self.weights
         return sum(int(np.prod(weight.shape)) for weight in weights)
 
     def get_input_embeddings(self) -> Any:
         """The layer of embeddings; its `weight` are the words' vectors: `[vocab hidden]`."""
+        self.build_in_name_scope()
         return self.body.embeddings
 
     def set_input_embeddings(self, value: Any) -> None:

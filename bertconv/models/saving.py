@@ -18,6 +18,7 @@ from bertconv.formats.output import FORMATS, Format, Model
 from bertconv.formats.staging import MANIFEST, StagedFolder
 from bertconv.formats.streaming import Elements
 from bertconv.formats.writing import Origin
+from bertconv.mapping.expand import expand
 from bertconv.mapping.plan import target_specs, transpose_specs
 from bertconv.models.variables import Inventory, inventory
 from bertconv.record import manifest_bytes, saved_report
@@ -71,12 +72,14 @@ def save_pretrained(
         raise RequestError(f"save_pretrained has no argument {', '.join(kwargs)}.", hint="Take it out.")
     form = _form(format or ("tf-safetensors" if safe_serialization else "tf"))
     folder = Path(save_directory)
-    staged = StagedFolder(folder, keep=partial(_is_kept, form))
+    staged = StagedFolder(folder, keep=partial(_is_kept, form, f"saved_model/{version}/" if saved_model else None))
+    self.build_in_name_scope()
     own = inventory(self, self.config, self.table_head)
+    _check_config(self, own)
     limit = _shard_limit(max_shard_size)
     with staged, staged.writing():
-        contents = contents_of(own, self.config, form)
         model = Model(own.table, own.head if self.table_head else type(self).__name__.removeprefix("TF"))
+        contents = contents_of(own, self.config, form, model.head)
         files, checks = save_weights(staged, form, model, contents, limit, lambda _step, _total: _silent, verify=True)
         staged.write("config.json", config_bytes(self))
         if saved_model:
@@ -130,8 +133,8 @@ def push_to_hub(
         return _upload(folder, repo_id, commit_message, token, create_pr=create_pr, private=private)
 
 
-def contents_of(own: Inventory, config: Any, form: Format) -> list[Content]:
-    """Every variable as it stands in a file of this format, in the table's order.
+def contents_of(own: Inventory, config: Any, form: Format, head: str) -> list[Content]:
+    """Every variable as it stands in a file of this format and class, in the table's order.
 
     Raises:
         RequestError: variables that have no name in PyTorch.
@@ -141,8 +144,8 @@ def contents_of(own: Inventory, config: Any, form: Format) -> list[Content]:
             f"these variables are in no mapping table, so they have no PyTorch name:\n{listing(own.extra)}",
             hint='Save with format="tf" or "tf-safetensors".',
         )
-    here = target_specs(own.table, own.dialects.by_name["tf"], config, own.head, own.groups)
-    there = target_specs(own.table, own.dialects.by_name[form.dialect], config, own.head, own.groups)
+    here = target_specs(own.table, own.dialects.by_name["tf"], config, head, own.groups)
+    there = target_specs(own.table, own.dialects.by_name[form.dialect], config, head, own.groups)
     contents = []
     for place, variable in own.known.items():
         turn = transpose_specs(here[place], there[place])
@@ -153,10 +156,24 @@ def contents_of(own: Inventory, config: Any, form: Format) -> list[Content]:
     return contents
 
 
+def _check_config(model: Any, own: Inventory) -> None:
+    """Refuse a config that was changed after the model was made, so that it describes other weights."""
+    if "table_head" not in vars(type(model)):  # a user's own class may have layers of any size
+        return
+    specs = expand(own.table, own.dialects.by_name["tf"], None, own.table.heads[own.head])
+    ours = {spec.name.partition("/")[0] for spec in specs.values()}
+    if wrong := [name for name in own.extra if name.partition("/")[0] in ours]:
+        raise RequestError(
+            f"the config no longer describes these weights:\n{listing(wrong)}",
+            hint="Set it back to what it was when the model was made; resize_token_embeddings changes both.",
+        )
+
+
 def config_bytes(model: Any) -> bytes:
     """config.json: what the config says, with the class's name as PyTorch's side spells it."""
-    name = type(model).__name__.removeprefix("TF")
-    return model.config.replace(architectures=[name], model_type=model.config.model_type).to_bytes()
+    changes: dict[str, Any] = {"architectures": [type(model).__name__.removeprefix("TF")]}
+    changes |= {key: model.variable_dtype for key in ("torch_dtype", "dtype") if model.config.says(key)}
+    return model.config.replace(**changes, model_type=model.config.model_type).to_bytes()
 
 
 def _elements(variable: keras.Variable, turn: tuple[int, int] | None) -> Elements:
@@ -185,9 +202,9 @@ def _shard_limit(size: int | str) -> int:
     return limit
 
 
-def _is_kept(form: Format, name: str) -> bool:
-    """Whether a file of the folder belongs to somebody else."""
-    ours = name in {"config.json", MANIFEST} or name.startswith("saved_model/")
+def _is_kept(form: Format, saved_model: str | None, name: str) -> bool:
+    """Whether a file of the folder belongs to somebody else, or to another version of the SavedModel."""
+    ours = name in {"config.json", MANIFEST} or (saved_model is not None and name.startswith(saved_model))
     return not ours and _WEIGHTS[form.suffix].fullmatch(name) is None
 
 
@@ -198,7 +215,7 @@ def _warn_of_others(folder: Path, form: Format) -> None:
         warnings.warn(
             f"{folder} also holds {', '.join(others)}, saved earlier: from_pretrained takes safetensors first unless "
             "it is given use_safetensors=False.",
-            stacklevel=4,
+            stacklevel=3,
         )
 
 

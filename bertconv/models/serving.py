@@ -51,8 +51,9 @@ class ServingMixin:
         module.weights_ = [weight.value for weight in self.weights]  # type: ignore[attr-defined]
         module.state_ = [variable.value for variable in self.non_trainable_variables]  # type: ignore[attr-defined]
         if signatures is None:
+            module.serve = self._served(tf.int32)  # what keras.layers.TFSMLayer calls
             signatures = {
-                "serving_default": self._served(tf.int32).get_concrete_function(),
+                "serving_default": module.serve.get_concrete_function(),
                 "int64_serving": self._served(tf.int64).get_concrete_function(),
             }
         tf.saved_model.save(module, str(folder), signatures=signatures)

@@ -191,8 +191,11 @@ class TrainingMixin:
         self._refuse_keras_2(args, list(kwargs.values()))
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # Keras warns of its own default: a dataset shuffles itself
+        x, y = plain_batch(x), plain_batch(y)
+        if y is None and kwargs.get("class_weight") and isinstance(x, dict) and len(self.label_names) == 1:
+            y = x.pop(self.label_names[0], None)  # the only place where Keras looks for classes; x is our own copy
         return super().fit(  # type: ignore[misc]
-            plain_batch(x), plain_batch(y), *args, validation_data=plain_batch(validation_data), **kwargs
+            x, y, *args, validation_data=plain_batch(validation_data), **kwargs
         )
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -118,3 +118,19 @@ def _walk(layer: keras.layers.Layer, path: tuple[str, ...]) -> Iterator[tuple[st
             yield "/".join((*path, variable.name)), variable
     for inner in layers:
         yield from _walk(inner, (*path, inner.name))
+
+
+def frozen_layers(model: keras.layers.Layer) -> list[str]:
+    """Paths below the model (`bert/encoder/layer_._0`) of the layers that are not trained, the topmost of them."""
+    found = []
+    for layer in model._flatten_layers(include_self=False, recursive=False):  # noqa: SLF001
+        found += [layer.name] if not layer.trainable else [f"{layer.name}/{path}" for path in frozen_layers(layer)]
+    return found
+
+
+def freeze_layers(model: keras.layers.Layer, paths: Sequence[str]) -> None:
+    """Take the layers with these paths out of training."""
+    for layer in model._flatten_layers(include_self=False, recursive=False):  # noqa: SLF001
+        if layer.name in paths:
+            layer.trainable = False
+        freeze_layers(layer, [path.partition("/")[2] for path in paths if path.partition("/")[0] == layer.name])
