@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -85,20 +87,22 @@ def torch_state(folder: Path, head: str) -> cp.Tensors:
 # What is written
 
 
-@EACH_FORMAT
 @EACH_HEAD
-def test_every_format(tmp_path: Path, head: str, form: str) -> None:
+def test_every_format(tmp_path: Path, head: str) -> None:
     model = make(head)
-    model.save_pretrained(tmp_path / "out", format=form)
-    names = {"tf": "tf_model.h5"}.get(form, "model.safetensors")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {names, "config.json", "bertconv.json"}
-    if form != "pt":
-        cp.assert_same(cp.written(tmp_path / "out"), weights(model))
-    again = load(tmp_path / "out", head)
-    cp.assert_same(weights(again), weights(model))
-    config = cp.config_of(tmp_path / "out")
-    assert (config["architectures"], config["model_type"]) == ([head], "bert")
-    assert again.config.to_dict() == {**model.config.to_dict(), "architectures": [head]}
+    own = weights(model)
+    for form in FORMATS:
+        model.save_pretrained(tmp_path / form, format=form)
+        names = {"tf": "tf_model.h5"}.get(form, "model.safetensors")
+        assert {path.name for path in (tmp_path / form).iterdir()} == {names, "config.json", "bertconv.json"}
+        config = cp.config_of(tmp_path / form)
+        assert (config["architectures"], config["model_type"]) == ([head], "bert")
+    for form in ("tf", "tf-safetensors"):
+        cp.assert_same(cp.written(tmp_path / form), own)
+    for form in ("tf", "pt"):
+        again = load(tmp_path / form, head)
+        cp.assert_same(weights(again), own)
+        assert again.config.to_dict() == {**model.config.to_dict(), "architectures": [head]}
 
 
 @EACH_HEAD
@@ -141,17 +145,15 @@ def test_transformers_reads_odd_models(tmp_path: Path, changes: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
-@EACH_FORMAT
-def test_every_element_type(tmp_path: Path, dtype: str, form: str) -> None:
+def test_every_element_type(tmp_path: Path, dtype: str) -> None:
     """What the variables are is what is written, and what config.json says of it."""
     model = make(keywords={"dtype": dtype}, dtype="float32")
-    model.save_pretrained(tmp_path, format=form)
-    assert {value.dtype.name for value in cp.written(tmp_path).values()} == {dtype}
-    cp.assert_same(weights(load(tmp_path, dtype=dtype)), weights(model))
-    if form == "pt":
-        assert cp.config_of(tmp_path)["dtype"] == dtype
-        read = getattr(transformers, CLASSIFIER).from_pretrained(tmp_path)
-        assert read.dtype == getattr(torch, dtype)
+    for form in FORMATS:
+        model.save_pretrained(tmp_path / form, format=form)
+        assert {value.dtype.name for value in cp.written(tmp_path / form).values()} == {dtype}
+        cp.assert_same(weights(load(tmp_path / form, dtype=dtype)), weights(model))
+        assert cp.config_of(tmp_path / form)["dtype"] == dtype
+    assert getattr(transformers, CLASSIFIER).from_pretrained(tmp_path / "pt").dtype == getattr(torch, dtype)
 
 
 @pytest.mark.parametrize("key", ["dtype", "torch_dtype"])
@@ -165,10 +167,9 @@ def test_half_checkpoint_that_was_trained_in_full(tmp_path: Path, key: str) -> N
     assert {value.dtype.name for value in torch_state(tmp_path / "out", CLASSIFIER).values()} == {"float32"}
 
 
-@EACH_FORMAT
-def test_mixed_precision_is_saved_whole(tmp_path: Path, form: str) -> None:
+def test_mixed_precision_is_saved_whole(tmp_path: Path) -> None:
     model = make(keywords={"dtype": "mixed_float16"})
-    model.save_pretrained(tmp_path, format=form)
+    model.save_pretrained(tmp_path)
     assert {value.dtype.name for value in cp.written(tmp_path).values()} == {"float32"}
     cp.assert_same(weights(load(tmp_path)), weights(model))
 
@@ -280,6 +281,12 @@ def test_versions_of_the_saved_model(tmp_path: Path, monkeypatch: pytest.MonkeyP
 # Whole or not at all
 
 
+@pytest.fixture(scope="module")
+def models() -> tuple[Any, Any]:
+    """Two models with different weights, which are only saved."""
+    return make(seed=1), make(seed=2)
+
+
 def no_room(*_: Any, **__: Any) -> Any:
     raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -294,10 +301,14 @@ def no_room(*_: Any, **__: Any) -> Any:
 )  # fmt: skip
 @pytest.mark.parametrize("failure", [OSError, KeyboardInterrupt])
 def test_failure_leaves_the_old_save(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, failure: type[BaseException]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    models: tuple[Any, Any],
+    module: Any,
+    name: str,
+    failure: type[BaseException],
 ) -> None:
-    folder = tmp_path / "model"
-    model = make(seed=1)
+    folder, (model, other) = tmp_path / "model", models
     model.save_pretrained(folder, max_shard_size=12_000)
     (folder / "vocab.txt").write_bytes(b"[PAD]")
     before = cp.snapshot(tmp_path)
@@ -308,26 +319,58 @@ def test_failure_leaves_the_old_save(
     with monkeypatch.context() as patch:
         patch.setattr(module, name, fail)
         with pytest.raises(OutputError if failure is OSError else KeyboardInterrupt, match="No space") as caught:
-            make(seed=2).save_pretrained(folder)
+            other.save_pretrained(folder)
     if failure is OSError:
         assert str(folder) in str(caught.value)
     assert cp.snapshot(tmp_path) == before
-    cp.assert_same(weights(load(folder)), weights(model))
 
 
-def test_failure_of_the_saved_model_leaves_the_old_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = make(seed=1)
-    model.save_pretrained(tmp_path / "model")
+@contextmanager
+def without_privileges() -> Iterator[None]:
+    """Within it file permissions count in this thread, for root too (capabilities(7))."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    before, data = (ctypes.c_uint32 * 6)(), (ctypes.c_uint32 * 6)()
+    for each in (before, data):
+        assert libc.capget(header, each) == 0
+    data[0] &= ~0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH are not in effect
+    assert libc.capset(header, data) == 0
+    try:
+        yield
+    finally:
+        assert libc.capset(header, before) == 0
+
+
+def test_folder_that_cannot_be_replaced(tmp_path: Path, models: tuple[Any, Any]) -> None:
+    """Its parent must be writable; until it is, the old save stays."""
+    folder = tmp_path / "parent" / "model"
+    models[0].save_pretrained(folder)
+    before = cp.snapshot(tmp_path)
+    folder.parent.chmod(0o555)
+    with without_privileges(), pytest.raises(OutputError, match="Permission denied"):
+        models[1].save_pretrained(folder)
+    folder.parent.chmod(0o755)
+    assert cp.snapshot(tmp_path) == before
+    with without_privileges():
+        models[1].save_pretrained(folder)
+    assert cp.snapshot(tmp_path) != before
+
+
+def test_failure_of_the_saved_model_leaves_the_old_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: tuple[Any, Any]
+) -> None:
+    models[0].save_pretrained(tmp_path / "model")
     before = cp.snapshot(tmp_path)
     monkeypatch.setattr(tf.saved_model, "save", no_room)
     with pytest.raises(OutputError):
-        make(seed=2).save_pretrained(tmp_path / "model", saved_model=True)
+        models[1].save_pretrained(tmp_path / "model", saved_model=True, signatures={})
     assert cp.snapshot(tmp_path) == before
 
 
-def test_what_was_not_written_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_not_written_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: tuple[Any, Any]
+) -> None:
     """Every tensor is read back: a disk that changes a bit is found out."""
-    model = make()
     original = saving._elements
     calls = []
 
@@ -339,12 +382,12 @@ def test_what_was_not_written_as_it_is(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(saving, "_elements", flipped)
     with pytest.raises(ParityError):
-        model.save_pretrained(tmp_path / "model")
+        models[0].save_pretrained(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("place", ["file", "link", "/proc/self/model"])
-def test_places_that_are_no_folder(tmp_path: Path, place: str) -> None:
+def test_places_that_are_no_folder(tmp_path: Path, models: tuple[Any, Any], place: str) -> None:
     target = tmp_path / "target" if place != "/proc/self/model" else Path(place)
     if place == "file":
         target.write_bytes(b"mine")
@@ -353,7 +396,7 @@ def test_places_that_are_no_folder(tmp_path: Path, place: str) -> None:
         target.symlink_to(tmp_path / "real")
     before = cp.snapshot(tmp_path)
     with pytest.raises(OutputError) as caught:
-        make().save_pretrained(target)
+        models[0].save_pretrained(target)
     assert str(target) in str(caught.value)
     assert cp.snapshot(tmp_path) == before
 
@@ -367,9 +410,11 @@ def test_places_that_are_no_folder(tmp_path: Path, place: str) -> None:
     ],
     ids=str,
 )  # fmt: skip
-def test_arguments_that_make_no_sense(tmp_path: Path, keywords: dict[str, Any], said: str) -> None:
+def test_arguments_that_make_no_sense(
+    tmp_path: Path, models: tuple[Any, Any], keywords: dict[str, Any], said: str
+) -> None:
     with pytest.raises(RequestError, match=said):
-        make().save_pretrained(tmp_path / "model", **keywords)
+        models[0].save_pretrained(tmp_path / "model", **keywords)
     assert list(tmp_path.iterdir()) == []
 
 
