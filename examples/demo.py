@@ -33,13 +33,15 @@ def checkpoint(model: str | None) -> str:
 
 
 def load_tokenizer(folder: str) -> Tokenizer:
-    """transformers' tokenizer, or where transformers is not installed that of the package `tokenizers` alone."""
+    """The tokenizer of transformers, or where transformers is not installed that of the package `tokenizers` alone."""
     if importlib.util.find_spec("transformers") is None:
         return _plain_tokenizer(folder)
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    return lambda texts: dict(tokenizer(list(texts), padding=True, truncation=True, max_length=128, return_tensors="np"))
+    return lambda texts: dict(
+        tokenizer(list(texts), padding=True, truncation=True, max_length=128, return_tensors="np")
+    )
 
 
 def _plain_tokenizer(folder: str) -> Tokenizer:

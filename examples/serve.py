@@ -1,7 +1,7 @@
 """Write a SavedModel and ask it from a process that has TensorFlow and not bertconv.
 
 TensorFlow Serving and TensorFlow's other languages read the same folder. It has two signatures: `serving_default` takes
-int32 ids, `int64_serving` int64 ids; both take input_ids, attention_mask and token_type_ids of any batch size and length.
+int32 ids, `int64_serving` int64 ids; both take input_ids, attention_mask and token_type_ids of any size.
 
     python examples/serve.py
     python examples/serve.py --out served && ls served/saved_model/1

@@ -1,6 +1,6 @@
-"""Ask a SavedModel with TensorFlow alone: JSON arrays by input name on standard input, by output name on standard output.
+"""Ask a SavedModel with TensorFlow alone: JSON arrays by name on standard input, and on standard output.
 
-    python examples/serve_client.py served/saved_model/1 serving_default < question.json
+python examples/serve_client.py served/saved_model/1 serving_default < question.json
 """
 
 from __future__ import annotations

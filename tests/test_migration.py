@@ -101,6 +101,17 @@ print(json.dumps({
 }))
 """
 
+# What transformers 4.57.6 printed on 2026-11-22, with tf_keras 2.21 and TensorFlow 2.21, for the scripts as they stand
+# and the same weights in tf_model.h5: "val_loss" of the first, "losses" of the second.
+CLASSIFIER_LOSSES = [
+    0.75686, 0.69462, 0.69115, 0.70477, 0.71381, 0.71405, 0.70762, 0.69743, 0.6849, 0.6689,
+    0.64353, 0.59009, 0.46283, 0.2825, 0.15948, 0.09579,
+]  # fmt: skip
+MASKED_LM_LOSSES = [
+    3.233783, 2.105939, 1.453558, 1.097095, 0.737995, 0.401394, 0.289425, 0.198175, 0.130224, 0.111818,
+    0.068326, 0.060112, 0.04826, 0.035272, 0.025774, 0.02007, 0.01684, 0.014918, 0.013575, 0.012407,
+]  # fmt: skip
+
 
 def migrated(script: str) -> str:
     """The script with its one import line from transformers split in two, and nothing else changed."""
@@ -162,7 +173,7 @@ def test_scripts_are_of_transformers_and_change_in_one_line() -> None:
 def test_load_tokenise_compile_fit_evaluate_save_reload_predict(sources: dict[str, Path], tmp_path: Path) -> None:
     found = run(CLASSIFIER, sources["classifier"], tmp_path / "out")
     assert found["history"].keys() == {"loss", "accuracy", "val_loss", "val_accuracy"}
-    assert found["history"]["loss"][-1] < 0.3 * found["history"]["loss"][0]
+    assert found["history"]["val_loss"] == pytest.approx(CLASSIFIER_LOSSES, rel=1e-3)
     assert found["accuracy"] == 1
     assert found["loss"] == pytest.approx(found["history"]["val_loss"][-1], rel=1e-5)
     assert found["after"] == found["before"] == found["first"]
@@ -185,7 +196,7 @@ def test_custom_loop_own_loss_resize_and_loading_info(sources: dict[str, Path], 
     np.testing.assert_allclose(found["start"]["logits"], expected.logits, rtol=0, atol=2e-5)
     np.testing.assert_allclose(found["start"]["loss"], [float(expected.loss)], rtol=1e-5)
     assert found["losses"][0] == pytest.approx(float(expected.loss), rel=1e-5)
-    assert found["losses"][-1] < 0.1
+    assert found["losses"] == pytest.approx(MASKED_LM_LOSSES, rel=3e-3)
     assert found["found"] == ["dull", "good"]
     assert found["states"] == SIZES["num_hidden_layers"] + 1
     assert found["info"] == []

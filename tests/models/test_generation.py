@@ -200,6 +200,16 @@ def test_seeds(model: Any) -> None:
     assert len(np.unique(drawn(model, same, seed=(1, 2), temperature=5.0), axis=0)) > 1
 
 
+def test_every_step_draws_anew() -> None:
+    """Where every word is as likely as any other, a row is no word over and over, and no two rows are the same."""
+    model = bertconv.TFBertLMHeadModel(config(HEAD, num_hidden_layers=1))
+    model.mlm.predictions.transform.LayerNorm.gamma.assign(np.zeros(HIDDEN))
+    found = drawn(model, prompts(), seed=(1, 2), max_new_tokens=20)[:, 5:]
+    assert all(len(set(row)) > 10 for row in found.tolist())
+    assert len(set(map(tuple, found.T.tolist()))) == 20
+    assert len(set(map(tuple, found.tolist()))) == 3
+
+
 @pytest.mark.parametrize("how", [{"top_k": 1}, {"temperature": 1e-8}, {"top_p": 1e-9}, {"top_k": 1, "top_p": 0.5}])
 def test_drawing_of_one_word_is_greedy(how: dict[str, Any], model: Any) -> None:
     ids = prompts()
