@@ -28,10 +28,9 @@ from bertconv.mapping.plan import Move, Plan, PlanOptions, make_plan
 from bertconv.mapping.table import Dialects, Table, load_dialects, load_table
 from bertconv.record import manifest_bytes, report_of
 from bertconv.report import Report
-from bertconv.saving import Content, save_weights
+from bertconv.saving import Content, save_weights, shard_limit
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.stored import FLOATS, Header
-from bertconv.text import parse_bytes
 
 Progress = Callable[[str, int, int], None]
 """Told of a step ("writing", "verifying"), of its bytes done and of its bytes in all."""
@@ -156,13 +155,7 @@ class _Wish:
                                    (source_dialect, (None, "pt", "tf"), "source_dialect")):  # fmt: skip
             if value not in known:
                 raise RequestError(f"{name} is {value!r}.", hint=f"Choose one of {', '.join(map(str, known))}.")
-        try:
-            limit = parse_bytes(str(max_shard_size))
-        except ValueError as error:
-            raise RequestError(f"max_shard_size is {max_shard_size!r}.", hint="Write it like 5GB or 500MB.") from error
-        if limit < 1:
-            raise RequestError("max_shard_size is zero.", hint="Write it like 5GB or 500MB.")
-        return cls(FORMATS[to], dtype, limit, verify == "weights", source_dialect)
+        return cls(FORMATS[to], dtype, shard_limit(max_shard_size), verify == "weights", source_dialect)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.expressions import Condition
 from bertconv.mapping.layout import Layout, transpose_between
 from bertconv.source.stored import FLOATS, Header
-from bertconv.text import listing
+from bertconv.text import listing, parse_bytes
 
 StepCounter = Callable[[str, int], Tick]
 """Begins a step ("writing", "verifying") of so many bytes; what it returns is told of them as they are done."""
@@ -44,6 +44,17 @@ def extra_spec(name: str, shape: tuple[int, ...]) -> TensorSpec:
     layout = Layout(tuple(((f"axis{number}", size),) for number, size in enumerate(shape)))
     always = Condition("", negated=False, literal=None, other=None)
     return TensorSpec(f"extra.{name}", "", (name,), layout, layout, tuple((str(size),) for size in shape), always)
+
+
+def shard_limit(size: int | str) -> int:
+    """Bytes of a `max_shard_size` such as 5GB; RequestError when it is none."""
+    try:
+        limit = parse_bytes(str(size))
+    except ValueError as error:
+        raise RequestError(f"max_shard_size is {size!r}.", hint="Write it like 5GB or 500MB.") from error
+    if limit < 1:
+        raise RequestError("max_shard_size is zero.", hint="Write it like 5GB or 500MB.")
+    return limit
 
 
 def save_weights(

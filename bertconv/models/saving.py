@@ -22,8 +22,8 @@ from bertconv.mapping.expand import expand
 from bertconv.mapping.plan import target_specs, transpose_specs
 from bertconv.models.variables import Inventory, inventory
 from bertconv.record import manifest_bytes, saved_report
-from bertconv.saving import Content, extra_spec, save_weights
-from bertconv.text import listing, parse_bytes
+from bertconv.saving import Content, extra_spec, save_weights, shard_limit
+from bertconv.text import listing
 
 _WEIGHTS = {
     ".h5": re.compile(r"tf_model(-\d{5}-of-\d{5})?\.h5(\.index\.json)?"),
@@ -76,7 +76,7 @@ def save_pretrained(
     self.build_in_name_scope()
     own = inventory(self, self.config, self.table_head)
     _check_config(self, own)
-    limit = _shard_limit(max_shard_size)
+    limit = shard_limit(max_shard_size)
     with staged, staged.writing():
         model = Model(own.table, own.head if self.table_head else type(self).__name__.removeprefix("TF"))
         contents = contents_of(own, self.config, form, model.head)
@@ -190,16 +190,6 @@ def _form(name: str) -> Format:
     if name not in FORMATS:
         raise RequestError(f"format is {name!r}.", hint=f"Choose one of {', '.join(FORMATS)}.")
     return FORMATS[name]
-
-
-def _shard_limit(size: int | str) -> int:
-    try:
-        limit = parse_bytes(str(size))
-    except ValueError as error:
-        raise RequestError(f"max_shard_size is {size!r}.", hint="Write it like 5GB or 500MB.") from error
-    if limit < 1:
-        raise RequestError("max_shard_size is zero.", hint="Write it like 5GB or 500MB.")
-    return limit
 
 
 def _is_kept(form: Format, saved_model: str | None, name: str) -> bool:
