@@ -261,7 +261,9 @@ class StagedFolder:
 
 def _carry(old: Path, new: Path) -> None:
     """The same file, or the same symbolic link, under another name; nothing where a new file has that name."""
-    if os.path.lexists(new) and not new.is_dir():
+    if os.path.lexists(new):
+        if new.is_dir() and not new.is_symlink():  # a copy would land inside it
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(new))
         return
     new.parent.mkdir(parents=True, exist_ok=True)
     try:

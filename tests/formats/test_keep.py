@@ -237,10 +237,15 @@ def test_a_file_that_is_being_written(used: Path) -> None:
 # What is refused or fails
 
 
-@pytest.mark.parametrize("fresh", ["notes.md/deep", "logs", "logs/run 1", "empty"])
-def test_a_file_where_there_is_a_folder(used: Path, fresh: str) -> None:
-    """Neither may vanish in silence."""
+@pytest.mark.parametrize("code", [None, errno.EXDEV])
+@pytest.mark.parametrize("fresh", ["notes.md/deep", "vocab.txt/vocab.txt", "logs", "logs/run 1", "empty"])
+def test_a_file_where_there_is_a_folder(
+    used: Path, monkeypatch: pytest.MonkeyPatch, fresh: str, code: int | None
+) -> None:
+    """Neither may vanish in silence, nor a copy land inside the folder."""
     (used / "empty").mkdir()
+    if code is not None:
+        monkeypatch.setattr(os, "link", no_link(code))
     refusal(used, files={fresh: b"new"})
 
 
