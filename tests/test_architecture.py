@@ -24,7 +24,9 @@ LAYERS = (
     {"formats"},
     {"record", "saving"},
     {"models"},
-    {"convert", "inspection"},
+    {"verify"},
+    {"convert", "inspection", "verification"},
+    {"testing", "pytest_plugin"},
     {"cli"},
 )
 """A part may import its own layer and those before it."""
