@@ -45,11 +45,16 @@ if TYPE_CHECKING:
     from bertconv.models.optimization import create_optimizer
     from bertconv.models.pretrained import TFPreTrainedModel
     from bertconv.report import Report
+    from bertconv.verification import check_checkpoint, verify_checkpoint
+    from bertconv.verify.certificate import FolderCheck
+    from bertconv.verify.parity import Parity
 
 _HOMES = {
     "BertConfig": "bertconv.config",
     "BertconvError": "bertconv.errors",
+    "FolderCheck": "bertconv.verify.certificate",
     "Inspection": "bertconv.inspection",
+    "Parity": "bertconv.verify.parity",
     "Report": "bertconv.report",
     "TFAutoModel": "bertconv.models.auto",
     "TFAutoModelForCausalLM": "bertconv.models.auto",
@@ -74,14 +79,18 @@ _HOMES = {
     "TFBertPreTrainedModel": "bertconv.models.bert_heads",
     "TFPreTrainedModel": "bertconv.models.pretrained",
     "create_optimizer": "bertconv.models.optimization",
+    "check_checkpoint": "bertconv.verification",
     "convert_checkpoint": "bertconv.convert",
     "inspect_checkpoint": "bertconv.inspection",
+    "verify_checkpoint": "bertconv.verification",
 }
 
 __all__ = [
     "BertConfig",
     "BertconvError",
+    "FolderCheck",
     "Inspection",
+    "Parity",
     "Report",
     "TFAutoModel",
     "TFAutoModelForCausalLM",
@@ -106,9 +115,11 @@ __all__ = [
     "TFBertPreTrainedModel",
     "TFPreTrainedModel",
     "__version__",
+    "check_checkpoint",
     "convert_checkpoint",
     "create_optimizer",
     "inspect_checkpoint",
+    "verify_checkpoint",
 ]
 
 

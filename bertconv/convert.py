@@ -26,7 +26,7 @@ from bertconv.formats.writing import Origin, initial_values
 from bertconv.mapping.identify import identify
 from bertconv.mapping.plan import Move, Plan, PlanOptions, make_plan
 from bertconv.mapping.table import Dialects, Table, load_dialects, load_table
-from bertconv.record import manifest_bytes, report_of
+from bertconv.record import Proof, manifest_bytes, report_of
 from bertconv.report import Report
 from bertconv.saving import Content, save_weights, shard_limit
 from bertconv.source import Source, SourceOptions, open_source
@@ -62,6 +62,7 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
     untie: bool = False,
     table: str | os.PathLike[str] | None = None,
     verify: str = "weights",
+    report_file: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Convert a BERT checkpoint to another format, and check that every tensor arrived.
@@ -90,14 +91,18 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
         strip_prefix: use only the names that begin with this, and take it off.
         untie: keep a decoder that differs from the embeddings, and say so in the config.
         table: a mapping table of the caller's own.
-        verify: "weights" reads every tensor back and compares it; "none" does not.
+        verify: "weights" reads every tensor back and compares it; "outputs" also rebuilds the model from what was
+            written, runs both sides and compares what they compute (needs the frameworks of both); "auto" does so where
+            they are installed; "none" does nothing.
+        report_file: write the comparison of the outputs there, as an HTML page, also when they differ.
         progress: told of the bytes of each step.
 
     Returns:
         What happened to every tensor.
 
     Raises:
-        BertconvError: see `bertconv.errors`; the destination is then as it was before.
+        BertconvError: see `bertconv.errors`; the destination is then as it was before. ParityError when a tensor that
+            was read back, or an output, is not the source's.
     """
     started = time.perf_counter()
     wish = _Wish.of(to, dtype, max_shard_size, verify, source_dialect)
@@ -126,16 +131,17 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
         with staged, staged.writing():
             files, checks = save_weights(
                 staged, wish.form, Model(mapping, plan.head), job.contents(), wish.shard_limit, job.counter,
-                verify=wish.verify,
+                verify=wish.verify != "none",
             )  # fmt: skip
             job.write_companions(staged)
-            report = job.report(staged, files, checks, started)
+            proof = job.prove(staged, Path(report_file) if report_file else None)
+            report = proof.added_to(job.report(staged, files, checks, started))
             staged.write(MANIFEST, manifest_bytes(report, staged.path, files))
             for file in header.files:
                 file.check_unchanged()
             check_signals()
             staged.commit()
-    return replace(report, seconds=time.perf_counter() - started)
+    return replace(report, seconds=time.perf_counter() - started - proof.seconds)
 
 
 @dataclass(frozen=True)
@@ -145,17 +151,17 @@ class _Wish:
     form: Format
     dtype: str
     shard_limit: int
-    verify: bool
+    verify: str
     source_dialect: str | None
 
     @classmethod
     def of(cls, to: str, dtype: str, max_shard_size: str | int, verify: str, source_dialect: str | None) -> _Wish:
         for value, known, name in ((to, FORMATS, "to"), (dtype, ("keep", *FLOATS), "dtype"),
-                                   (verify, ("weights", "none"), "verify"),
+                                   (verify, ("auto", "none", "weights", "outputs"), "verify"),
                                    (source_dialect, (None, "pt", "tf"), "source_dialect")):  # fmt: skip
             if value not in known:
                 raise RequestError(f"{name} is {value!r}.", hint=f"Choose one of {', '.join(map(str, known))}.")
-        return cls(FORMATS[to], dtype, shard_limit(max_shard_size), verify == "weights", source_dialect)
+        return cls(FORMATS[to], dtype, shard_limit(max_shard_size), verify, source_dialect)
 
 
 @dataclass(frozen=True)
@@ -217,6 +223,18 @@ class _Job:
         if self.wish.dtype != "keep":
             changes |= {key: self.wish.dtype for key in ("torch_dtype", "dtype") if config.says(key)}
         return config.replace(**changes)
+
+    def prove(self, staged: StagedFolder, page: Path | None) -> Proof:
+        """What was written compared with its source, each run in its own framework, where that is asked for."""
+        if self.wish.verify not in ("auto", "outputs"):
+            return Proof()
+        from bertconv.verify.conversion import prove_conversion
+
+        required = self.wish.verify == "outputs"
+        return prove_conversion(
+            self.source, self.header, self.table, self.plan, staged,
+            required=required, page=page, progress=self.progress,
+        )  # fmt: skip
 
     def report(
         self, staged: StagedFolder, files: Sequence[OutputFile], checks: Sequence[TensorCheck], started: float

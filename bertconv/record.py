@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from bertconv import __version__
 from bertconv.formats.output import Format, OutputFile
 from bertconv.formats.readback import TensorCheck
 from bertconv.formats.staging import MANIFEST, StagedFolder
+from bertconv.mapping.expand import TensorSpec
+from bertconv.mapping.layout import transpose_between
 from bertconv.mapping.plan import Move, Plan
 from bertconv.mapping.table import Table
 from bertconv.report import LeftOut, Report, TensorReport
@@ -20,8 +23,25 @@ from bertconv.source import Source
 from bertconv.source.stored import ITEM_SIZE, Header
 from bertconv.text import printable
 
-MANIFEST_FORMAT = 1
+MANIFEST_FORMAT = 2
 """Version of the manifest's own format."""
+
+_OWN_DIGEST = b' "manifest_sha256": "%s"'
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What became of the comparison of outputs: its certificate, or in `note` why there is none; and its duration."""
+
+    certificate: Mapping[str, Any] | None = None
+    note: str = ""
+    seconds: float = 0.0
+
+    def added_to(self, report: Report) -> Report:
+        """The report with what was proven."""
+        if self.certificate is not None:
+            return replace(report, verified=self.certificate["level"], parity=dict(self.certificate))
+        return replace(report, notes=(*report.notes, self.note)) if self.note else report
 
 
 def report_of(
@@ -115,15 +135,44 @@ def manifest_bytes(report: Report, folder: Path, files: Sequence[OutputFile]) ->
         files: the files of weights in it.
     """
     described = report.to_json()
+    keys = ("source", "head", "table", "verified", "parity", "digest", "notes", "left_out")
     content = {
         "format": MANIFEST_FORMAT,
         "bertconv": __version__,
-        **{key: described[key] for key in ("source", "head", "table", "verified", "digest", "notes", "left_out")},
+        **{key: described[key] for key in keys},
         "target": {"format": report.target["format"], "files": report.target["files"]},
         "tensors": {tensor.pop("id"): tensor for tensor in described["tensors"]},
         "files": _files(folder, {file.name: file for file in files}),
+        "manifest_sha256": "",
     }
-    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+    raw = (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+    digest = hashlib.sha256(raw).hexdigest()
+    return raw.removesuffix(_OWN_DIGEST % b"" + b"\n}\n") + _OWN_DIGEST % digest.encode() + b"\n}\n"
+
+
+def manifest_digest(raw: bytes) -> str:
+    """The digest that a manifest must state of itself: of its bytes with that digest left out."""
+    head, mark, rest = raw.rpartition(_OWN_DIGEST.partition(b"%")[0])
+    return hashlib.sha256(head + mark + rest[rest.find(b'"') :]).hexdigest()
+
+
+def frame_digest(path: Path, spans: Sequence[tuple[int, int]]) -> str:
+    """sha256 of the bytes of a file before, between and after its tensors.
+
+    Args:
+        path: the file.
+        spans: offset and size in bytes of every tensor, in the file's order.
+    """
+    digest, position = hashlib.sha256(), 0
+    with path.open("rb") as stream:
+        for offset, size in spans:
+            if size:
+                stream.seek(position)
+                digest.update(stream.read(offset - position))
+                position = offset + size
+        stream.seek(position)
+        digest.update(stream.read())
+    return digest.hexdigest()
 
 
 def _identity(table: Table) -> dict[str, str]:
@@ -141,12 +190,21 @@ def _moved(move: Move, dtype: str, check: TensorCheck | None) -> TensorReport:
     source = printable(move.source.name) if move.source else ""
     digest = check.digest if check else ""
     shape = move.target.canonical.shape
-    return TensorReport(move.target.id, source, move.target.name, move.state, dtype, shape, ", ".join(details), digest)
+    return TensorReport(
+        move.target.id, source, move.target.name, move.state, dtype, shape, ", ".join(details), digest,
+        _is_transposed(move.target),
+    )  # fmt: skip
 
 
 def _saved(content: Content, digest: str) -> TensorReport:
     spec = content.spec
-    return TensorReport(spec.id, "", spec.name, "saved", content.dtype, spec.canonical.shape, digest=digest)
+    return TensorReport(
+        spec.id, "", spec.name, "saved", content.dtype, spec.canonical.shape, "", digest, _is_transposed(spec)
+    )
+
+
+def _is_transposed(spec: TensorSpec) -> bool:
+    return transpose_between(spec.layout, spec.canonical) is not None
 
 
 def _notes(checks: Sequence[TensorCheck]) -> list[str]:
@@ -161,21 +219,11 @@ def _files(folder: Path, weights: Mapping[str, OutputFile]) -> dict[str, Any]:
         name = path.relative_to(folder).as_posix()
         described[name] = {"size": path.stat().st_size}
         if name in weights:
-            described[name]["sha256_outside_tensors"] = _frame_digest(path, weights[name])
+            described[name]["sha256_outside_tensors"] = frame_digest(path, _spans(weights[name]))
         else:
             described[name]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     return described
 
 
-def _frame_digest(path: Path, file: OutputFile) -> str:
-    """sha256 of the bytes before, between and after a file's tensors."""
-    digest, position = hashlib.sha256(), 0
-    with path.open("rb") as stream:
-        for tensor, offset in sorted(file.tensors, key=lambda pair: pair[1]):
-            if tensor.nbytes:
-                stream.seek(position)
-                digest.update(stream.read(offset - position))
-                position = offset + tensor.nbytes
-        stream.seek(position)
-        digest.update(stream.read())
-    return digest.hexdigest()
+def _spans(file: OutputFile) -> list[tuple[int, int]]:
+    return sorted((offset, tensor.nbytes) for tensor, offset in file.tensors)

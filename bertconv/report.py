@@ -26,6 +26,7 @@ class TensorReport:
         shape: sizes in PyTorch's order.
         details: what was done to it.
         digest: sha256 of type, shape and elements in PyTorch's order; empty when nothing was verified.
+        transposed: the target's file holds the transpose of PyTorch's matrix.
     """
 
     id: str
@@ -36,6 +37,7 @@ class TensorReport:
     shape: tuple[int, ...]
     details: str = ""
     digest: str = ""
+    transposed: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,10 @@ class Report:
         sidecars: tokenizer and label files that were carried along; `not_carried` are the other files of the source.
         parameters: number of elements written.
         nbytes: bytes of weights written.
-        seconds: wall-clock time.
-        verified: "weights" when every tensor was read back and compared, else "none".
+        seconds: wall-clock time without the comparison of outputs.
+        verified: "none", "weights" when every tensor was read back and compared, "outputs" when the rebuilt model
+            gave the source's outputs as well.
+        parity: the certificate of the outputs, as in bertconv.json; empty when they were not compared.
         dry_run: nothing was written.
     """
 
@@ -81,6 +85,7 @@ class Report:
     verified: str = "none"
     dry_run: bool = False
     table: dict[str, str] = field(default_factory=dict)
+    parity: dict[str, Any] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -124,7 +129,7 @@ class Report:
         if self.dry_run:
             return f"{line} would be written, {self._losses()}"
         speed = human_bytes(self.nbytes / self.seconds) if self.seconds else "0 B"
-        checked = "every tensor read back and equal, " if self.verified == "weights" else "not verified, "
+        checked = "not verified, " if self.verified == "none" else "every tensor read back and equal, "
         return f"{line} in {self.seconds:.1f} s ({speed}/s), {checked}{self._losses()}"
 
     def _losses(self) -> str:

@@ -47,7 +47,7 @@ SIZES: Mapping[str, Mapping[str, int]] = {
 """What differs from BERT-base's config; huge is 12 GB."""
 NAMES = {"base": "BERT-base", "large": "BERT-large", "huge": "synthetic"}
 HUGE_BYTES = 12_000_000_000
-DEFAULT = "`bertconv pt2tf` (verification and digests)"
+DEFAULT = "`bertconv pt2tf --verify weights` (with digests)"
 UNVERIFIED = "`bertconv pt2tf --verify none`"
 PEER_NAME = "transformers 4.57.6 `from_pt=True`, `save_pretrained`"
 START_RUNS = 9
@@ -115,7 +115,7 @@ def main() -> None:
 def conversions(size: str, source: Path, rounds: int, peers: Path | None, peer_rounds: int) -> Iterator[Result]:
     """Every command alternates with a copy; the commands take turns too."""
     commands = {UNVERIFIED: [*BERTCONV, "pt2tf", "--quiet", "--verify", "none"],
-                DEFAULT: [*BERTCONV, "pt2tf", "--quiet"]}  # fmt: skip
+                DEFAULT: [*BERTCONV, "pt2tf", "--quiet", "--verify", "weights"]}  # fmt: skip
     turns = dict.fromkeys(commands, rounds)
     if peers is not None and peer_rounds:
         commands[PEER_NAME] = [str(peers / "bin/python"), "-c", PEER]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import pytest
 from checkpoints import Outcome, call
+
+os.environ.setdefault("BERTCONV_VERIFY", "weights")
+"""Conversions of the tests run no framework, unless a test is about that."""
 
 
 @pytest.fixture

@@ -26,8 +26,8 @@ LAYERS = (
     {"models"},
     {"verify"},
     {"convert", "inspection", "verification"},
-    {"testing", "pytest_plugin"},
-    {"cli"},
+    {"testing"},
+    {"cli", "pytest_plugin"},
 )
 """A part may import its own layer and those before it."""
 

@@ -433,7 +433,7 @@ def test_report_and_manifest(tmp_path: Path, form: str, verify: bool) -> None:
     assert {one["digest"] for one in manifest["tensors"].values()} == ({check.digest for check in checks} or {""})
     assert manifest["tensors"]["extra.adapter/dense/bias:0"] == {
         "source": "", "target": "adapter/dense/bias:0", "state": "saved", "dtype": "float32", "shape": [13],
-        "details": "", "digest": digest(values["adapter/dense/bias:0"]) if verify else "",
+        "details": "", "digest": digest(values["adapter/dense/bias:0"]) if verify else "", "transposed": False,
     }  # fmt: skip
     assert bool(manifest["digest"]) is verify
 

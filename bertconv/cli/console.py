@@ -52,6 +52,8 @@ def show_report(report: Report, *, as_json: bool, quiet: bool) -> None:
         files = [*report.target["files"], "config.json", "bertconv.json", *report.sidecars]
         click.echo(f"Wrote {report.target['folder']}: {', '.join(files)}.")
     click.secho(report.summary(), bold=True)
+    if report.parity:
+        click.secho(report.parity["verdict"], fg="green", bold=True)
 
 
 def table(headings: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:

@@ -23,11 +23,15 @@ def pt2tf(**options: Any) -> None:
     SRC is a Hub id (org/name, org/name@revision), a folder, or one file: model.safetensors, pytorch_model.bin, or their
     sharded index. DST is the folder to make; it appears whole or not at all.
 
+    At the end the model is rebuilt from DST with TensorFlow and run beside the reference in PyTorch, where both are
+    installed: DST appears only when it is the same model (see `bertconv verify --help`).
+
     \b
     Examples:
       bertconv pt2tf bert-base-uncased out/
       bertconv pt2tf ./checkpoint out/ --head BertForSequenceClassification
       bertconv pt2tf ./checkpoint out/ --dry-run
+      bertconv pt2tf ./checkpoint out/ --report parity.html
       bertconv pt2tf model.ckpt out/ --config config.json --json | jq .tensors[0]
     """  # noqa: D301
     _run(to="tf", source_dialect="pt", **options)
@@ -43,7 +47,7 @@ def tf2pt(**options: Any) -> None:
     """Convert TensorFlow weights to a model.safetensors that PyTorch's BERT classes load.
 
     SRC is a Hub id, a folder, or one file: tf_model.h5, or safetensors with TensorFlow's names. DST is the folder to
-    make; it appears whole or not at all.
+    make; it appears whole or not at all, and only when it is the same model (see `bertconv verify --help`).
 
     \b
     Examples:

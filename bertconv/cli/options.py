@@ -47,8 +47,12 @@ def output_options(command: Command) -> Command:
         click.option("--ignore-missing", multiple=True, metavar="REGEX",
                      help="More of _keys_to_ignore_on_load_missing; repeatable."),
         click.option("--untie", is_flag=True, help="Keep a decoder that differs from the embeddings."),
-        click.option("--verify", type=click.Choice(["weights", "none"]), default="weights", show_default=True,
-                     help="Read every tensor back and compare it."),
+        click.option("--verify", type=click.Choice(["auto", "none", "weights", "outputs"]), default="auto",
+                     show_default=True, envvar="BERTCONV_VERIFY", show_envvar=True,
+                     help="weights: read every tensor back and compare it. outputs: also rebuild the model, run both "
+                          "sides, and compare what they compute. auto: outputs where the frameworks are installed."),
+        click.option("--report", "report_file", type=click.Path(dir_okay=False), metavar="FILE",
+                     help="Write the comparison of the outputs as an HTML page."),
     )  # fmt: skip
 
 

@@ -71,6 +71,28 @@ def tensor_digest(dtype: str, shape: tuple[int, ...]) -> hashlib._Hash:
     return hashlib.sha256(b"bertconv-t1\0" + f"{dtype}\0{sizes}\0".encode())
 
 
+def digest_of(
+    tensor: StoredTensor, transpose: Transpose, shape: tuple[int, ...], workspace: Workspace, tick: workers.Tick
+) -> str:
+    """The digest of a stored tensor.
+
+    Args:
+        tensor: the tensor.
+        transpose: what brings its elements into PyTorch's order.
+        shape: its sizes in that order.
+        workspace: buffers.
+        tick: told of the bytes that were read.
+
+    Raises:
+        DamagedCheckpoint: the file ends too early or cannot be read.
+    """
+    digest = tensor_digest(tensor.dtype, shape)
+    for piece in pieces(tensor, transpose, workspace):
+        digest.update(piece.data)
+        tick(piece.nbytes)
+    return f"sha256:{digest.hexdigest()}"
+
+
 def _verify(tensor: WrittenTensor, workspace: Workspace, tick: workers.Tick) -> TensorCheck:
     written = tensor.written
     digest = tensor_digest(written.dtype, tensor.shape)
@@ -98,10 +120,10 @@ def _side_by_side(tensor: WrittenTensor, workspace: Workspace) -> Iterator[tuple
     source = tensor.origin.tensor
     if source is None:
         make = tensor.origin.make
-        return _lockstep(written, iter(()) if make is None else _in_order(make, tensor))
+        return lockstep(written, iter(()) if make is None else _in_order(make, tensor))
     there, back = tensor.origin.transpose, tensor.canonical
     elements = pieces(source, None if there and back else there or back, workspace.twin)
-    return _lockstep(written, (cast(piece, source.dtype, tensor.written.dtype) for piece in elements))
+    return lockstep(written, (cast(piece, source.dtype, tensor.written.dtype) for piece in elements))
 
 
 def _in_order(make: Callable[[], Elements], tensor: WrittenTensor) -> Iterator[Elements]:
@@ -109,7 +131,7 @@ def _in_order(make: Callable[[], Elements], tensor: WrittenTensor) -> Iterator[E
     yield made if tensor.canonical is None else np.ascontiguousarray(made.reshape(tensor.canonical).T).reshape(-1)
 
 
-def _lockstep(one: Iterator[Elements], other: Iterator[Elements]) -> Iterator[tuple[Elements, Elements]]:
+def lockstep(one: Iterator[Elements], other: Iterator[Elements]) -> Iterator[tuple[Elements, Elements]]:
     """Two streams of the same elements, cut into slices of equal length; both end together or it is a ParityError."""
     left: Elements = np.empty(0, np.uint8)
     right = left
@@ -131,7 +153,7 @@ def _check_twins(pair: Twins, workspace: Workspace, tick: workers.Tick) -> None:
         original.file, original.offset, original.strides, original.dtype,
     ):  # fmt: skip
         return
-    for one, other in _lockstep(pieces(copy, pair.transpose, workspace), pieces(original, None, workspace.twin)):
+    for one, other in lockstep(pieces(copy, pair.transpose, workspace), pieces(original, None, workspace.twin)):
         if copy.dtype != original.dtype or not np.array_equal(one, other):
             raise TiedTensorsDiffer(
                 f"holds other values than {printable(original.name)}, of which it should be a second copy.",

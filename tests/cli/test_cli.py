@@ -543,7 +543,9 @@ needs_demo = pytest.mark.skipif(importlib.util.find_spec(demo.PACKAGE) is None, 
 def test_demo(cli: Cli, out: Path) -> None:
     done = cli("demo", out)
     assert done.code == 0
-    assert "Both outputs hold the same model: sha256:" in done.out
+    assert "Both outputs hold the same weights: sha256:" in done.out
+    assert "\nThe same model: 103/103 tensors equal" in done.out
+    assert "The same model" in (out / "parity.html").read_text()
     assert (out / "tf" / "tf_model.h5").exists()
     assert (out / "pt" / "model.safetensors").exists()
 

@@ -1,0 +1,191 @@
+"""`bertconv verify`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+if TYPE_CHECKING:
+    from bertconv.verify.parity import Parity
+
+DTYPES = ("float64", "float32", "bfloat16", "float16")
+
+
+def _dtypes(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
+    """A list with commas."""
+    found = tuple(part.strip() for part in value.split(",") if part.strip())
+    if unknown := [dtype for dtype in found if dtype not in DTYPES]:
+        raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(DTYPES)}.")
+    return found
+
+
+@click.command(short_help="Are two checkpoints the same model? Is an output unchanged?")
+@click.argument("a")
+@click.argument("b", required=False)
+@click.option(
+    "--level",
+    type=click.Choice(["auto", "weights", "outputs", "gradients"]),
+    default="auto",
+    show_default=True,
+    envvar="BERTCONV_VERIFY_LEVEL",
+    help="weights: bit for bit, no framework. outputs: both sides run on the same inputs. gradients: these too.",
+)
+@click.option(
+    "--dtype",
+    "dtypes",
+    default="float64,float32",
+    show_default=True,
+    callback=_dtypes,
+    metavar="TYPES",
+    help="Element types to compute in, with commas; float64 is always among them.",
+)
+@click.option(
+    "--max-error",
+    type=click.FloatRange(min=0),
+    metavar="X",
+    help="Largest absolute difference of an output, in place of bertconv's own rule.",
+)
+@click.option(
+    "--max-hidden-error",
+    type=click.FloatRange(min=0),
+    metavar="X",
+    help="The same for hidden states and attentions [default: --max-error].",
+)
+@click.option(
+    "--oracle",
+    type=click.Choice(["reference", "transformers"]),
+    default="reference",
+    show_default=True,
+    help="Who computes PyTorch's side: bertconv's own forward pass, or transformers.",
+)
+@click.option("--saved-model", is_flag=True, help="Run the SavedModel beside B as well.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random inputs.")
+@click.option("--head", metavar="CLASS", help="Model class as which both are compared [default: B's].")
+@click.option("--config-a", type=click.Path(dir_okay=False, exists=True), help="Config for A instead of its own.")
+@click.option("--config-b", type=click.Path(dir_okay=False, exists=True), help="Config for B instead of its own.")
+@click.option("--token", help="Access token for the Hub [default: HF_TOKEN, or the stored one].")
+@click.option("--cache-dir", type=click.Path(file_okay=False), help="Cache of the Hub [default: HF_HOME's].")
+@click.option("--local-files-only", is_flag=True, help="Use what the cache holds; ask no network.")
+@click.option("--report", type=click.Path(dir_okay=False), metavar="FILE", help="Write an HTML page to look at.")
+@click.option(
+    "--json",
+    "json_file",
+    is_flag=False,
+    flag_value="-",
+    metavar="[FILE]",
+    help="Everything as JSON, to FILE or, without one or with -, to the output; without one it stands last.",
+)
+@click.option("--junit", type=click.Path(dir_okay=False), metavar="FILE", help="Write JUnit XML.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors; the exit code says it.")
+def verify(a: str, b: str | None, **options: Any) -> None:
+    """Say whether A and B are the same model: weights bit for bit, then what they compute, each in its own framework.
+
+    A is the original and B what is held to it; both are a Hub id, a folder or one file, in any format. Both are run in
+    float64, where they must agree to 1e-10, and in float32, where B may be as far from the float64 truth as A itself.
+    Exit code 0: the same; 1: not the same.
+
+    With A alone, an output of bertconv: are its files and tensors still those that were written and verified?
+
+    \b
+    Examples:
+      bertconv verify bert-base-uncased out/
+      bertconv verify ./pytorch ./tensorflow --report parity.html
+      bertconv verify A B --level weights --json | jq .verdict
+      bertconv verify A B --junit parity.xml --quiet
+      bertconv verify out/
+    """  # noqa: D301
+    outputs = {name: options.pop(name) for name in ("json_file", "report", "junit")}
+    quiet = options.pop("quiet")
+    if b is None:
+        _check(a, outputs, quiet=quiet)
+        return
+    from bertconv.cli import console
+    from bertconv.verification import verify_checkpoint
+
+    with console.progress(shown=not (quiet or outputs["json_file"])) as progress:
+        shown = bool(outputs["json_file"] or outputs["report"])  # digests take longer than the comparison
+        parity = verify_checkpoint(a, b, digest=shown, progress=progress, **options)
+    _write(parity, outputs)
+    if outputs["json_file"] != "-" and not quiet:
+        _show(parity)
+    if not parity.ok:
+        sys.stdout.flush()
+        raise click.exceptions.Exit(1)
+
+
+def _check(folder: str, outputs: dict[str, str | None], *, quiet: bool) -> None:
+    from bertconv.errors import RequestError
+    from bertconv.verification import check_checkpoint
+
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        given = context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
+        if given and parameter.name not in ("a", "json_file", "quiet"):
+            raise RequestError(f"{parameter.opts[0]} needs two checkpoints.", hint="Give A and B.")
+    found = check_checkpoint(folder)
+    _write_json(found.to_json(), outputs["json_file"])
+    if outputs["json_file"] != "-" and not quiet:
+        click.secho(found.verdict(), fg="green" if found.ok else "red")
+        if found.added:
+            click.echo(f"Not on record: {', '.join(found.added)}.")
+    if not found.ok:
+        raise click.exceptions.Exit(1)
+
+
+def _write(parity: Parity, outputs: dict[str, str | None]) -> None:
+    from bertconv.verify.conversion import write_page, write_text
+    from bertconv.verify.junit import junit_report
+
+    _write_json(parity.to_json(), outputs["json_file"])
+    if outputs["report"]:
+        write_page(Path(outputs["report"]), parity)
+    if outputs["junit"]:
+        write_text(Path(outputs["junit"]), junit_report(parity))
+
+
+def _write_json(facts: dict[str, Any], file: str | None) -> None:
+    from bertconv.verify.conversion import write_text
+
+    if file is None:
+        return
+    text = json.dumps(facts, ensure_ascii=False, indent=1)
+    if file == "-":
+        click.echo(text)
+    else:
+        write_text(Path(file), f"{text}\n")
+
+
+def _show(parity: Parity) -> None:
+    """The numbers as a table, what is odd, and the verdict."""
+    from bertconv.cli.console import table
+    from bertconv.verify.places import MODULE
+
+    for letter, side in (("A", parity.a), ("B", parity.b)):
+        click.echo(f"{letter} {side.given} ({side.dialect}, {side.container}) {side.framework}".rstrip())
+    click.echo(f"as {parity.head}")
+    rows = [
+        (one.dtype, one.place, f"{one.a:.1e}", f"{one.b:.1e}", f"{one.limit:.1e}", "ok" if one.ok else "FAIL", one.case)
+        for one in parity.measurements
+        if one.kind != MODULE and one.limit is not None and (not one.ok or _is_worst(parity, one))
+    ]
+    if rows:
+        table(("Type", "Worst of each kind", "A's error", "B's error", "Limit", "", "Inputs"), rows)
+    for tensor in parity.tensors:
+        for odd in tensor.odd:
+            click.echo(f"Note: {tensor.id}: {odd}.")
+    for note in parity.notes:
+        click.echo(f"Note: {note}.")
+    if parity.left_out:
+        click.echo(f"Not part of {parity.head}: {', '.join(parity.left_out)}.")
+    click.secho(parity.verdict() if parity.ok else parity.failure_text(), fg="green" if parity.ok else "red", bold=True)
+
+
+def _is_worst(parity: Parity, one: Any) -> bool:
+    """Whether it used most of its limit among those of its kind and element type."""
+    same = [other for other in parity.measurements if (other.kind, other.dtype) == (one.kind, one.dtype)]
+    return one is max(same, key=lambda other: other.b / other.limit if other.limit else 0)

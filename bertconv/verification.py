@@ -1,0 +1,116 @@
+"""verify_checkpoint(): two checkpoints compared; check_checkpoint(): an output held to its own record.
+
+A, B -> opened as one class -> weights -> outputs -> gradients -> Parity
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from bertconv.source import SourceOptions
+from bertconv.verify.certificate import FolderCheck, check_folder
+from bertconv.verify.compare import Progress, Request, best_level, compare
+from bertconv.verify.outputs import Limits
+from bertconv.verify.parity import Parity
+from bertconv.verify.sides import Side, open_side
+
+
+def verify_checkpoint(  # noqa: PLR0913  (one argument per option of the command)
+    a: str | os.PathLike[str],
+    b: str | os.PathLike[str],
+    *,
+    level: str = "auto",
+    dtypes: Iterable[str] = ("float64", "float32"),
+    max_error: float | None = None,
+    max_hidden_error: float | None = None,
+    oracle: str = "reference",
+    saved_model: bool = False,
+    seed: int = 0,
+    digest: bool = True,
+    head: str | None = None,
+    config_a: str | os.PathLike[str] | None = None,
+    config_b: str | os.PathLike[str] | None = None,
+    token: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    table: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Parity:
+    """Say whether two checkpoints, in any formats, are the same model.
+
+    Args:
+        a: the original: folder, file or Hub id (`org/name`, `org/name@revision`).
+        b: what is held to it, likewise.
+        level: "weights" (bit for bit, no framework), "outputs" (both sides run), "gradients", or "auto": outputs where
+            the frameworks are installed, else weights.
+        dtypes: element types of the outputs; float64 is always among them.
+        max_error: largest absolute difference of an output that is allowed, in place of bertconv's own rule.
+        max_hidden_error: the same for hidden states and attentions; by default `max_error`.
+        oracle: who computes PyTorch's side: "reference" (bertconv's forward pass) or "transformers".
+        saved_model: also run the SavedModel beside B.
+        seed: of the random inputs.
+        digest: also digest every tensor; without, level "weights" is faster.
+        head: model class as which both are compared; by default the one that B's config names, if A holds all of it, or
+            else the one that B's tensors are.
+        config_a: config file for A, in place of its own.
+        config_b: config file for B.
+        token: access token for the Hub.
+        cache_dir: cache of the Hub.
+        local_files_only: use only what the cache holds.
+        table: a mapping table of the caller's own.
+        progress: told of the steps.
+
+    Returns:
+        What was found; `ok` and `verdict()` sum it up.
+
+    Raises:
+        BertconvError: a side cannot be read. Sides that differ are no error: see `Parity.ok`.
+    """
+    options = SourceOptions(
+        token=token, cache_dir=Path(cache_dir) if cache_dir else None, local_files_only=local_files_only
+    )
+    own_table = Path(table) if table else None
+    limits = Limits(max_error=max_error, max_hidden_error=max_hidden_error)
+    request = Request("outputs" if level == "auto" else level, tuple(dtypes), limits, oracle, saved_model, seed, digest)
+    with (
+        open_side(b, _with_config(options, config_b), head=head, table=own_table) as there,
+        open_side(a, _with_config(options, config_a), head=head or there.head, table=own_table) as here,
+    ):
+        if level == "auto":
+            request = replace(request, level=best_level(here.dialect, there.dialect))
+        parity = compare(*_as_one_class(here, there, head), request, progress or _silent)
+    words = ["bertconv", "verify", str(a), str(b), "--level", parity.level, "--seed", str(seed)]
+    return replace(parity, command=shlex.join(words))
+
+
+def check_checkpoint(folder: str | os.PathLike[str]) -> FolderCheck:
+    """Say whether every file and tensor of an output is still as bertconv wrote it, and what was proven of it then.
+
+    Args:
+        folder: an output of bertconv, with its bertconv.json.
+
+    Raises:
+        RequestError: there is no bertconv.json.
+        DamagedCheckpoint: bertconv.json itself was changed.
+    """
+    return check_folder(Path(folder))
+
+
+def _as_one_class(a: Side, b: Side, forced: str | None) -> tuple[Side, Side]:
+    """Both as the class that B's config names, if A holds all of it: a tensor that B lacks must not make it another."""
+    named = b.named_head
+    if forced is None and named is not None and named != b.head and not (other := a.as_head(named)).plan.unfilled:
+        return other, b.as_head(named)
+    return a, b
+
+
+def _with_config(options: SourceOptions, config: str | os.PathLike[str] | None) -> SourceOptions:
+    return replace(options, config=Path(config)) if config else options
+
+
+def _silent(step: str, done: int, total: int) -> None:
+    """No progress is shown."""

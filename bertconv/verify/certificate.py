@@ -1,0 +1,223 @@
+"""bertconv.json: what was proven of an output, and whether its files are still those that it was proven of."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bertconv.errors import BertconvError, DamagedCheckpoint, RequestError
+from bertconv.formats import workers
+from bertconv.formats.readback import digest_of
+from bertconv.formats.reading import read_header
+from bertconv.formats.staging import MANIFEST
+from bertconv.formats.streaming import Workspace
+from bertconv.record import frame_digest, manifest_digest
+from bertconv.source.place import open_in
+from bertconv.source.stored import Header, StoredTensor
+from bertconv.text import listing, parse_json, printable
+from bertconv.verify.parity import Parity
+
+MAX_BYTES = 200_000_000
+"""A manifest has some hundred bytes per tensor; a larger file is something else."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that is not as the manifest has it: the file, the tensor in it ("" for the file itself), and how."""
+
+    file: str
+    tensor: str
+    what: str
+
+
+@dataclass(frozen=True)
+class FolderCheck:
+    """Whether an output is still what was written.
+
+    Attributes:
+        folder: the output.
+        changes: what is not as it was written.
+        files: number of files that were looked at, `tensors` of tensors.
+        added: files that the manifest does not list; they are no change.
+        digest: of the whole model, as written.
+        verified: the level at which the output was verified: "none", "weights", "outputs" or "gradients".
+        parity: the certificate of its outputs; empty when they were not compared.
+        written_by: version of bertconv.
+    """
+
+    folder: str
+    changes: tuple[Change, ...]
+    files: int
+    tensors: int
+    added: tuple[str, ...]
+    digest: str
+    verified: str
+    parity: Mapping[str, Any]
+    written_by: str
+
+    @property
+    def ok(self) -> bool:
+        """Nothing was changed."""
+        return not self.changes
+
+    def verdict(self) -> str:
+        """What was found, in a sentence or, for changes, a list."""
+        if self.changes:
+            lines = [f"{': '.join(filter(None, (one.file, one.tensor)))} {one.what}" for one in self.changes]
+            return f"Changed since it was written:\n{listing(lines)}"
+        proven = {"weights": "its weights", "outputs": "its outputs", "gradients": "its outputs and gradients"}
+        said = f"Proven then: {proven[self.verified]}." if self.verified in proven else "Nothing was verified then."
+        if sentence := self.parity.get("verdict"):
+            said += f" {sentence}"
+        there = f"{self.files} files and {self.tensors} tensors"
+        return f"Unchanged: {there} are as bertconv {self.written_by} wrote them. {said}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, for scripts."""
+        return asdict(self) | {"ok": self.ok, "verdict": self.verdict()}
+
+
+def certificate(parity: Parity) -> dict[str, Any]:
+    """What is recorded of a verification: the same input and options on the same machine give the same record."""
+    facts = parity.to_json()
+    worst = {dtype: one for dtype in parity.dtypes if (one := parity.worst(dtype)) is not None}
+    return {
+        **{
+            key: facts[key]
+            for key in ("level", "head", "ok", "verdict", "dtypes", "cases", "limits", "versions", "notes")
+        },
+        "a": {"framework": parity.a.framework, "digest": parity.a.digest},
+        "b": {"framework": parity.b.framework, "digest": parity.b.digest},
+        "worst": {
+            dtype: {"place": one.place, "case": one.case, "a": one.a, "b": one.b, "limit": one.limit}
+            for dtype, one in worst.items()
+        },
+        "gradients": max((one.error for one in parity.gradients), default=None),
+    }
+
+
+def check_folder(folder: Path) -> FolderCheck:
+    """Hold every file and every tensor of an output to its manifest.
+
+    Raises:
+        RequestError: it has no manifest, or one without digests of the tensors.
+        DamagedCheckpoint: the manifest is none, or was changed.
+    """
+    manifest = _manifest(folder)
+    wanted = {place: facts for place, facts in manifest["tensors"].items() if facts["state"] != "missing"}
+    if not all(facts["digest"] for facts in wanted.values()):
+        raise RequestError(
+            "was written with --verify none: there are no digests to hold its tensors to.",
+            hint="Compare it with its source: bertconv verify SRC DST.", file=str(folder),
+        )  # fmt: skip
+    files: Mapping[str, Any] = manifest["files"]
+    changes: list[Change] = []
+    for name in files:
+        changes += _file_changes(folder, name, files[name])
+    weights = [name for name in files if "sha256_outside_tensors" in files[name]]
+    touched = {change.file for change in changes if change.what == "is missing"}
+    headers, broken = _headers(folder, [name for name in weights if name not in touched])
+    changes += broken
+    for name, header in headers.items():
+        changes += _frame_changes(folder, name, header, files[name])
+    unread = touched | {change.file for change in broken}
+    changes += _tensor_changes(headers, wanted, complete=not unread)
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    return FolderCheck(
+        str(folder), tuple(changes), len(files), len(wanted),
+        tuple(sorted(printable(name) for name in there - {*files, MANIFEST})), manifest["digest"], manifest["verified"],
+        manifest.get("parity") or {}, manifest["bertconv"],
+    )  # fmt: skip
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    if not (folder / MANIFEST).is_file():
+        raise RequestError(
+            f"holds no {MANIFEST}, so there is nothing to hold it to.",
+            hint="Give the folder that bertconv wrote, or two checkpoints to compare.", file=str(folder),
+        )  # fmt: skip
+    file = open_in(folder, MANIFEST)
+    raw = file.read(0, min(file.size, MAX_BYTES))
+    file.close()
+    damaged = DamagedCheckpoint(
+        "was changed since it was written, so it proves nothing.", hint="Convert the checkpoint again.",
+        file=str(folder / MANIFEST),
+    )  # fmt: skip
+    try:
+        manifest = parse_json(raw)
+    except ValueError as error:
+        raise damaged from error
+    needed = {"files": dict, "tensors": dict, "digest": str, "verified": str, "bertconv": str, "manifest_sha256": str}
+    if not isinstance(manifest, dict) or any(not isinstance(manifest.get(key), kind) for key, kind in needed.items()):
+        raise damaged
+    if manifest_digest(raw) != manifest["manifest_sha256"]:
+        raise damaged
+    return manifest
+
+
+def _file_changes(folder: Path, name: str, wanted: Mapping[str, Any]) -> Iterator[Change]:
+    path = folder / name
+    if not path.is_file() or path.is_symlink():
+        yield Change(name, "", "is missing")
+        return
+    size = path.stat().st_size
+    if size != wanted["size"]:
+        yield Change(name, "", f"has {size:,} bytes instead of {wanted['size']:,}")
+    elif "sha256" in wanted:
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != wanted["sha256"]:
+                yield Change(name, "", "has other bytes")
+
+
+def _headers(folder: Path, names: list[str]) -> tuple[dict[str, Header], list[Change]]:
+    headers, broken = {}, []
+    for name in names:
+        try:
+            headers[name] = read_header(open_in(folder, name))
+        except BertconvError as error:
+            broken.append(Change(name, error.tensor or "", f"can no longer be read: {error.message}"))
+    return headers, broken
+
+
+def _frame_changes(folder: Path, name: str, header: Header, wanted: Mapping[str, Any]) -> Iterator[Change]:
+    spans = sorted({(tensor.offset, tensor.nbytes) for tensor in header.tensors})
+    same_size = (folder / name).stat().st_size == wanted["size"]  # another size was told already
+    if same_size and frame_digest(folder / name, spans) != wanted["sha256_outside_tensors"]:
+        yield Change(name, "", "has other bytes outside of its tensors")
+
+
+def _tensor_changes(headers: Mapping[str, Header], wanted: Mapping[str, Any], *, complete: bool) -> Iterator[Change]:
+    """Every tensor whose digest is another one than on record, or that is no longer there."""
+    found = {_own_name(tensor.name): (file, tensor) for file, header in headers.items() for tensor in header.tensors}
+    jobs = []
+    for facts in wanted.values():
+        if (place := found.get(_own_name(facts["target"]))) is not None:
+            jobs.append((*place, facts))
+        elif complete:
+            yield Change("", printable(facts["target"]), "is missing")
+    for change in workers.run(jobs, _check_tensor, lambda _: None, lambda job: job[1].nbytes):
+        if change is not None:
+            yield change
+
+
+def _own_name(name: str) -> str:
+    """A tensor's name without the model's own in front, which Keras puts before `bert/` and the heads."""
+    scope, _, rest = name.partition("/")
+    return rest if scope.startswith("tf_") and rest else name
+
+
+def _check_tensor(
+    job: tuple[str, StoredTensor, Mapping[str, Any]], workspace: Workspace, tick: workers.Tick
+) -> Change | None:
+    file, tensor, facts = job
+    shape = tuple(facts["shape"])
+    turn = (shape[1], shape[0]) if facts["transposed"] else None
+    try:
+        same = tensor.dtype == facts["dtype"] and tensor.shape == (turn or shape)
+        same = same and digest_of(tensor, turn, shape, workspace, tick) == facts["digest"]
+    except BertconvError as error:
+        return Change(file, printable(tensor.name), f"can no longer be read: {error.message}")
+    return None if same else Change(file, printable(tensor.name), "has other values")

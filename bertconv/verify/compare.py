@@ -1,0 +1,289 @@
+"""One verification: weights, then outputs, then gradients, then what is to be said about them."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from bertconv import __version__
+from bertconv.errors import RequestError
+from bertconv.text import printable
+from bertconv.verify.cases import Batch, make_batches
+from bertconv.verify.outputs import DTYPES, FLOOR, KINDS, Limits, Runner, block_of, compare_gradients, measure
+from bertconv.verify.parity import (
+    LEVELS,
+    Cause,
+    ConfigDifference,
+    Divergence,
+    Measurement,
+    Parity,
+    SideFacts,
+    TensorComparison,
+)
+from bertconv.verify.places import MODULE
+from bertconv.verify.sides import Side
+from bertconv.verify.weight_causes import weight_causes
+from bertconv.verify.weights import compare_weights, model_digest
+
+ORACLES = ("reference", "transformers")
+"""Who computes PyTorch's side."""
+
+Progress = Callable[[str, int, int], None]
+"""Told of a step ("weights", "outputs"), of what is done and of how much there is."""
+
+_CONFIG_CAUSES = {
+    "hidden_act": "activation",
+    "layer_norm_eps": "layer-norm epsilon",
+    "is_decoder": "causal mask",
+    "tie_word_embeddings": "tied decoder",
+    "position_embedding_type": "position embeddings",
+    "num_attention_heads": "number of heads",
+}
+"""Config keys that decide what the same tensors compute -> the name of the mistake when they differ."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be compared.
+
+    Attributes:
+        level: "weights", "outputs" or "gradients".
+        dtypes: element types of the outputs; float64 is always among them.
+        limits: what is demanded of them.
+        oracle: who computes PyTorch's side: "reference" or "transformers".
+        saved_model: also run B's SavedModel.
+        seed: of the random inputs.
+        digest: also digest every tensor; without, level "weights" is faster and the report has no digests.
+    """
+
+    level: str = "outputs"
+    dtypes: tuple[str, ...] = ("float64", "float32")
+    limits: Limits = field(default_factory=Limits)
+    oracle: str = "reference"
+    saved_model: bool = False
+    seed: int = 0
+    digest: bool = True
+
+    def __post_init__(self) -> None:
+        for value, known, name in ((self.level, LEVELS, "level"), (self.oracle, ORACLES, "oracle"),
+                                   *((dtype, DTYPES, "dtype") for dtype in self.dtypes)):  # fmt: skip
+            if value not in known:
+                raise RequestError(f"{name} is {value!r}.", hint=f"Choose from {', '.join(known)}.")
+
+
+def best_level(a_dialect: str, b_dialect: str) -> str:
+    """The level "outputs" where the frameworks of both dialects are installed, else "weights"."""
+    needed = {{"pt": "torch", "tf": "tensorflow"}[dialect] for dialect in (a_dialect, b_dialect)}
+    return "outputs" if all(importlib.util.find_spec(module) for module in needed) else "weights"
+
+
+def compare(a: Side, b: Side, request: Request, progress: Progress = lambda *_: None) -> Parity:
+    """Compare two opened checkpoints.
+
+    Args:
+        a: the original, opened as the class of `b`.
+        b: what is held to it.
+        request: what is compared, and how closely.
+        progress: told of the steps.
+
+    Raises:
+        DamagedCheckpoint: a file ends too early or cannot be read.
+        RequestError: a framework that is needed is not installed.
+    """
+    started = time.perf_counter()
+    total, done = sum(tensor.stored.nbytes for tensor in b.tensors.values()), 0
+
+    def tick(count: int) -> None:
+        nonlocal done
+        done += count
+        progress("weights", done, total)
+
+    rows = compare_weights(a, b, tick, digest=request.digest)
+    parity = Parity(
+        level=request.level, a=_facts(a, rows, "A"), b=_facts(b, rows, "B"), head=b.head, tensors=rows,
+        config=tuple(_config_differences(a, b)),
+        left_out=(*(f"A: {name}" for name in a.left_out()), *(f"B: {name}" for name in b.left_out())),
+        notes=tuple(_notes(a, b)), versions=_versions(()),
+    )  # fmt: skip
+    if request.level != "weights":
+        parity = _with_outputs(parity, a, b, request, progress)
+    else:
+        parity = _explained(parity, a, b, None, ())
+    return replace(parity, seconds=time.perf_counter() - started)
+
+
+def _with_outputs(parity: Parity, a: Side, b: Side, request: Request, progress: Progress) -> Parity:
+    if any(tensor.state.startswith("only") for tensor in parity.tensors):
+        note = "outputs were not compared: a tensor is missing on one side"
+        return _explained(replace(parity, notes=(*parity.notes, note)), a, b, None, ())
+    one, other = _runner(a, _rounding(parity.tensors), request.oracle), _runner(b, {}, request.oracle)
+    dtypes = tuple(dtype for dtype in DTYPES if dtype == "float64" or dtype in request.dtypes)
+    notes: list[str] = []
+    batches = make_batches(a.values, b.head, a.source.folder, request.seed, notes.append)
+    runs, done = 2 * len(dtypes), 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        progress("outputs", done, runs)
+
+    found = measure(one, other, batches, dtypes, request.limits, tick)
+    if request.saved_model:
+        found += _of_saved_model(one, b, batches, request.limits)
+    parity = replace(
+        parity, dtypes=dtypes, cases=tuple(batch.case for batch in batches), measurements=found,
+        a=replace(parity.a, framework=one.framework), b=replace(parity.b, framework=other.framework),
+        limits=_limits(request.limits, dtypes), versions=_versions((one.framework, other.framework)),
+        notes=(*parity.notes, *notes),
+    )  # fmt: skip
+    if request.level == "gradients":
+        parity = replace(parity, gradients=compare_gradients(one, other, batches[0]))
+    return _explained(parity, a, b, other, batches)
+
+
+def _of_saved_model(truth: Runner, b: Side, batches: Sequence[Batch], limits: Limits) -> tuple[Measurement, ...]:
+    from bertconv.verify.tensorflow_runner import SavedModelRunner
+
+    runner = SavedModelRunner(b.source.folder, b)
+    rows = measure(truth, runner, batches, ("float32",), limits, lambda: None, partial=True)
+    return tuple(replace(row, place=f"SavedModel {row.place}", dtype="float32") for row in rows)
+
+
+def _runner(side: Side, rounding: Mapping[str, str], oracle: str) -> Runner:
+    if side.dialect == "pt":
+        from bertconv.verify.torch_runner import TorchRunner
+
+        return TorchRunner(side, rounding, oracle)
+    from bertconv.verify.tensorflow_runner import TensorFlowRunner
+
+    return TensorFlowRunner(side, rounding)
+
+
+def _rounding(rows: Sequence[TensorComparison]) -> dict[str, str]:
+    """Tensors that B stores in another element type: A's are rounded the same way before it is run."""
+    return {row.id: row.dtype_b for row in rows if row.dtype_a and row.dtype_b and row.dtype_a != row.dtype_b}
+
+
+def _explained(parity: Parity, a: Side, b: Side, runner: Runner | None, batches: Sequence[Batch]) -> Parity:
+    """The same with the first place that differs, and the mistakes that explain it."""
+    if parity.ok:
+        return parity
+    causes = weight_causes(parity.tensors, a.tensors, b.tensors, int(a.values["num_attention_heads"]))
+    causes += [_config_cause(one) for one in parity.config if one.key in _CONFIG_CAUSES]
+    if not causes and runner is not None and not parity.outputs_ok:
+        from bertconv.verify.output_causes import output_causes
+
+        names = {one.case for one in parity.measurements if not one.ok}
+        batch = next((batch for batch in batches if batch.deep and batch.case.name in names), batches[0])
+        causes = output_causes(a, runner, batch)
+    return replace(parity, divergence=_divergence(parity), causes=tuple(causes))
+
+
+def _config_cause(one: ConfigDifference) -> Cause:
+    return Cause(_CONFIG_CAUSES[one.key], (), f"{one.key} is {one.a!r} in A's config and {one.b!r} in B's.")
+
+
+def _divergence(parity: Parity) -> Divergence | None:
+    """The first place in the order of execution whose tensors or whose outputs differ."""
+    order = _order(parity)
+    found = [
+        (order(row.module, MODULE), Divergence(row.module, "weights", _tensor_sentence(row)))
+        for row in parity.tensors
+        if not row.ok
+    ]
+    same = parity.limits.get("float64", 0.0)
+    for one in parity.measurements:
+        bad = not one.ok if one.limit is not None else one.dtype == "float64" and not one.b <= same
+        if bad and (one.dtype == "float64" or not found):
+            found.append((order(one.place, one.kind), Divergence(one.place, "outputs", _output_sentence(one))))
+    wrong_gradients = [gradient for gradient in parity.gradients if not gradient.ok]
+    if not found and wrong_gradients:
+        first = wrong_gradients[0]
+        sentence = f"the gradient of {first.id} differs by {first.error:.1e} of its largest value."
+        return Divergence(first.id, "gradients", sentence)
+    if not found and parity.config:
+        keys = ", ".join(one.key for one in parity.config)
+        return Divergence("config", "config", f"the configs differ in {keys}.")
+    return min(found, key=lambda pair: pair[0])[1] if found else None
+
+
+def _order(parity: Parity) -> Callable[[str, str], tuple[float, ...]]:
+    """Where a place of a kind stands in the order of execution; one that was not seen, where its block ends."""
+    seen = {one.place: number for number, one in enumerate(parity.measurements)}
+    before_norm = seen.get("embeddings.norm", 1) - 0.5  # the position embeddings are added unseen
+
+    def order(place: str, kind: str) -> tuple[float, ...]:
+        block = block_of(place)
+        unseen = before_norm if block == block_of("embeddings") else len(seen)
+        return (*block, KINDS.index(kind), seen.get(place, unseen) if seen else 0)
+
+    return order
+
+
+def _tensor_sentence(row: TensorComparison) -> str:
+    if row.state != "different":
+        return f"first at {row.module}: {row.id} is {row.state}."
+    if row.first is None:
+        return f"first at {row.module}: {row.id} differs, {', '.join(row.odd)}."
+    where = list(row.first)
+    elements = "one element" if row.differing == 1 else f"{row.differing:,} elements"
+    return (
+        f"first at {row.module}: {row.id} differs in {elements}, by up to {row.max_difference:.3g}; "
+        f"element {where} is {row.value_a!r} in A and {row.value_b!r} in B."
+    )
+
+
+def _output_sentence(one: Measurement) -> str:
+    kind = "" if one.kind == MODULE else f" ({one.kind})"
+    beside = f", A's own error is {one.a:.1e}" if one.a else ""
+    limit = f", {one.limit:.1e} would do" if one.limit is not None else ""
+    return f"first at {one.place}{kind}: in {one.dtype} B is {one.b:.1e} from A's truth{beside}{limit} ({one.case})."
+
+
+def _config_differences(a: Side, b: Side) -> Iterator[ConfigDifference]:
+    one, other = a.values, b.values
+    for key in _CONFIG_CAUSES:
+        if one[key] != other[key]:
+            yield ConfigDifference(key, one[key], other[key])
+
+
+def _facts(side: Side, rows: Sequence[TensorComparison], label: str) -> SideFacts:
+    same = label == "B" or all(row.state == "equal" for row in rows)
+    return SideFacts(
+        given=printable(side.source.given), revision=side.source.revision, container=side.header.container,
+        dialect=side.dialect, framework="", head=side.head,
+        files={printable(file.name): file.size for file in side.header.files}, dtypes=side.dtypes,
+        digest=model_digest(rows) if same else "",
+    )  # fmt: skip
+
+
+def _notes(a: Side, b: Side) -> Iterator[str]:
+    for label, side in (("A", a), ("B", b)):
+        notes = (*side.source.notes, *side.header.notes, *side.config.notes, *side.plan.notes)
+        yield from (f"{label}: {note}" for note in notes)
+
+
+def _limits(limits: Limits, dtypes: Sequence[str]) -> dict[str, float]:
+    found = {"float64": limits.same_function, "factor": limits.factor}
+    found |= {f"floor {dtype}": FLOOR[dtype] for dtype in dtypes if dtype in FLOOR}
+    forced = {"max_error": limits.max_error, "max_hidden_error": limits.max_hidden_error}
+    return found | {name: value for name, value in forced.items() if value is not None}
+
+
+def _versions(frameworks: Sequence[str]) -> dict[str, str]:
+    from importlib.metadata import version
+
+    found = {"bertconv": __version__, "Python": platform.python_version(), "numpy": version("numpy")}
+    text = " ".join(frameworks)
+    for word, package in (
+        ("torch", "torch"),
+        ("transformers", "transformers"),
+        ("TensorFlow", "tensorflow"),
+        ("Keras", "keras"),
+    ):
+        if word in text:
+            found[word] = version(package)
+    return found

@@ -1,0 +1,143 @@
+"""The last step of a conversion: the output rebuilt, run beside its source, and kept only if it is the same model."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from bertconv.errors import OutputError, ParityError, RequestError
+from bertconv.formats.staging import StagedFolder
+from bertconv.mapping.plan import Plan
+from bertconv.mapping.table import Table, tables_folder
+from bertconv.record import Proof
+from bertconv.source import Source, SourceOptions
+from bertconv.source.stored import Header
+from bertconv.verify.certificate import certificate
+from bertconv.verify.compare import Request, best_level, compare
+from bertconv.verify.parity import Parity
+from bertconv.verify.sides import Side, open_side, side_of
+
+_MARKS = (b'"level": "', b"<html", b"<testsuite", b'"changes": [')
+"""What the beginning of a report holds: JSON, HTML, JUnit."""
+
+
+def prove_conversion(  # noqa: PLR0913  (one argument per part of a conversion)
+    source: Source,
+    header: Header,
+    table: Table,
+    plan: Plan,
+    staged: StagedFolder,
+    *,
+    required: bool,
+    page: Path | None,
+    progress: Callable[[str, int, int], None],
+) -> Proof:
+    """Compare an output that is not yet in its place with what it was made from.
+
+    Args:
+        source: of the conversion.
+        header: of its files.
+        table: the architecture.
+        plan: of the conversion.
+        staged: the output, complete but for its manifest.
+        required: refuse where outputs cannot be compared, instead of saying why they were not.
+        page: HTML report to write, whatever the outcome.
+        progress: told of the steps.
+
+    Raises:
+        ParityError: it is not the same model.
+        RequestError: outputs are required and cannot be compared.
+        OutputError: the report cannot be written.
+    """
+    if reason := _obstacle(table, plan):
+        if required:
+            raise RequestError(f"outputs cannot be compared: {reason}.", hint="Pass --verify weights.")
+        return Proof(note=f"outputs were not compared: {reason}")
+    head = plan.head if all(move.source for move in plan.moves) else table.base_head
+    original = side_of(source, header, plan.identity, table, plan.config, head)
+    with open_side(staged.path, SourceOptions(), head=head) as output:
+        if not required and best_level(original.dialect, output.dialect) == "weights":
+            return Proof(note="outputs were not compared: torch and TensorFlow are not both installed")
+        parity = compare(original, output, Request("outputs"), progress)
+    parity = _named(parity, original, staged)
+    if page is not None:
+        write_page(page, parity)
+    if not parity.ok:
+        raise ParityError(
+            parity.failure_text(), hint="The output was not kept. This is a bug: report it.",
+            file=str(staged.destination),
+        )  # fmt: skip
+    return Proof(certificate(parity), seconds=parity.seconds)
+
+
+def write_page(page: Path, parity: Parity) -> None:
+    """Write the HTML report; errors as for `write_text`."""
+    from bertconv.verify.html import html_report
+
+    write_text(page, html_report(parity))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a report, whole or not at all, over nothing but an earlier one; OutputError where that cannot be."""
+    _check_replaceable(path)
+    try:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
+            temporary = Path(file.name)
+            try:
+                file.write(text)
+                file.close()
+                temporary.chmod(0o666 & ~_umask())
+                temporary.replace(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise OutputError(
+            f"the report could not be written: {error.strerror}.", hint="Check the path and its permissions.",
+            file=str(path),
+        ) from error  # fmt: skip
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse to replace what is no report: a mistyped command must not cost a checkpoint."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(1 << 16)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(
+            f"the report could not be written: {error.strerror}.", hint="Check the path and its permissions.",
+            file=str(path),
+        ) from error  # fmt: skip
+    if start and not any(mark in start for mark in _MARKS):
+        raise OutputError("exists and is no report.", hint="Give another name, or move it away.", file=str(path))
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _obstacle(table: Table, plan: Plan) -> str:
+    """Why the TensorFlow classes could not load the output, if they could not."""
+    if table.path.parent.resolve() != tables_folder().resolve():
+        return "the mapping table is not bertconv's own"
+    if plan.unfilled:
+        return "tensors are missing that an ignore list allows to be"
+    fresh = {move.target.group for move in plan.moves if move.source is None}
+    if fresh & set(table.heads[table.base_head]):
+        return f"{', '.join(sorted(fresh))} was started afresh"
+    return ""
+
+
+def _named(parity: Parity, original: Side, staged: StagedFolder) -> Parity:
+    """The same, with the output called by its place to be, and the command that repeats it."""
+    place = str(staged.destination)
+    command = shlex.join(["bertconv", "verify", original.source.given, place])
+    return replace(parity, b=replace(parity.b, given=place), command=command)

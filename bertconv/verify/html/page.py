@@ -1,0 +1,184 @@
+"""The report that a person looks at: one HTML page with everything in it, which asks the network for nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Iterable
+from importlib import resources
+from urllib.parse import quote
+
+from bertconv.text import human_bytes, printable
+from bertconv.verify.html.heat import heat_maps
+from bertconv.verify.html.markup import Markup, count, facts, join, mono, plain, prose, tag
+from bertconv.verify.html.plots import error_plot
+from bertconv.verify.html.tables import cases, config, gradients, origin, outputs
+from bertconv.verify.html.weights import histograms, weights
+from bertconv.verify.parity import Parity, SideFacts
+
+_DIALECTS = {"pt": "PyTorch", "tf": "TensorFlow"}
+_MARKS = {True: "M7 12.5l3.5 3.5L17 8.5", False: "M8 8l8 8M16 8l-8 8"}
+_COLOURS = {True: "#1a7f45", False: "#b3261e"}
+_Section = tuple[str, str, Markup | None]
+"""Its id, its title and what is in it."""
+
+
+def html_report(parity: Parity) -> str:
+    """One self-contained page: no network, no fonts, light and dark, all of it readable without its small script."""
+    style, script = _asset("report.css"), _asset("report.js")
+    sections = [section for section in _sections(parity) if section[2]]
+    links = (tag("a", title, href=f"#{identity}") for identity, title, _ in sections)
+    body = tag(
+        "body",
+        _verdict(parity),
+        tag("nav", *links, aria_label="Sections"),
+        tag("main", *(_section(*section) for section in sections)),
+        tag("footer", _footer(parity)),
+        tag("script", script),
+    )
+    return f"<!DOCTYPE html>\n{tag('html', _head(parity, style, script), body, lang='en')}\n"
+
+
+def _asset(name: str) -> Markup:
+    return Markup(resources.files("bertconv.verify.html").joinpath(name).read_text(encoding="utf-8"))
+
+
+def _head(parity: Parity, style: str, script: str) -> Markup:
+    policy = (
+        f"default-src 'none'; style-src {_hashed(style)}; script-src {_hashed(script)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("meta", name="referrer", content="no-referrer"),
+        tag("title", f"{_words(parity)[0]}: {parity.a.given} \N{RIGHTWARDS ARROW} {parity.b.given}"),
+        tag("link", rel="icon", href=f"data:image/svg+xml,{quote(_mark(parity.ok))}"),
+        tag("style", style),
+    )
+
+
+def _hashed(text: str) -> Markup:
+    return Markup(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'")
+
+
+def _mark(ok: bool, label: str | None = None) -> Markup:
+    """A tick or a cross in a disc, coloured here because it also stands alone in the tab; `label` is what it says."""
+    disc = tag("circle", cx=12, cy=12, r=11, fill=_COLOURS[ok])
+    line = {"stroke": "#fff", "stroke_width": 2.4, "stroke_linecap": "round", "stroke_linejoin": "round"}
+    sign = tag("path", d=_MARKS[ok], fill="none", **line)
+    said = {"role": "img", "aria_label": label} if label else {"aria_hidden": "true"}
+    return tag("svg", disc, sign, viewBox="0 0 24 24", xmlns="http://www.w3.org/2000/svg", class_="mark", **said)
+
+
+def _words(parity: Parity) -> tuple[str, str]:
+    """The verdict's first words, and why."""
+    words, _, why = parity.verdict().partition(": ")
+    return words, why
+
+
+def _verdict(parity: Parity) -> Markup:
+    words, why = _words(parity)
+    title = tag("div", _mark(parity.ok), tag("h1", words), class_="title")
+    first = why.partition(" ")[0]
+    sentence = tag("p", prose((why[:1].upper() if first.isalpha() else why[:1]) + why[1:]), class_="why")
+    said = tag("div", title, sentence, class_=f"verdict {'good' if parity.ok else 'bad'}", id="verdict")
+    sides = tag("div", _side("A", "original", parity.a), _side("B", "compared with it", parity.b), class_="sides")
+    return tag("header", said, _findings(parity), _tiles(parity), sides)
+
+
+def _findings(parity: Parity) -> Markup | None:
+    """Where it breaks first, likely causes, and notes."""
+    parts = []
+    if parity.divergence:
+        where = (
+            tag("b", "Breaks first at "),
+            mono(parity.divergence.place),
+            f", seen in the {parity.divergence.evidence}",
+        )
+        parts.append(tag("p", *where))
+    for cause in parity.causes:
+        places = join((mono(place) for place in cause.places), ", ")
+        parts.append(
+            tag("p", tag("b", f"Likely cause: {cause.name}."), " ", prose(cause.sentence), " ", tag("small", places))
+        )
+    parts += [tag("p", tag("b", "Note: "), prose(note)) for note in parity.notes]
+    return tag("div", *parts, class_="findings") if parts else None
+
+
+def _tiles(parity: Parity) -> Markup:
+    """The result of each comparison at a glance."""
+    equal, cast = sum(one.ok for one in parity.tensors), sum(one.state == "cast" for one in parity.tensors)
+    said = "tensors with the same values" + (f", {cast} of them cast to another type" if cast else "")
+    tiles = [_tile("Weights", f"{equal}/{len(parity.tensors)}", said, ok=parity.weights_ok)]
+    if parity.config:
+        tiles.append(_tile("Config", str(len(parity.config)), "keys differ", ok=False))
+    for dtype in parity.dtypes:
+        if worst := parity.worst(dtype):
+            own = "" if dtype == "float64" else f"A {plain(worst.a)}, "
+            said = f"{own}limit {plain(worst.limit or 0)}, at {worst.place}"
+            ok = all(one.ok for one in parity.measurements if one.dtype == dtype)
+            tiles.append(_tile(f"Error of B, {dtype}", plain(worst.b), said, ok=ok))
+    if parity.gradients:
+        error = max((one.error for one in parity.gradients), key=lambda one: math.inf if math.isnan(one) else one)
+        ok = all(one.ok for one in parity.gradients)
+        tiles.append(
+            _tile("Gradients", plain(error), f"largest error, {count(len(parity.gradients), 'variable')}", ok=ok)
+        )
+    return tag("ul", *tiles, class_="tiles")
+
+
+def _tile(name: str, value: str, said: str, *, ok: bool) -> Markup:
+    label = tag("span", name, _mark(ok, "holds" if ok else "fails"))
+    return tag("li", label, tag("strong", value), tag("small", prose(said)), class_="good" if ok else "bad")
+
+
+def _side(name: str, role: str, side: SideFacts) -> Markup:
+    kinds = ", ".join(f"{dtype} ({number_of})" for dtype, number_of in side.dtypes.items())
+    size = sum(side.files.values())
+    said = (
+        ("Format", f"{_DIALECTS.get(side.dialect, side.dialect)}, {side.container}"),
+        ("Class", side.head),
+        ("Revision", mono(side.revision) if side.revision else None),
+        ("Ran in", side.framework),
+        ("Types", kinds),
+        ("Weights", f"{human_bytes(size)} in {count(len(side.files), 'file')}" if side.files else None),
+        ("Digest", mono(side.digest.rpartition(":")[2][:16], title=side.digest) if side.digest else None),
+    )
+    title = tag("h2", tag("span", name, class_=f"letter {name.lower()}"), mono(side.given), tag("small", role))
+    return tag("section", title, facts(said), class_="side")
+
+
+def _sections(parity: Parity) -> Iterable[_Section]:
+    if not parity.measurements:
+        yield "outputs", "Outputs", tag("p", _not_compared(parity))
+    yield "errors", "Error per layer", error_plot(parity)
+    yield "modules", "Error per module", heat_maps(parity)
+    yield "outputs", "Outputs", outputs(parity)
+    yield "weights", "Weights", weights(parity)
+    yield "worst", "Worst tensors", histograms(parity)
+    yield "config", "Config", config(parity)
+    yield "gradients", "Gradients", gradients(parity)
+    yield "inputs", "Inputs", cases(parity)
+    yield "origin", "Reproduce", origin(parity)
+
+
+def _not_compared(parity: Parity) -> str:
+    if parity.level == "weights":
+        return "Outputs were not compared: at level weights no model is run. Ask for --level outputs to run both."
+    return "Outputs were not compared: the comparison ended before a model was run."
+
+
+def _section(identity: str, title: str, body: Markup | None) -> Markup:
+    return tag("section", tag("h2", title), body, id=identity, aria_label=title)
+
+
+def _footer(parity: Parity) -> str:
+    version = parity.versions.get("bertconv", "")
+    return printable(
+        f"bertconv {version}".rstrip() + f", level {parity.level}, as {parity.head}, {parity.seconds:.1f} s"
+    )

@@ -1,0 +1,56 @@
+"""What the places of a forward pass are called: `layer.7.attention_out`, whatever the framework calls its module."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+MODULE, HIDDEN, ATTENTIONS, OUTPUT = "module", "hidden state", "attentions", "output"
+"""The kinds of places."""
+
+_LAYER = re.compile(r"layer\.(\d+)\.(.+)")
+_BEFORE = {"attention_out": "attention", "cross_attention_out": "cross_attention", "ffn_out": "activation"}
+"""Module of a layer -> what its input is called: a step that has no weights of its own."""
+
+_HIDDEN = {"hidden_states": "{}", "attentions": "{}.attentions", "cross_attentions": "{}.cross_attentions"}
+"""Output with one tensor per layer -> the name of the place of each; `{}` is the layer."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a number was measured; attributes as those of `parity.Measurement`."""
+
+    name: str
+    kind: str
+    layer: int | None
+    module: str
+
+
+Tell = Callable[[int, Place, Array], None]
+"""Told of the number of the batch, the place, and the values there."""
+
+
+def module_places(module: str) -> tuple[Place | None, Place]:
+    """The places of a module's input and output, by its neutral name; the input only where it is a step of its own."""
+    found = _LAYER.fullmatch(module)
+    layer, name = (int(found[1]), found[2]) if found else (None, module)
+    before = _BEFORE.get(name) if found else "mlm.activation" if module == "mlm.norm" else None
+    start = f"layer.{layer}." if found else ""
+    return Place(f"{start}{before}", MODULE, layer, before) if before else None, Place(module, MODULE, layer, name)
+
+
+def output_places(name: str, count: int) -> list[Place]:
+    """The places of one output, or of its tensors where it has one per layer."""
+    pattern = _HIDDEN.get(name)
+    if pattern is None:
+        return [Place(name, OUTPUT, None, name)]
+    if name != "hidden_states":
+        return [Place(pattern.format(f"layer.{n}"), ATTENTIONS, n, pattern.format("").strip(".")) for n in range(count)]
+    layers = [Place(f"layer.{number}", HIDDEN, number, "output") for number in range(count - 1)]
+    return [Place("embeddings", HIDDEN, None, "embeddings"), *layers]

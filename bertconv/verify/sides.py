@@ -1,0 +1,160 @@
+"""A checkpoint that is to be compared: opened, identified, and every tensor found in PyTorch's order."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bertconv.config import BertConfig
+from bertconv.errors import MappingError
+from bertconv.formats.readback import check_twins
+from bertconv.formats.reading import open_header
+from bertconv.formats.streaming import Elements, Transpose, Workspace, as_floats, cast, pieces
+from bertconv.mapping.expand import TensorSpec
+from bertconv.mapping.identify import Identity, identify
+from bertconv.mapping.plan import Move, Plan, PlanOptions, make_plan
+from bertconv.mapping.table import Dialects, Table, load_dialects, load_table
+from bertconv.source import Source, SourceOptions, open_source
+from bertconv.source.stored import Header, StoredTensor
+from bertconv.text import printable
+
+_ANY = ("",)
+"""A regex list that allows every name: what is missing or unknown is reported, not refused."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor of a side: where it is stored, and the transpose that brings it into PyTorch's order."""
+
+    spec: TensorSpec
+    stored: StoredTensor
+    transpose: Transpose
+
+    def elements(self, workspace: Workspace) -> Iterator[Elements]:
+        """Its elements in PyTorch's order, piece by piece, as unsigned integers."""
+        return pieces(self.stored, self.transpose, workspace)
+
+    def whole(self, dtype: str | None = None) -> np.ndarray[Any, Any]:
+        """All of it in PyTorch's shape and order, cast to an element type by numpy's or ml_dtypes' name."""
+        parts = [piece.copy() for piece in self.elements(Workspace())]
+        flat = np.concatenate(parts) if parts else np.empty(0, f"u{np.dtype(np.float32).itemsize}")
+        dtype = dtype or self.stored.dtype
+        return as_floats(cast(flat, self.stored.dtype, dtype), dtype).reshape(self.spec.canonical.shape)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One opened checkpoint.
+
+    Attributes:
+        source: where it is.
+        header: of its files.
+        identity: what its names say.
+        table: the architecture.
+        dialects: every dialect.
+        config: of the checkpoint, unchanged.
+        plan: how its tensors fill the class as which it is compared, in PyTorch's order.
+    """
+
+    source: Source
+    header: Header
+    identity: Identity
+    table: Table
+    dialects: Dialects
+    config: BertConfig
+    plan: Plan
+
+    @property
+    def head(self) -> str:
+        """The model class."""
+        return self.plan.head
+
+    @property
+    def dialect(self) -> str:
+        """Whose names its tensors have: "pt" or "tf"."""
+        return self.identity.dialect.name
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """Neutral id -> tensor, in the order of the table."""
+        return {move.target.id: tensor for move in self.plan.moves if (tensor := _tensor(move)) is not None}
+
+    @cached_property
+    def dtypes(self) -> dict[str, int]:
+        """Element type -> number of tensors, the commonest first."""
+        return dict(Counter(tensor.stored.dtype for tensor in self.tensors.values()).most_common())
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Config keys with their values, as the file's shapes correct them."""
+        return dict(self.plan.config.values)
+
+    def as_head(self, head: str) -> Side:
+        """The same checkpoint as another class."""
+        return side_of(self.source, self.header, self.identity, self.table, self.config, head)
+
+    @property
+    def named_head(self) -> str | None:
+        """The class that its config names, where that is one of the table's."""
+        named = (name.removeprefix("TF") for name in self.config.architectures)
+        return next((name for name in named if name in self.table.heads), None)
+
+    def left_out(self) -> list[str]:
+        """Names of the tensors that are no part of the class."""
+        return [printable(fate.tensor.name) for fate in self.plan.fates if fate.state not in ("tied", "ignored")]
+
+
+@contextmanager
+def open_side(
+    given: str | os.PathLike[str],
+    options: SourceOptions,
+    *,
+    head: str | None = None,
+    strip_prefix: str | None = None,
+    table: Path | None = None,
+) -> Iterator[Side]:
+    """Open a checkpoint, identify it, and close it in the end.
+
+    Raises:
+        BertconvError: it cannot be read, is no BERT, or contradicts its own config.
+    """
+    source = open_source(given, options)
+    with closing(open_header(source)) as header:
+        mapping = load_table(table)
+        if source.config is None:
+            raise MappingError(
+                "has no config.json.", hint="Give one with --config FILE; shapes alone do not tell the activation.",
+                file=str(source.folder),
+            )  # fmt: skip
+        config = BertConfig.load(source.config, mapping.model_types)
+        identity = identify(header.tensors, mapping, load_dialects(), strip_prefix)
+        side = side_of(source, header, identity, mapping, config, head)
+        check_twins(side.plan.twins)
+        yield side
+        for file in header.files:
+            file.check_unchanged()
+
+
+def side_of(
+    source: Source, header: Header, identity: Identity, table: Table, config: BertConfig, head: str | None
+) -> Side:
+    """A side whose files are open already; the caller closes them."""
+    dialects = load_dialects()
+    return Side(source, header, identity, table, dialects, config, _plan(identity, table, dialects, config, head))
+
+
+def _plan(identity: Identity, table: Table, dialects: Dialects, config: BertConfig, head: str | None) -> Plan:
+    options = PlanOptions(head=head, allow_unknown=_ANY, ignore_missing=_ANY)
+    return make_plan(identity, table, dialects, config, dialects.by_name["pt"], options)
+
+
+def _tensor(move: Move) -> Tensor | None:
+    return None if move.source is None else Tensor(move.target, move.source, move.transpose)

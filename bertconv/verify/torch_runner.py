@@ -1,0 +1,184 @@
+"""PyTorch's side: `reference.py` on the tensors of a file, or transformers' own classes where they are asked for."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from bertconv.errors import RequestError
+from bertconv.formats.streaming import Workspace, pieces
+from bertconv.source.stored import FLOATS, StoredTensor
+from bertconv.verify.cases import IDS, Array, Batch
+from bertconv.verify.places import Tell, module_places, output_places
+from bertconv.verify.sides import Side
+
+OutputsOf = Callable[[Mapping[str, Any], Any], Mapping[str, Any]]
+
+
+class TorchRunner:
+    """Runs a checkpoint with PyTorch's names.
+
+    Args:
+        side: the checkpoint.
+        rounding: neutral id -> element type that its tensor is rounded to before anything is computed.
+        oracle: "reference" (bertconv's own forward pass) or "transformers".
+
+    Raises:
+        RequestError: what is asked for is not installed.
+    """
+
+    def __init__(self, side: Side, rounding: Mapping[str, str], oracle: str = "reference") -> None:
+        for module, needed in (("torch", True), ("transformers", oracle == "transformers")):
+            if needed and importlib.util.find_spec(module) is None:
+                raise RequestError(
+                    f"{module} is not installed, and the outputs of PyTorch weights are computed with it.",
+                    hint=f"Install it (`pip install {module}`), or compare with --level weights.",
+                )
+        import torch
+
+        self.side = side
+        self.oracle = oracle
+        self._rounding = {
+            id(tensor.stored): rounding[place] for place, tensor in side.tensors.items() if place in rounding
+        }
+        self._modules = _neutral_names(side)
+        self.framework = (
+            f"{'reference' if oracle == 'reference' else _transformers_name()} on torch {torch.__version__}"
+        )
+
+    def run(self, dtype: str, batches: Sequence[Batch], tell: Tell) -> None:
+        """Every batch in this element type, and all that is to be seen of it."""
+        import torch
+
+        call, body = self._models(dtype)
+        with torch.inference_mode():
+            for number, batch in enumerate(batches):
+                inputs = _tensors(batch.inputs, dtype)
+                if batch.deep:
+                    _tell_outputs(call(inputs, _Watch(self._modules, number, tell)), number, tell)
+                else:
+                    flat = {name: one.flatten(0, -2) if name in IDS else one for name, one in inputs.items()}
+                    _tell_outputs({"hidden_states": body(flat, None)["hidden_states"]}, number, tell)
+
+    def gradients(self, batch: Batch, weigh: Callable[[str, tuple[int, ...]], Array]) -> dict[str, Array]:
+        """Gradient of the weighted sum of the outputs in every tensor, by neutral id, in PyTorch's order, in float64.
+
+        Args:
+            batch: the inputs.
+            weigh: gives the weights of an output by its name and shape.
+        """
+        import torch
+
+        from bertconv.verify.reference import Reference
+
+        state = {name: value.requires_grad_() for name, value in self._state("float64").items()}
+        outputs = Reference(state, self.side.values, self.side.head)(_tensors(batch.inputs, "float64"))
+        parts = [
+            (value * torch.from_numpy(weigh(name, tuple(value.shape)))).sum()
+            for name, value in outputs.items()
+            if isinstance(value, torch.Tensor)
+        ]
+        torch.stack(parts).sum().backward()  # type: ignore[no-untyped-call]
+        names = {place: f"{module}.{role}" for module, place, role in self._names()}
+        return {
+            place: state[name].grad.numpy()
+            for place, name in names.items()
+            if name in state and state[name].grad is not None
+        }
+
+    def _names(self) -> Iterable[tuple[str, str, str]]:
+        for spec in _specs(self.side):
+            module, _, role = spec.name.rpartition(".")
+            yield module, spec.id, role
+
+    def _models(self, dtype: str) -> tuple[OutputsOf, OutputsOf]:
+        """The model and its body, as functions from inputs and a watch to outputs."""
+        state = self._state(dtype)
+        if self.oracle == "transformers":
+            from bertconv.verify.transformers_oracle import oracle_models
+
+            found: tuple[OutputsOf, OutputsOf] = oracle_models(state, self.side, dtype)
+            return found
+        from bertconv.verify.reference import Reference
+
+        body = self.side.table.base_head
+        return Reference(state, self.side.values, self.side.head), Reference(state, self.side.values, body)
+
+    def _state(self, dtype: str) -> dict[str, Any]:
+        """The file's tensors under PyTorch's own names, read without any mapping table."""
+        from bertconv.verify.reference import canonical_names
+
+        outside = {tensor.name for tensor in self.side.identity.outside}
+        inside = (tensor for tensor in self.side.header.tensors if tensor.name not in outside)
+        stored = {tensor.name: tensor for tensor in inside if tensor.dtype in FLOATS}
+        return {name: self._read(stored[own], dtype) for own, name in canonical_names(stored).items()}
+
+    def _read(self, stored: StoredTensor, dtype: str) -> Any:
+        import torch
+
+        parts = [torch.from_numpy(piece.copy()) for piece in pieces(stored, None, Workspace())]
+        flat = torch.cat(parts) if len(parts) != 1 else parts[0]
+        found = flat.view(getattr(torch, stored.dtype)).reshape(stored.shape)
+        if (through := self._rounding.get(id(stored))) is not None:
+            found = found.to(getattr(torch, through))
+        return found.to(getattr(torch, dtype))
+
+
+def _specs(side: Side) -> Iterable[Any]:
+    from bertconv.mapping.expand import expand
+
+    return expand(side.table, side.dialects.by_name["pt"], side.values, side.table.heads[side.head]).values()
+
+
+def _neutral_names(side: Side) -> dict[str, str]:
+    """PyTorch's name of a module -> its neutral name."""
+    return {spec.name.rpartition(".")[0]: spec.id.rpartition(".")[0] for spec in _specs(side)}
+
+
+class _Watch:
+    """Passes on what a module was given and what it returned."""
+
+    def __init__(self, modules: Mapping[str, str], batch: int, tell: Tell) -> None:
+        self._modules = modules
+        self._batch = batch
+        self._tell = tell
+
+    def __call__(self, module: str, given: Any, returned: Any) -> None:
+        if (name := self._modules.get(module)) is None:
+            return
+        before, after = module_places(name)
+        if before is not None:
+            self._tell(self._batch, before, as_array(given))
+        self._tell(self._batch, after, as_array(returned))
+
+
+def as_array(tensor: Any) -> Array:
+    """A tensor as numpy has it; half precision, which numpy lacks in part, as float32."""
+    import torch
+
+    detached = tensor.detach()
+    if detached.dtype in (torch.bfloat16, torch.float16):
+        detached = detached.float()
+    found: Array = detached.numpy()
+    return found
+
+
+def _tell_outputs(outputs: Mapping[str, Any], batch: int, tell: Tell) -> None:
+    for name, value in outputs.items():
+        values = value if isinstance(value, tuple) else (value,)
+        for place, one in zip(output_places(name, len(values)), values, strict=True):
+            tell(batch, place, as_array(one))
+
+
+def _tensors(inputs: Mapping[str, Array], dtype: str) -> dict[str, Any]:
+    import torch
+
+    made = {name: torch.from_numpy(value) for name, value in inputs.items()}
+    return {name: one.to(getattr(torch, dtype)) if one.is_floating_point() else one for name, one in made.items()}
+
+
+def _transformers_name() -> str:
+    from importlib.metadata import version
+
+    return f"transformers {version('transformers')}"

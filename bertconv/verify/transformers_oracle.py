@@ -1,0 +1,65 @@
+"""transformers' own PyTorch classes in place of the reference, for who wants a second witness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bertconv.errors import ParityError, UnsupportedCheckpoint
+from bertconv.text import listing
+from bertconv.verify.reference import Watch
+from bertconv.verify.sides import Side
+
+OutputsOf = Callable[[Mapping[str, Any], Watch | None], Mapping[str, Any]]
+
+
+def oracle_models(state: Mapping[str, Any], side: Side, dtype: str) -> tuple[OutputsOf, OutputsOf]:
+    """The model and its body as functions from inputs to outputs that are called as `reference.Reference`.
+
+    Args:
+        state: the weights under canonical names.
+        side: the checkpoint.
+        dtype: element type to compute in.
+
+    Raises:
+        ParityError: transformers finds weights missing.
+        UnsupportedCheckpoint: relative positions, which transformers 5 no longer computes.
+    """
+    import torch
+    import transformers
+
+    if side.values["position_embedding_type"] != "absolute":
+        raise UnsupportedCheckpoint(
+            "has relative positions, which transformers 5 does not compute.", hint="Leave --oracle out."
+        )
+    config = transformers.BertConfig(**{**side.plan.config.raw, "attn_implementation": "eager"})
+    keywords = {"add_pooling_layer": "bert.pooler.dense.weight" in state} if side.head == "BertModel" else {}
+    model = getattr(transformers, side.head)(config, **keywords).eval().to(getattr(torch, dtype))
+    base = "bert." if side.head == "BertModel" else ""
+    missing, _ = model.load_state_dict({name.removeprefix(base): one for name, one in state.items()}, strict=False)
+    model.tie_weights()
+    tied = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
+    if lacking := [name for name in missing if name not in tied]:
+        raise ParityError(f"transformers finds no\n{listing(lacking)}", hint="Leave --oracle out.")
+
+    return _caller(model, base), _caller(model if base else model.bert, base)
+
+
+def _caller(model: Any, base: str) -> OutputsOf:
+    def call(inputs: Mapping[str, Any], watch: Watch | None) -> Mapping[str, Any]:
+        hooks = _watch(model, base, watch) if watch is not None else []
+        found = model(**inputs, output_hidden_states=True, output_attentions=True, return_dict=True)
+        for hook in hooks:
+            hook.remove()
+        return {name: value for name, value in found.items() if name != "past_key_values"}
+
+    return call
+
+
+def _watch(model: Any, base: str, watch: Watch) -> list[Any]:
+    def hook(name: str) -> Callable[..., None]:
+        return lambda _module, given, returned: watch(name, given[0], returned)
+
+    leaves = ("Linear", "LayerNorm", "Embedding")
+    modules = [(name, module) for name, module in model.named_modules() if type(module).__name__ in leaves]
+    return [module.register_forward_hook(hook(base + name)) for name, module in modules]

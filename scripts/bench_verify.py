@@ -1,0 +1,128 @@
+"""What `bertconv verify` costs: against `cmp` of two files of that size, and against what no comparison can do without.
+
+    python scripts/bench_verify.py                     BERT-base, 9 rounds
+    python scripts/bench_verify.py --rounds 3 --parts outputs
+
+Every figure is a whole process from start to exit, on a warm page cache, followed by what it is divided by; the table
+gives the median of these ratios and their range. The outputs level is divided by the import of both frameworks and one
+forward pass of each in float64, on the inputs that it uses itself. A benchmark, not a test. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from bench import BERTCONV, QUIET, checkpoint, machine, progress
+
+FLOOR = """
+import json, sys, time
+started = time.perf_counter()
+import torch
+import keras, tensorflow
+imports = time.perf_counter() - started
+from pathlib import Path
+from bertconv.source import SourceOptions
+from bertconv.verify.cases import make_batches
+from bertconv.verify.sides import open_side
+from bertconv.verify.tensorflow_runner import TensorFlowRunner
+from bertconv.verify.torch_runner import TorchRunner
+
+def seconds(runner, build):
+    made = build()
+    setattr(runner, build.__name__, lambda *_: made)
+    started = time.perf_counter()
+    runner.run("float64", batches, lambda *_: None)
+    return time.perf_counter() - started
+
+with open_side(sys.argv[2], SourceOptions()) as b, open_side(sys.argv[1], SourceOptions(), head=b.head) as a:
+    batches = make_batches(a.values, b.head, a.source.folder)
+    pt, tf = TorchRunner(a, {}), TensorFlowRunner(b, {})
+    def _models(): return TorchRunner._models(pt, "float64")
+    def model(): return TensorFlowRunner.model(tf, "float64")
+    first = seconds(pt, _models)
+    second = seconds(tf, model)
+print(json.dumps([imports, first, second]))
+"""
+
+
+def process(command: Sequence[str]) -> tuple[float, float]:
+    """Wall time in seconds and peak memory in bytes of a process that must end well."""
+    started = time.perf_counter()
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **QUIET})
+    _, status, usage = os.wait4(child.pid, 0)
+    if status:
+        sys.exit(f"{' '.join(command)} failed: run it by hand to see why.")
+    return time.perf_counter() - started, usage.ru_maxrss * 1024
+
+
+def weights(a: Path, b: Path, copy: Path, rounds: int) -> Iterator[str]:
+    """The weights level, after `cmp` of two equal files of A's size."""
+    for what, other, extra in (("PyTorch against TensorFlow", b, ()), ("with digests (`--json`)", b, ("--json", "-")),
+                               ("two copies in PyTorch's format", copy, ())):  # fmt: skip
+        ratios = []
+        for turn in range(rounds):
+            base, _ = process(["cmp", str(a / "model.safetensors"), str(copy / "model.safetensors")])
+            own, _ = process([*BERTCONV, "verify", str(a), str(other), "--level", "weights", *extra])
+            ratios.append(own / base)
+            progress(f"weights {turn + 1}: {own:.2f} s, cmp {base:.2f} s")
+        yield line(f"weights, {what} / `cmp`", ratios, "2.50")
+
+
+def outputs(a: Path, b: Path, rounds: int) -> Iterator[str]:
+    """The outputs level in float32 and float64, and its memory."""
+    ratios, memory = [], []
+    size = 2 * (a / "model.safetensors").stat().st_size  # stored as float32
+    for turn in range(rounds):
+        done = subprocess.run(
+            [sys.executable, "-c", FLOOR, str(a), str(b)], check=True, capture_output=True, env={**os.environ, **QUIET}
+        )
+        base = sum(json.loads(done.stdout))
+        own, peak = process([*BERTCONV, "verify", str(a), str(b), "--level", "outputs"])
+        ratios.append(own / base)
+        memory.append(peak / size)
+        progress(f"outputs {turn + 1}: {own:.1f} s, imports and forward passes {done.stdout.decode().strip()}")
+    yield line("outputs, float32 and float64 / imports and one float64 forward pass of each", ratios, "2.50")
+    yield line("its peak memory / the weights in float64", memory, "3.00")
+
+
+def line(what: str, ratios: Sequence[float], target: str) -> str:
+    """A line of the table."""
+    spread = f"({min(ratios):.2f} to {max(ratios):.2f}, {len(ratios)} runs)"
+    return f"| {what} | **{statistics.median(ratios):.2f}** {spread} | {target} |"
+
+
+def main() -> None:
+    """Run the chosen parts and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--parts", default="weights,outputs", help="of weights, outputs [default: %(default)s]")
+    parser.add_argument("--rounds", type=int, default=9, help="of every measurement [default: %(default)s]")
+    parser.add_argument("--temp", type=Path, help="where the checkpoints go")
+    options = parser.parse_args()
+    parts = options.parts.split(",")
+    with tempfile.TemporaryDirectory(prefix="bertconv-bench-", dir=options.temp) as temp:
+        a = checkpoint("base", Path(temp))
+        copy, b = Path(temp) / "copy", Path(temp) / "tf"
+        shutil.copytree(a, copy)
+        process([*BERTCONV, "pt2tf", str(a), str(b), "--verify", "none"])
+        rows = [
+            *(weights(a, b, copy, options.rounds) if "weights" in parts else ()),
+            *(outputs(a, b, options.rounds) if "outputs" in parts else ()),
+        ]
+    facts = machine()
+    print(f"{facts['date']}, {facts['cores']} cores of {facts['cpu']}, Python {facts['python']}\n")
+    print("| measure | ratio | target |\n|---|---|---|")
+    print("\n".join(rows))
+
+
+if __name__ == "__main__":
+    main()
