@@ -10,13 +10,16 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bertconv.source import SourceOptions
-from bertconv.verify.certificate import FolderCheck, check_folder
 from bertconv.verify.compare import Progress, Request, best_level, compare
 from bertconv.verify.outputs import Limits
 from bertconv.verify.parity import Parity
 from bertconv.verify.sides import Side, open_side
+
+if TYPE_CHECKING:
+    from bertconv.verify.certificate import FolderCheck
 
 
 def verify_checkpoint(  # noqa: PLR0913  (one argument per option of the command)
@@ -97,6 +100,8 @@ def check_checkpoint(folder: str | os.PathLike[str]) -> FolderCheck:
         RequestError: there is no bertconv.json.
         DamagedCheckpoint: bertconv.json itself was changed.
     """
+    from bertconv.verify.certificate import check_folder
+
     return check_folder(Path(folder))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,14 @@ from bertconv.verify.parity import Parity
 
 MAX_BYTES = 200_000_000
 """A manifest has some hundred bytes per tensor; a larger file is something else."""
+
+_MANIFEST = {
+    "bertconv": str, "digest": str, "files": dict, "manifest_sha256": str, "parity": dict, "tensors": dict,
+    "verified": str,
+}  # fmt: skip
+_FILE, _PLAIN, _WEIGHTS = {"size": int}, {"sha256": str}, {"sha256_outside_tensors": str}
+_TENSOR = {"target": str, "state": str, "dtype": str, "shape": list, "digest": str, "transposed": bool}
+"""Fields of the manifest that are looked at."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +138,7 @@ def check_folder(folder: Path) -> FolderCheck:
     return FolderCheck(
         str(folder), tuple(changes), len(files), len(wanted),
         tuple(sorted(printable(name) for name in there - {*files, MANIFEST})), manifest["digest"], manifest["verified"],
-        manifest.get("parity") or {}, manifest["bertconv"],
+        manifest["parity"], manifest["bertconv"],
     )  # fmt: skip
 
 
@@ -148,14 +157,28 @@ def _manifest(folder: Path) -> dict[str, Any]:
     )  # fmt: skip
     try:
         manifest = parse_json(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise damaged from error
-    needed = {"files": dict, "tensors": dict, "digest": str, "verified": str, "bertconv": str, "manifest_sha256": str}
-    if not isinstance(manifest, dict) or any(not isinstance(manifest.get(key), kind) for key, kind in needed.items()):
+    if not _has(manifest, _MANIFEST) or manifest_digest(raw) != manifest["manifest_sha256"] or not _is_sound(manifest):
         raise damaged
-    if manifest_digest(raw) != manifest["manifest_sha256"]:
-        raise damaged
-    return manifest
+    found: dict[str, Any] = manifest
+    return found
+
+
+def _has(value: Any, fields: Mapping[str, type]) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(key), kind) for key, kind in fields.items())
+
+
+def _is_sound(manifest: Mapping[str, Any]) -> bool:
+    """Whether the rest is of the right kind too: its own digest is a checksum, and anybody can make one."""
+    files, tensors = manifest["files"].items(), manifest["tensors"].values()
+    return (
+        isinstance(manifest["parity"].get("verdict", ""), str)
+        and not any({"", ".", ".."} & set(name.split("/")) for name, _ in files)
+        and all(_has(facts, _FILE) and (_has(facts, _PLAIN) or _has(facts, _WEIGHTS)) for _, facts in files)
+        and all(_has(facts, _TENSOR) for facts in tensors)
+        and all(len(facts["shape"]) == 2 for facts in tensors if facts["transposed"])
+    )
 
 
 def _file_changes(folder: Path, name: str, wanted: Mapping[str, Any]) -> Iterator[Change]:
@@ -184,8 +207,9 @@ def _headers(folder: Path, names: list[str]) -> tuple[dict[str, Header], list[Ch
 
 def _frame_changes(folder: Path, name: str, header: Header, wanted: Mapping[str, Any]) -> Iterator[Change]:
     spans = sorted({(tensor.offset, tensor.nbytes) for tensor in header.tensors})
+    overlap = any(begin + size > after for (begin, size), (after, _) in pairwise(spans))
     same_size = (folder / name).stat().st_size == wanted["size"]  # another size was told already
-    if same_size and frame_digest(folder / name, spans) != wanted["sha256_outside_tensors"]:
+    if same_size and (overlap or frame_digest(folder / name, spans) != wanted["sha256_outside_tensors"]):
         yield Change(name, "", "has other bytes outside of its tensors")
 
 

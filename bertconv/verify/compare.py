@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from bertconv import __version__
 from bertconv.errors import RequestError
@@ -25,7 +28,6 @@ from bertconv.verify.parity import (
 )
 from bertconv.verify.places import MODULE
 from bertconv.verify.sides import Side
-from bertconv.verify.weight_causes import weight_causes
 from bertconv.verify.weights import compare_weights, model_digest
 
 ORACLES = ("reference", "transformers")
@@ -116,8 +118,8 @@ def compare(a: Side, b: Side, request: Request, progress: Progress = lambda *_: 
 
 
 def _with_outputs(parity: Parity, a: Side, b: Side, request: Request, progress: Progress) -> Parity:
-    if any(tensor.state.startswith("only") for tensor in parity.tensors):
-        note = "outputs were not compared: a tensor is missing on one side"
+    if any(tensor.state.startswith("only") or _has_other_shape(tensor) for tensor in parity.tensors):
+        note = "outputs were not compared: a tensor is missing on one side, or has another shape there"
         return _explained(replace(parity, notes=(*parity.notes, note)), a, b, None, ())
     one, other = _runner(a, _rounding(parity.tensors), request.oracle), _runner(b, {}, request.oracle)
     dtypes = tuple(dtype for dtype in DTYPES if dtype == "float64" or dtype in request.dtypes)
@@ -142,6 +144,10 @@ def _with_outputs(parity: Parity, a: Side, b: Side, request: Request, progress: 
     if request.level == "gradients":
         parity = replace(parity, gradients=compare_gradients(one, other, batches[0]))
     return _explained(parity, a, b, other, batches)
+
+
+def _has_other_shape(row: TensorComparison) -> bool:
+    return row.state == "different" and row.first is None
 
 
 def _of_saved_model(truth: Runner, b: Side, batches: Sequence[Batch], limits: Limits) -> tuple[Measurement, ...]:
@@ -171,6 +177,8 @@ def _explained(parity: Parity, a: Side, b: Side, runner: Runner | None, batches:
     """The same with the first place that differs, and the mistakes that explain it."""
     if parity.ok:
         return parity
+    from bertconv.verify.weight_causes import weight_causes
+
     causes = weight_causes(parity.tensors, a.tensors, b.tensors, int(a.values["num_attention_heads"]))
     causes += [_config_cause(one) for one in parity.config if one.key in _CONFIG_CAUSES]
     if not causes and runner is not None and not parity.outputs_ok:
@@ -274,16 +282,8 @@ def _limits(limits: Limits, dtypes: Sequence[str]) -> dict[str, float]:
 
 
 def _versions(frameworks: Sequence[str]) -> dict[str, str]:
-    from importlib.metadata import version
-
-    found = {"bertconv": __version__, "Python": platform.python_version(), "numpy": version("numpy")}
+    """Of bertconv, Python, numpy and what ran."""
+    found = {"bertconv": __version__, "Python": platform.python_version(), "numpy": np.__version__}
     text = " ".join(frameworks)
-    for word, package in (
-        ("torch", "torch"),
-        ("transformers", "transformers"),
-        ("TensorFlow", "tensorflow"),
-        ("Keras", "keras"),
-    ):
-        if word in text:
-            found[word] = version(package)
-    return found
+    packages = {"torch": "torch", "transformers": "transformers", "TensorFlow": "tensorflow", "Keras": "keras"}
+    return found | {word: sys.modules[name].__version__ for word, name in packages.items() if word in text}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bertconv.errors import OutputError, ParityError, RequestError
 from bertconv.formats.staging import StagedFolder
+from bertconv.mapping.identify import Identity
 from bertconv.mapping.plan import Plan
 from bertconv.mapping.table import Table, tables_folder
 from bertconv.record import Proof
@@ -58,7 +59,7 @@ def prove_conversion(  # noqa: PLR0913  (one argument per part of a conversion)
             raise RequestError(f"outputs cannot be compared: {reason}.", hint="Pass --verify weights.")
         return Proof(note=f"outputs were not compared: {reason}")
     head = plan.head if all(move.source for move in plan.moves) else table.base_head
-    original = side_of(source, header, plan.identity, table, plan.config, head)
+    original = side_of(source, header, _written(plan), table, plan.config, head)
     with open_side(staged.path, SourceOptions(), head=head) as output:
         if not required and best_level(original.dialect, output.dialect) == "weights":
             return Proof(note="outputs were not compared: torch and TensorFlow are not both installed")
@@ -134,6 +135,16 @@ def _obstacle(table: Table, plan: Plan) -> str:
     if fresh & set(table.heads[table.base_head]):
         return f"{', '.join(sorted(fresh))} was started afresh"
     return ""
+
+
+def _written(plan: Plan) -> Identity:
+    """The source without the groups that the class has not: where a head is new, the body has no pooler it lacks."""
+    identity, groups = plan.identity, {move.target.group for move in plan.moves}
+    kept = {place: found for place, found in identity.places.items() if identity.specs[place].group in groups}
+    names = {tensor.name for found in kept.values() for tensor in found}
+    every = {tensor.name: tensor for found in identity.places.values() for tensor in found}
+    aside = (tensor for name, tensor in every.items() if name not in names)
+    return replace(identity, places=kept, outside=(*identity.outside, *aside))
 
 
 def _named(parity: Parity, original: Side, staged: StagedFolder) -> Parity:

@@ -28,7 +28,7 @@ from bertconv.errors import (
     ShapeMismatch,
     UnsupportedCheckpoint,
 )
-from bertconv.verify import activations
+from bertconv.verify.reference import activations
 from bertconv.verify.reference import Reference, canonical_names
 
 TOLERANCE = 1e-12

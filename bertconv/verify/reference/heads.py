@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from bertconv.errors import MissingTensors, RequestError, ShapeMismatch
-
-if TYPE_CHECKING:
-    from bertconv.verify.reference import Modules, State
+from bertconv.verify.reference.modules import Modules, State
 
 Outputs = dict[str, torch.Tensor]
 

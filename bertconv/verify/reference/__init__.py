@@ -1,0 +1,7 @@
+"""The PyTorch reference: which weight a name stands for, and the forward pass. Imports torch."""
+
+from bertconv.verify.reference.model import Reference
+from bertconv.verify.reference.modules import State, Watch
+from bertconv.verify.reference.names import canonical_names
+
+__all__ = ["Reference", "State", "Watch", "canonical_names"]
