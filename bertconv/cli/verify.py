@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 
 
+def _json_file(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """The name of a JSON file: `--json A B` would else write it over A."""
+    if value is not None and value != "-" and not value.endswith(".json"):
+        raise click.BadParameter(f"{value!r} does not end in .json; put a bare --json last, or write --json=-.")
+    return value
+
+
 def _dtypes(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
     """A list with commas."""
     found = tuple(part.strip() for part in value.split(",") if part.strip())
@@ -78,6 +85,7 @@ def _dtypes(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...
     is_flag=False,
     flag_value="-",
     metavar="[FILE]",
+    callback=_json_file,
     help="Everything as JSON, to FILE or, without one or with -, to the output; without one it stands last.",
 )
 @click.option("--junit", type=click.Path(dir_okay=False), metavar="FILE", help="Write JUnit XML.")

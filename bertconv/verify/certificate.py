@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -182,17 +184,18 @@ def _is_sound(manifest: Mapping[str, Any]) -> bool:
 
 
 def _file_changes(folder: Path, name: str, wanted: Mapping[str, Any]) -> Iterator[Change]:
-    path = folder / name
-    if not path.is_file() or path.is_symlink():
+    try:
+        file = open_in(folder, name)  # which takes the links of the Hub's cache and no others
+    except BertconvError:
         yield Change(name, "", "is missing")
         return
-    size = path.stat().st_size
-    if size != wanted["size"]:
-        yield Change(name, "", f"has {size:,} bytes instead of {wanted['size']:,}")
-    elif "sha256" in wanted:
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != wanted["sha256"]:
-                yield Change(name, "", "has other bytes")
+    with closing(file):
+        if file.size != wanted["size"]:
+            yield Change(name, "", f"has {file.size:,} bytes instead of {wanted['size']:,}")
+        elif "sha256" in wanted:
+            with os.fdopen(os.dup(file.fd), "rb") as stream:
+                if hashlib.file_digest(stream, "sha256").hexdigest() != wanted["sha256"]:
+                    yield Change(name, "", "has other bytes")
 
 
 def _headers(folder: Path, names: list[str]) -> tuple[dict[str, Header], list[Change]]:

@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 def import_tensorflow() -> None:
@@ -23,7 +23,8 @@ def import_tensorflow() -> None:
 @contextmanager
 def _held_back() -> Iterator[None]:
     """What is written to file descriptor 2 goes to a file, and from there to its place when there is an error."""
-    sys.stderr.flush()
+    with suppress(AttributeError, ValueError):  # Python's own stream may be None, or closed
+        sys.stderr.flush()
     try:
         kept = os.dup(2)
     except OSError:  # the process has no stderr

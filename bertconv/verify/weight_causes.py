@@ -40,7 +40,8 @@ def weight_causes(
     single: dict[str, list[str]] = defaultdict(list)
     for row in wrong:
         if row.id not in moved and row.first is not None:
-            name = _single_cause(a[row.id].whole(row.dtype_b), b[row.id].whole(), row, heads)
+            with np.errstate(invalid="ignore"):  # a NaN may be of the signalling kind
+                name = _single_cause(a[row.id].whole(row.dtype_b), b[row.id].whole(), row, heads)
             if name is not None:
                 single[name].append(row.id)
     causes += [Cause(name, tuple(ids), _sentence(name, ids)) for name, ids in single.items()]
@@ -185,7 +186,7 @@ def _is_scaled(a: Array, b: Array, row: TensorComparison, heads: int) -> bool:
     """Every element times one factor, up to rounding; a factor of one but for rounding is none."""
     one, other = a.astype(np.float64).reshape(-1), b.astype(np.float64).reshape(-1)
     pivot = int(np.argmax(np.abs(one))) if one.size else 0
-    if one.size < 4 or one[pivot] == 0 or other[pivot] == 0:
+    if one.size < 4 or one[pivot] == 0 or other[pivot] == 0 or not np.isfinite([one, other]).all():
         return False
     kind = ml_dtypes.finfo(a.dtype)  # type: ignore[no-untyped-call]
     factor = other[pivot] / one[pivot]

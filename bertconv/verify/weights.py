@@ -147,8 +147,9 @@ def _difference(pair: _Pair) -> TensorComparison:
     unsigned = f"u{bits_b.itemsize}"
     where = np.flatnonzero(bits_a.view(unsigned) != bits_b.view(unsigned))
     first = np.unravel_index(int(where[0]), pair.b.spec.canonical.shape)
-    a, b = bits_a.astype(np.float64), bits_b.astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):  # a NaN may be of the signalling kind
+        a, b = bits_a.astype(np.float64), bits_b.astype(np.float64)
+        odd = tuple(_odd(pair.id, a, b))
         gaps = np.abs(a - b)
         finite = gaps[np.isfinite(gaps)]
         largest = float(finite.max()) if finite.size else math.nan
@@ -163,7 +164,7 @@ def _difference(pair: _Pair) -> TensorComparison:
         first=tuple(int(index) for index in first),
         value_a=float(a[where[0]]),
         value_b=float(b[where[0]]),
-        odd=tuple(_odd(pair.id, a, b)),
+        odd=odd,
     )
 
 

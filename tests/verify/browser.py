@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,3 +91,7 @@ def screenshot(
         clip = {"x": 0, "y": 0, "width": width, "height": height or whole, "scale": 1}
         shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
         picture.write_bytes(base64.b64decode(shot["data"]))
+
+
+if __name__ == "__main__":  # python tests/verify/browser.py REPORT PICTURE: the README's picture
+    screenshot(Path(sys.argv[1]), Path(sys.argv[2]), height=1010)

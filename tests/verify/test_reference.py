@@ -28,8 +28,7 @@ from bertconv.errors import (
     ShapeMismatch,
     UnsupportedCheckpoint,
 )
-from bertconv.verify.reference import activations
-from bertconv.verify.reference import Reference, canonical_names
+from bertconv.verify.reference import Reference, activations, canonical_names
 
 TOLERANCE = 1e-12
 EVERYTHING = {"output_hidden_states": True, "output_attentions": True, "use_cache": False}
