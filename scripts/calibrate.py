@@ -10,6 +10,7 @@ prints the largest errors, the distribution of B's error divided by A's, and eve
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import sys
@@ -80,7 +81,7 @@ def random_weights(rng: np.random.Generator, config: dict[str, Any], head: str, 
     return found
 
 
-def run(seed: int) -> Run:
+def run(seed: int, dtypes: tuple[str, ...]) -> Run:
     """Draw a model, convert it, verify it."""
     rng = np.random.default_rng(seed)
     head = tuple(load_table().heads)[seed % 9]
@@ -95,7 +96,7 @@ def run(seed: int) -> Run:
         (source / "config.json").write_text(json.dumps(config))
         save_file(weights, source / "model.safetensors", {"format": "pt"})
         convert_checkpoint(source, Path(temp) / "tf", to="tf", head=head, verify="none")
-        parity = verify_checkpoint(source, Path(temp) / "tf", level="outputs", head=head)
+        parity = verify_checkpoint(source, Path(temp) / "tf", level="outputs", dtypes=dtypes, head=head)
     judged = [one for one in parity.measurements if one.kind != MODULE]
     errors = {dtype: max(one.b for one in judged if one.dtype == dtype) for dtype in parity.dtypes}
     ratios = {
@@ -114,17 +115,19 @@ def summary(runs: list[Run]) -> str:
     alarms = sum(not one.ok for one in runs)
     lines = [
         f"{len(runs)} runs, {alarms} false alarms (float64 limit {SAME_FUNCTION:g}, factor {FACTOR:g})",
-        "| layers | runs | worst in float64 | float32: B / A, median | 99 % | largest |",
-        "|---|---|---|---|---|---|",
+        "| type | layers | runs | worst in float64 | B / A, median | 99 % | largest |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for layers in LAYERS:
+    for dtype, layers in itertools.product(runs[0].ratios, LAYERS):
         own = [one for one in runs if one.layers == layers]
         if own:
-            ratios = np.concatenate([one.ratios["float32"] for one in own])
+            ratios = np.concatenate([one.ratios[dtype] for one in own])
             worst = max(one.errors["float64"] for one in own)
             spread = [float(np.quantile(ratios, q)) for q in (0.5, 0.99, 1.0)]
             lines.append(
-                f"| {layers} | {len(own)} | {worst:.1e} | " + " | ".join(f"{one:.2f}" for one in spread) + " |"
+                f"| {dtype} | {layers} | {len(own)} | {worst:.1e} | "
+                + " | ".join(f"{one:.2f}" for one in spread)
+                + " |"
             )
     lines += [f"false alarm: seed {one.seed}: {one}" for one in runs if not one.ok]
     return "\n".join(lines)
@@ -135,11 +138,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0, help="of the first run")
+    parser.add_argument("--dtype", default="float32", help="element types, with commas [default: %(default)s]")
     parser.add_argument("--json", type=Path, help="write every run here")
     options = parser.parse_args()
     runs = []
     for seed in range(options.seed, options.seed + options.runs):
-        runs.append(run(seed))
+        runs.append(run(seed, tuple(options.dtype.split(","))))
         print(
             f"{len(runs)}/{options.runs} {runs[-1].head} {runs[-1].layers} layers: {runs[-1].errors}", file=sys.stderr
         )

@@ -28,7 +28,7 @@ from bertconv.verify.parity import (
 )
 from bertconv.verify.places import MODULE
 from bertconv.verify.sides import Side
-from bertconv.verify.weights import compare_weights, model_digest
+from bertconv.verify.weights import NOT_FINITE, compare_weights, model_digest
 
 ORACLES = ("reference", "transformers")
 """Who computes PyTorch's side."""
@@ -118,9 +118,9 @@ def compare(a: Side, b: Side, request: Request, progress: Progress = lambda *_: 
 
 
 def _with_outputs(parity: Parity, a: Side, b: Side, request: Request, progress: Progress) -> Parity:
-    if any(tensor.state.startswith("only") or _has_other_shape(tensor) for tensor in parity.tensors):
-        note = "outputs were not compared: a tensor is missing on one side, or has another shape there"
-        return _explained(replace(parity, notes=(*parity.notes, note)), a, b, None, ())
+    if (reason := _obstacle(parity.tensors)) is not None:
+        note = f"outputs were not compared: {reason}"
+        return _explained(replace(parity, level="weights", notes=(*parity.notes, note)), a, b, None, ())
     one, other = _runner(a, _rounding(parity.tensors), request.oracle), _runner(b, {}, request.oracle)
     dtypes = tuple(dtype for dtype in DTYPES if dtype == "float64" or dtype in request.dtypes)
     notes: list[str] = []
@@ -146,8 +146,12 @@ def _with_outputs(parity: Parity, a: Side, b: Side, request: Request, progress: 
     return _explained(parity, a, b, other, batches)
 
 
-def _has_other_shape(row: TensorComparison) -> bool:
-    return row.state == "different" and row.first is None
+def _obstacle(rows: Sequence[TensorComparison]) -> str | None:
+    """Why the two sides cannot be run side by side, if they cannot."""
+    if any(row.state.startswith("only") or (row.state == "different" and row.first is None) for row in rows):
+        return "a tensor is missing on one side, or has another shape there"
+    broken = [row.id for row in rows if row.ok and any(NOT_FINITE in odd for odd in row.odd)]
+    return f"{broken[0]} is not finite on either side, so there is nothing to compute" if broken else None
 
 
 def _of_saved_model(truth: Runner, b: Side, batches: Sequence[Batch], limits: Limits) -> tuple[Measurement, ...]:
@@ -238,8 +242,9 @@ def _tensor_sentence(row: TensorComparison) -> str:
         return f"first at {row.module}: {row.id} differs, {', '.join(row.odd)}."
     where = list(row.first)
     elements = "one element" if row.differing == 1 else f"{row.differing:,} elements"
+    by = f", by up to {row.max_difference:.3g}" if row.max_difference > 0 else ""
     return (
-        f"first at {row.module}: {row.id} differs in {elements}, by up to {row.max_difference:.3g}; "
+        f"first at {row.module}: {row.id} differs in {elements}{by}; "
         f"element {where} is {row.value_a!r} in A and {row.value_b!r} in B."
     )
 

@@ -69,8 +69,8 @@ def prove_conversion(  # noqa: PLR0913  (one argument per part of a conversion)
         write_page(page, parity)
     if not parity.ok:
         raise ParityError(
-            parity.failure_text(), hint="The output was not kept. This is a bug: report it.",
-            file=str(staged.destination),
+            parity.failure_text(), file=str(staged.destination),
+            hint="The output was not kept; --verify weights would keep it. Report this: it is a bug.",
         )  # fmt: skip
     return Proof(certificate(parity), seconds=parity.seconds)
 

@@ -82,16 +82,21 @@ def _of_moves(moved: Mapping[str, str]) -> Iterator[Cause]:
         yield Cause("values of another tensor", (here,), f"{here} of B holds the values of {moved[here]}.")
 
 
-Words = Callable[[str, str], tuple[str, str]]
+Words = Callable[[str, str, str], tuple[str, str]]
+"""From the names of two layers or modules and the layers concerned to the cause's name and sentence."""
 
 
 def _pairs(found: Mapping[tuple[str, str], list[str]], swapped: Words, copied: Words) -> Iterator[Cause]:
     for (here, there), ids in found.items():
+        numbers = sorted({int(place.split(".")[1]) for place in ids})
+        where = f"layer{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
         back = found.get((there, here))
         if back is None:
-            yield Cause(copied(here, there)[0], tuple(ids), copied(here, there)[1])
+            name, sentence = copied(here, there, where)
+            yield Cause(name, tuple(ids), sentence)
         elif (int(here), int(there)) < (int(there), int(here)) if here.isdigit() else _first(here, there):
-            yield Cause(swapped(here, there)[0], (*ids, *back), swapped(here, there)[1])
+            name, sentence = swapped(here, there, where)
+            yield Cause(name, (*ids, *back), sentence)
 
 
 _ORDER = ("query", "key", "value", "attention_out", "cross_query", "cross_key", "cross_value", "ffn_in", "ffn_out")
@@ -102,20 +107,20 @@ def _first(here: str, there: str) -> bool:
     return (order.get(here, 99), here) < (order.get(there, 99), there)
 
 
-def _swapped_layers(here: str, there: str) -> tuple[str, str]:
+def _swapped_layers(here: str, there: str, where: str) -> tuple[str, str]:
     return "layers swapped", f"layers {here} and {there} have changed places."
 
 
-def _copied_layer(here: str, there: str) -> tuple[str, str]:
+def _copied_layer(here: str, there: str, where: str) -> tuple[str, str]:
     return "layer duplicated", f"layer {here} of B holds the values of layer {there}."
 
 
-def _swapped_modules(here: str, there: str) -> tuple[str, str]:
-    return f"{here} and {there} swapped", f"{here} and {there} have changed places."
+def _swapped_modules(here: str, there: str, where: str) -> tuple[str, str]:
+    return f"{here} and {there} swapped", f"{here} and {there} have changed places in {where}."
 
 
-def _copied_module(here: str, there: str) -> tuple[str, str]:
-    return "values of another tensor", f"{here} of B holds the values of {there}."
+def _copied_module(here: str, there: str, where: str) -> tuple[str, str]:
+    return "values of another tensor", f"{here} of B holds the values of {there} in {where}."
 
 
 def _single_cause(a: Array, b: Array, row: TensorComparison, heads: int) -> str | None:

@@ -31,6 +31,9 @@ BINS = 48
 Array = np.ndarray[Any, Any]
 
 
+NOT_FINITE = "numbers are NaN or infinite"
+"""What is said of a tensor that holds such numbers."""
+
 START = 1 << 16
 """Bytes from the beginning of a tensor by which candidates for duplicates are found."""
 
@@ -113,7 +116,7 @@ def _compare(pair: _Pair, workspace: Workspace, tick: workers.Tick) -> tuple[Ten
         row = _difference(pair)
         tick(b.nbytes - read)
         return row, start
-    odd = [] if not bad else [f"{bad} numbers are NaN or infinite on both sides"]
+    odd = [] if not bad else [f"{bad} {NOT_FINITE} on both sides"]
     odd += ["all zero on both sides"] if zero and b.count and _is_weight(pair.id) else []
     state = "equal" if a.dtype == b.dtype else "cast"
     return _row(pair, state, digest=f"sha256:{digest.hexdigest()}" if pair.digest else "", odd=tuple(odd)), start
@@ -149,7 +152,7 @@ def _difference(pair: _Pair) -> TensorComparison:
     first = np.unravel_index(int(where[0]), pair.b.spec.canonical.shape)
     with np.errstate(invalid="ignore", over="ignore"):  # a NaN may be of the signalling kind
         a, b = bits_a.astype(np.float64), bits_b.astype(np.float64)
-        odd = tuple(_odd(pair.id, a, b))
+        strange = tuple(_odd(pair.id, a, b))
         gaps = np.abs(a - b)
         finite = gaps[np.isfinite(gaps)]
         largest = float(finite.max()) if finite.size else math.nan
@@ -164,7 +167,7 @@ def _difference(pair: _Pair) -> TensorComparison:
         first=tuple(int(index) for index in first),
         value_a=float(a[where[0]]),
         value_b=float(b[where[0]]),
-        odd=odd,
+        odd=strange,
     )
 
 
