@@ -146,6 +146,8 @@ def _check(folder: str, outputs: dict[str, str | None], *, quiet: bool) -> None:
 
 
 def _write(parity: Parity, outputs: dict[str, str | None]) -> None:
+    if not any(outputs.values()):
+        return
     from bertconv.verify.conversion import write_page, write_text
     from bertconv.verify.junit import junit_report
 
@@ -157,10 +159,10 @@ def _write(parity: Parity, outputs: dict[str, str | None]) -> None:
 
 
 def _write_json(facts: dict[str, Any], file: str | None) -> None:
-    from bertconv.verify.conversion import write_text
-
     if file is None:
         return
+    from bertconv.verify.conversion import write_text
+
     text = json.dumps(facts, ensure_ascii=False, indent=1)
     if file == "-":
         click.echo(text)

@@ -152,6 +152,10 @@ def as_floats(elements: Elements, dtype: str) -> Elements:
 
 def not_finite(elements: Elements, dtype: str) -> int:
     """How many of the numbers are NaN or infinite: their exponent bits are all ones."""
+    if dtype in ("float32", "float64"):
+        with np.errstate(all="ignore"):
+            if np.isfinite(np.add.reduce(as_floats(elements, dtype))):  # one pass instead of three, and nearly always
+                return 0
     exponent = {"float64": 0x7FF << 52, "float32": 0xFF << 23, "float16": 0x1F << 10, "bfloat16": 0xFF << 7}[dtype]
     mask = elements.dtype.type(exponent)
     return int(np.count_nonzero((elements & mask) == mask))
