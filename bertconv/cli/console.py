@@ -10,27 +10,31 @@ from contextlib import contextmanager
 import click
 
 from bertconv.report import Report
+from bertconv.text import human_bytes
 
 Progress = Callable[[str, int, int], None]
 
 
 @contextmanager
 def progress(*, shown: bool) -> Iterator[Progress | None]:
-    """A bar over the bytes of each step, on a terminal only."""
+    """A bar for each step, over its bytes or over the runs of the models, on a terminal only."""
     if not shown or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description:9}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (
+        TextColumn("{task.description:9}"), BarColumn(), TextColumn("{task.fields[amount]}"), TimeElapsedColumn(),
+    )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         tasks = {}
 
         def update(step: str, done: int, total: int) -> None:
             if step not in tasks:
-                tasks[step] = bar.add_task(step, total=total)
-            bar.update(tasks[step], completed=done)
+                tasks[step] = bar.add_task(step, total=total, amount="")
+            amount = f"{done} of {total} runs" if step == "outputs" else f"{human_bytes(done)} of {human_bytes(total)}"
+            bar.update(tasks[step], completed=done, amount=amount)
 
         yield update
 

@@ -132,6 +132,7 @@ def _with_outputs(parity: Parity, a: Side, b: Side, request: Request, progress: 
         done += 1
         progress("outputs", done, runs)
 
+    progress("outputs", done, runs)
     found = measure(one, other, batches, dtypes, request.limits, tick)
     if request.saved_model:
         found += _of_saved_model(one, b, batches, request.limits)
