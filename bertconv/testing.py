@@ -50,7 +50,7 @@ def assert_parity(
         parity = verify_checkpoint(one, other, **options)
     parity = _named(parity, a, b)
     if report is not None:
-        from bertconv.verify.conversion import write_page
+        from bertconv.verify.report_files import write_page
 
         write_page(Path(report), parity)
     if not parity.ok:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bertconv.source import SourceOptions
-from bertconv.verify.compare import Progress, Request, best_level, compare
+from bertconv.verify.compare import Progress, Request, compare
 from bertconv.verify.outputs import Limits
 from bertconv.verify.parity import Parity
+from bertconv.verify.requirements import outputs_obstacle
 from bertconv.verify.sides import Side, open_side
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def verify_checkpoint(  # noqa: PLR0913  (one argument per option of the command
         a: the original: folder, file or Hub id (`org/name`, `org/name@revision`).
         b: what is held to it, likewise.
         level: "weights" (bit for bit, no framework), "outputs" (both sides run), "gradients", or "auto": outputs where
-            the frameworks are installed, else weights.
+            the frameworks are installed and there is memory for it, else weights.
         dtypes: element types of the outputs; float64 is always among them.
         max_error: largest absolute difference of an output that is allowed, in place of bertconv's own rule.
         max_hidden_error: the same for hidden states and attentions; by default `max_error`.
@@ -83,9 +84,12 @@ def verify_checkpoint(  # noqa: PLR0913  (one argument per option of the command
         open_side(b, _with_config(options, config_b), head=head, table=own_table) as there,
         open_side(a, _with_config(options, config_a), head=head or there.head, table=own_table) as here,
     ):
-        if level == "auto":
-            request = replace(request, level=best_level(here.dialect, there.dialect))
+        obstacle = outputs_obstacle(here, there) if level == "auto" else None
+        if obstacle is not None:
+            request = replace(request, level="weights")
         parity = compare(*_as_one_class(here, there, head), request, progress or _silent)
+    if obstacle is not None:
+        parity = replace(parity, notes=(*parity.notes, f"outputs were not compared: {obstacle}"))
     words = ["bertconv", "verify", str(a), str(b), "--level", parity.level, "--seed", str(seed)]
     return replace(parity, command=shlex.join(words))
 

@@ -50,7 +50,8 @@ def output_options(command: Command) -> Command:
         click.option("--verify", type=click.Choice(["auto", "none", "weights", "outputs"]), default="auto",
                      show_default=True, envvar="BERTCONV_VERIFY", show_envvar=True,
                      help="weights: read every tensor back and compare it. outputs: also rebuild the model, run both "
-                          "sides, and compare what they compute. auto: outputs where the frameworks are installed."),
+                          "sides, and compare what they compute. auto: outputs where the frameworks and the "
+                          "memory for it (24 bytes per weight) are there."),
         click.option("--report", "report_file", type=click.Path(dir_okay=False), metavar="FILE",
                      help="Write the comparison of the outputs as an HTML page."),
     )  # fmt: skip

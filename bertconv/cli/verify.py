@@ -148,8 +148,8 @@ def _check(folder: str, outputs: dict[str, str | None], *, quiet: bool) -> None:
 def _write(parity: Parity, outputs: dict[str, str | None]) -> None:
     if not any(outputs.values()):
         return
-    from bertconv.verify.conversion import write_page, write_text
     from bertconv.verify.junit import junit_report
+    from bertconv.verify.report_files import write_page, write_text
 
     _write_json(parity.to_json(), outputs["json_file"])
     if outputs["report"]:
@@ -161,7 +161,7 @@ def _write(parity: Parity, outputs: dict[str, str | None]) -> None:
 def _write_json(facts: dict[str, Any], file: str | None) -> None:
     if file is None:
         return
-    from bertconv.verify.conversion import write_text
+    from bertconv.verify.report_files import write_text
 
     text = json.dumps(facts, ensure_ascii=False, indent=1)
     if file == "-":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import platform
 import sys
 import time
@@ -74,12 +73,6 @@ class Request:
                                    *((dtype, DTYPES, "dtype") for dtype in self.dtypes)):  # fmt: skip
             if value not in known:
                 raise RequestError(f"{name} is {value!r}.", hint=f"Choose from {', '.join(known)}.")
-
-
-def best_level(a_dialect: str, b_dialect: str) -> str:
-    """The level "outputs" where the frameworks of both dialects are installed, else "weights"."""
-    needed = {{"pt": "torch", "tf": "tensorflow"}[dialect] for dialect in (a_dialect, b_dialect)}
-    return "outputs" if all(importlib.util.find_spec(module) for module in needed) else "weights"
 
 
 def compare(a: Side, b: Side, request: Request, progress: Progress = lambda *_: None) -> Parity:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from bertconv.errors import OutputError, ParityError, RequestError
+from bertconv.errors import ParityError, RequestError
 from bertconv.formats.staging import StagedFolder
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.plan import Plan
@@ -18,12 +16,11 @@ from bertconv.record import Proof
 from bertconv.source import Source, SourceOptions
 from bertconv.source.stored import Header
 from bertconv.verify.certificate import certificate
-from bertconv.verify.compare import Request, best_level, compare
+from bertconv.verify.compare import Request, compare
 from bertconv.verify.parity import Parity
+from bertconv.verify.report_files import write_page
+from bertconv.verify.requirements import outputs_obstacle
 from bertconv.verify.sides import Side, open_side, side_of
-
-_MARKS = (b'"level": "', b"<html", b"<testsuite", b'"changes": [')
-"""What the beginning of a report holds: JSON, HTML, JUnit."""
 
 
 def prove_conversion(  # noqa: PLR0913  (one argument per part of a conversion)
@@ -61,8 +58,8 @@ def prove_conversion(  # noqa: PLR0913  (one argument per part of a conversion)
     head = plan.head if all(move.source for move in plan.moves) else table.base_head
     original = side_of(source, header, _written(plan), table, plan.config, head)
     with open_side(staged.path, SourceOptions(), head=head) as output:
-        if not required and best_level(original.dialect, output.dialect) == "weights":
-            return Proof(note="outputs were not compared: torch and TensorFlow are not both installed")
+        if not required and (lacking := outputs_obstacle(original, output)) is not None:
+            return Proof(note=f"outputs were not compared: {lacking}")
         parity = compare(original, output, Request("outputs"), progress)
     parity = _named(parity, original, staged)
     if page is not None:
@@ -73,56 +70,6 @@ def prove_conversion(  # noqa: PLR0913  (one argument per part of a conversion)
             hint="The output was not kept; --verify weights would keep it. Report this: it is a bug.",
         )  # fmt: skip
     return Proof(certificate(parity), seconds=parity.seconds)
-
-
-def write_page(page: Path, parity: Parity) -> None:
-    """Write the HTML report; errors as for `write_text`."""
-    from bertconv.verify.html import html_report
-
-    write_text(page, html_report(parity))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a report, whole or not at all, over nothing but an earlier one; OutputError where that cannot be."""
-    _check_replaceable(path)
-    try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-            temporary = Path(file.name)
-            try:
-                file.write(text)
-                file.close()
-                temporary.chmod(0o666 & ~_umask())
-                temporary.replace(path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise OutputError(
-            f"the report could not be written: {error.strerror}.", hint="Check the path and its permissions.",
-            file=str(path),
-        ) from error  # fmt: skip
-
-
-def _check_replaceable(path: Path) -> None:
-    """Refuse to replace what is no report: a mistyped command must not cost a checkpoint."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(1 << 16)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise OutputError(
-            f"the report could not be written: {error.strerror}.", hint="Check the path and its permissions.",
-            file=str(path),
-        ) from error  # fmt: skip
-    if start and not any(mark in start for mark in _MARKS):
-        raise OutputError("exists and is no report.", hint="Give another name, or move it away.", file=str(path))
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _obstacle(table: Table, plan: Plan) -> str:

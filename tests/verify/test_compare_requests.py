@@ -106,7 +106,7 @@ def test_progress(models: Models) -> None:
     weights, runs = ([step[1:] for step in told if step[0] == name] for name in ("weights", "outputs"))
     assert [one[0] for one in weights] == sorted(one[0] for one in weights)
     assert weights[-1] == (weights[0][1],) * 2
-    assert runs == [(number, 4) for number in range(1, 5)]
+    assert runs == [(number, 4) for number in range(5)]
     assert len(weights) + len(runs) == len(told)
     assert parity.dtypes == ("float64", "float32")
 
