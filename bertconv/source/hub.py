@@ -5,15 +5,16 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
 from huggingface_hub.file_download import repo_folder_name
 
 from bertconv.errors import HubError
+from bertconv.source import integrity
 from bertconv.source.hub_errors import FAILURES, explain
 from bertconv.source.place import SourceOptions, subfolder_parts
 from bertconv.source.weights import some
@@ -31,6 +32,7 @@ class HubFolder:
         names: its files, on the Hub when `online`, else in the cache.
         prefix: the folder inside the repository, empty or with `/` at the end.
         online: whether the network may be used.
+        digests: file of the repository -> its digest as the Hub lists it; empty when not `online`.
     """
 
     repository: str
@@ -40,15 +42,19 @@ class HubFolder:
     names: frozenset[str]
     prefix: str
     online: bool
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     def need(self, names: Collection[str]) -> None:
-        """Download those files that the cache does not have at this commit."""
+        """Download those files that the cache does not have at this commit, and check all of them."""
         absent = list(names) if self.options.force_download else self._absent(names)
         if absent and self.online:
-            _download(self.repository, self.commit, self.options, [self.prefix + name for name in absent])
+            wanted = [self.prefix + name for name in absent]
+            _download(self.repository, self.commit, self.options, wanted, lambda: self._absent(names) or absent)
         absent = self._absent(names)
         if absent:
             raise self.missing(f"files did not arrive: {some(absent)}.", "Try again: the Hub or the network failed.")
+        for name in names:
+            integrity.check(self.folder, name, self.digests.get(self.prefix + name, ""))
 
     def _absent(self, names: Collection[str]) -> list[str]:
         return [name for name in names if not (self.folder / name).exists()]
@@ -103,15 +109,17 @@ def open_repository(repository: str, options: SourceOptions) -> HubFolder:
 def _online(repository: str, options: SourceOptions) -> HubFolder:
     with _failures(repository, options.revision):
         info = HfApi(token=options.token, library_name="bertconv").model_info(
-            repository, revision=options.revision, timeout=constants.HF_HUB_ETAG_TIMEOUT
+            repository, revision=options.revision, timeout=constants.HF_HUB_ETAG_TIMEOUT, files_metadata=True
         )
     commit = info.sha or ""
     if not re.fullmatch(r"[0-9a-f]{40,64}", commit):  # a folder of the cache is named after it
         raise HubError(f"{commit!r} is no commit.", hint="Check HF_ENDPOINT.", file=repository)
-    names = frozenset(sibling.rfilename for sibling in info.siblings or ())
+    # The sha1 of a file in LFS is that of the pointer to it.
+    stated = {file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in info.siblings or ()}
+    digests = {name: str(digest or "") for name, digest in stated.items()}
     cache = Path(options.cache_dir or constants.HF_HUB_CACHE).expanduser().resolve()
     folder = cache / repo_folder_name(repo_id=repository, repo_type="model") / "snapshots" / commit
-    return HubFolder(repository, commit, options, folder, names, "", online=True)
+    return HubFolder(repository, commit, options, folder, frozenset(digests), "", online=True, digests=digests)
 
 
 def _cached(repository: str, options: SourceOptions) -> HubFolder:
@@ -126,9 +134,15 @@ def _walk(folder: Path) -> Iterator[str]:
             yield (Path(path) / file).relative_to(folder).as_posix()
 
 
-def _download(repository: str, revision: str | None, options: SourceOptions, names: Collection[str]) -> Path:
-    """Exactly these files; the folder of the commit in the cache."""
-    with _failures(repository, options.revision, offline=options.local_files_only):
+def _download(
+    repository: str,
+    revision: str | None,
+    options: SourceOptions,
+    names: Collection[str],
+    lacking: Callable[[], Collection[str]] = tuple,
+) -> Path:
+    """Exactly these files; the folder of the commit in the cache. An error names those that are `lacking` then."""
+    with _failures(repository, options.revision, offline=options.local_files_only, lacking=lacking):
         folder = snapshot_download(
             repository,
             revision=revision,
@@ -143,8 +157,10 @@ def _download(repository: str, revision: str | None, options: SourceOptions, nam
 
 
 @contextmanager
-def _failures(repository: str, revision: str | None, *, offline: bool = False) -> Iterator[None]:
+def _failures(
+    repository: str, revision: str | None, *, offline: bool = False, lacking: Callable[[], Collection[str]] = tuple
+) -> Iterator[None]:
     try:
         yield
     except FAILURES as error:
-        raise explain(error, repository, revision, offline=offline) from error
+        raise explain(error, repository, revision, offline=offline, files=lacking()) from error

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Collection
 
 from huggingface_hub import constants, errors
 
 from bertconv.errors import HubError
+from bertconv.source.weights import some
 
 FAILURES: tuple[type[Exception], ...] = (
     OSError,
@@ -28,13 +30,21 @@ _DISK = frozenset(
 _LOG_IN = "log in with `hf auth login` or set HF_TOKEN"
 
 
-def explain(error: Exception, repository: str, revision: str | None, *, offline: bool) -> HubError:
-    """The error to raise for one that huggingface_hub raised."""
+def explain(
+    error: Exception, repository: str, revision: str | None, *, offline: bool, files: Collection[str] = ()
+) -> HubError:
+    """The error to raise for one that huggingface_hub raised, with the files that it did not give."""
     if isinstance(error, errors.LocalEntryNotFoundError) and not offline and isinstance(error.__cause__, FAILURES):
         # It looked into the cache after the network had failed; that is what the user needs to know.
         error = error.__cause__
-    problem, hint = _about_repository(error, repository, revision) or _about_cache(error) or _about_network(error)
-    return HubError(problem, hint=hint, file=f"{repository}@{revision}" if revision else repository)
+    problem, hint = (
+        _about_repository(error, repository, revision)
+        or _about_cache(error)
+        or _about_length(error)
+        or _about_network(error, known=bool(files))
+    )
+    place = f"{repository}@{revision}" if revision else repository
+    return HubError(problem, hint=hint, file=f"{place}: {some(files, 3)}" if files else place)
 
 
 def _about_repository(error: Exception, repository: str, revision: str | None) -> tuple[str, str] | None:
@@ -75,15 +85,26 @@ def _about_cache(error: Exception) -> tuple[str, str] | None:
     return None
 
 
-def _about_network(error: Exception) -> tuple[str, str]:
+def _about_length(error: Exception) -> tuple[str, str] | None:
+    # huggingface_hub's only check of content; it has no class of its own.
+    if isinstance(error, OSError) and "Consistency check failed" in str(error):
+        return (
+            f"the Hub sent more or fewer bytes than it said: {_first_line(error)}.",
+            # Before its version 2 it goes on from there, whatever the file holds.
+            "Try again; if that does not help, delete `blobs/*.incomplete` in the repository's folder of the cache.",
+        )
+    return None
+
+
+def _about_network(error: Exception, *, known: bool) -> tuple[str, str]:
     if isinstance(error, errors.HfHubHTTPError):
         return _about_status(error.response.status_code if error.response is not None else 0)
     # Three HTTP libraries, no common base class, but these names.
     if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
         return "the Hub did not answer in time.", "Try again; HF_HUB_DOWNLOAD_TIMEOUT sets the seconds to wait."
-    detail = next(iter(str(error).splitlines()), "")[:200]
+    nowhere = "" if known else "is no file or folder here, and "
     return (
-        f"is no file or folder here, and the Hub did not give it: {type(error).__name__}: {detail}.",
+        f"{nowhere}the Hub did not give it: {type(error).__name__}: {_first_line(error)}.",
         "Check the network, the proxy and HF_ENDPOINT; HF_HUB_OFFLINE=1 takes what is in the cache.",
     )
 
@@ -96,3 +117,7 @@ def _about_status(status: int) -> tuple[str, str]:
     if status >= 500:
         return f"the Hub is out of order (HTTP {status}).", "Try again later, or take the cache: HF_HUB_OFFLINE=1."
     return f"the Hub refused the request (HTTP {status}).", "Check the name, the revision and HF_ENDPOINT."
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "")[:200].rstrip(".")

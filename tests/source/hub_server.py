@@ -6,6 +6,7 @@ import hashlib
 import json
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +14,11 @@ from typing import Self
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "a" * 40
+LFS = (".safetensors", ".bin", ".h5")
+"""Files that the Hub keeps in LFS, whose digest is a sha256; that of the others is git's sha1."""
+
+Trouble = Callable[[BaseHTTPRequestHandler, str, bytes, dict[str, str]], bool]
+"""Called with the request for a file, its name, bytes and headers; True when it has answered."""
 
 
 @dataclass
@@ -31,12 +37,16 @@ class HubServer:
         fail: answer everything with this HTTP status.
         delay: seconds before each answer.
         body: answer everything with this instead.
+        trouble: asked first when a file is asked for.
+        states: whether the listing has digests.
     """
 
     requests: list[str] = field(default_factory=list)
     fail: int = 0
     delay: float = 0.0
     body: bytes = b""
+    trouble: Trouble = lambda *_: False
+    states: bool = True
     stopped: bool = True
     repositories: dict[str, Repository] = field(default_factory=dict)
 
@@ -85,6 +95,7 @@ class HubServer:
 class _Handler(BaseHTTPRequestHandler):
     hub: HubServer
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each answer waits 40 ms for the acknowledgement of its headers
 
     def log_message(self, *_: object) -> None:
         pass
@@ -134,10 +145,16 @@ class _Handler(BaseHTTPRequestHandler):
             return
         commit, files = found
         content: object = [
-            {"type": "file", "path": name, "size": len(data), "oid": _git_hash(data)} for name, data in files.items()
+            {"type": "file", "path": name, "size": len(data), **_listed("oid", "oid", name, data)}
+            for name, data in files.items()
         ]
         if kind == "revision":
-            content = {"id": repo_id, "sha": commit, "siblings": [{"rfilename": name} for name in files]}
+            states = self.hub.states and "blobs=" in self.path
+            siblings = [
+                {"rfilename": name, **(_listed("blobId", "sha256", name, data) if states else {})}
+                for name, data in files.items()
+            ]
+            content = {"id": repo_id, "sha": commit, "siblings": siblings}
         self._send(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
 
     def _file(self, repo_id: str, rest: str) -> None:
@@ -152,8 +169,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif name not in files:
             self._send(404, code="EntryNotFound", headers={"X-Repo-Commit": commit})
         else:
-            headers = {"X-Repo-Commit": commit, "ETag": f'"{_git_hash(files[name])}"'}
-            self._send(200, files[name], headers)
+            headers = {"X-Repo-Commit": commit, "ETag": f'"{digest(name, files[name])}"'}
+            if not self.hub.trouble(self, name, files[name], headers):
+                self._send(200, files[name], headers)
 
     def _send(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None, code: str = "") -> None:
         self.send_response(status, HTTPStatus(status).phrase)
@@ -164,6 +182,22 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(body)
+
+
+def digest(name: str, data: bytes) -> str:
+    """What the Hub states for a file, in its listing and as ETag."""
+    return hashlib.sha256(data).hexdigest() if name.endswith(LFS) else _git_hash(data)
+
+
+def _listed(oid: str, sha256: str, name: str, data: bytes) -> dict[str, object]:
+    """Digests in a listing; the Hub's two listings have other words for them."""
+    if not name.endswith(LFS):
+        return {oid: _git_hash(data)}
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n" % (
+        digest(name, data).encode(), len(data),
+    )  # fmt: skip
+    lfs = {sha256: digest(name, data), "size": len(data), "pointerSize": len(pointer)}
+    return {oid: _git_hash(pointer), "lfs": lfs}
 
 
 def _git_hash(data: bytes) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 from hub_server import COMMIT, HubServer
-from huggingface_hub import constants, file_download
+from huggingface_hub import constants
 
 from bertconv.errors import HubError, RequestError, UnsupportedCheckpoint
 from bertconv.source import Source, SourceOptions, open_source
@@ -34,27 +34,6 @@ BERT = {
     "tf_model.h5": b"hdf5",
     "vocab.txt": b"[PAD]",
 }
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    with HubServer() as server:
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-        for module in (constants, file_download):  # 0.x reads it from the second
-            monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
-        monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 5)
-        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.chdir(tmp_path)
-        yield server
-        # 0.x has no such function: its sessions belong to the threads.
-        getattr(huggingface_hub, "close_session", lambda: None)()
 
 
 def content(source: Source, name: str) -> bytes:
