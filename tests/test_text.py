@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bertconv.text import fold, human_bytes, listing, parse_bytes, printable
+from bertconv.text import fold, human_bytes, listing, parse_bytes, parse_json, printable
 
 NAMES = st.lists(st.text("ab.{0129", min_size=1, max_size=8), unique=True)
 
@@ -148,3 +148,11 @@ def test_any_text_is_a_size_or_a_value_error(text: str) -> None:
         assert parse_bytes(text) >= 0
     except ValueError as refusal:
         assert "is not a size" in str(refusal)  # noqa: PT017  (it may also pass)
+
+
+def test_a_key_that_stands_twice_is_named_in_short() -> None:
+    """However many keys there are before it, each is looked at once."""
+    keys = [f"k{number}" for number in range(200_000)]
+    text = "{" + ",".join(f'"{key}":1' for key in [*keys, "x" * 1000, "x" * 1000]) + "}"
+    with pytest.raises(ValueError, match=f"^key '{'x' * 100}' stands twice$"):
+        parse_json(text)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bertconv.errors import DamagedCheckpoint, UnsafeCheckpoint, UnsupportedCheckpoint
-from bertconv.source.stored import ITEM_SIZE, Header, SourceFile, StoredTensor
+from bertconv.source.stored import Header, SourceFile, StoredTensor
 from bertconv.text import printable
 
 MAX_OBJECTS = 100_000
@@ -25,6 +25,14 @@ ATTRIBUTE_LIMIT = 64512
 _FLOATS = {"float16": "<f2", "float32": "<f4", "float64": "<f8"}
 _BFLOAT16 = (15, 7, 8, 0, 7)
 """Sign bit, exponent begin and size, mantissa begin and size. HDF5 readers turn such a type into float32 themselves."""
+
+
+_STANDARD = {
+    "float16": "IEEE_F16LE", "float32": "IEEE_F32LE", "float64": "IEEE_F64LE",
+    "int8": "STD_I8LE", "int16": "STD_I16LE", "int32": "STD_I32LE", "int64": "STD_I64LE",
+    "uint8": "STD_U8LE", "uint16": "STD_U16LE", "uint32": "STD_U32LE", "uint64": "STD_U64LE",
+}  # fmt: skip
+"""Element type -> HDF5's own type whose bits are read as they are."""
 
 
 def read_hdf5(file: SourceFile) -> Header:
@@ -134,10 +142,10 @@ class _Walk:
                 file=str(self.file.path),
                 tensor=name,
             )
-        if kind.get_class() == self.h5py.h5t.FLOAT and kind.get_size() == 2 and kind.get_fields() == _BFLOAT16:
-            return "bfloat16"
-        found = dataset.dtype.name
-        if found not in ITEM_SIZE or ITEM_SIZE[found] != kind.get_size():
+        found = "bfloat16" if self.is_bfloat16(kind) else dataset.dtype.name
+        standard = getattr(self.h5py.h5t, _STANDARD.get(found, ""), None)
+        # numpy's name says too little: a float16 may have another exponent bias, and its bits would be read as others
+        if found != "bfloat16" and (standard is None or not kind.equal(standard)):
             raise UnsupportedCheckpoint(
                 f"has elements of {kind.get_size()} bytes of an unusual kind.",
                 hint="Save the weights as float32 or float16.",
@@ -145,6 +153,17 @@ class _Walk:
                 tensor=name,
             )
         return str(found)
+
+    def is_bfloat16(self, kind: Any) -> bool:
+        """Whether a type is bfloat16 in all its parts."""
+        if kind.get_class() != self.h5py.h5t.FLOAT or (kind.get_size(), kind.get_precision(), kind.get_offset()) != (
+            2,
+            16,
+            0,
+        ):
+            return False
+        parts = (kind.get_fields(), kind.get_ebias(), kind.get_norm())
+        return bool(parts == (_BFLOAT16, 127, self.h5py.h5t.NORM_IMPLIED))
 
     def unsafe(self, name: str, problem: str) -> UnsafeCheckpoint:
         return UnsafeCheckpoint(

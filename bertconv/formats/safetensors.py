@@ -54,17 +54,23 @@ def read_safetensors(file: SourceFile) -> Header:
         )
     if 8 + length > file.size:
         raise _bad(file, f"declares a header of {length:,} bytes but has only {file.size:,}: it is truncated")
-    header = _parse(file, file.read(8, length, "header"))
+    raw = file.read(8, length, "header")
+    _check_count(file, raw.count(b'"data_offsets"'))  # before any is made: a million of them take a gigabyte
+    header = _parse(file, raw)
     metadata = _metadata(file, header.pop("__metadata__", None))
-    if len(header) > MAX_TENSORS:
-        raise UnsafeCheckpoint(
-            f"declares {len(header):,} tensors; the limit is {MAX_TENSORS:,}.",
-            hint="No BERT has so many; check where the file came from.",
-            file=str(file.path),
-        )
+    _check_count(file, len(header))
     tensors = [_tensor(file, name, entry, 8 + length) for name, entry in header.items()]
     _check_ranges(file, tensors, 8 + length)
     return Header("safetensors", tuple(tensors), metadata)
+
+
+def _check_count(file: SourceFile, tensors: int) -> None:
+    if tensors > MAX_TENSORS:
+        raise UnsafeCheckpoint(
+            f"declares {tensors:,} tensors; the limit is {MAX_TENSORS:,}.",
+            hint="No BERT has so many; check where the file came from.",
+            file=str(file.path),
+        )
 
 
 def header_bytes(
@@ -138,7 +144,7 @@ def _tensor(file: SourceFile, name: str, entry: Any, data: int) -> StoredTensor:
         raise _bad(file, "is not described by exactly dtype, shape and data_offsets", name)
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _DTYPES:
-        raise _bad(file, f"has the element type {printable(str(dtype))[:40]!r}, which is not known", name)
+        raise _bad(file, f"has the element type {printable(str(dtype)[:40])!r}, which is not known", name)
     if not _whole_numbers(shape) or not _whole_numbers(offsets) or len(offsets) != 2 or len(shape) > 32:
         raise _bad(file, "has a shape or offsets that are not lists of whole numbers", name)
     if any(product >= 2**63 for product in accumulate(shape, mul)):

@@ -337,12 +337,30 @@ def odd_float(size: int, *fields: int) -> h5t.TypeFloatID:
     return kind
 
 
+BIASED = ("float16", "bfloat16", "float32", "float64")
+
+
+def biased(base: str) -> h5t.TypeFloatID:
+    """A standard type but for its exponent's bias: h5py converts it, and its bits are other numbers."""
+    names = {"float16": "IEEE_F16LE", "float32": "IEEE_F32LE", "float64": "IEEE_F64LE"}
+    kind = odd_float(2, 15, 7, 8, 0, 7) if base == "bfloat16" else getattr(h5t, names[base]).copy()
+    kind.set_ebias(kind.get_ebias() - 3)
+    return kind
+
+
+def without_hidden_bit(kind: h5t.TypeFloatID) -> h5t.TypeFloatID:
+    kind.set_norm(h5t.NORM_NONE)
+    return kind
+
+
 @pytest.mark.parametrize(
     "kind",
     [
         pytest.param(lambda: odd_float(3, 23, 15, 8, 0, 15), id="24 bits"),
         pytest.param(lambda: odd_float(2, 15, 9, 6, 0, 9), id="16 bits of another division"),
         pytest.param(lambda: odd_float(4, 31, 20, 11, 0, 20), id="32 bits of another division"),
+        *(pytest.param(lambda base=base: biased(base), id=f"{base} with another bias") for base in BIASED),
+        pytest.param(lambda: without_hidden_bit(h5t.IEEE_F32LE.copy()), id="32 bits without a hidden one"),
     ],
 )
 def test_odd_floats(tmp_path: Path, kind: Callable[[], Any]) -> None:

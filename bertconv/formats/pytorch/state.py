@@ -84,27 +84,42 @@ def _candidates(value: object, path: tuple[str, ...], seen: set[int]) -> list[tu
 
 def _no_tensors(root: object, file: str) -> BertconvError:
     pairs = root.items if isinstance(root, PickledDict) else []
-    places = [printable(key)[:200] for key, value in pairs if isinstance(key, str) and holds_tensor(value)]
+    holding = holders(root)
+    places = [printable(key)[:200] for key, value in pairs if isinstance(key, str) and _holds(value, holding)]
     if places:
         text = ", ".join(places[:10])
         return unsupported(file, f"has tensors under {text} only.", hint="Save that state dict by itself.")
-    if holds_tensor(root):
+    if _holds(root, holding):
         return unsupported(file, "has tensors, but no state dict.", hint="Save model.state_dict().")
     return damaged(file, "has no tensors.", hint="Give the file with the weights; this one may hold settings only.")
 
 
-def holds_tensor(value: object) -> bool:
-    """Whether a tensor lies anywhere inside; every container is visited once."""
-    seen: set[int] = set()
-    waiting = [value]
+def holders(root: object) -> set[int]:
+    """The containers in which a tensor lies, at whatever depth, by their ids; each is visited once."""
+    inside: dict[int, list[int]] = {}
+    found: list[int] = []
+    waiting = [root]
+    seen = {id(root)}
     while waiting:
-        item = waiting.pop()
-        if isinstance(item, Tensor):
-            return True
-        if isinstance(item, Container) and id(item) not in seen:
-            seen.add(id(item))
-            waiting.extend(children(item))
-    return False
+        outer = waiting.pop()
+        for item in children(outer) if isinstance(outer, Container) else ():
+            if isinstance(item, Tensor):
+                found.append(id(outer))
+            elif isinstance(item, Container):
+                inside.setdefault(id(item), []).append(id(outer))
+                if id(item) not in seen:
+                    seen.add(id(item))
+                    waiting.append(item)
+    holding: set[int] = set()
+    while found:
+        if (inner := found.pop()) not in holding:
+            holding.add(inner)
+            found += inside.get(inner, ())
+    return holding
+
+
+def _holds(value: object, holding: set[int]) -> bool:
+    return isinstance(value, Tensor) or id(value) in holding
 
 
 def _collect_siblings(root: object, path: tuple[str, ...], state: StateDict, file: str) -> None:
@@ -127,6 +142,7 @@ def _label(key: object) -> str:
 
 def _collect(mapping: PickledDict, state: StateDict, file: str) -> None:
     names: set[str] = set()
+    holding = holders(mapping)
     for key, value in mapping.items:
         label = _label(key)
         if isinstance(key, str):
@@ -143,7 +159,7 @@ def _collect(mapping: PickledDict, state: StateDict, file: str) -> None:
             state.tensors[key] = value
         else:
             state.others.append(label)
-            if isinstance(value, Container) and holds_tensor(value):
+            if isinstance(value, Container) and id(value) in holding:
                 state.nested.append(label)
     if len(state.tensors) > MAX_TENSORS:
         raise unsafe(file, f"holds more than {MAX_TENSORS:,} tensors.")
