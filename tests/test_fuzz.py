@@ -1,0 +1,247 @@
+"""Mutated files for every reader, at a small size, and proof that the fuzzer finds what is planted.
+
+`scripts/fuzz.py` runs for longer. BERTCONV_FUZZ_SEED=7 adds a seed; a finding names its seed and run number.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of processes and /proc as Linux has them")
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+import fuzz  # noqa: E402
+import fuzz_runs  # noqa: E402
+import fuzz_targets  # noqa: E402
+
+from bertconv.errors import DamagedCheckpoint  # noqa: E402
+from bertconv.source.stored import Header  # noqa: E402
+
+RUNS = {"safetensors": 5000, "pickle": 2500, "zip": 3000, "index": 3000, "config": 3000, "hdf5": 300}
+"""Inputs per seed: some seconds for each target."""
+SEEDS = [1, *([int(os.environ["BERTCONV_FUZZ_SEED"])] if os.environ.get("BERTCONV_FUZZ_SEED") else [])]
+
+
+@pytest.fixture(scope="module")
+def targets() -> dict[str, Any]:
+    return {name: fuzz_targets.build(name) for name in fuzz.NAMES}
+
+
+def sound(target: Any) -> list[bytes]:
+    return [seed.wrap(b"".join(seed.pieces)) for seed in target.seeds]
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=120, check=False, env=environment
+    )
+
+
+# The readers
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", fuzz.NAMES)
+def test_every_mutated_file_is_refused_or_read_as_another_reader_reads_it(name: str, seed: int, tmp_path: Path) -> None:
+    count = RUNS[name]
+    done = python(
+        str(SCRIPTS / "fuzz.py"), "--target", name, "--runs", str(count), "--seed", str(seed), "--json",
+        "--findings", str(tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 0, f"--target {name} --seed {seed}:\n{done.stderr}"
+    (tally,) = json.loads(done.stdout)
+    refused = sum(tally["refused"].values())
+    assert tally["runs"] == count == tally["accepted"] + refused + sum(tally["known"].values())
+    assert tally["accepted"] > count // 500, "the mutations are too wild: nothing is left to compare"
+    assert refused > count // 2, "the mutations are too tame"
+
+
+# The fuzzer
+
+
+@pytest.mark.parametrize("name", fuzz.NAMES)
+def test_its_seeds_are_sound_so_that_mutations_start_from_what_is_read(
+    targets: dict[str, Any], name: str, tmp_path: Path
+) -> None:
+    for data in sound(targets[name]):
+        assert fuzz_runs.examine(targets[name], tmp_path / "input", data) == fuzz_runs.Verdict("accepted")
+
+
+@pytest.mark.parametrize("name", fuzz.NAMES)
+def test_an_input_depends_on_seed_and_number_only_and_is_never_a_seed_itself(
+    targets: dict[str, Any], name: str
+) -> None:
+    made = [fuzz_runs.make(targets[name], 3, number) for number in range(50)]
+    assert made == [fuzz_runs.make(targets[name], 3, number) for number in range(50)]
+    assert made != [fuzz_runs.make(targets[name], 4, number) for number in range(50)]
+    assert not set(made) & set(sound(targets[name]))
+
+
+def shifted(header: Header) -> Header:
+    """The same tensors, but the first with elements begins a byte later or earlier."""
+    first = next(tensor for tensor in header.tensors if tensor.nbytes)
+    step = 1 if first.offset + first.nbytes < first.file.size else -1
+    moved = replace(first, offset=first.offset + step)
+    return replace(header, tensors=tuple(moved if tensor is first else tensor for tensor in header.tensors))
+
+
+def lost(header: Header) -> Header:
+    return replace(header, tensors=header.tensors[1:])
+
+
+def retyped(header: Header) -> Header:
+    first = header.tensors[0]
+    other = {"float32": "int32", "float16": "int16", "bfloat16": "float16", "float64": "int64"}[first.dtype]
+    return replace(header, tensors=(replace(first, dtype=other), *header.tensors[1:]))
+
+
+def reshaped(header: Header) -> Header:
+    first = next(tensor for tensor in header.tensors if len(tensor.shape) > 1)
+    turned = replace(first, shape=first.shape[::-1])
+    return replace(header, tensors=tuple(turned if tensor is first else tensor for tensor in header.tensors))
+
+
+WRONG: list[tuple[str, Callable[[Any], Any]]] = [
+    *((name, change) for name in ("safetensors", "pickle", "hdf5") for change in (shifted, lost, retyped, reshaped)),
+    ("zip", lambda found: (shifted(found[0]), found[1])),
+    ("zip", lambda found: (found[0], {**found[1], "version": (0, 2)})),
+    ("zip", lambda found: (found[0], {name: place for name, place in found[1].items() if name != "version"})),
+    ("index", lambda found: dict(list(found.items())[1:])),
+    ("index", lambda found: {**found, next(iter(found)): "other.safetensors"}),
+    ("config", lambda found: found.replace(hidden_size=72)),
+    ("config", lambda found: found.replace(layer_norm_eps=1)),
+]
+
+
+@pytest.mark.parametrize(("name", "change"), WRONG)
+def test_a_reader_that_sees_something_else_is_found(
+    targets: dict[str, Any], name: str, change: Callable[[Any], Any], tmp_path: Path
+) -> None:
+    target = targets[name]
+    planted = replace(target, read=lambda path: change(target.read(path)))
+    verdict = fuzz_runs.examine(planted, tmp_path / "input", sound(target)[0])
+    assert verdict.kind == "finding", verdict
+    assert " sees " in verdict.text, verdict.text
+
+
+@pytest.mark.parametrize("name", ["safetensors", "zip", "index", "config"])
+def test_a_reader_that_accepts_everything_is_found(targets: dict[str, Any], name: str, tmp_path: Path) -> None:
+    target = targets[name]
+    path = tmp_path / "input"
+    path.write_bytes(sound(target)[0])
+    found = target.read(path)
+    kinds = [verdict.kind for _, verdict in fuzz_runs.runs(replace(target, read=lambda _path: found), path, 0, 0, 50)]
+    assert kinds.count("finding") > 25
+
+
+def raises(_path: Path) -> None:
+    raise KeyError("planted")
+
+
+def spins(_path: Path) -> None:
+    while True:
+        pass
+
+
+def names_no_file(_path: Path) -> None:
+    raise DamagedCheckpoint("is damaged.", hint="Mend it.")
+
+
+def gives_no_hint(path: Path) -> None:
+    raise DamagedCheckpoint("is damaged.", file=str(path))
+
+
+@pytest.mark.parametrize(
+    ("read", "told"),
+    [
+        (raises, "KeyError: 'planted'"),
+        (spins, "computes for more than"),
+        (names_no_file, "does not name the file"),
+        (gives_no_hint, "does not say what to do"),
+    ],
+)
+def test_a_reader_with_a_planted_bug_is_found(
+    targets: dict[str, Any], read: Callable[[Path], None], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fuzz_runs, "CPU_SECONDS", 0.2)
+    verdict = fuzz_runs.examine(replace(targets["index"], read=read), tmp_path / "input", b"{}")
+    assert verdict.kind == "finding"
+    assert told in verdict.text
+
+
+PLANTED = """
+import json, os, signal, sys, time
+from dataclasses import replace
+from pathlib import Path
+import fuzz, fuzz_runs, fuzz_targets
+
+fuzz.WALL_SECONDS, fuzz_runs.FORKED_SECONDS = (10.0, 1.0) if sys.argv[2] == "forked" else (4.0, 1.0)
+folder, forked = Path(sys.argv[1]), sys.argv[2] == "forked"
+real = fuzz_targets.build("index")
+inputs = [fuzz_runs.make(real, 3, number) for number in range(30)]
+assert len(set(inputs)) == 30
+
+def read(path):
+    number = inputs.index(path.read_bytes())
+    if number == 5:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if number == 9:
+        time.sleep(1000)
+    if number == 13:
+        bytes(4 << 30)
+    if number == 17:
+        (b"x" * (300 << 20)).count(b"y")
+    return real.read(path)
+
+tally = fuzz.Tally("index", 3)
+build = lambda: replace(real, read=read, forked=forked)
+fuzz.Campaign(build, tally, folder / "input", 30, None, folder / "found").run(0)
+print(json.dumps([tally.runs, tally.findings, tally.known]))
+print(json.dumps([(folder / "found" / f"index-3-{n}").read_bytes() == inputs[n] for n in tally.findings]))
+"""
+
+
+def test_a_crash_a_hang_and_greed_are_found_kept_and_survived(tmp_path: Path) -> None:
+    done = python("-c", PLANTED, str(tmp_path), "here")
+    assert done.returncode == 0, done.stderr
+    (runs, findings, known), kept = map(json.loads, done.stdout.splitlines())
+    assert runs == 30
+    assert not known
+    assert sorted(findings) == ["13", "17", "5", "9"]
+    assert "SIGSEGV" in findings["5"]
+    assert findings["9"] == "hangs"
+    assert findings["13"].startswith("MemoryError")
+    assert "more memory" in findings["17"]
+    assert kept == [True] * 4
+
+
+def test_what_the_library_of_hdf5_is_known_to_do_is_counted_and_is_no_finding(tmp_path: Path) -> None:
+    done = python("-c", PLANTED, str(tmp_path), "forked")
+    assert done.returncode == 0, done.stderr
+    runs, findings, known = json.loads(done.stdout.splitlines()[0])
+    assert runs == 30
+    assert known == {"SIGSEGV": 1, "hang": 1}
+    assert sorted(findings) == ["13", "17"]
+
+
+def test_a_finding_makes_the_command_fail() -> None:
+    code = "import fuzz, fuzz_targets, sys\nfrom dataclasses import replace\nreal = fuzz_targets.build\n"
+    code += "fuzz_targets.build = lambda name: replace(real(name), read=lambda path: {}['planted'])\n"
+    code += "sys.argv += '--target index --runs 3 --seed 8'.split()\nsys.exit(fuzz.main())"
+    done = python("-c", code)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.count("KeyError: 'planted'") == 3
+    assert "index, seed 8, run 2" in done.stderr
+    assert "| index | 8 | 3 | 0 |  | - | 3 |" in done.stdout
