@@ -38,6 +38,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     checkpoints.save(root / "half", HEAD, half)
     lacking = {name: value for name, value in tensors.items() if name != "bert.encoder.layer.0.output.dense.bias"}
     checkpoints.save(root / "lacking", HEAD, lacking)
+    (root / "empty").mkdir()
     assert checkpoints.call("pt2tf", root / "a", root / "out", "--quiet") == 0
     return root
 
@@ -126,10 +127,7 @@ def test_a_cast_is_the_same_once_rounded_and_the_original_is_not_the_cast(verify
         (("a", "bin", "--level", "outputs", "--saved-model"), 2, "bin: holds no SavedModel."),
     ],
 )  # fmt: skip
-def test_what_cannot_be_done_says_so(
-    verify: Cli, made: Path, arguments: tuple[str, ...], code: int, sentence: str
-) -> None:
-    (made / "empty").mkdir(exist_ok=True)
+def test_what_cannot_be_done_says_so(verify: Cli, arguments: tuple[str, ...], code: int, sentence: str) -> None:
     outcome = verify(*arguments)
     assert outcome.code == code, outcome
     assert sentence in outcome.err
