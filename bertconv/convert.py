@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from bertconv.config import BertConfig
-from bertconv.errors import MappingError, RequestError
+from bertconv.errors import RequestError
 from bertconv.formats.interrupts import held_back
 from bertconv.formats.output import FORMATS, Format, Model, OutputFile
 from bertconv.formats.readback import TensorCheck, check_twins
@@ -270,12 +270,7 @@ def _plan(source: Source, header: Header, table: Table, dialects: Dialects, wish
             hint=f"Use `bertconv {command}`, or `bertconv convert` for any direction.",
             file=source.weights.files[0],
         )
-    if source.config is None:
-        raise MappingError(
-            "has no config.json.", hint="Give one with --config FILE; shapes alone do not tell the activation.",
-            file=str(source.folder),
-        )  # fmt: skip
-    config = BertConfig.load(source.config, table.model_types)
+    config = source.load_config(table.model_types)
     return make_plan(identity, table, dialects, config, dialects.by_name[wish.form.dialect], options)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,6 +11,14 @@ from bertconv.text import fold, human_bytes
 
 FILLED = ("loaded", "tied", "initialised", "saved")
 """States of a target tensor that has its values."""
+
+
+def model_digest(digests: Mapping[str, str]) -> str:
+    """One digest for a whole model, from its tensors' ids and digests; empty where there are none or one is missing."""
+    if not digests or not all(digests.values()):
+        return ""
+    lines = "".join(f"{place} {digest}\n" for place, digest in sorted(digests.items()))
+    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
 
 
 @dataclass(frozen=True)
@@ -101,10 +109,7 @@ class Report:
     @property
     def digest(self) -> str:
         """One digest for the whole model, from the tensors' ids and digests; empty when nothing was verified."""
-        if not self.tensors or not all(tensor.digest for tensor in self.tensors):
-            return ""
-        lines = "".join(f"{tensor.id} {tensor.digest}\n" for tensor in sorted(self.tensors, key=lambda one: one.id))
-        return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
+        return model_digest({tensor.id: tensor.digest for tensor in self.tensors})
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for scripts."""

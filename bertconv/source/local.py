@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bertconv import config as configs
-from bertconv.errors import RequestError
+from bertconv.errors import MappingError, RequestError
 from bertconv.source import sidecars
 from bertconv.source.place import LocalFolder, Place, SourceOptions, open_in
 from bertconv.source.refusals import no_weights, unsupported
@@ -51,6 +51,20 @@ class Source:
     def open(self, name: str) -> SourceFile:
         """Open a file of it; errors as for `open_in`."""
         return open_in(self.folder, name)
+
+    def load_config(self, model_types: tuple[str, ...]) -> configs.BertConfig:
+        """Its config.
+
+        Raises:
+            MappingError: it has none.
+            DamagedCheckpoint, UnsupportedCheckpoint: as for `BertConfig.load`.
+        """
+        if self.config is None:
+            raise MappingError(
+                "has no config.json.", hint="Give one with --config FILE; shapes alone do not tell the activation.",
+                file=str(self.folder),
+            )  # fmt: skip
+        return configs.BertConfig.load(self.config, model_types)
 
 
 def open_source(src: str | os.PathLike[str], options: SourceOptions = _DEFAULTS) -> Source:

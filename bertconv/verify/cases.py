@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from bertconv.verify.parity import Case
-
-Array = np.ndarray[Any, Any]
+from bertconv.verify.places import Array
 
 IDS = ("input_ids", "token_type_ids", "attention_mask")
 """Inputs that have the shape of the ids."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from bertconv import __version__
 from bertconv.errors import RequestError
+from bertconv.report import model_digest
 from bertconv.text import printable
 from bertconv.verify.cases import Batch, make_batches
 from bertconv.verify.outputs import DTYPES, FLOOR, KINDS, Limits, Runner, block_of, compare_gradients, measure
@@ -27,7 +28,7 @@ from bertconv.verify.parity import (
 )
 from bertconv.verify.places import MODULE
 from bertconv.verify.sides import Side
-from bertconv.verify.weights import NOT_FINITE, compare_weights, model_digest
+from bertconv.verify.weights import NOT_FINITE, compare_weights
 
 ORACLES = ("reference", "transformers")
 """Who computes PyTorch's side."""
@@ -151,7 +152,7 @@ def _obstacle(rows: Sequence[TensorComparison]) -> str | None:
 def _of_saved_model(truth: Runner, b: Side, batches: Sequence[Batch], limits: Limits) -> tuple[Measurement, ...]:
     from bertconv.verify.tensorflow_runner import SavedModelRunner
 
-    runner = SavedModelRunner(b.source.folder, b)
+    runner = SavedModelRunner(b.source.folder)
     rows = measure(truth, runner, batches, ("float32",), limits, lambda: None, partial=True)
     return tuple(replace(row, place=f"SavedModel {row.place}", dtype="float32") for row in rows)
 
@@ -263,7 +264,7 @@ def _facts(side: Side, rows: Sequence[TensorComparison], label: str) -> SideFact
         given=printable(side.source.given), revision=side.source.revision, container=side.header.container,
         dialect=side.dialect, framework="", head=side.head,
         files={printable(file.name): file.size for file in side.header.files}, dtypes=side.dtypes,
-        digest=model_digest(rows) if same else "",
+        digest=model_digest({row.id: row.digest for row in rows}) if same else "",
     )  # fmt: skip
 
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bertconv.verify.cases import Array, Batch
+from bertconv.verify.cases import Batch
 from bertconv.verify.outputs import SAME_FUNCTION, Runner, Truth, error_of
 from bertconv.verify.parity import Cause
-from bertconv.verify.places import HIDDEN, OUTPUT, output_places
+from bertconv.verify.places import HIDDEN, OUTPUT, placed
 from bertconv.verify.sides import Side
 
 AGREES = 1e-3
@@ -49,8 +49,7 @@ def output_causes(a: Side, b: Runner, batch: Batch) -> list[Cause]:
     seen = Truth()
     b.run("float64", [batch], seen.tell)
     state = {
-        _full_name(a, tensor.spec.name): torch.from_numpy(tensor.whole("float64").copy())
-        for tensor in a.tensors.values()
+        a.torch_names[place]: torch.from_numpy(tensor.whole("float64").copy()) for place, tensor in a.tensors.items()
     }
     inputs = {name: torch.from_numpy(value) for name, value in batch.inputs.items()}
 
@@ -59,7 +58,8 @@ def output_causes(a: Side, b: Runner, batch: Batch) -> list[Cause]:
         weights, values, given = dict(state), a.values, dict(inputs)
         change(weights, values, given)
         with torch.inference_mode():
-            found = dict(_flat(Reference(weights, values, a.head)(given)))
+            outputs = Reference(weights, values, a.head)(given)
+        found = {place.name: value.numpy() for place, value in placed(outputs)}
         worst = {HIDDEN: 0.0, OUTPUT: 0.0}
         for name, place in seen.places.items():
             if name in found and place.kind in worst:
@@ -71,20 +71,6 @@ def output_causes(a: Side, b: Runner, batch: Batch) -> list[Cause]:
     tried = [(distances(trial.change)[kind], number, trial.cause) for number, trial in enumerate(_trials(a))]
     nearest, _, cause = min(tried)
     return [cause] if nearest < AGREES * before[kind] else []
-
-
-def _full_name(side: Side, name: str) -> str:
-    base = f"{side.table.base}."
-    return base + name if side.head == side.table.base_head and not name.startswith(base) else name
-
-
-def _flat(outputs: Mapping[str, Any]) -> Iterator[tuple[str, Array]]:
-    for name, value in outputs.items():
-        if "attentions" in name:
-            continue
-        values = value if isinstance(value, tuple) else (value,)
-        for place, one in zip(output_places(name, len(values)), values, strict=True):
-            yield place.name, one.numpy()
 
 
 def _trials(a: Side) -> Iterator[_Trial]:

@@ -18,9 +18,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from bertconv.errors import ParityError
-from bertconv.verify.cases import Array, Batch
+from bertconv.verify.cases import Batch
 from bertconv.verify.parity import GradientComparison, Measurement
-from bertconv.verify.places import ATTENTIONS, HIDDEN, MODULE, OUTPUT, Place, Tell
+from bertconv.verify.places import ATTENTIONS, HIDDEN, MODULE, OUTPUT, Array, Place, Tell
 
 SAME_FUNCTION = 1e-10
 """Largest relative error in float64 of two programs that compute the same function."""
@@ -233,24 +233,27 @@ def measure(
     """
     truth = Truth()
     a.run("float64", batches, truth.tell)
-    release_memory()
-    tick()
-    none = Error(0, 1, 0, 1)
-    own = {"float64": _Seen({name: dict.fromkeys(range(len(batches)), none) for name in truth.places})}
-    for dtype in dtypes:
-        if dtype != "float64":
-            own[dtype] = _Seen.of(a, dtype, batches, truth)
-            release_memory()
-            tick()
-    found: list[Measurement] = []
-    for dtype in dtypes:
-        there = _Seen.of(b, dtype, batches, truth)
+
+    def finished() -> None:
         release_memory()
         tick()
+
+    def seen(runner: Outputs, dtype: str) -> _Seen:
+        errors = _Seen.of(runner, dtype, batches, truth)
+        finished()
+        return errors
+
+    finished()
+    none = Error(0, 1, 0, 1)
+    own = {"float64": _Seen({name: dict.fromkeys(range(len(batches)), none) for name in truth.places})}
+    own |= {dtype: seen(a, dtype) for dtype in dtypes if dtype != "float64"}
+    names = [batch.case.name for batch in batches]
+    found: list[Measurement] = []
+    for dtype in dtypes:
+        there = seen(b, dtype)
         if not partial:
             _check_outputs(truth, there)
         judge = _Judge(limits, dtype, own[dtype], own.get("float32"))
-        names = [batch.case.name for batch in batches]
         found += [
             judge.row(place, there.errors[place.name], names) for place in truth.ordered() if place.name in there.errors
         ]

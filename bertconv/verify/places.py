@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,14 @@ def module_places(module: str) -> tuple[Place | None, Place]:
     before = _BEFORE.get(name) if found else "mlm.activation" if module == "mlm.norm" else None
     start = f"layer.{layer}." if found else ""
     return Place(f"{start}{before}", MODULE, layer, before) if before else None, Place(module, MODULE, layer, name)
+
+
+def placed(outputs: Mapping[str, Any]) -> Iterator[tuple[Place, Any]]:
+    """Every tensor of a model's outputs with its place; a decoder's cache is none of them."""
+    for name, value in outputs.items():
+        if name != "past_key_values":
+            values = value if isinstance(value, tuple) else (value,)
+            yield from zip(output_places(name, len(values)), values, strict=True)
 
 
 def output_places(name: str, count: int) -> list[Place]:

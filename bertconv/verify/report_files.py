@@ -35,10 +35,7 @@ def write_text(path: Path, text: str) -> None:
                 temporary.unlink(missing_ok=True)
                 raise
     except OSError as error:
-        raise OutputError(
-            f"the report could not be written: {error.strerror}.", hint="Check the path and its permissions.",
-            file=str(path),
-        ) from error  # fmt: skip
+        raise _failed(path, error) from error
 
 
 def _check_replaceable(path: Path) -> None:
@@ -49,12 +46,17 @@ def _check_replaceable(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise OutputError(
-            f"the report could not be written: {error.strerror}.", hint="Check the path and its permissions.",
-            file=str(path),
-        ) from error  # fmt: skip
+        raise _failed(path, error) from error
     if start and not any(mark in start for mark in _MARKS):
         raise OutputError("exists and is no report.", hint="Give another name, or move it away.", file=str(path))
+
+
+def _failed(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"the report could not be written: {error.strerror}.",
+        hint="Check the path and its permissions.",
+        file=str(path),
+    )
 
 
 def _umask() -> int:

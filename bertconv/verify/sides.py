@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 
 from bertconv.config import BertConfig
-from bertconv.errors import MappingError
 from bertconv.formats.readback import check_twins
 from bertconv.formats.reading import open_header
 from bertconv.formats.streaming import Elements, Transpose, Workspace, as_floats, cast, pieces
-from bertconv.mapping.expand import TensorSpec
+from bertconv.mapping.expand import TensorSpec, expand
 from bertconv.mapping.identify import Identity, identify
 from bertconv.mapping.plan import Move, Plan, PlanOptions, make_plan
 from bertconv.mapping.table import Dialects, Table, load_dialects, load_table
@@ -101,6 +100,12 @@ class Side:
         """The same checkpoint as another class."""
         return side_of(self.source, self.header, self.identity, self.table, self.config, head)
 
+    @cached_property
+    def torch_names(self) -> dict[str, str]:
+        """Neutral id -> full name in PyTorch, `bert.` in front of the body always, of every tensor of the class."""
+        specs = expand(self.table, self.dialects.by_name["pt"], self.values, self.table.heads[self.head])
+        return {place: spec.name for place, spec in specs.items()}
+
     @property
     def named_head(self) -> str | None:
         """The class that its config names, where that is one of the table's."""
@@ -118,7 +123,6 @@ def open_side(
     options: SourceOptions,
     *,
     head: str | None = None,
-    strip_prefix: str | None = None,
     table: Path | None = None,
 ) -> Iterator[Side]:
     """Open a checkpoint, identify it, and close it in the end.
@@ -129,13 +133,8 @@ def open_side(
     source = open_source(given, options)
     with closing(open_header(source)) as header:
         mapping = load_table(table)
-        if source.config is None:
-            raise MappingError(
-                "has no config.json.", hint="Give one with --config FILE; shapes alone do not tell the activation.",
-                file=str(source.folder),
-            )  # fmt: skip
-        config = BertConfig.load(source.config, mapping.model_types)
-        identity = identify(header.tensors, mapping, load_dialects(), strip_prefix)
+        config = source.load_config(mapping.model_types)
+        identity = identify(header.tensors, mapping, load_dialects())
         side = side_of(source, header, identity, mapping, config, head)
         check_twins(side.plan.twins)
         yield side

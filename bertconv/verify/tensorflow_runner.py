@@ -13,8 +13,8 @@ import numpy as np
 
 from bertconv.errors import RequestError
 from bertconv.mapping.plan import target_specs, transpose_specs
-from bertconv.verify.cases import IDS, Array, Batch
-from bertconv.verify.places import OUTPUT, Place, Tell, module_places, output_places
+from bertconv.verify.cases import IDS, Batch
+from bertconv.verify.places import OUTPUT, Array, Place, Tell, module_places, placed
 from bertconv.verify.quiet import import_tensorflow
 from bertconv.verify.sides import Side
 
@@ -112,13 +112,12 @@ class SavedModelRunner:
 
     Args:
         folder: of the checkpoint.
-        side: the checkpoint beside it.
 
     Raises:
         RequestError: there is none, or TensorFlow is not installed.
     """
 
-    def __init__(self, folder: Path, side: Side) -> None:
+    def __init__(self, folder: Path) -> None:
         versions = sorted(
             (path for path in folder.glob("saved_model/*") if path.name.isdigit()), key=lambda one: int(one.name)
         )
@@ -127,7 +126,6 @@ class SavedModelRunner:
                 "holds no SavedModel.", hint="Write one with save_pretrained(..., saved_model=True).", file=str(folder)
             )
         self.path = versions[-1]
-        self.side = side
         self.framework = f"SavedModel {self.path.name} on TensorFlow {_tensorflow().__version__}"
 
     def run(self, dtype: str, batches: Sequence[Batch], tell: Tell) -> None:  # noqa: ARG002  (it has the type it was saved in)
@@ -205,12 +203,8 @@ def _array(tensor: Any) -> Array:
 
 
 def _tell_outputs(outputs: Mapping[str, Any], batch: int, tell: Tell) -> None:
-    for name, value in outputs.items():
-        if name == "past_key_values":
-            continue
-        values = value if isinstance(value, tuple) else (value,)
-        for place, one in zip(output_places(name, len(values)), values, strict=True):
-            tell(batch, place, _array(one))
+    for place, value in placed(outputs):
+        tell(batch, place, _array(value))
 
 
 def _round(model: Any, side: Side, rounding: Mapping[str, str]) -> None:

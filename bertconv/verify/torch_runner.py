@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bertconv.errors import RequestError
 from bertconv.formats.streaming import Workspace, pieces
 from bertconv.source.stored import FLOATS, StoredTensor
-from bertconv.verify.cases import IDS, Array, Batch
-from bertconv.verify.places import Tell, module_places, output_places
+from bertconv.verify.cases import IDS, Batch
+from bertconv.verify.places import Array, Tell, module_places, placed
 from bertconv.verify.sides import Side
 
 OutputsOf = Callable[[Mapping[str, Any], Any], Mapping[str, Any]]
@@ -80,17 +80,11 @@ class TorchRunner:
             if isinstance(value, torch.Tensor)
         ]
         torch.stack(parts).sum().backward()  # type: ignore[no-untyped-call]
-        names = {place: f"{module}.{role}" for module, place, role in self._names()}
         return {
             place: state[name].grad.numpy()
-            for place, name in names.items()
+            for place, name in self.side.torch_names.items()
             if name in state and state[name].grad is not None
         }
-
-    def _names(self) -> Iterable[tuple[str, str, str]]:
-        for spec in _specs(self.side):
-            module, _, role = spec.name.rpartition(".")
-            yield module, spec.id, role
 
     def _models(self, dtype: str) -> tuple[OutputsOf, OutputsOf]:
         """The model and its body, as functions from inputs and a watch to outputs."""
@@ -125,15 +119,9 @@ class TorchRunner:
         return found.to(getattr(torch, dtype))
 
 
-def _specs(side: Side) -> Iterable[Any]:
-    from bertconv.mapping.expand import expand
-
-    return expand(side.table, side.dialects.by_name["pt"], side.values, side.table.heads[side.head]).values()
-
-
 def _neutral_names(side: Side) -> dict[str, str]:
     """PyTorch's name of a module -> its neutral name."""
-    return {spec.name.rpartition(".")[0]: spec.id.rpartition(".")[0] for spec in _specs(side)}
+    return {name.rpartition(".")[0]: place.rpartition(".")[0] for place, name in side.torch_names.items()}
 
 
 class _Watch:
@@ -165,10 +153,8 @@ def as_array(tensor: Any) -> Array:
 
 
 def _tell_outputs(outputs: Mapping[str, Any], batch: int, tell: Tell) -> None:
-    for name, value in outputs.items():
-        values = value if isinstance(value, tuple) else (value,)
-        for place, one in zip(output_places(name, len(values)), values, strict=True):
-            tell(batch, place, as_array(one))
+    for place, value in placed(outputs):
+        tell(batch, place, as_array(value))
 
 
 def _tensors(inputs: Mapping[str, Array], dtype: str) -> dict[str, Any]:

@@ -48,10 +48,10 @@ def oracle_models(state: Mapping[str, Any], side: Side, dtype: str) -> tuple[Out
 def _caller(model: Any, base: str) -> OutputsOf:
     def call(inputs: Mapping[str, Any], watch: Watch | None) -> Mapping[str, Any]:
         hooks = _watch(model, base, watch) if watch is not None else []
-        found = model(**inputs, output_hidden_states=True, output_attentions=True, return_dict=True)
+        found: Mapping[str, Any] = model(**inputs, output_hidden_states=True, output_attentions=True, return_dict=True)
         for hook in hooks:
             hook.remove()
-        return {name: value for name, value in found.items() if name != "past_key_values"}
+        return found
 
     return call
 

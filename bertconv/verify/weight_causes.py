@@ -11,10 +11,9 @@ import ml_dtypes
 import numpy as np
 
 from bertconv.verify.parity import Cause, TensorComparison
+from bertconv.verify.places import Array
 from bertconv.verify.sides import Tensor
 from bertconv.verify.weights import digests
-
-Array = np.ndarray[Any, Any]
 
 _LAYER = re.compile(r"layer\.(\d+)\.(\w+)\.(\w+)")
 _WORDS = {"position": "positions", "segment": "token types", "word": "words"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -21,15 +21,13 @@ from bertconv.formats.streaming import Workspace, cast, not_finite
 from bertconv.source.stored import FLOATS
 from bertconv.text import printable
 from bertconv.verify.parity import TensorComparison
+from bertconv.verify.places import Array
 from bertconv.verify.sides import Side, Tensor
 
 HISTOGRAMS = 6
 """How many of the tensors that differ get histograms: the worst ones."""
 
 BINS = 48
-
-Array = np.ndarray[Any, Any]
-
 
 NOT_FINITE = "numbers are NaN or infinite"
 """What is said of a tensor that holds such numbers."""
@@ -78,14 +76,6 @@ def digests(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """Neutral id -> digest, as `formats.readback.tensor_digest` defines it."""
     jobs = list(tensors.items())
     return dict(workers.run(jobs, _digest, lambda _: None, lambda job: job[1].stored.nbytes))
-
-
-def model_digest(rows: Sequence[TensorComparison]) -> str:
-    """One digest for B's whole model, as `Report.digest` has it; empty where a tensor has none."""
-    if not rows or not all(row.digest for row in rows):
-        return ""
-    lines = "".join(f"{row.id} {row.digest}\n" for row in sorted(rows, key=lambda row: row.id))
-    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
 
 
 def _digest(job: tuple[str, Tensor], workspace: Workspace, tick: workers.Tick) -> tuple[str, str]:

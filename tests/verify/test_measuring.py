@@ -13,10 +13,10 @@ import pytest
 
 from bertconv.errors import ParityError
 from bertconv.verify import outputs
-from bertconv.verify.cases import Array, Batch
+from bertconv.verify.cases import Batch
 from bertconv.verify.outputs import FACTOR, FLOOR, SAME_FUNCTION, Limits, measure
 from bertconv.verify.parity import Case, Measurement
-from bertconv.verify.places import ATTENTIONS, HIDDEN, MODULE, OUTPUT, Place, Tell, module_places, output_places
+from bertconv.verify.places import ATTENTIONS, HIDDEN, MODULE, OUTPUT, Array, Place, Tell, module_places, output_places
 
 # measure, with runners that only tell
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
 from bertconv.verify import outputs
-from bertconv.verify.cases import Array, Batch
+from bertconv.verify.cases import Batch
 from bertconv.verify.outputs import compare_gradients, error_of
 from bertconv.verify.parity import Case
+from bertconv.verify.places import Array
 
 BOUNDED = settings(deadline=None)
 NUMBERS = st.floats(-1e6, 1e6).filter(lambda one: one == 0 or abs(one) > 1e-6)
