@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CPU_SECONDS = 2.0
 """Processor time that a reader may use."""
-FORKED_SECONDS = 4.0
+FORKED_SECONDS = 20.0
 """Wall time after which a process of its own has hung."""
 MORE_MEMORY = 256 << 20
 """Bytes by which a run may raise the most that the process ever used."""
@@ -94,6 +94,8 @@ def _look(target: Target, path: Path) -> tuple[Verdict, Any]:
 
 def complaint(error: BertconvError, path: Path) -> str:
     """What is wrong with an error itself: it names the file, says what to do, and is safe for a terminal."""
+    if type(error) is BertconvError:
+        return "is of no kind"
     if error.file != str(path):
         return "does not name the file"
     if not error.hint:

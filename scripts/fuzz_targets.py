@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from fuzz_common import Target, bytes_of, differ, read
+from fuzz_hdf5 import hdf5_files
 from fuzz_mutations import JSON_TOKENS, Seed
 from fuzz_torch import archives, pickles
 
 from bertconv.config import BertConfig
-from bertconv.formats.hdf5 import Dataset, lay_out
 from bertconv.source.place import is_plain
 from bertconv.source.stored import ITEM_SIZE, Header
 from bertconv.source.weights import read_index
@@ -129,78 +126,7 @@ def _config_agrees(data: bytes, config: BertConfig) -> str:
     )
 
 
-# HDF5, against h5py
-
-
-def _hdf5() -> Target:
-    import h5py
-
-    with tempfile.TemporaryDirectory() as folder:
-        ours, keras = Path(folder, "ours.h5"), Path(folder, "keras.h5")
-        names = ["bert/pooler/kernel:0", "bert/pooler/bias:0"]
-        sets = [Dataset(f"bert/{names[0]}", "float32", (3, 5)), Dataset(f"bert/{names[1]}", "bfloat16", (5,))]
-        told: dict[str, Any] = {"": {"layer_names": ["bert"], "backend": "tensorflow"}, "bert": {"weight_names": names}}
-        offsets = lay_out(ours, sets, told)
-        wide = np.arange(15, dtype="<f4") / 8
-        with ours.open("r+b") as file:
-            for offset, content in zip(offsets, (wide, (wide[:5].view("<u4") >> 16).astype("<u2")), strict=True):
-                file.seek(offset)
-                file.write(content.tobytes())
-        with h5py.File(keras, "w") as root:
-            root.attrs["layer_names"], root.attrs["keras_version"] = np.array([b"bert"]), "2.9.0"
-            root.create_dataset("bert/x/kernel:0", data=np.arange(12, dtype=np.float16).reshape(3, 4))
-            root.create_dataset("bert/x/bias:0", data=np.arange(7, dtype=np.float32))
-            root["bert"].attrs["weight_names"] = np.array([b"x/kernel:0", b"x/bias:0"])
-        files = [path.read_bytes() for path in (ours, keras)]
-    seeds = [Seed(tuple(re.split(rb"(?=TREE|HEAP|SNOD|GCOL|\x11\0\x10\0)", file))) for file in files]
-    tokens = (
-        b"TREE",
-        b"HEAP",
-        b"SNOD",
-        b"GCOL",
-        b"OHDR",
-        b"FRHP",
-        bytes(8),
-        b"\xff" * 8,
-        b"\x10\0\x08\0",
-        b"\x08\0\x18\0",
-    )
-    return Target("hdf5", tuple(seeds), tokens, read, _hdf5_agrees, forked=True)
-
-
-def _hdf5_agrees(data: bytes, header: Header) -> str:
-    import h5py
-
-    theirs, ours = {}, {}
-    if header.container != "hdf5":
-        return f"was read as {header.container}"
-    with h5py.File(header.tensors[0].file.path, "r") if header.tensors else nullcontext({}) as root:
-        listed = _hdf5_datasets(root, "") if header.tensors else []
-        for tensor in header.tensors:
-            name = f"{tensor.group}/{tensor.name}" if tensor.group else tensor.name
-            ours[name] = (tensor.dtype, tensor.shape, bytes_of(data, tensor))
-            theirs[name] = _hdf5_content(root[name], ours[name])
-    lost = [name for name in listed if name not in ours and not name.startswith("optimizer_weights")]
-    return differ(ours, theirs, "h5py") or (f"h5py sees {lost[0]!r} too" if lost else "")
-
-
-def _hdf5_datasets(group: Any, path: str) -> list[str]:
-    found: list[str] = []
-    for name, item in group.items():  # visititems() also reads what neither reader needs
-        found += _hdf5_datasets(item, f"{path}{name}/") if hasattr(item, "items") else [path + name]
-    return found
-
-
-def _hdf5_content(dataset: Any, ours: tuple[str, tuple[int, ...], bytes]) -> tuple[str, tuple[int, ...], bytes]:
-    """Type, shape and bytes as h5py has them; it makes float32 of bfloat16, whose values are compared."""
-    dtype, _, content = ours
-    values = dataset[()]
-    if dtype == "bfloat16" and dataset.dtype == np.float32:
-        wide = (np.frombuffer(content, "<u2").astype("<u4") << 16).view("<f4").reshape(dataset.shape)
-        return (dtype, dataset.shape, content if np.array_equal(wide, values, equal_nan=True) else values.tobytes())
-    return (dataset.dtype.name, dataset.shape, values.tobytes())
-
-
 _TARGETS: Mapping[str, Callable[[], Target]] = {
-    "safetensors": _safetensors, "pickle": pickles, "zip": archives, "index": _index, "config": _config, "hdf5": _hdf5,
+    "safetensors": _safetensors, "pickle": pickles, "zip": archives, "index": _index, "config": _config,
+    "hdf5": hdf5_files,
 }  # fmt: skip

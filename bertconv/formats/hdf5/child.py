@@ -1,0 +1,91 @@
+"""The process that lets libhdf5 at a file: it confines itself, walks the metadata, and says what it found as JSON.
+
+`process` starts it as a program of its own: a fork of a process with TensorFlow's threads in it could deadlock.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from bertconv.errors import BertconvError, DamagedCheckpoint, UnsafeCheckpoint
+from bertconv.formats.hdf5 import sandbox
+from bertconv.formats.hdf5.layout import Dataset, in_memory
+from bertconv.formats.hdf5.walk import walk
+from bertconv.text import printable
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+MOST_TEXT = 1000
+"""Characters of libhdf5's own message that are passed on."""
+
+
+class OpenFile(io.RawIOBase):
+    """What libhdf5 reads of: an open file, by its descriptor. It never learns a path."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._size = os.fstat(fd).st_size
+        self._place = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Go to a place, in bytes."""
+        self._place = offset + (0, self._place, self._size)[whence]
+        return self._place
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Fill a buffer; OSError where the file ends before."""
+        view = memoryview(buffer).cast("B")
+        if self._place + len(view) > self._size:
+            raise OSError(f"something of it is said to lie at byte {self._place:,}, behind its end")
+        done = 0
+        while done < len(view):
+            count = os.preadv(self._fd, [view[done:]], self._place)
+            if not count:
+                raise OSError(f"the file ends at byte {self._place}")
+            done += count
+            self._place += count
+        return done
+
+
+def answer(file: io.RawIOBase) -> dict[str, Any]:
+    """What a walk finds in a file, or the error that it ends with, as facts that JSON can hold."""
+    import h5py
+
+    error: BertconvError
+    try:
+        with h5py.File(file, "r") as root:
+            return asdict(walk(root))
+    except MemoryError:
+        error = UnsafeCheckpoint(
+            f"has metadata that take more than {sandbox.MEMORY >> 20} MiB of memory.",
+            hint="No tool writes weights so; do not trust the file.",
+        )
+    except BertconvError as found:
+        error = found
+    except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError) as found:
+        error = DamagedCheckpoint(
+            f"is not sound HDF5: {printable(str(found)[:MOST_TEXT])}.", hint="Download or save the file again."
+        )
+    return {"error": error.to_json()}
+
+
+def main(fd: int) -> None:
+    """Confine this process, then read the file of a descriptor and answer on standard output."""
+    warm_up()
+    sandbox.confine()
+    sys.stdout.write(json.dumps(answer(OpenFile(fd))))
+    sys.stdout.flush()
+
+
+def warm_up() -> None:
+    """Walk a sound file: what Python imports at first use cannot be imported once the process is confined."""
+    sound, _ = in_memory(
+        [Dataset("layer/bias:0", "bfloat16", (1,))], {"": {"backend": ""}, "layer": {"weight_names": []}}
+    )
+    answer(sound)

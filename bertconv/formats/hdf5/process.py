@@ -1,0 +1,118 @@
+"""Start the process that reads a file's metadata, wait for its answer, and end it where it does not give one."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bertconv.errors import BertconvError, UnsafeCheckpoint
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from bertconv.source.stored import SourceFile
+
+WALL_SECONDS = 60.0
+"""Patience with a busy machine; a hang of libhdf5 uses up its processor time long before."""
+MOST_BYTES = 64 << 20
+"""Longest answer that is listened to."""
+
+_PROGRAM = (
+    "import sys; sys.path[:] = sys.argv[2:]; from bertconv.formats.hdf5.child import main; main(int(sys.argv[1]))"
+)
+
+
+def ask(file: SourceFile) -> bytes:
+    """What the child says of a file: JSON, to be believed no more than the file itself.
+
+    Raises:
+        UnsafeCheckpoint: libhdf5 hangs or crashes, or answers without end; nothing of it reaches this process.
+        BertconvError: the child cannot work here at all.
+    """
+    import subprocess
+
+    path = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100  (an entry may be a zip file)
+    own = str(Path(__file__).resolve().parents[3])
+    command = [sys.executable, "-I", "-S", "-c", _PROGRAM, str(file.fd), *dict.fromkeys([*path, own])]
+    try:
+        child = subprocess.Popen(  # noqa: S603  (this interpreter, and nothing from a file)
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            pass_fds=(file.fd,), env=_environment(), start_new_session=True,  # Ctrl-C is for this process alone
+        )  # fmt: skip
+    except OSError as error:
+        raise _cannot_work(file, f"cannot be started: {error.strerror}") from error
+    with child:
+        try:
+            told = _listen(child)
+        finally:
+            child.kill()
+    return checked(file, told, child.returncode)
+
+
+def checked(file: SourceFile, told: bytes | None, status: int) -> bytes:
+    """What a child said, if it ended well.
+
+    Args:
+        file: the file that it was given.
+        told: what it said; None where it had not ended.
+        status: its exit status, or less than zero for a signal.
+
+    Raises:
+        UnsafeCheckpoint, BertconvError: as for `ask`.
+    """
+    if told is None or status in (-signal.SIGXCPU, -signal.SIGKILL):
+        raise _misled(file, "hang")
+    if status < 0:
+        raise _misled(file, f"crash ({signal.Signals(-status).name})")
+    if status:
+        raise _cannot_work(file, f"ended with status {status}")
+    return told
+
+
+def _environment() -> dict[str, str]:
+    """No plugins, which are shared libraries that a file asks for by number, and no threads of numpy."""
+    return {**os.environ, "HDF5_PLUGIN_PRELOAD": "::", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def _listen(child: subprocess.Popen[bytes]) -> bytes | None:
+    """All that it says until its end; None when it takes too long or says too much."""
+    deadline = time.monotonic() + WALL_SECONDS
+    told = bytearray()
+    fd = child.stdout.fileno() if child.stdout else -1
+    while len(told) <= MOST_BYTES and select.select([fd], [], [], max(deadline - time.monotonic(), 0))[0]:
+        piece = os.read(fd, 1 << 20)
+        if not piece:
+            return bytes(told) if _ends(child, max(deadline - time.monotonic(), 1)) else None
+        told += piece
+    return None
+
+
+def _ends(child: subprocess.Popen[bytes], seconds: float) -> bool:
+    import subprocess
+
+    try:
+        child.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _misled(file: SourceFile, what: str) -> UnsafeCheckpoint:
+    return UnsafeCheckpoint(
+        f"makes the HDF5 library {what}; the process that read it was ended.",
+        hint="The file is damaged or malicious: download or save it again.",
+        file=str(file.path),
+    )
+
+
+def _cannot_work(file: SourceFile, problem: str) -> BertconvError:
+    return BertconvError(
+        f"the process that reads HDF5 {problem}.",
+        hint=f"Check that `{sys.executable} -c 'import h5py'` works.",
+        file=str(file.path),
+    )

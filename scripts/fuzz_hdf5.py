@@ -1,0 +1,115 @@
+"""What `fuzz.py` attacks of HDF5, with h5py's own view of what is accepted."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import h5py
+import numpy as np
+from fuzz_common import Target, bytes_of, differ, read
+from fuzz_mutations import Seed
+
+from bertconv.formats.hdf5 import Dataset, child, lay_out, process, sandbox
+from bertconv.source.stored import Header, SourceFile
+
+
+def _forked(file: SourceFile) -> bytes:
+    """What `process.ask` does, by a fork of this process, which has everything imported: a fifth of the time.
+
+    The limits, the walk and what is made of the child's end are the package's own.
+    """
+    reading, writing = os.pipe()
+    number = os.fork()
+    if not number:
+        code = 1
+        try:
+            os.close(reading)
+            sandbox.confine()
+            os.write(writing, json.dumps(child.answer(child.OpenFile(file.fd))).encode())  # less than a pipe holds
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        told = pipe.read()
+    status = os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+    return process.checked(file, told, status)
+
+
+def _read(path: Path) -> Header:
+    with mock.patch.object(process, "ask", _forked):
+        return read(path)
+
+
+def hdf5_files() -> Target:
+    """Small files in the layouts of Keras 2 and of `lay_out`, read as the package reads them."""
+    child.warm_up()
+    with tempfile.TemporaryDirectory() as folder:
+        ours, keras = Path(folder, "ours.h5"), Path(folder, "keras.h5")
+        names = ["bert/pooler/kernel:0", "bert/pooler/bias:0"]
+        sets = [Dataset(f"bert/{names[0]}", "float32", (3, 5)), Dataset(f"bert/{names[1]}", "bfloat16", (5,))]
+        told: dict[str, Any] = {"": {"layer_names": ["bert"], "backend": "tensorflow"}, "bert": {"weight_names": names}}
+        offsets = lay_out(ours, sets, told)
+        wide = np.arange(15, dtype="<f4") / 8
+        with ours.open("r+b") as file:
+            for offset, content in zip(offsets, (wide, (wide[:5].view("<u4") >> 16).astype("<u2")), strict=True):
+                file.seek(offset)
+                file.write(content.tobytes())
+        with h5py.File(keras, "w") as root:
+            root.attrs["layer_names"], root.attrs["keras_version"] = np.array([b"bert"]), "2.9.0"
+            root.create_dataset("bert/x/kernel:0", data=np.arange(12, dtype=np.float16).reshape(3, 4))
+            root.create_dataset("bert/x/bias:0", data=np.arange(7, dtype=np.float32))
+            root["bert"].attrs["weight_names"] = np.array([b"x/kernel:0", b"x/bias:0"])
+        files = [path.read_bytes() for path in (ours, keras)]
+    seeds = [Seed(tuple(re.split(rb"(?=TREE|HEAP|SNOD|GCOL|\x11\0\x10\0)", file))) for file in files]
+    tokens = (
+        b"TREE",
+        b"HEAP",
+        b"SNOD",
+        b"GCOL",
+        b"OHDR",
+        b"FRHP",
+        bytes(8),
+        b"\xff" * 8,
+        b"\x10\0\x08\0",
+        b"\x08\0\x18\0",
+    )
+    return Target("hdf5", tuple(seeds), tokens, _read, _agrees, forked=True)
+
+
+def _agrees(data: bytes, header: Header) -> str:
+    theirs, ours = {}, {}
+    if header.container != "hdf5":
+        return f"was read as {header.container}"
+    with h5py.File(header.tensors[0].file.path, "r") if header.tensors else nullcontext({}) as root:
+        listed = _datasets(root, "") if header.tensors else []
+        for tensor in header.tensors:
+            name = f"{tensor.group}/{tensor.name}" if tensor.group else tensor.name
+            ours[name] = (tensor.dtype, tensor.shape, bytes_of(data, tensor))
+            theirs[name] = _content(root[name], ours[name])
+    lost = [name for name in listed if name not in ours and not name.startswith("optimizer_weights")]
+    return differ(ours, theirs, "h5py") or (f"h5py sees {lost[0]!r} too" if lost else "")
+
+
+def _datasets(group: Any, path: str) -> list[str]:
+    found: list[str] = []
+    for name, item in group.items():  # visititems() also reads what neither reader needs
+        found += _datasets(item, f"{path}{name}/") if hasattr(item, "items") else [path + name]
+    return found
+
+
+def _content(dataset: Any, ours: tuple[str, tuple[int, ...], bytes]) -> tuple[str, tuple[int, ...], bytes]:
+    """Type, shape and bytes as h5py has them; it makes float32 of bfloat16, whose values are compared."""
+    dtype, _, content = ours
+    values = dataset[()]
+    if dtype == "bfloat16" and dataset.dtype == np.float32:
+        wide = (np.frombuffer(content, "<u2").astype("<u4") << 16).view("<f4").reshape(dataset.shape)
+        return (dtype, dataset.shape, content if np.array_equal(wide, values, equal_nan=True) else values.tobytes())
+    return (dataset.dtype.name, dataset.shape, values.tobytes())

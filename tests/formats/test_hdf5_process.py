@@ -1,0 +1,232 @@
+"""The process in which libhdf5 runs: what it may do, and what becomes of it when a file makes it do something else."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import checkpoints as cp
+import pytest
+
+from bertconv.errors import BertconvError, DamagedCheckpoint, UnsafeCheckpoint
+from bertconv.formats.hdf5 import Dataset, lay_out, process, read_hdf5
+from bertconv.source.stored import Header
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the limits of Linux")
+
+SOUND = {"tensors": [], "metadata": {}, "others": []}
+ENTRY = {"name": "b", "group": "", "dtype": "float32", "shape": [2], "offset": 0}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    lay_out(tmp_path / "a.h5", [Dataset("layer/kernel:0", "float32", (3, 5)), Dataset("b", "float16", (7,))], {})
+    return tmp_path / "a.h5"
+
+
+def read(path: Path) -> Header:
+    file = cp.open_file(path)
+    try:
+        return read_hdf5(file)
+    finally:
+        file.close()
+
+
+def planted(monkeypatch: pytest.MonkeyPatch, program: str, *, confined: bool = True) -> None:
+    """Another program in the place of the walk, as a file might have it that has taken libhdf5 over."""
+    start = "import sys; sys.path[:] = sys.argv[2:]\nfrom bertconv.formats.hdf5 import sandbox\n"
+    start += "import ctypes, json, os, socket, time\n"
+    monkeypatch.setattr(process, "_PROGRAM", start + ("sandbox.confine()\n" if confined else "") + program)
+
+
+def test_the_child_reads_what_was_laid_out(path: Path) -> None:
+    assert {tensor.name: (tensor.dtype, tensor.shape) for tensor in read(path).tensors} == {
+        "layer/kernel:0": ("float32", (3, 5)), "b": ("float16", (7,)),
+    }  # fmt: skip
+
+
+# A file that takes libhdf5 over
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("while True: pass", "hang"),
+        ("ctypes.string_at(0)", "crash (SIGSEGV)"),
+        ("os.abort()", "crash (SIGABRT)"),
+        ("os.kill(os.getpid(), 9)", "hang"),
+        ("chunk = 'x' * (1 << 20)\nwhile True: sys.stdout.write(chunk)", "hang"),
+    ],
+)
+def test_hangs_and_crashes_are_errors(path: Path, monkeypatch: pytest.MonkeyPatch, program: str, words: str) -> None:
+    monkeypatch.setattr(process, "WALL_SECONDS", 8.0)
+    planted(monkeypatch, program)
+    started = time.monotonic()
+    with pytest.raises(UnsafeCheckpoint, match=words.replace("(", r"\(").replace(")", r"\)")) as caught:
+        read(path)
+    assert caught.value.file == str(path)
+    assert caught.value.hint
+    assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize("before", ["print(os.getpid(), flush=True)", "sys.stdout.close(); os.close(1)"])
+def test_a_child_that_sleeps_is_ended(path: Path, monkeypatch: pytest.MonkeyPatch, before: str) -> None:
+    monkeypatch.setattr(process, "WALL_SECONDS", 1.0)
+    planted(monkeypatch, f"{before}; time.sleep(1000)")
+    with pytest.raises(UnsafeCheckpoint, match="hang"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "", "[]", "7", "{", '{"tensors": 7}', '{"error": 7}', '{"error": {"kind": "SystemExit"}}',
+        json.dumps({**SOUND, "metadata": 7}),
+        *(
+            json.dumps({**SOUND, "tensors": [ENTRY | change]})
+            for change in (
+                {"name": 7}, {"group": None}, {"dtype": "object"}, {"shape": [-1]}, {"shape": ["2"]}, {"shape": 2},
+                {"shape": [2.0]}, {"offset": -8}, {"offset": None}, {"offset": 1.5}, {"more": 1},
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_nonsense_is_not_believed(path: Path, monkeypatch: pytest.MonkeyPatch, told: str) -> None:
+    planted(monkeypatch, f"print({told!r})")
+    with pytest.raises(UnsafeCheckpoint, match="nonsense") as caught:
+        read(path)
+    assert caught.value.file == str(path)
+
+
+def test_places_outside_of_the_file_are_not_believed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = path.stat().st_size
+    for offset, count in ((size - 7, 2), (size, 1), (0, 1 << 60), (1 << 62, 1)):
+        entry = {**ENTRY, "shape": [count], "offset": offset}
+        planted(monkeypatch, f"print({json.dumps({**SOUND, 'tensors': [entry]})!r})")
+        with pytest.raises(DamagedCheckpoint, match="ends at byte"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    ("second", "sound"),
+    [((40, 2), False), ((44, 1), False), ((44, 2), False), ((36, 3), False), ((40, 3), True), ((52, 3), True)],
+)
+def test_datasets_share_no_bytes_unless_they_are_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch, second: tuple[int, int], sound: bool
+) -> None:
+    places = {"a": (40, 3), "b": second}
+    entries = [{**ENTRY, "name": name, "shape": [count], "offset": offset} for name, (offset, count) in places.items()]
+    planted(monkeypatch, f"print({json.dumps({**SOUND, 'tensors': entries})!r})")
+    if sound:
+        assert len(read(path).tensors) == 2
+    else:
+        with pytest.raises(DamagedCheckpoint, match="shares bytes"):
+            read(path)
+
+
+# What the process may do
+
+
+TRY = """
+def attempt(name, do):
+    try:
+        do()
+        tried[name] = "done"
+    except (OSError, MemoryError) as error:
+        tried[name] = type(error).__name__
+tried = {}
+attempt("read", lambda: open(SECRET).read())
+attempt("list", lambda: os.listdir("/"))
+attempt("write", lambda: open(CANARY, "w"))
+attempt("socket", lambda: socket.socket())
+attempt("pipe", lambda: os.pipe())
+attempt("memory", lambda: bytes(1 << 30))
+print(json.dumps({"error": {"kind": "DamagedCheckpoint", "message": json.dumps(tried), "hint": "-", "tensor": None}}))
+"""
+
+
+def tried(path: Path, monkeypatch: pytest.MonkeyPatch, *, confined: bool) -> dict[str, Any]:
+    (path.parent / "secret").write_text("secret")
+    names = f"SECRET, CANARY = {str(path.parent / 'secret')!r}, {str(path.parent / 'canary')!r}\n"
+    planted(monkeypatch, names + TRY, confined=confined)
+    with pytest.raises(DamagedCheckpoint) as caught:
+        read(path)
+    found: dict[str, Any] = json.loads(caught.value.message)
+    return found
+
+
+def test_it_can_do_nothing_but_compute(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = tried(path, monkeypatch, confined=True)
+    assert "done" not in found.values(), found
+    assert len(found) == 6
+    assert not (path.parent / "canary").exists()
+
+
+def test_what_it_tries_would_work_elsewhere(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(tried(path, monkeypatch, confined=False).values()) == {"done"}
+
+
+def test_landlock_alone_refuses_files() -> None:
+    code = (
+        "import sys; from bertconv.formats.hdf5 import sandbox; open('/proc/self/stat').close()\n"
+        "if not sandbox.landlock(): sys.exit(77)\n"
+        "for path, mode in (('/proc/self/stat', 'r'), (sys.argv[1], 'w')):\n"
+        "    try: open(path, mode); sys.exit(path)\n"
+        "    except PermissionError: pass\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "/tmp/canary"], capture_output=True, text=True, check=False)
+    if done.returncode == 77:
+        pytest.skip("this kernel has no Landlock")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_limits_that_were_lower_stay_so(path: Path) -> None:
+    code = (
+        "import resource, sys; from pathlib import Path; from bertconv.source.stored import SourceFile\n"
+        "resource.setrlimit(resource.RLIMIT_CPU, (3, 3)); resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
+        "from bertconv.formats.hdf5 import read_hdf5; print(len(read_hdf5(SourceFile(Path(sys.argv[1]))).tensors))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("2\n", "")
+
+
+# A process that cannot work
+
+
+def test_a_child_that_fails_by_itself(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted(monkeypatch, "import no_such_module")
+    with pytest.raises(BertconvError, match="ended with status 1") as caught:
+        read(path)
+    assert type(caught.value) is BertconvError
+    assert "import h5py" in caught.value.hint
+
+
+@pytest.mark.parametrize("executable", ["", "/no/such/python"])
+def test_no_interpreter_to_start(path: Path, monkeypatch: pytest.MonkeyPatch, executable: str) -> None:
+    monkeypatch.setattr(sys, "executable", executable)
+    with pytest.raises(BertconvError, match="cannot be started"):
+        read(path)
+
+
+def test_an_interrupt_ends_the_child(path: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from bertconv.source.stored import SourceFile\n"
+        "from bertconv.formats.hdf5 import process, read_hdf5\n"
+        "process._PROGRAM = \"import os, time; open({!r}, 'w').write(str(os.getpid())); time.sleep(1000)\"\n"
+        "read_hdf5(SourceFile(Path(sys.argv[1])))"
+    )
+    note = tmp_path / "pid"
+    parent = subprocess.Popen([sys.executable, "-c", code.format(str(note)), path], stderr=subprocess.DEVNULL)
+    while not (note.exists() and note.read_text()):
+        assert parent.poll() is None
+        time.sleep(0.02)
+    parent.send_signal(signal.SIGINT)
+    assert parent.wait(10) != 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(note.read_text()), 0)
