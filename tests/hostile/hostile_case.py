@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import sys
 import sysconfig
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import checkpoints as cp
+from kernel_watch import opened
 
 import bertconv
 from bertconv import errors
@@ -33,9 +35,12 @@ class Case:
         error: class of the error.
         words: part of its message.
         tensor: the tensor that it names.
-        control: how the payload is shown to fire: "torch", "pickle" or "tar"; empty for files without one.
+        control: how the payload is shown to fire: "torch", "pickle" or "tar", or what h5py makes of an HDF5 file (see
+            naive_hdf5); empty for files without one.
         header_only: `inspect` reads headers and has nothing to refuse: only the weights' bytes are wrong.
         file: its name in the checkpoint's folder.
+        child: it is HDF5: its metadata may be read by one process of bertconv's own.
+        seconds: of processor time that refusing it may take, more where that process has to be ended.
     """
 
     make: Callable[[Path], bytes]
@@ -45,6 +50,8 @@ class Case:
     control: str = ""
     header_only: bool = False
     file: str = "pytorch_model.bin"
+    child: bool = False
+    seconds: float = SECONDS
 
     def write(self, root: Path) -> Path:
         """The folder `model` below `root`, which would convert but for the hostile file."""
@@ -60,6 +67,7 @@ _FOREIGN = (
     "os.remove", "os.rename", "os.rmdir", "os.spawn", "os.symlink", "os.system", "os.truncate", "pickle.find_class",
     "pty.spawn", "shutil.rmtree", "socket.__new__", "socket.connect", "subprocess.Popen", "urllib.Request",
 )  # fmt: skip
+_READER = "bertconv.formats.hdf5.child"
 _FRAMEWORKS = ("torch", "tensorflow", "keras", "transformers")
 _OWN = tuple(
     {str(Path(path).resolve()) for path in (*sysconfig.get_paths().values(), sys.prefix, sys.base_prefix)}
@@ -73,7 +81,9 @@ def _hook(event: str, arguments: tuple[object, ...]) -> None:
     if not _watching:
         return
     folder, seen = _watching[-1]
-    if event in _FOREIGN or (event == "import" and str(arguments[0]).partition(".")[0] in _FRAMEWORKS):
+    if event == "subprocess.Popen":
+        seen.append(f"{event} {arguments[1]}")
+    elif event in _FOREIGN or (event == "import" and str(arguments[0]).partition(".")[0] in _FRAMEWORKS):
         seen.append(f"{event} {arguments[0] if arguments else ''}")
     if event == "open" and not isinstance(arguments[0], int):
         path = arguments[0].decode() if isinstance(arguments[0], bytes) else str(arguments[0])
@@ -96,20 +106,33 @@ def watched(folder: Path) -> Iterator[list[str]]:
         _watching.pop()
 
 
-def attack(cli: Callable[..., cp.Outcome], root: Path, earlier: Path, case: Case) -> None:
-    """Give a case to `inspect` and, over an earlier output, to `pt2tf`: it is refused as it says, and nothing else."""
+def reads_hdf5(each: str) -> bool:
+    """Whether what was seen is the start of the process that reads HDF5 metadata."""
+    return each.startswith("subprocess.Popen") and _READER in each
+
+
+def processor_time() -> float:
+    """Seconds of this process and of those that it has started and seen end."""
+    return sum(os.times()[:4])
+
+
+def attack(cli: Callable[..., cp.Outcome], root: Path, earlier: Path, case: Case, command: str = "pt2tf") -> None:
+    """Give a case to `inspect` and, over an earlier output, to a conversion: it is refused as it says, nothing else."""
     folder, output = case.write(root), root / "out"
+    secrets = [path for path in root.iterdir() if not path.is_dir()]
     shutil.copytree(earlier, output)
     before = cp.snapshot(root)
-    for words in (("inspect", folder), ("pt2tf", folder, output, "--overwrite")):
-        with watched(folder) as seen:
-            started, busy = time.perf_counter(), time.process_time()
+    for words in (("inspect", folder), (command, folder, output, "--overwrite")):
+        with opened(secrets) as leaked, watched(folder) as seen:
+            started, busy = time.perf_counter(), processor_time()
             outcome = cli(*words, "--json")
-            seconds, busy = time.perf_counter() - started, time.process_time() - busy
-        assert not seen, words
+            seconds, busy = time.perf_counter() - started, processor_time() - busy
+        assert not leaked, words
+        assert len(seen) <= case.child, seen
+        assert all(map(reads_hdf5, seen)), seen
         assert cp.snapshot(root) == before, "something was written"  # the canary too
-        assert busy < SECONDS, words
-        assert seconds < 5 * SECONDS, words  # other work on the machine does not count, waiting does
+        assert busy < case.seconds, words
+        assert seconds < 5 * case.seconds, words  # other work on the machine does not count, waiting does
         if case.header_only and words[0] == "inspect":
             assert outcome.code == 0
             continue

@@ -24,6 +24,9 @@ def status(key):
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) << 10 for line in file if line.startswith(key))
 
+def children():
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10
+
 def forget_peak():
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")
@@ -44,7 +47,7 @@ for number, folder in enumerate(sound):
     if any(kinds):
         sys.exit(f"{folder} is not sound: {kinds}")
 printable("\\0")  # loads a codec
-modules, facts = set(sys.modules), []
+modules, facts, usual = set(sys.modules), [], children()
 size = status("VmSize")
 resource.setrlimit(resource.RLIMIT_AS, (size + limit, size + limit))
 for number, folder in enumerate(folders):
@@ -52,19 +55,23 @@ for number, folder in enumerate(folders):
     started, floor = time.process_time(), status("VmRSS")
     kinds = attempt(folder, number, commands)
     peak, seconds = status("VmHWM") - floor, time.process_time() - started
-    facts.append((folder, kinds, peak, seconds, sorted(set(sys.modules) - modules)))
+    facts.append((folder, kinds, peak, seconds, sorted(set(sys.modules) - modules), children() - usual))
 print(json.dumps(facts))
 """
 
 
 @dataclass(frozen=True)
 class Fact:
-    """What one folder did: the errors' classes, bytes at its peak, seconds, modules that are new."""
+    """What one folder did: the errors' classes, bytes at its peak, seconds, modules that are new.
+
+    `children` is the peak of any process that was started until then, over that of those that read the sound models.
+    """
 
     kinds: list[str]
     memory: int
     seconds: float
     modules: list[str]
+    children: int
 
 
 def sweep(folders: list[Path], sound: list[Path], work: Path, limit: int, commands: int = 2) -> dict[Path, Fact]:

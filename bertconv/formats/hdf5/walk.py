@@ -86,7 +86,7 @@ class _Walk:
         if address in self.seen or depth > MAX_DEPTH:
             raise _unsafe(path or layer, "is a group that is reached twice or too deep")
         self.seen.add(address)
-        for name in self.names(group, path or layer):
+        for name in self.names(group, path):
             full = f"{path}/{name}" if path else name
             child = self.child(group, name, full)
             if isinstance(child, self.h5py.Group):
@@ -99,10 +99,9 @@ class _Walk:
         if self.objects > MAX_OBJECTS:
             raise _unsafe(path or None, f"holds more than {MAX_OBJECTS:,} objects")
         for name in group:
-            if not isinstance(name, str) or len(path) + len(name) >= MAX_NAME or not name.isprintable():  # not UTF-8
-                raise _bad(
-                    f"{path}/{name}"[:100], f"has a name that is not printable text of at most {MAX_NAME:,} characters"
-                )
+            full = f"{path}/{name}" if path else str(name)
+            if not isinstance(name, str) or len(full) > MAX_NAME or not name.isprintable():  # bytes: not UTF-8
+                raise _bad(full[:100], f"has a name that is not printable text of at most {MAX_NAME:,} characters")
             yield name
 
     def child(self, group: Any, name: str, full: str) -> Any:
