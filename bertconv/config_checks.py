@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -23,8 +24,10 @@ _HIGHEST = {
     "classifier_dropout": 1.0,
     "initializer_range": math.inf,
 }
-_UNSAFE = ("auto_map", "custom_pipelines", "trust_remote_code")
+_UNSAFE = re.compile(r"auto_map|custom_pipelines|trust_remote_code|_attn_implementation.*|.*_internal")
 _LIMIT = 2**31
+_SHOWN = 200
+"""Characters of a wrong value that a message repeats."""
 
 
 def bad(path: str, problem: str) -> DamagedCheckpoint | RequestError:
@@ -34,6 +37,11 @@ def bad(path: str, problem: str) -> DamagedCheckpoint | RequestError:
     return DamagedCheckpoint(f"{problem}.", hint="Mend the file, or download it again.", file=path)
 
 
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
 def count_labels(raw: Mapping[str, Any], path: str) -> Any:
     """`num_labels` as the keys have it, said outright or by their names; BERT's 2 where they do not say."""
     names = raw.get("id2label")
@@ -41,7 +49,7 @@ def count_labels(raw: Mapping[str, Any], path: str) -> Any:
         raise bad(path, "id2label is not an object")
     if "num_labels" in raw:
         if names and len(names) != raw["num_labels"]:
-            raise bad(path, f"num_labels is {raw['num_labels']}, but id2label has {len(names)} labels")
+            raise bad(path, f"num_labels is {_shown(raw['num_labels'])}, but id2label has {len(names)} labels")
         return raw["num_labels"]
     return len(names) if names else 2
 
@@ -66,18 +74,18 @@ def check_values(
         low = 1 if key in _POSITIVE else 0
         number = values[key]
         if not isinstance(number, int) or isinstance(number, bool) or not low <= number < _LIMIT:
-            raise bad(path, f"{key} is {number!r}, not a whole number from {low} up")
+            raise bad(path, f"{key} is {_shown(number)}, not a whole number from {low} up")
     for key in _FLAGS:
         if not isinstance(values[key], bool):
-            raise bad(path, f"{key} is {values[key]!r}, not true or false")
+            raise bad(path, f"{key} is {_shown(values[key])}, not true or false")
     for key, high in _HIGHEST.items():
         number = values[key]
         if key == "classifier_dropout" and number is None:
             continue
         if not isinstance(number, int | float) or isinstance(number, bool) or not 0 <= number <= high:
-            raise bad(path, f"{key} is {number!r}, not a number from 0 to {high:g}")
+            raise bad(path, f"{key} is {_shown(number)}, not a number from 0 to {high:g}")
     if values["problem_type"] is not None and values["problem_type"] not in PROBLEM_TYPES:
-        raise bad(path, f"problem_type is {values['problem_type']!r}, not null, {', '.join(PROBLEM_TYPES)}")
+        raise bad(path, f"problem_type is {_shown(values['problem_type'])}, not null, {', '.join(PROBLEM_TYPES)}")
 
 
 def check_agreement(values: Mapping[str, Any], path: str) -> None:
@@ -94,12 +102,14 @@ def _check_architecture(
         return UnsupportedCheckpoint(f"{what}.", hint=hint, file=path or None)
 
     if values.get("model_type", model_types[0]) not in model_types:
-        raise refuse(f"model_type is {values['model_type']!r}, not {' or '.join(map(repr, model_types))}",
+        raise refuse(f"model_type is {_shown(values['model_type'])}, not {' or '.join(map(repr, model_types))}",
                      "Only BERT has a mapping table; `--map FILE` takes one of your own.")  # fmt: skip
     if not isinstance(values["hidden_act"], str) or values["hidden_act"] not in activations:
-        raise refuse(f"hidden_act {values['hidden_act']!r} is unknown", f"Known are {', '.join(sorted(activations))}.")
+        raise refuse(
+            f"hidden_act {_shown(values['hidden_act'])} is unknown", f"Known are {', '.join(sorted(activations))}."
+        )
     if values["position_embedding_type"] not in ("absolute", "relative_key", "relative_key_query"):
-        raise refuse(f"position_embedding_type {values['position_embedding_type']!r} is unknown",
+        raise refuse(f"position_embedding_type {_shown(values['position_embedding_type'])} is unknown",
                      "Known are absolute, relative_key and relative_key_query.")  # fmt: skip
     if values.get("pruned_heads"):
         raise refuse("attention heads were pruned", "Convert the checkpoint as it was before pruning.")
@@ -109,7 +119,11 @@ def _check_architecture(
 
 def notes_on(raw: Mapping[str, Any]) -> tuple[str, ...]:
     """What is odd about a file's keys, one sentence each."""
-    notes = [f"config key {key!r} asks for code to be run: kept, never acted on" for key in _UNSAFE if key in raw]
+    notes = [
+        f"config key {_shown(key)} asks for code to be run: kept, never acted on"
+        for key in raw
+        if _UNSAFE.fullmatch(key)
+    ]
     if "model_type" not in raw:
         notes.append("config has no model_type: decided by the names of the tensors")
     return tuple(notes)

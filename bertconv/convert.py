@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from bertconv.config import BertConfig
-from bertconv.errors import RequestError
+from bertconv.errors import ParityError, RequestError, UnsafeCheckpoint
 from bertconv.formats.interrupts import held_back
 from bertconv.formats.output import FORMATS, Format, Model, OutputFile
 from bertconv.formats.readback import TensorCheck, check_twins
@@ -129,10 +129,7 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
             staged.check()
             return job.report(staged, (), (), started)
         with staged, staged.writing():
-            files, checks = save_weights(
-                staged, wish.form, Model(mapping, plan.head), job.contents(), wish.shard_limit, job.counter,
-                verify=wish.verify != "none",
-            )  # fmt: skip
+            files, checks = job.write_weights(staged)
             job.write_companions(staged)
             proof = job.prove(staged, Path(report_file) if report_file else None)
             report = proof.added_to(job.report(staged, files, checks, started))
@@ -142,6 +139,12 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
             check_signals()
             staged.commit()
     return replace(report, seconds=time.perf_counter() - started - proof.seconds)
+
+
+MOST_SIDECARS = 1000
+"""Most files that are carried along."""
+SIDECAR_BYTES = 1_000_000_000
+"""Largest of them; a tokenizer has up to 35 MB."""
 
 
 @dataclass(frozen=True)
@@ -208,12 +211,28 @@ class _Job:
 
         return count
 
+    def write_weights(self, staged: StagedFolder) -> tuple[Sequence[OutputFile], Sequence[TensorCheck]]:
+        """The weights, read back; a source that was written to meanwhile is to blame before the disk is."""
+        try:
+            return save_weights(
+                staged, self.wish.form, Model(self.table, self.plan.head), self.contents(), self.wish.shard_limit,
+                self.counter, verify=self.wish.verify != "none",
+            )  # fmt: skip
+        except ParityError:
+            for file in self.header.files:
+                file.check_unchanged()
+            raise
+
     def write_companions(self, staged: StagedFolder) -> None:
         """config.json, and the source's tokenizer and label files as they are."""
         staged.write("config.json", self.config().to_bytes())
+        if len(self.source.sidecars) > MOST_SIDECARS:
+            raise _too_much(self.source, f"has more than {MOST_SIDECARS:,} tokenizer and label files")
         for name in self.source.sidecars:
             with closing(self.source.open(name)) as file:
-                staged.write(name, file.read(0, file.size))
+                if file.size > SIDECAR_BYTES:
+                    raise _too_much(self.source, f"has a file {name} of {file.size:,} bytes")
+                staged.copy(name, file)
 
     def config(self) -> BertConfig:
         """The source's config with the class that was written, and the element type where it names one."""
@@ -253,6 +272,12 @@ class _Job:
             verified="weights" if checks else "none",
             dry_run=not files,
         )
+
+
+def _too_much(source: Source, problem: str) -> UnsafeCheckpoint:
+    return UnsafeCheckpoint(
+        f"{problem} to carry along.", hint="No model needs that: move it away.", file=str(source.folder)
+    )
 
 
 def _preference(dialect: str | None) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from bertconv.mapping.table import Table
 from bertconv.report import LeftOut, Report, TensorReport
 from bertconv.saving import Content
 from bertconv.source import Source
-from bertconv.source.stored import ITEM_SIZE, Header
+from bertconv.source.stored import ITEM_SIZE, Header, SourceFile
 from bertconv.text import printable
 
 MANIFEST_FORMAT = 2
 """Version of the manifest's own format."""
 
+_PIECE = 1 << 20
+"""Bytes that are hashed at a time."""
 _OWN_DIGEST = b' "manifest_sha256": "%s"'
 
 
@@ -133,6 +136,9 @@ def manifest_bytes(report: Report, folder: Path, files: Sequence[OutputFile]) ->
         report: of the conversion or the save.
         folder: with every file of the output but this one.
         files: the files of weights in it.
+
+    Raises:
+        DamagedCheckpoint: a file is not as long as it was written.
     """
     described = report.to_json()
     keys = ("source", "head", "table", "verified", "parity", "digest", "notes", "left_out")
@@ -156,23 +162,28 @@ def manifest_digest(raw: bytes) -> str:
     return hashlib.sha256(head + mark + rest[rest.find(b'"') :]).hexdigest()
 
 
-def frame_digest(path: Path, spans: Sequence[tuple[int, int]]) -> str:
+def frame_digest(file: SourceFile, spans: Sequence[tuple[int, int]]) -> str:
     """sha256 of the bytes of a file before, between and after its tensors.
 
     Args:
-        path: the file.
+        file: the file.
         spans: offset and size in bytes of every tensor, in the file's order.
+
+    Raises:
+        DamagedCheckpoint: it ends before it should, or cannot be read.
     """
     digest, position = hashlib.sha256(), 0
-    with path.open("rb") as stream:
-        for offset, size in spans:
-            if size:
-                stream.seek(position)
-                digest.update(stream.read(offset - position))
-                position = offset + size
-        stream.seek(position)
-        digest.update(stream.read())
+    for offset, size in [*spans, (file.size, 1)]:
+        if size:
+            _add(digest, file, position, offset)
+            position = offset + size
     return digest.hexdigest()
+
+
+def _add(digest: Any, file: SourceFile, start: int, end: int) -> None:
+    """Hash a range of a file, piece by piece."""
+    for position in range(start, end, _PIECE):
+        digest.update(file.read(position, min(_PIECE, end - position)))
 
 
 def _identity(table: Table) -> dict[str, str]:
@@ -217,11 +228,9 @@ def _files(folder: Path, weights: Mapping[str, OutputFile]) -> dict[str, Any]:
     described: dict[str, Any] = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
-        described[name] = {"size": path.stat().st_size}
-        if name in weights:
-            described[name]["sha256_outside_tensors"] = frame_digest(path, _spans(weights[name]))
-        else:
-            described[name]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        key, spans = ("sha256_outside_tensors", _spans(weights[name])) if name in weights else ("sha256", [])
+        with closing(SourceFile(path)) as file:
+            described[name] = {"size": file.size, key: frame_digest(file, spans)}
     return described
 
 

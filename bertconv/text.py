@@ -84,7 +84,9 @@ def parse_bytes(text: str) -> int:
 def parse_json(
     content: bytes | str, parse_int: Callable[[str], Any] = int, parse_float: Callable[[str], Any] | None = None
 ) -> Any:
-    """JSON without what parsers disagree about: keys that stand twice, NaN, infinities and 1e999 are a ValueError.
+    """JSON without what parsers disagree about.
+
+    Keys that stand twice, NaN, infinities, 1e999, an encoding that is not UTF-8 and a byte order mark are a ValueError.
 
     Args:
         content: the text.
@@ -92,7 +94,7 @@ def parse_json(
         parse_float: makes something of any other number.
     """
     return json.loads(
-        content,
+        content if isinstance(content, str) else content.decode(),  # of bytes json would guess the encoding
         object_pairs_hook=_unique,
         parse_constant=_refuse_constant,
         parse_int=parse_int,

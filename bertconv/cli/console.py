@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import click
 
 from bertconv.report import Report
-from bertconv.text import human_bytes
+from bertconv.text import human_bytes, printable
 
 Progress = Callable[[str, int, int], None]
 
@@ -46,15 +46,15 @@ def show_report(report: Report, *, as_json: bool, quiet: bool) -> None:
         return
     if quiet:
         return
-    click.echo(f"{report.head}, {_from(report)} -> {report.target['format']}")
+    click.echo(printable(f"{report.head}, {_from(report)} -> {report.target['format']}"))
     table(("Key", "Status", "Details"), report.rows())
     for note in report.notes:
-        click.echo(f"Note: {note}.")
+        click.echo(f"Note: {printable(note)}.")
     if report.not_carried:
-        click.echo(f"Not carried along: {', '.join(report.not_carried)}.")
+        click.echo(printable(f"Not carried along: {', '.join(report.not_carried)}."))
     if not report.dry_run:
         files = [*report.target["files"], "config.json", "bertconv.json", *report.sidecars]
-        click.echo(f"Wrote {report.target['folder']}: {', '.join(files)}.")
+        click.echo(printable(f"Wrote {report.target['folder']}: {', '.join(files)}."))
     click.secho(report.summary(), bold=True)
     if report.parity:
         click.secho(report.parity["verdict"], fg="green", bold=True)

@@ -28,7 +28,7 @@ def inspect(src: str, *, with_tensors: bool, as_json: bool, **options: Any) -> N
     """  # noqa: D301
     from bertconv.cli.console import table
     from bertconv.inspection import inspect_checkpoint
-    from bertconv.text import fold, human_bytes
+    from bertconv.text import fold, human_bytes, printable
 
     found = inspect_checkpoint(src, **options)
     if as_json:
@@ -49,9 +49,9 @@ def inspect(src: str, *, with_tensors: bool, as_json: bool, **options: Any) -> N
         ("goes along", ", ".join(found.sidecars) or "nothing"),
     ]
     for key, value in rows:
-        click.echo(f"{key:10}  {value}")
+        click.echo(f"{key:10}  {printable(value)}")
     for sentence in found.odd:
-        click.echo(f"odd         {sentence}.")
+        click.echo(f"odd         {printable(sentence)}.")
     if with_tensors:
         shapes = {name: f"{dtype} {list(shape)}" for name, dtype, shape in found.names}
         table(("Tensor", "Type and shape"), [(key, shapes[names[0]]) for key, names in fold(shapes).items()])

@@ -44,11 +44,13 @@ def open_header(source: Source, *, check_data: bool = True) -> Header:
     """
     headers = {name: read_header(source.open(name), check_data=check_data) for name in source.weights.files}
     if len(headers) > 1 or source.weights.weight_map is not None:
-        _check_shards(headers, source.weights.weight_map or {}, source.weights.index)
+        _check_shards(headers, source.weights.weight_map or {}, str(source.folder / (source.weights.index or "")))
     first = next(iter(headers.values()))
     if not any(header.tensors for header in headers.values()):
         raise DamagedCheckpoint(
-            "holds no tensors.", hint="Give the file or folder that holds the weights.", file=source.weights.files[0]
+            "holds no tensors.",
+            hint="Give the file or folder that holds the weights.",
+            file=str(source.folder / source.weights.files[0]),
         )
     return Header(
         first.container,
@@ -101,7 +103,7 @@ def _sniff(file: SourceFile) -> str:
     )
 
 
-def _check_shards(headers: Mapping[str, Header], weight_map: Mapping[str, str], index: str | None) -> None:
+def _check_shards(headers: Mapping[str, Header], weight_map: Mapping[str, str], index: str) -> None:
     """Every tensor in one shard, and every shard as its index says."""
     spelled = Counter(_key(tensor) for header in headers.values() for tensor in header.tensors)
     if doubled := [name for name, count in spelled.items() if count > 1]:

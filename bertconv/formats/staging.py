@@ -16,15 +16,21 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from bertconv.errors import BertconvError, OutputError
+from bertconv.source.stored import SourceFile
 
 MANIFEST = "bertconv.json"
 """Name of the manifest in every output."""
+MANIFEST_BYTES = 64_000_000
+"""A manifest has some hundred bytes per tensor; a larger file is something else."""
 
+PIECE = 1 << 20
+"""Bytes that are copied at a time."""
 _ASIDE = "-old"
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
@@ -67,9 +73,10 @@ class StagedFolder:
             self.check()
             self._make_parents()
             self._acquire()
-            self._remove_leftovers()
-            self.check()  # once more, under the lock
-            self.path.mkdir(mode=0o755)
+            with self.writing():
+                self._remove_leftovers()
+                self.check()  # once more, under the lock
+                self.path.mkdir(mode=0o755)
         except BaseException:
             self._clean_up()
             raise
@@ -82,21 +89,42 @@ class StagedFolder:
 
     def check(self) -> None:
         """Refuse a destination that cannot or must not be written; nothing is changed."""
+        try:
+            self._check()
+        except (OSError, RuntimeError) as error:  # a name that is too long, a loop of links
+            if isinstance(error, BertconvError):
+                raise
+            reason = getattr(error, "strerror", None) or error
+            raise self._refuse(f"cannot be looked at: {reason}", "Choose another folder.") from error
+
+    def _check(self) -> None:
         target = self.destination
         if target.is_symlink():
             raise self._refuse("is a symbolic link", "Give the folder that it points to.")
+        resolved = target.resolve()
         for source in self.inputs:
-            resolved = source.resolve()
-            if target.resolve() == resolved or resolved in target.resolve().parents or target in resolved.parents:
+            given = source.resolve()
+            if resolved == given or given in resolved.parents or target in given.parents:
                 raise self._refuse("is or holds the source, or lies in it", "Choose another folder.")
+        if any(_is_of_hub_cache(folder) for folder in (resolved, *resolved.parents)):
+            raise self._refuse("lies in the cache of the Hub, which many programs share", "Choose another folder.")
         if not target.exists():
             return
         if not target.is_dir():
             raise self._refuse("is a file", "Give the name of a folder.")
         if self.keep is not None:
             self._check_movable()
-            return
-        there = sorted(entry.relative_to(target).as_posix() for entry in target.rglob("*") if not entry.is_dir())
+        else:
+            self._check_own()
+
+    def _check_own(self) -> None:
+        """Refuse a folder that holds anything which bertconv did not write."""
+        target = self.destination
+        there = sorted(
+            entry.relative_to(target).as_posix()
+            for entry in target.rglob("*")
+            if entry.is_symlink() or not entry.is_dir()
+        )
         if not self.overwrite and any(target.iterdir()):
             raise self._refuse("exists and is not empty", "Choose another folder, or pass --overwrite.")
         own = self._own_files()
@@ -125,6 +153,22 @@ class StagedFolder:
                 os.fsync(file.fileno())
         except OSError as error:
             raise self.failed(error) from error
+
+    def copy(self, name: str, source: SourceFile) -> None:
+        """A file of the source as it is, written and fsynced piece by piece; folders in its name are made.
+
+        Raises:
+            DamagedCheckpoint: the source ends too early or cannot be read.
+            OutputError: it cannot be written.
+        """
+        path = self.path / name
+        with self.writing():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("xb") as file:
+                for start in range(0, source.size, PIECE):
+                    file.write(source.read(start, min(PIECE, source.size - start)))
+                file.flush()
+                os.fsync(file.fileno())
 
     def commit(self) -> None:
         """Put the folder in its place, in one step."""
@@ -194,9 +238,11 @@ class StagedFolder:
     def _own_files(self) -> set[str]:
         """The names that the destination's manifest lists, and its own."""
         try:
-            return {*json.loads((self.destination / MANIFEST).read_bytes())["files"], MANIFEST}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            with closing(SourceFile(self.destination / MANIFEST)) as file:
+                listed = json.loads(file.read(0, file.size) if file.size <= MANIFEST_BYTES else b"")["files"]
+        except (BertconvError, ValueError, KeyError, TypeError, RecursionError):
             return set()
+        return {*listed, MANIFEST} if isinstance(listed, dict) else set()
 
     def _make_parents(self) -> None:
         missing = [folder for folder in (self.destination.parent, *self.destination.parents) if not folder.exists()]
@@ -217,8 +263,10 @@ class StagedFolder:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 os.close(fd)
+                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                    raise self.failed(error) from error
                 raise self._refuse("is being written by another bertconv", "Wait until it is done.") from error
-            if self._lock.exists() and os.fstat(fd).st_ino == self._lock.stat().st_ino:
+            if _is_still(self._lock, fd):
                 self._lock_fd = fd
             else:  # another process removed it between open and lock: take the new one
                 os.close(fd)
@@ -226,7 +274,9 @@ class StagedFolder:
     def _remove_leftovers(self) -> None:
         """Staged folders of runs that were killed; only the holder of the lock may."""
         for left in sorted(self.destination.parent.glob(f"{glob.escape(self._prefix)}*")):
-            if left.name.endswith(_ASIDE) and not self.destination.exists():
+            if left.is_symlink():
+                left.unlink()
+            elif left.name.endswith(_ASIDE) and not os.path.lexists(self.destination):
                 left.rename(self.destination)  # killed between the two renames of a file system without exchange
             else:
                 shutil.rmtree(left, ignore_errors=True)
@@ -243,9 +293,19 @@ class StagedFolder:
             try:
                 self.path.rename(self.destination)
             except OSError:
-                aside.rename(self.destination)
+                self._put_back(aside)
                 raise
-            aside.rename(self.path)
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def _put_back(self, aside: Path) -> None:
+        try:
+            aside.rename(self.destination)
+        except OSError as error:
+            raise OutputError(
+                f"could not be replaced ({error.strerror}), and what was there lies in {aside.name} beside it.",
+                hint="The next conversion to this folder puts it back; or rename it yourself.",
+                file=str(self.destination),
+            ) from error
 
     def _clean_up(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
@@ -257,6 +317,19 @@ class StagedFolder:
         for folder in reversed(self._made_parents):
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+
+def _is_of_hub_cache(folder: Path) -> bool:
+    """Whether huggingface_hub keeps a repository's files there: `models--a--b/snapshots` and what is beside it."""
+    return folder.name in ("blobs", "refs", "snapshots") and folder.parent.name.startswith(("models--", "datasets--"))
+
+
+def _is_still(path: Path, fd: int) -> bool:
+    """Whether a path leads to an open file."""
+    try:
+        return path.stat(follow_symlinks=False).st_ino == os.fstat(fd).st_ino
+    except FileNotFoundError:
+        return False
 
 
 def _carry(old: Path, new: Path) -> None:

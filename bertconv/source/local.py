@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bertconv import config as configs
-from bertconv.errors import MappingError, RequestError
+from bertconv.errors import BertconvError, MappingError, RequestError
 from bertconv.source import sidecars
 from bertconv.source.place import LocalFolder, Place, SourceOptions, open_in
 from bertconv.source.refusals import no_weights, unsupported
@@ -157,7 +157,11 @@ def _from_file(path: Path, given: str, options: SourceOptions, notes: tuple[str,
 
 def _from_place(place: Place, given: str, options: SourceOptions, notes: tuple[str, ...] = ()) -> Source:
     named = _named_weights(place, options)
-    choice = choose(place.names, options.prefer, options.variant, named)
+    try:
+        choice = choose(place.names, options.prefer, options.variant, named)
+    except BertconvError as error:
+        error.file = error.file or str(place.folder)  # names alone do not tell it
+        raise
     if choice is not None:
         return _describe(place, replace(choice, notes=(*notes, *choice.notes)), given, options)
     for inner in _OLD_LAYOUTS:

@@ -131,11 +131,19 @@ def is_plain(name: str) -> bool:
     return name not in {"", ".", ".."} and not any(c in "/\\:\0" for c in name)
 
 
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def open_in(folder: Path, name: str) -> SourceFile:
     """Open a file of a folder: a regular file that is no link, unless it is a link of the Hub cache's own.
 
     Raises:
-        UnsafeCheckpoint: a path out of the folder, a link, a FIFO, a device or a folder.
+        UnsafeCheckpoint: a path out of the folder, a link, a FIFO, a device or a folder, a name that is no text.
         DamagedCheckpoint: it cannot be opened.
     """
     parts = name.split("/")
@@ -150,6 +158,8 @@ def open_in(folder: Path, name: str) -> SourceFile:
         if path.is_symlink():
             raise UnsafeCheckpoint("is a symbolic link.", hint="Copy the folder that it points to.", file=str(path))
     path = path / parts[-1]
+    if not _is_utf8(name):
+        raise UnsafeCheckpoint("has a name that is not UTF-8.", hint="Rename the file.", file=str(path))
     return SourceFile(path, name, follow_link=_is_cache_link(folder, path))
 
 

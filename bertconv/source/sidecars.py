@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 
 from bertconv.source.place import is_plain
 from bertconv.source.weights import is_index, is_weights, some
+from bertconv.text import printable
 
 CONFIGS = ("config.json", "bert_config.json")
 """Names of the config, the first that is there counts."""
@@ -34,12 +35,21 @@ def sort_out(names: Collection[str], used: Collection[str]) -> tuple[tuple[str, 
         *folders, last = name.split("/")
         if last.startswith(".") or len(folders) > 1 or not all(fnmatchcase(folder, _MODULE) for folder in folders):
             continue
-        (carried if _is_carried(last, below=bool(folders)) else left).append(name)
+        if _is_carried(last, below=bool(folders)):
+            carried.append(name)
+        else:
+            left.append(printable(name))
     return tuple(carried), tuple(left)
 
 
 def _is_carried(name: str, *, below: bool) -> bool:
-    if not is_plain(name) or (name in CONFIGS and not below) or is_index(name) or is_weights(name):
+    if (
+        not is_plain(name)
+        or not name.isprintable()
+        or (name in CONFIGS and not below)
+        or is_index(name)
+        or is_weights(name)
+    ):
         return False
     return any(fnmatchcase(name, pattern) for pattern in (_CARRIED_BELOW if below else _CARRIED))
 

@@ -19,8 +19,11 @@ STANDARD: Mapping[str, str] = {
 }
 """The file name of each container, as transformers writes it."""
 
-INDEX_BYTES = 64_000_000
-"""An index has about 100 bytes per tensor; a larger file is something else."""
+INDEX_BYTES = 8_000_000
+"""An index has about 100 bytes per tensor, and a model some hundred tensors; a larger file is something else."""
+
+MAX_ENTRIES = 100_000
+"""Most tensors that an index may name."""
 
 SHARD = re.compile(r".+-\d{5}-of-\d{5}\.(safetensors|bin|h5)")
 
@@ -162,7 +165,7 @@ def read_index(path: Path) -> dict[str, str]:
 
     Raises:
         DamagedCheckpoint: no sound JSON, or no `weight_map` of strings.
-        UnsafeCheckpoint: a shard's name would lead out of the folder.
+        UnsafeCheckpoint: a shard's name would lead out of the folder, or there are too many entries.
     """
     weight_map = read_json(path, INDEX_BYTES).get("weight_map")
     if (
@@ -174,6 +177,10 @@ def read_index(path: Path) -> dict[str, str]:
             "weight_map is not an object that names a shard for each tensor.",
             hint="Download the index again.",
             file=str(path),
+        )
+    if len(weight_map) > MAX_ENTRIES:
+        raise UnsafeCheckpoint(
+            f"names more than {MAX_ENTRIES:,} tensors.", hint="No BERT has so many: do not use it.", file=str(path)
         )
     for tensor, shard in weight_map.items():
         if not is_plain(shard):

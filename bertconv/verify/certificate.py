@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -15,16 +13,13 @@ from bertconv.errors import BertconvError, DamagedCheckpoint, RequestError
 from bertconv.formats import workers
 from bertconv.formats.readback import digest_of
 from bertconv.formats.reading import read_header
-from bertconv.formats.staging import MANIFEST
+from bertconv.formats.staging import MANIFEST, MANIFEST_BYTES
 from bertconv.formats.streaming import Workspace
 from bertconv.record import frame_digest, manifest_digest
 from bertconv.source.place import open_in
 from bertconv.source.stored import Header, StoredTensor
 from bertconv.text import listing, parse_json, printable
 from bertconv.verify.parity import Parity
-
-MAX_BYTES = 200_000_000
-"""A manifest has some hundred bytes per tensor; a larger file is something else."""
 
 _MANIFEST = {
     "bertconv": str, "digest": str, "files": dict, "manifest_sha256": str, "parity": dict, "tensors": dict,
@@ -151,7 +146,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
             hint="Give the folder that bertconv wrote, or two checkpoints to compare.", file=str(folder),
         )  # fmt: skip
     file = open_in(folder, MANIFEST)
-    raw = file.read(0, min(file.size, MAX_BYTES))
+    raw = file.read(0, file.size) if file.size <= MANIFEST_BYTES else b""
     file.close()
     damaged = DamagedCheckpoint(
         "was changed since it was written, so it proves nothing.", hint="Convert the checkpoint again.",
@@ -193,9 +188,11 @@ def _file_changes(folder: Path, name: str, wanted: Mapping[str, Any]) -> Iterato
         if file.size != wanted["size"]:
             yield Change(name, "", f"has {file.size:,} bytes instead of {wanted['size']:,}")
         elif "sha256" in wanted:
-            with os.fdopen(os.dup(file.fd), "rb") as stream:
-                if hashlib.file_digest(stream, "sha256").hexdigest() != wanted["sha256"]:
+            try:
+                if frame_digest(file, ()) != wanted["sha256"]:
                     yield Change(name, "", "has other bytes")
+            except BertconvError as error:
+                yield Change(name, "", f"can no longer be read: {error.message}")
 
 
 def _headers(folder: Path, names: list[str]) -> tuple[dict[str, Header], list[Change]]:
@@ -211,9 +208,13 @@ def _headers(folder: Path, names: list[str]) -> tuple[dict[str, Header], list[Ch
 def _frame_changes(folder: Path, name: str, header: Header, wanted: Mapping[str, Any]) -> Iterator[Change]:
     spans = sorted({(tensor.offset, tensor.nbytes) for tensor in header.tensors})
     overlap = any(begin + size > after for (begin, size), (after, _) in pairwise(spans))
-    same_size = (folder / name).stat().st_size == wanted["size"]  # another size was told already
-    if same_size and (overlap or frame_digest(folder / name, spans) != wanted["sha256_outside_tensors"]):
-        yield Change(name, "", "has other bytes outside of its tensors")
+    try:
+        with closing(open_in(folder, name)) as file:
+            same_size = file.size == wanted["size"]  # another size was told already
+            if same_size and (overlap or frame_digest(file, spans) != wanted["sha256_outside_tensors"]):
+                yield Change(name, "", "has other bytes outside of its tensors")
+    except BertconvError as error:
+        yield Change(name, "", f"can no longer be read: {error.message}")
 
 
 def _tensor_changes(headers: Mapping[str, Header], wanted: Mapping[str, Any], *, complete: bool) -> Iterator[Change]:

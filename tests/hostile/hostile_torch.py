@@ -226,6 +226,9 @@ BOMBS = {
     "a bytearray of 2^63": (DamagedCheckpoint, b"\x96" + b"\xff" * 7 + b"\x7f"),
     "a frame of 2^63": (DamagedCheckpoint, b"\x95" + b"\xff" * 7 + b"\x7f"),
     "a memo index of 2^32": (DamagedCheckpoint, b"j\xff\xff\xff\xff"),
+    "1,600,000 dicts": (UnsafeCheckpoint, b"}\x940" * 1_600_000 + b"N"),
+    "2,000,000 memories of one value": (UnsafeCheckpoint, b"N" + b"\x94" * 2_000_000),
+    "100,000 names": (UnsafeCheckpoint, b"".join(b"cbuiltins\nset%d\n0" % number for number in range(100_000)) + b"N"),
     "a text copied again and again": (
         UnsafeCheckpoint,
         text("x" * 4_000_000) + b"\x940" + (name("_codecs", "encode") + b"(h\0" + text("latin1") + b"tR0") * 30 + b"N",
@@ -241,9 +244,6 @@ EXHAUSTING = {
 def named(prefix: str, cases: Mapping[str, Case]) -> dict[str, Case]:
     return {f"{prefix}: {each}": case for each, case in cases.items()}
 
-
-DICTS = Case(lambda _: zipped(model(more=b"}\x940" * 1_600_000 + b"N")), UnsafeCheckpoint)
-"""1,600,000 dicts in 5 MB, all of them remembered: within every limit, and so read. A known gap, not in the corpus."""
 
 CASES: dict[str, Case] = {
     **payload_cases(), **place_cases(), **named("disguise", DISGUISES), **named("bomb", EXHAUSTING),

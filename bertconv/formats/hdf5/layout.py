@@ -89,7 +89,7 @@ class SparseFile(io.RawIOBase):
                 while left:
                     count = os.pwrite(file.fileno(), left, start)
                     left, start = left[count:], start + count
-            file.truncate(self.size)
+            os.ftruncate(file.fileno(), self.size)  # which is repeated after a signal; the file object's is not
 
 
 Attributes = Mapping[str, Mapping[str, str | Sequence[str]]]

@@ -6,14 +6,16 @@ Limits of POSIX, setrlimit(2), where the system has them; Landlock, landlock(7),
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import sys
+import time
 from pathlib import Path
 
-MEMORY = 400 << 20
+MEMORY = 160 << 20
 """Bytes that the process may take beyond what it has now."""
-CPU_SECONDS = 5
-"""The kernel ends the process after so much processor time: a walk takes some hundredths of a second."""
+CPU_SECONDS = 2
+"""The kernel ends the process after so much more processor time: a walk takes some hundredths of a second."""
 
 _CREATE_RULESET, _RESTRICT_SELF = 444, 446
 """Numbers of the system calls, the same on every architecture of Linux."""
@@ -38,7 +40,7 @@ def confine() -> None:
     taken = _address_space()
     limits = {
         "RLIMIT_AS": None if taken is None else taken + MEMORY,
-        "RLIMIT_CPU": CPU_SECONDS,
+        "RLIMIT_CPU": math.ceil(time.process_time() + CPU_SECONDS),
         "RLIMIT_CORE": 0,
         "RLIMIT_FSIZE": 0,
         "RLIMIT_NOFILE": 0,  # what is open stays so, nothing more can be

@@ -32,10 +32,13 @@ from bertconv.text import printable
 
 MAX_BYTES = 64 << 20
 MAX_TENSORS = 100_000
-MAX_OPCODES = 5_000_000
-MAX_MEMO = 2_000_000
+MAX_OPCODES = 2_000_000
+MAX_MEMO = 500_000
 MAX_STACK = 100_000
 MAX_DEPTH = 32
+CONTAINER_WORK = 8
+NAME_WORK = 200
+"""Steps that a container and a new name count for: what they take of memory and time, beside a number."""
 MAX_MARKS = 2 * MAX_DEPTH  # a nested call may need one for its items and one for its arguments
 
 _STOP = ord(".")
@@ -168,11 +171,16 @@ class PickleReader(ByteStream):
         if container.depth > MAX_DEPTH:
             raise unsafe(self._file, f"its pickle nests deeper than {MAX_DEPTH} levels.")
 
+    def push_container(self, container: Container) -> None:
+        """Push a new container."""
+        self._charge(CONTAINER_WORK)
+        self.push(container)
+
     def push_tuple(self, items: list[object]) -> None:
         """Push a tuple of `items`."""
         container = PickledTuple(items)
         self.deepen(container, items)
-        self.push(container)
+        self.push_container(container)
 
     def push_last(self, count: int) -> None:
         """Push a tuple of the last `count` values."""
@@ -215,6 +223,7 @@ class PickleReader(ByteStream):
         """What a dotted name stands for, noted where it is inert or refused."""
         found = self._globals.get(name)
         if found is None:
+            self._charge(NAME_WORK)
             found = self._globals[name] = resolve(name, self._file)
             if found.role is Role.INERT and name not in PLAIN_TENSORS:
                 self.inert[name] = None
@@ -329,8 +338,8 @@ _HANDLERS: dict[int, Callable[[PickleReader], None]] = {
     ord("B"): lambda reader: reader.push(reader.read(reader.read_int(4))),
     0x8E: lambda reader: reader.push(reader.read(reader.read_int(8))),
     0x96: lambda reader: reader.push(reader.read(reader.read_int(8))),
-    ord("]"): lambda reader: reader.push(PickledList()),
-    ord("}"): lambda reader: reader.push(PickledDict()),
+    ord("]"): lambda reader: reader.push_container(PickledList()),
+    ord("}"): lambda reader: reader.push_container(PickledDict()),
     ord(")"): lambda reader: reader.push_tuple([]),
     ord("t"): lambda reader: reader.push_tuple(reader.pop_mark()),
     0x85: lambda reader: reader.push_last(1),
