@@ -8,7 +8,7 @@
 Any other exception, more than 2 s of processor time, 256 MB more memory, a crash, or another opinion than the other
 reader's is a finding: printed with its seed and run number, its input saved with `--findings`. An input depends on the
 seed and its number only. The other readers: the Rust `safetensors`, torch with `weights_only=True`, `zipfile`, `json`,
-h5py. libhdf5 can hang or die on damaged files: its runs have a process each, and that is counted as known.
+h5py. HDF5 is read as the package reads it, by a process with its limits; that h5py hangs or dies is counted as known.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Tally:
         runs: inputs that were read.
         accepted: of these, read without an error.
         refused: number of refusals by the error's class.
-        known: what libhdf5 is known to do: hang, crash.
+        known: how often h5py hangs or crashes on what is accepted.
         findings: number of the run -> what happened.
         seconds: wall time.
     """
