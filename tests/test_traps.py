@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import zipfile
@@ -22,6 +23,7 @@ from bertconv.convert import convert_checkpoint
 from bertconv.errors import (
     BertconvError,
     DamagedCheckpoint,
+    HubError,
     MissingTensors,
     OutputError,
     RequestError,
@@ -902,8 +904,8 @@ def hub_cache(root: Path, files: dict[str, bytes]) -> Path:
     snapshot, blobs = root / "models--a--b" / "snapshots" / ("c" * 40), root / "models--a--b" / "blobs"
     snapshot.mkdir(parents=True)
     blobs.mkdir()
-    for number, (name, content) in enumerate(files.items()):
-        blob = blobs / f"{number:064x}"
+    for name, content in files.items():
+        blob = blobs / hashlib.sha256(content).hexdigest()
         blob.write_bytes(content)
         (snapshot / name).symlink_to(os.path.relpath(blob, snapshot))
     return snapshot
@@ -917,6 +919,33 @@ def test_33_linked_hub_cache(tmp_path: Path, out: Path) -> None:
     to_pt(src, out, BASE, state)
     assert cp.snapshot(tmp_path / "cache") == before
     assert not any(path.is_symlink() for path in out.iterdir())
+
+
+@pytest.mark.parametrize("name", [ST, "config.json", "vocab.txt"])
+def test_33_damaged_hub_cache(tmp_path: Path, out: Path, name: str) -> None:
+    """The path of a commit in the cache is as good as the Hub id: a blob has to be what its name says."""
+    state = cp.state_dict()
+    files = {ST: cp.safetensors_bytes(state), "config.json": json.dumps(cp.config()).encode(), "vocab.txt": b"a\nb\n"}
+    src = hub_cache(tmp_path / "cache", files)
+    raw = bytearray((src / name).read_bytes())
+    raw[-1] ^= 1
+    (src / name).resolve().write_bytes(raw)
+    error = refusal(HubError, src, out)
+    assert error.file == str(src / name)
+    assert "is not the file that the Hub has" in error.message
+
+
+def test_33_hub_cache_without_digests(tmp_path: Path, out: Path) -> None:
+    """A mirror may name blobs otherwise; there is nothing to hold them to then."""
+    state = cp.state_dict()
+    src = hub_cache(
+        tmp_path / "cache", {ST: cp.safetensors_bytes(state), "config.json": json.dumps(cp.config()).encode()}
+    )
+    for number, link in enumerate(sorted(src.iterdir())):
+        blob = link.resolve()
+        link.unlink()
+        link.symlink_to(os.path.relpath(blob.rename(blob.with_name(f"etag-{number}")), src))
+    to_pt(src, out, BASE, state)
 
 
 @pytest.mark.parametrize("name", [ST, "config.json"])

@@ -172,7 +172,7 @@ class StagedFolder:
 
     def commit(self) -> None:
         """Put the folder in its place, in one step."""
-        try:
+        with self.writing():
             self._carry_over()
             for folder, _, _ in os.walk(self.path):
                 _fsync(Path(folder))
@@ -180,8 +180,6 @@ class StagedFolder:
                 self._exchange()
             else:
                 self.path.rename(self.destination)
-        except OSError as error:
-            raise self.failed(error) from error
         self._made_parents = []
         try:
             _fsync(self.destination.parent)

@@ -68,6 +68,8 @@ class Place(Protocol):
 class LocalFolder:
     """A folder of the disk.
 
+    Where it is a commit in the Hub's cache, files that are kept there under their digests are held to these.
+
     Raises:
         DamagedCheckpoint: it cannot be listed.
     """
@@ -82,7 +84,16 @@ class LocalFolder:
             ) from error
 
     def need(self, names: Collection[str]) -> None:
-        """Nothing to do: what is not here is found missing when it is opened."""
+        """Check what the Hub's cache can be checked of; what is not here is found missing when it is opened.
+
+        Raises:
+            HubError: a file of the cache has other bytes than its name says.
+        """
+        from bertconv.source import integrity  # which opens files by this module
+
+        for name in names:
+            if name in self.names and _is_cache_link(self.folder, self.folder / name):
+                integrity.check_blob(self.folder, name)
 
     def within(self, subfolder: str) -> LocalFolder:
         """A folder inside it; errors as for the class, and RequestError when there is none of this name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +40,7 @@ def cached(name: str, spoil: Callable[[Path, Path, str], object]) -> Change:
         snapshot.parent.mkdir()
         folder.rename(snapshot)
         folder.symlink_to(snapshot)
-        blob = "b" * 64
+        blob = hashlib.sha256((snapshot / name).read_bytes()).hexdigest()
         (snapshot / name).rename(repository / "blobs" / blob)
         (snapshot / name).symlink_to(f"../../blobs/{blob}")
         spoil(repository, snapshot / name, blob)

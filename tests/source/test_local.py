@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -337,7 +338,7 @@ def test_linked_source_folder_is_followed(tmp_path: Path) -> None:
 
 # The Hub cache's links
 
-BLOB = "0" * 40
+BLOB = hashlib.sha1(b"blob 2\0{}").hexdigest()
 STORE = "ab" * 32
 
 
@@ -389,7 +390,7 @@ def test_blob_in_the_shared_store(tmp_path: Path) -> None:
     (snapshot / "config.json").unlink()
     store = tmp_path / "hub" / "blobs"
     (store / "ab").mkdir(parents=True)
-    (store / "ab" / STORE).write_bytes(b"shared")
+    (store / "ab" / STORE).write_bytes(b"{}")
     blob = snapshot.parents[1] / "blobs" / BLOB
     blob.unlink()
     blob.symlink_to(f"../../blobs/ab/{STORE}")
