@@ -17,11 +17,12 @@ from pathlib import Path
 
 from bertconv.config import BertConfig
 from bertconv.errors import ParityError, RequestError, UnsafeCheckpoint
+from bertconv.formats.destination import MANIFEST
 from bertconv.formats.interrupts import held_back
 from bertconv.formats.output import FORMATS, Format, Model, OutputFile
 from bertconv.formats.readback import TensorCheck, check_twins
 from bertconv.formats.reading import open_header
-from bertconv.formats.staging import MANIFEST, StagedFolder
+from bertconv.formats.staging import StagedFolder
 from bertconv.formats.writing import Origin, initial_values
 from bertconv.mapping.identify import identify
 from bertconv.mapping.plan import Move, Plan, PlanOptions, make_plan

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from bertconv import __version__
+from bertconv.formats.destination import MANIFEST
 from bertconv.formats.output import Format, OutputFile
 from bertconv.formats.readback import TensorCheck
-from bertconv.formats.staging import MANIFEST, StagedFolder
+from bertconv.formats.staging import StagedFolder
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.layout import transpose_between
 from bertconv.mapping.plan import Move, Plan

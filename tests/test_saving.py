@@ -24,9 +24,10 @@ from hypothesis import strategies as st
 from bertconv import saving
 from bertconv.config import BertConfig
 from bertconv.errors import BertconvError, MappingError, OutputError, ParityError, RequestError
+from bertconv.formats.destination import MANIFEST
 from bertconv.formats.output import FORMATS, Model, OutputFile
 from bertconv.formats.readback import TensorCheck
-from bertconv.formats.staging import MANIFEST, StagedFolder
+from bertconv.formats.staging import StagedFolder
 from bertconv.formats.writing import Origin
 from bertconv.mapping.expand import expand
 from bertconv.mapping.table import load_dialects, load_table

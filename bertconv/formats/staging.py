@@ -11,23 +11,17 @@ import ctypes
 import errno
 import fcntl
 import glob
-import json
 import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from bertconv.errors import BertconvError, OutputError
+from bertconv.formats.destination import check_destination, refusal
 from bertconv.source.stored import SourceFile
-
-MANIFEST = "bertconv.json"
-"""Name of the manifest in every output."""
-MANIFEST_BYTES = 64_000_000
-"""A manifest has some hundred bytes per tensor; a larger file is something else."""
 
 PIECE = 1 << 20
 """Bytes that are copied at a time."""
@@ -89,57 +83,18 @@ class StagedFolder:
 
     def check(self) -> None:
         """Refuse a destination that cannot or must not be written; nothing is changed."""
-        try:
-            self._check()
-        except (OSError, RuntimeError) as error:  # a name that is too long, a loop of links
-            if isinstance(error, BertconvError):
-                raise
-            reason = getattr(error, "strerror", None) or error
-            raise self._refuse(f"cannot be looked at: {reason}", "Choose another folder.") from error
-
-    def _check(self) -> None:
-        target = self.destination
-        if target.is_symlink():
-            raise self._refuse("is a symbolic link", "Give the folder that it points to.")
-        resolved = target.resolve()
-        for source in self.inputs:
-            given = source.resolve()
-            if resolved == given or given in resolved.parents or target in given.parents:
-                raise self._refuse("is or holds the source, or lies in it", "Choose another folder.")
-        if any(_is_of_hub_cache(folder) for folder in (resolved, *resolved.parents)):
-            raise self._refuse("lies in the cache of the Hub, which many programs share", "Choose another folder.")
-        if not target.exists():
-            return
-        if not target.is_dir():
-            raise self._refuse("is a file", "Give the name of a folder.")
-        if self.keep is not None:
-            self._check_movable()
-        else:
-            self._check_own()
-
-    def _check_own(self) -> None:
-        """Refuse a folder that holds anything which bertconv did not write."""
-        target = self.destination
-        there = sorted(
-            entry.relative_to(target).as_posix()
-            for entry in target.rglob("*")
-            if entry.is_symlink() or not entry.is_dir()
+        check_destination(
+            self.destination, overwrite=self.overwrite, inputs=self.inputs, holds_anything=self.keep is not None
         )
-        if not self.overwrite and any(target.iterdir()):
-            raise self._refuse("exists and is not empty", "Choose another folder, or pass --overwrite.")
-        own = self._own_files()
-        if foreign := [name for name in there if name not in own]:
-            raise self._refuse(
-                f"holds files that bertconv did not write: {', '.join(foreign[:5])}",
-                "Move them away, or choose another folder.",
-            )
 
     def reserve(self, needed: int) -> None:
         """Make sure that so many bytes fit; OutputError before the first one is written."""
         free = shutil.disk_usage(self.path).free
         if needed > free:
-            raise self._refuse(
-                f"needs {needed:,} bytes and the disk has {free:,}", "Make room, or choose another disk."
+            raise refusal(
+                self.destination,
+                f"needs {needed:,} bytes and the disk has {free:,}",
+                "Make room, or choose another disk.",
             )
 
     def write(self, name: str, content: bytes) -> None:
@@ -202,21 +157,11 @@ class StagedFolder:
 
     def failed(self, error: OSError) -> OutputError:
         """The error of a call that the system refused while writing."""
-        return self._refuse(
-            f"could not be written, and nothing was changed: {error.strerror or error}", "Check space and permissions."
+        return refusal(
+            self.destination,
+            f"could not be written, and nothing was changed: {error.strerror or error}",
+            "Check space and permissions.",
         )
-
-    def _refuse(self, problem: str, hint: str) -> OutputError:
-        return OutputError(f"{problem}.", hint=hint, file=str(self.destination))
-
-    def _check_movable(self) -> None:
-        """Refuse a folder whose place another cannot take."""
-        with contextlib.suppress(FileNotFoundError):  # a working folder that was removed
-            if Path.cwd().is_relative_to(self.destination.resolve()):
-                raise self._refuse("is or holds the working folder", "Choose another folder, or leave this one.")
-        for folder, _, _ in os.walk(self.destination):
-            if os.path.ismount(folder):
-                raise self._refuse(f"is or holds a mount point, {folder}", "Choose another folder.")
 
     def _carry_over(self) -> None:
         """Link what stays of the destination into the staged folder; folders that were empty stay too."""
@@ -232,15 +177,6 @@ class StagedFolder:
                 new.mkdir(parents=True, exist_ok=True)
             if new.is_dir():
                 _copy_owner_and_mode(old, new)
-
-    def _own_files(self) -> set[str]:
-        """The names that the destination's manifest lists, and its own."""
-        try:
-            with closing(SourceFile(self.destination / MANIFEST)) as file:
-                listed = json.loads(file.read(0, file.size) if file.size <= MANIFEST_BYTES else b"")["files"]
-        except (BertconvError, ValueError, KeyError, TypeError, RecursionError):
-            return set()
-        return {*listed, MANIFEST} if isinstance(listed, dict) else set()
 
     def _make_parents(self) -> None:
         missing = [folder for folder in (self.destination.parent, *self.destination.parents) if not folder.exists()]
@@ -263,7 +199,9 @@ class StagedFolder:
                 os.close(fd)
                 if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                     raise self.failed(error) from error
-                raise self._refuse("is being written by another bertconv", "Wait until it is done.") from error
+                raise refusal(
+                    self.destination, "is being written by another bertconv", "Wait until it is done."
+                ) from error
             if _is_still(self._lock, fd):
                 self._lock_fd = fd
             else:  # another process removed it between open and lock: take the new one
@@ -315,11 +253,6 @@ class StagedFolder:
         for folder in reversed(self._made_parents):
             with contextlib.suppress(OSError):
                 folder.rmdir()
-
-
-def _is_of_hub_cache(folder: Path) -> bool:
-    """Whether huggingface_hub keeps a repository's files there: `models--a--b/snapshots` and what is beside it."""
-    return folder.name in ("blobs", "refs", "snapshots") and folder.parent.name.startswith(("models--", "datasets--"))
 
 
 def _is_still(path: Path, fd: int) -> bool:

@@ -14,8 +14,9 @@ import keras
 import numpy as np
 
 from bertconv.errors import RequestError
+from bertconv.formats.destination import MANIFEST
 from bertconv.formats.output import FORMATS, Format, Model
-from bertconv.formats.staging import MANIFEST, StagedFolder
+from bertconv.formats.staging import StagedFolder
 from bertconv.formats.streaming import Elements
 from bertconv.formats.writing import Origin
 from bertconv.mapping.expand import expand

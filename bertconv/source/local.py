@@ -11,7 +11,8 @@ from pathlib import Path
 from bertconv import config as configs
 from bertconv.errors import BertconvError, MappingError, RequestError
 from bertconv.source import sidecars
-from bertconv.source.place import LocalFolder, Place, SourceOptions, open_in
+from bertconv.source.folder import LocalFolder
+from bertconv.source.place import Place, SourceOptions, open_in
 from bertconv.source.refusals import no_weights, unsupported
 from bertconv.source.stored import SourceFile
 from bertconv.source.weights import SHARD, Choice, Weights, choose, is_index, is_weights, read_index, some

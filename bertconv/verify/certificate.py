@@ -11,9 +11,9 @@ from typing import Any
 
 from bertconv.errors import BertconvError, DamagedCheckpoint, RequestError
 from bertconv.formats import workers
+from bertconv.formats.destination import MANIFEST, MANIFEST_BYTES
 from bertconv.formats.readback import digest_of
 from bertconv.formats.reading import read_header
-from bertconv.formats.staging import MANIFEST, MANIFEST_BYTES
 from bertconv.formats.streaming import Workspace
 from bertconv.record import frame_digest, manifest_digest
 from bertconv.source.place import open_in

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from bertconv.errors import OutputError
 from bertconv.formats import staging
-from bertconv.formats.staging import MANIFEST, StagedFolder
+from bertconv.formats.destination import MANIFEST
+from bertconv.formats.staging import StagedFolder
 
 FRESH = {"model.safetensors": b"new", "config.json": b"new", "saved_model/1/graph": b"new"}
 MINE = {

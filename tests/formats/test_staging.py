@@ -20,7 +20,8 @@ import pytest
 from bertconv.convert import convert_checkpoint
 from bertconv.errors import OutputError
 from bertconv.formats import staging
-from bertconv.formats.staging import MANIFEST, StagedFolder
+from bertconv.formats.destination import MANIFEST
+from bertconv.formats.staging import StagedFolder
 
 OLD, NEW = {"weights": b"old", "deep/er": b"old"}, {"weights": b"new"}
 

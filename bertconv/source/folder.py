@@ -1,0 +1,72 @@
+"""A folder of the disk as a place of checkpoints."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from bertconv.errors import DamagedCheckpoint, RequestError, UnsafeCheckpoint
+from bertconv.source import integrity
+from bertconv.source.place import is_cache_link, subfolder_parts
+
+_LISTED_FOLDER = re.compile(r"[0-9]_.+|checkpoint-[0-9]+")
+
+
+class LocalFolder:
+    """A folder of the disk.
+
+    Where it is a commit in the Hub's cache, files that are kept there under their digests are held to these.
+
+    Raises:
+        DamagedCheckpoint: it cannot be listed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            self.names = frozenset(_scan(folder))
+        except OSError as error:
+            raise DamagedCheckpoint(
+                f"cannot be listed: {error.strerror}.", hint="Check the path and its permissions.", file=str(folder)
+            ) from error
+
+    def need(self, names: Collection[str]) -> None:
+        """Check what the Hub's cache can be checked of; what is not here is found missing when it is opened.
+
+        Raises:
+            HubError: a file of the cache has other bytes than its name says.
+        """
+        for name in names:
+            if name in self.names and is_cache_link(self.folder, self.folder / name):
+                integrity.check_blob(self.folder, name)
+
+    def within(self, subfolder: str) -> LocalFolder:
+        """A folder inside it; errors as for the class, and RequestError when there is none of this name."""
+        path = self.folder
+        for part in subfolder_parts(subfolder):
+            path = path / part
+            if path.is_symlink():
+                raise UnsafeCheckpoint(
+                    "is a symbolic link to another folder.", hint="Give the path of that folder itself.", file=str(path)
+                )
+        if not path.is_dir():
+            raise RequestError(f"there is no subfolder {subfolder!r}.", hint="Check the name.", file=str(self.folder))
+        return LocalFolder(path)
+
+    def missing(self, problem: str, hint: str = "", file: str | None = None) -> DamagedCheckpoint:
+        """The error for files that should be here and are not."""
+        hint = hint or "Copy or download the checkpoint again."
+        return DamagedCheckpoint(problem, hint=hint, file=file or str(self.folder))
+
+
+def _scan(folder: Path) -> Iterator[str]:
+    """Files of a folder, and of the folders that sentence-transformers and the Trainer put into one."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
+                yield entry.name
+            elif _LISTED_FOLDER.fullmatch(entry.name):
+                with os.scandir(entry.path) as inner:
+                    yield from (f"{entry.name}/{file.name}" for file in inner if not file.is_dir(follow_symlinks=False))
