@@ -58,6 +58,7 @@ def cut(size: int, model: bytes = SOUND) -> Callable[[Path], bytes]:
 
 
 END = struct.Struct("<Q")
+EARLY = "bytes too early"
 FILES = {
     "a script in front": damaged(behind(b"#!/bin/sh\nexit\n"), "neither"),
     "a page in front": damaged(behind(b"<!doctype html>"), "HTML page"),
@@ -69,12 +70,14 @@ FILES = {
     "being written": damaged(being_written, "not closed"),
     "only a signature": damaged(cut(8)),
     "half a superblock": damaged(cut(48)),
-    "only a superblock": damaged(cut(96)),
-    "a third": damaged(cut(len(SOUND) // 3)),
-    "its last byte missing": damaged(cut(len(SOUND) - 1)),
-    "its last byte missing, latest version": damaged(cut(len(whole(libver="latest")) - 1, whole(libver="latest"))),
-    "an end beyond it": damaged(at(40, END.pack(len(SOUND) + 1))),
-    "an end of 2^63": damaged(at(40, END.pack(1 << 63))),
+    "only a superblock": damaged(cut(96), EARLY),
+    "a third": damaged(cut(len(SOUND) // 3), EARLY),
+    "its last byte missing": damaged(cut(len(SOUND) - 1), EARLY),
+    "its last byte missing, latest version": damaged(
+        cut(len(whole(libver="latest")) - 1, whole(libver="latest")), EARLY
+    ),
+    "an end beyond it": damaged(at(40, END.pack(len(SOUND) + 1)), EARLY),
+    "an end of 2^63": damaged(at(40, END.pack(1 << 63)), EARLY),
     "an end before its data": damaged(at(40, END.pack(OFFSET)), "behind its end"),
     "an end of nothing": damaged(at(40, END.pack(0)), "behind its end"),
     "flags of no meaning": damaged(at(20, b"\xff" * 4)),

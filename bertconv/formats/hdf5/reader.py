@@ -38,7 +38,7 @@ def read_hdf5(file: SourceFile) -> Header:
 
 
 def _check_superblock(file: SourceFile) -> None:
-    """Refuse what libhdf5 lets pass: a file that is being written, and bytes behind its end.
+    """Refuse a file that is truncated, and what libhdf5 lets pass: one that is being written, and bytes behind its end.
 
     Source: section II.A of the format's specification; addresses of another width than 8 are left to libhdf5.
     """
@@ -53,7 +53,11 @@ def _check_superblock(file: SourceFile) -> None:
             file=str(file.path),
         )
     end = int.from_bytes(block[end_place : end_place + 8], "little")
-    if block[width_place] == 8 and file.size > end:
+    if block[width_place] != 8:
+        return
+    if file.size < end:
+        raise file.too_short(file.size, end - file.size)
+    if file.size > end:
         raise DamagedCheckpoint(
             f"goes on for {file.size - end:,} bytes behind its end.",
             hint="Download or save the file again.",
