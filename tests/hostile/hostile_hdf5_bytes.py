@@ -73,7 +73,7 @@ FILES = {
     "only a superblock": damaged(cut(96), EARLY),
     "a third": damaged(cut(len(SOUND) // 3), EARLY),
     "its last byte missing": damaged(cut(len(SOUND) - 1), EARLY),
-    "its last byte missing, latest version": damaged(
+    "last byte missing, latest": damaged(
         cut(len(whole(libver="latest")) - 1, whole(libver="latest")), EARLY
     ),
     "an end beyond it": damaged(at(40, END.pack(len(SOUND) + 1)), EARLY),
