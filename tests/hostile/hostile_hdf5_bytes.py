@@ -73,9 +73,7 @@ FILES = {
     "only a superblock": damaged(cut(96), EARLY),
     "a third": damaged(cut(len(SOUND) // 3), EARLY),
     "its last byte missing": damaged(cut(len(SOUND) - 1), EARLY),
-    "last byte missing, latest": damaged(
-        cut(len(whole(libver="latest")) - 1, whole(libver="latest")), EARLY
-    ),
+    "last byte missing, latest": damaged(cut(len(whole(libver="latest")) - 1, whole(libver="latest")), EARLY),
     "an end beyond it": damaged(at(40, END.pack(len(SOUND) + 1)), EARLY),
     "an end of 2^63": damaged(at(40, END.pack(1 << 63)), EARLY),
     "an end before its data": damaged(at(40, END.pack(OFFSET)), "behind its end"),
