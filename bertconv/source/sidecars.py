@@ -43,13 +43,7 @@ def sort_out(names: Collection[str], used: Collection[str]) -> tuple[tuple[str, 
 
 
 def _is_carried(name: str, *, below: bool) -> bool:
-    if (
-        not is_plain(name)
-        or not name.isprintable()
-        or (name in CONFIGS and not below)
-        or is_index(name)
-        or is_weights(name)
-    ):
+    if not is_plain(name) or not name.isprintable() or is_index(name) or is_weights(name):
         return False
     return any(fnmatchcase(name, pattern) for pattern in (_CARRIED_BELOW if below else _CARRIED))
 

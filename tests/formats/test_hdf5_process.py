@@ -86,7 +86,7 @@ def test_a_child_that_sleeps_is_ended(path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     "told",
     [
-        "", "[]", "7", "{", '{"tensors": 7}', '{"error": 7}', '{"error": {"kind": "SystemExit"}}',
+        "", "[]", "7", "[" * 100_000, "{", '{"tensors": 7}', '{"error": 7}', '{"error": {"kind": "SystemExit"}}',
         json.dumps({**SOUND, "metadata": 7}),
         *(
             json.dumps({**SOUND, "tensors": [ENTRY | change]})

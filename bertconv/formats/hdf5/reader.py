@@ -75,7 +75,7 @@ def _understood(file: SourceFile, answer: bytes) -> Header | BertconvError:
             return kind(str(facts["message"]), hint=facts["hint"], file=str(file.path), tensor=facts["tensor"])
         tensors = tuple(_tensor(file, **entry) for entry in told["tensors"])
         return Header("hdf5", tensors, dict(told["metadata"]), others=tuple(told["others"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnsafeCheckpoint(
             f"makes the process that reads HDF5 answer nonsense: {str(error)[:100]}.",
             hint="Do not trust the file.",

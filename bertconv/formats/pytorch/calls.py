@@ -96,9 +96,9 @@ def storage(identity: object, file: str) -> Storage:
     """
     items = identity.items if isinstance(identity, PickledTuple) else []
     kind = items[0] if items else None
-    if isinstance(kind, str) and kind == "module":
+    if kind == "module":
         raise unsupported(file, MODULE_PICKLED.format("legacy format"))
-    if not isinstance(kind, str) or kind != "storage" or len(items) not in (5, 6):
+    if kind != "storage" or len(items) not in (5, 6):
         raise damaged(file, "its pickle refers to something outside that is not a storage.")
     cls, key, location, count = items[1:5]
     if not isinstance(cls, Global) or cls.role is not Role.STORAGE:

@@ -1,0 +1,214 @@
+"""Checks of the readers and the writer are deleted, and a test notices; `scripts/guards.py` does it with all of them.
+
+BERTCONV_GUARDS_SEED=7 chooses other ones.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, and descriptors of processes")
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = ROOT / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+import guards_find  # noqa: E402
+import guards_texts  # noqa: E402
+
+SEED = os.environ.get("BERTCONV_GUARDS_SEED", "1")
+SAMPLED = "formats/pytorch/"
+"""Where the sample is taken: its tests are quick, and enough to miss each of its guards."""
+QUICK = ("tests/hostile/test_hostile_torch.py", "tests/formats/pytorch/test_*.py")
+GUARDS = guards_find.find(ROOT)
+
+
+def script(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(SCRIPTS / "guards.py"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+# The guards of this repository
+
+
+def test_a_sample_of_them_is_missed_when_it_is_gone() -> None:
+    sample = ("--sample", "12", "--seed", SEED, "--only", SAMPLED)
+    done = script(*sample, "--json", *(word for path in QUICK for word in ("--tests", path)))
+    assert done.returncode == 0, f"scripts/guards.py {' '.join(sample)}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+    rows = json.loads(done.stdout)
+    assert len(rows) == 12
+    assert all(row["status"] == "killed" and row["by"] for row in rows)
+
+
+def refuses(path: Path) -> bool:
+    """Whether it raises anything of its own but what stops threads."""
+    raised = [node.exc for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Raise) and node.exc]
+    return any(word in ast.unparse(node) for node in raised for word in ("Error(", "Checkpoint(", "(file", "refuse"))
+
+
+def test_every_file_that_refuses_something_has_guards() -> None:
+    paths = {path.relative_to(ROOT).as_posix(): path for pattern in guards_find.FILES for path in ROOT.glob(pattern)}
+    lacking = {name for name, path in paths.items() if refuses(path)} - {guard.file for guard in GUARDS}
+    assert not lacking
+    assert len(GUARDS) > 400
+    assert {guard.kind for guard in GUARDS} == {"if", "or", "and", "raise", "call", "except", "text"}
+
+
+def test_every_textual_change_still_fits() -> None:
+    assert guards_find.stale(ROOT) == []
+    assert {guard.text for guard in GUARDS if guard.kind == "text"} == {one.why for one in guards_texts.TEXTS}
+
+
+def test_every_guard_that_nothing_needs_is_still_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = dict(guards_texts.KEPT)
+    monkeypatch.setattr(guards_find, "KEPT", {})
+    found = {(guard.file, guard.function, guard.text.partition(":")[0]) for guard in guards_find.find(ROOT)}
+    assert not kept.keys() - found
+
+
+@pytest.mark.parametrize("file", sorted({guard.file for guard in GUARDS}))
+def test_a_deletion_and_the_probes_leave_a_program(file: str) -> None:
+    source = (ROOT / file).read_text()
+    own = [guard for guard in GUARDS if guard.file == file]
+    compile(guards_find.probed(source, list(enumerate(own))), file, "exec")
+    for guard in own:
+        changed = guards_find.apply(source, guard.deletion)
+        assert changed != source
+        compile(changed, file, "exec")
+
+
+# What is a guard, and what its deletion is
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("if x > 1:\n    raise Bad", ["if ((x > 1) and False):\n    raise Bad"]),
+        (
+            "if x or y:\n    note()\n    raise bad(x)",
+            [
+                "if ((x) and False) or y:\n    note()\n    raise bad(x)",
+                "if x or ((y) and False):\n    note()\n    raise bad(x)",
+            ],
+        ),
+        ("if x:\n    a()\nelif y := z:\n    raise y", ["if x:\n    a()\nelif ((y := z) and False):\n    raise y"]),
+        ("if x:\n    a()\nelse:\n    raise self.bad(x)", ["if x:\n    a()\nelse:\n    pass"]),
+        ("match x:\n    case _:\n        raise Bad", ["match x:\n    case _:\n        pass"]),
+        ("self.check_size(x)", ["pass"]),
+        (
+            "try:\n    a()\nexcept (KeyError, OSError) as e:\n    raise Bad from e",
+            [
+                "try:\n    a()\nexcept (StopAsyncIteration, OSError) as e:\n    raise Bad from e",
+                "try:\n    a()\nexcept (KeyError, StopAsyncIteration) as e:\n    raise Bad from e",
+            ],
+        ),
+        ("return x and y", []),
+        ("raise AttributeError(x)", []),
+        ("if x:\n    raise", []),
+        ("if x:\n    return False", []),
+    ],
+)
+def test_deletions(before: str, after: list[str]) -> None:
+    def function(body: str, name: str = "f") -> str:
+        return f"def {name}():\n" + "\n".join(f"    {line}" for line in body.splitlines())
+
+    source = function(before)
+    guards = guards_find.find_in(source, "x.py", ())
+    assert [guards_find.apply(source, guard.deletion) for guard in guards] == [function(body) for body in after]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("return x and y", ["return ((x) or True) and y", "return x and ((y) or True)"]),
+        ("if x: return False", ["if ((x) and False): return False"]),
+    ],
+)
+def test_deletions_in_what_answers_yes_or_no(before: str, after: list[str]) -> None:
+    source = f"def is_sound():\n    {before}"
+    guards = guards_find.find_in(source, "x.py", ())
+    assert [guards_find.apply(source, guard.deletion).splitlines()[1].strip() for guard in guards] == after
+
+
+def test_a_textual_change_that_does_not_fit_once_is_told(tmp_path: Path) -> None:
+    source = "def f():\n    pass\n    pass\n    one()\n"
+    (tmp_path / "x.py").write_text(source)
+    texts = [guards_texts.Text("x.py", old, "", old) for old in ("one()", "pass", "nothing of the kind")]
+    assert [guard.text for guard in guards_find.find_in(source, "x.py", texts)] == ["one()"]
+    assert [told.split()[3] for told in guards_find.stale(tmp_path, texts)] == ["2", "0"]
+
+
+# The tool itself
+
+PLANTED = '''"""Halves."""
+
+from __future__ import annotations
+
+
+def half(number):
+    if number % 2:
+        raise ValueError("odd")
+    if number < 0:
+        raise ValueError("negative")
+    if number > 100:
+        raise ValueError("large")
+    return number // 2
+'''
+TESTS = """
+import pytest
+from bertconv.source.half import half
+
+def test_odd():
+    with pytest.raises(ValueError, match="odd"):
+        half(3)
+
+def test_negative():
+    try:
+        half(-2)
+    except ValueError:
+        pass
+
+def test_red_anyway():
+    with pytest.raises(ValueError, match="something"):
+        half(200)
+"""
+
+
+def test_a_check_that_no_test_misses_is_found(tmp_path: Path) -> None:
+    (tmp_path / "bertconv/source").mkdir(parents=True)
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "bertconv/__init__.py").touch()
+    (tmp_path / "bertconv/source/__init__.py").touch()
+    (tmp_path / "bertconv/source/half.py").write_text(PLANTED)
+    (tmp_path / "tests/test_half.py").write_text(TESTS)
+    done = script("--root", str(tmp_path), "--json")
+    assert done.returncode == 1, done.stderr
+    rows: list[dict[str, Any]] = json.loads(done.stdout)
+    assert [(row["text"], row["status"]) for row in rows] == [
+        ("number % 2", "killed"), ("number < 0", "survived"), ("number > 100", "unreached"),
+    ]  # fmt: skip
+    assert rows[0]["by"] == "tests/test_half.py::test_odd"
+
+
+def test_what_hangs_is_ended(tmp_path: Path) -> None:
+    program = (
+        "import sys, time; from pathlib import Path; from guards_run import in_fork; log = Path(sys.argv[1]);"
+        "assert in_fork(lambda: time.sleep(60), log, 0.3) is None; assert in_fork(lambda: 7, log, 20.0) == 7"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    command = [sys.executable, "-c", program, str(tmp_path / "log")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
