@@ -29,11 +29,17 @@ INPUTS = {"safetensors": 200_000, "pickle": 200_000, "zip": 20_000, "index": 20_
 FLIPS = 2_000
 GUARDS_SAMPLED = 40
 HOSTILE = {
-    "hostile PyTorch files": "test_hostile_torch_files",
-    "hostile safetensors files": "test_hostile_safetensors_files",
-    "hostile HDF5 files": "test_hostile_hdf5_files",
+    "test_hostile_torch_files": "hostile PyTorch files",
+    "test_hostile_safetensors_files": "hostile safetensors files",
+    "test_hostile_hdf5_files": "hostile HDF5 files",
+    "test_misfits": "HDF5 files that fit no BERT",
+    "test_traps_that_are_never_stepped_on": "traps in sound HDF5 files",
+    "test_hostile_folders": "hostile folders",
+    "test_odd_and_sound_folders": "odd and sound folders",
+    "test_hostile_destinations": "hostile destinations",
+    "test_odd_destinations": "odd and sound destinations",
 }
-"""What is counted -> the test of which each case is one."""
+"""The test of which each case is one -> what is counted."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +83,9 @@ def hostile(wish: Wish) -> list[Row]:
     counted: dict[str, list[bool]] = {}
     for case in ET.parse(page).iter("testcase"):
         name = str(case.get("name")).partition("[")[0]
-        place = str(case.get("classname"))
-        what = next((told for told, test in HOSTILE.items() if test == name), "")
-        if not what:
-            what = {
-                "tests.hostile.test_hostile_folders": "hostile folders, and their controls",
-                "tests.source.test_hub_integrity": "Hub servers and caches that lie",
-            }.get(place, "controls: payloads fire, other readers step into traps, memory")
+        hub = str(case.get("classname")) == "tests.source.test_hub_integrity"
+        rest = "Hub servers and caches that lie" if hub else "controls: payloads fire, other readers step into traps"
+        what = HOSTILE.get(name, rest)
         counted.setdefault(what, []).append(case.find("failure") is not None or case.find("error") is not None)
     return [Row(what, len(failed), sum(failed)) for what, failed in counted.items()]
 

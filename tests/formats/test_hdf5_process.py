@@ -61,6 +61,7 @@ def test_the_child_reads_what_was_laid_out(path: Path) -> None:
         ("ctypes.string_at(0)", "crash (SIGSEGV)"),
         ("os.abort()", "crash (SIGABRT)"),
         ("os.kill(os.getpid(), 9)", "hang"),
+        ("os.kill(os.getpid(), 40)", "crash (signal 40)"),
         ("chunk = 'x' * (1 << 20)\nwhile True: sys.stdout.write(chunk)", "hang"),
     ],
 )

@@ -68,7 +68,8 @@ def checked(file: SourceFile, told: bytes | None, status: int) -> bytes:
     if told is None or status in (-signal.SIGXCPU, -signal.SIGKILL):
         raise _misled(file, "hang")
     if status < 0:
-        raise _misled(file, f"crash ({signal.Signals(-status).name})")
+        known = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+        raise _misled(file, f"crash ({known})")
     if status:
         raise _cannot_work(file, f"ended with status {status}")
     return told
