@@ -164,9 +164,15 @@ def test_a_file_of_just_the_limit_is_read(tmp_path: Path) -> None:
     assert load(tmp_path, b"{}" + b" " * (MAX_BYTES - 2)).raw == {}
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_encodings_of_json_are_read(encoding: str, tmp_path: Path) -> None:
-    assert load(tmp_path, '{"name": "größer"}'.encode(encoding)).raw == {"name": "größer"}
+def test_letters_of_every_language_are_read(tmp_path: Path) -> None:
+    assert load(tmp_path, '{"name": "größer"}'.encode()).raw == {"name": "größer"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "latin-1"])
+def test_other_encodings_are_refused(encoding: str, tmp_path: Path) -> None:
+    """As JSON's standard (RFC 8259, 8.1) and transformers have it: a guess could be another than another program's."""
+    with pytest.raises(DamagedCheckpoint, match="is not sound JSON"):
+        load(tmp_path, '{"name": "größer"}'.encode(encoding))
 
 
 def test_the_file_s_keys_are_kept_in_their_order(tmp_path: Path) -> None:

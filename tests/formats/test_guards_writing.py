@@ -147,8 +147,19 @@ def test_only_a_cache_of_the_hub_is_one(tmp_path: Path) -> None:
     folder = tmp_path / "mine" / "snapshots"
     put(folder / "out")
     assert (folder / "out/file").exists()
+    put(tmp_path / "models--mine" / "other" / "out")
+    assert (tmp_path / "models--mine/other/out/file").exists()
     with pytest.raises(OutputError, match="cache of the Hub"):
         put(tmp_path / "models--mine" / "snapshots" / "out")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("file")])
+def test_a_manifest_that_is_no_file_lists_nothing(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    put(tmp_path / "out")
+    (tmp_path / "out" / destinations.MANIFEST).unlink()
+    make(tmp_path / "out" / destinations.MANIFEST)
+    with pytest.raises(OutputError, match="did not write"):
+        put(tmp_path / "out", overwrite=True)
 
 
 def test_errors_of_its_own_stay_what_they_are(tmp_path: Path) -> None:

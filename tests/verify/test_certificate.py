@@ -374,9 +374,6 @@ def test_the_manifest_s_own_digest_is_as_documented(output: Path) -> None:
         lambda facts: facts["files"]["config.json"].update(size="7"),
         lambda facts: facts["files"]["config.json"].update(sha256=7),
         lambda facts: facts["files"]["config.json"].pop("sha256"),
-        lambda facts: facts["files"].update({"../secret": {"size": 7, "sha256": "0"}}),
-        lambda facts: facts["files"].update({"/etc/passwd": {"size": 7, "sha256": "0"}}),
-        lambda facts: facts["files"].update({"": {"size": 7, "sha256": "0"}}),
         lambda facts: facts["tensors"].update(new=None),
         lambda facts: facts["tensors"].update(new={}),
         lambda facts: facts["tensors"]["pooler.dense.weight"].update(shape=[35]),
@@ -399,6 +396,22 @@ def test_a_forged_manifest_breaks_nothing(output: Path, change: Callable[[dict[s
         assert "was changed since it was written" in error.message  # noqa: PT017
     else:
         assert not found.ok or "Nothing was verified" in found.verdict()
+
+
+def test_a_tensor_on_record_that_is_nowhere_is_missed(output: Path) -> None:
+    def lose(facts: dict[str, Any]) -> None:
+        facts["tensors"]["new"] = {**facts["tensors"]["pooler.dense.weight"], "target": "bert/new/kernel:0"}
+
+    rewritten(output, lose)
+    [change] = check_checkpoint(output).changes
+    assert (change.tensor, change.what) == ("bert/new/kernel:0", "is missing")
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "", ".", "a/../b", "a//b"])
+def test_a_manifest_that_names_other_files_is_none(output: Path, name: str) -> None:
+    rewritten(output, lambda facts: facts["files"].update({name: {"size": 7, "sha256": "0"}}))
+    with pytest.raises(DamagedCheckpoint, match="was changed since it was written"):
+        check_checkpoint(output)
 
 
 def test_an_output_without_digests_cannot_be_checked(source: Path, tmp_path: Path) -> None:
