@@ -153,6 +153,24 @@ def test_only_a_cache_of_the_hub_is_one(tmp_path: Path) -> None:
         put(tmp_path / "models--mine" / "snapshots" / "out")
 
 
+def test_every_file_reaches_the_disk_before_it_takes_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync, seen = os.fsync, set()
+
+    def spy(fd: int) -> None:
+        seen.add(os.fstat(fd).st_ino)
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    (tmp_path / "vocab.txt").write_bytes(b"a\nb\n")
+    with StagedFolder(tmp_path / "out") as staged:
+        staged.write("config.json", b"{}")
+        staged.copy("vocab.txt", SourceFile(tmp_path / "vocab.txt"))
+        assert {path.stat().st_ino for path in staged.path.iterdir()} == seen
+        staged.commit()
+    assert (tmp_path / "out/vocab.txt").read_bytes() == b"a\nb\n"
+    assert {path.stat().st_ino for path in (tmp_path, tmp_path / "out")} <= seen
+
+
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("file")])
 def test_a_manifest_that_is_no_file_lists_nothing(tmp_path: Path, make: Callable[[Path], object]) -> None:
     put(tmp_path / "out")

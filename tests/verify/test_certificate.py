@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from bertconv.convert import convert_checkpoint
 from bertconv.errors import DamagedCheckpoint, RequestError
+from bertconv.record import frame_digest
 from bertconv.verification import check_checkpoint, verify_checkpoint
 from bertconv.verify.certificate import FolderCheck
 
@@ -405,6 +407,30 @@ def test_a_tensor_on_record_that_is_nowhere_is_missed(output: Path) -> None:
     rewritten(output, lose)
     [change] = check_checkpoint(output).changes
     assert (change.tensor, change.what) == ("bert/new/kernel:0", "is missing")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('"dtype":"F32","shape":[35]', '"dtype":"I32","shape":[35]'), ('"shape":[35]', '"shape":[5,7]')],
+)
+@pytest.mark.parametrize("output", ["pt"], indirect=True)
+def test_a_tensor_of_the_same_bytes_is_another_by_its_type_or_shape(output: Path, old: str, new: str) -> None:
+    """Somebody who changes the header and mends the manifest has to change the tensor's own line in it too."""
+    file = output / "model.safetensors"
+    raw = file.read_bytes()
+    end = 8 + int.from_bytes(raw[:8], "little")
+    name = '"bert.pooler.dense.bias":{'
+    start = raw.index(name.encode()) + len(name)
+    header = (raw[8:start] + raw[start:end].replace(old.encode(), new.encode(), 1)).rstrip()
+    assert header != raw[8:end].rstrip()
+    header = header.ljust(-(-len(header) // 8) * 8)
+    file.write_bytes(len(header).to_bytes(8, "little") + header + raw[end:])
+    with contextlib.closing(checkpoints.open_file(file)) as opened:
+        frame = frame_digest(opened, sorted((begin, stop - begin) for begin, stop, _ in spans(file)))
+    facts = {"size": file.stat().st_size, "sha256_outside_tensors": frame}
+    rewritten(output, lambda manifest: manifest["files"].update({file.name: facts}))
+    [change] = check_checkpoint(output).changes
+    assert (change.tensor, change.what) == ("bert.pooler.dense.bias", "has other values")
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "", ".", "a/../b", "a//b"])
