@@ -433,6 +433,12 @@ def test_a_tensor_of_the_same_bytes_is_another_by_its_type_or_shape(output: Path
     assert (change.tensor, change.what) == ("bert.pooler.dense.bias", "has other values")
 
 
+def test_a_manifest_that_states_another_type_is_contradicted(output: Path) -> None:
+    rewritten(output, lambda facts: facts["tensors"]["pooler.dense.bias"].update(dtype="float16"))
+    [change] = check_checkpoint(output).changes
+    assert change.tensor.endswith("pooler/dense/bias:0")
+
+
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "", ".", "a/../b", "a//b"])
 def test_a_manifest_that_names_other_files_is_none(output: Path, name: str) -> None:
     rewritten(output, lambda facts: facts["files"].update({name: {"size": 7, "sha256": "0"}}))
