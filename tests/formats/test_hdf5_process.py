@@ -215,6 +215,15 @@ def test_no_interpreter_to_start(path: Path, monkeypatch: pytest.MonkeyPatch, ex
         read(path)
 
 
+def test_ctrl_c_is_for_the_parent_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal signals its whole session; the child would end first, and be taken for one that crashed."""
+    error = '{"error": {"kind": "DamagedCheckpoint", "hint": "-", "tensor": None, "message": str(os.getsid(0))}}'
+    planted(monkeypatch, f"print(json.dumps({error}))")
+    with pytest.raises(DamagedCheckpoint) as caught:
+        read(path)
+    assert caught.value.message != str(os.getsid(0))
+
+
 def test_an_interrupt_ends_the_child(path: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from bertconv.source.stored import SourceFile\n"
