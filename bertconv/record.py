@@ -28,8 +28,6 @@ from bertconv.text import printable
 MANIFEST_FORMAT = 2
 """Version of the manifest's own format."""
 
-_PIECE = 1 << 20
-"""Bytes that are hashed at a time."""
 _OWN_DIGEST = b' "manifest_sha256": "%s"'
 
 
@@ -176,15 +174,10 @@ def frame_digest(file: SourceFile, spans: Sequence[tuple[int, int]]) -> str:
     digest, position = hashlib.sha256(), 0
     for offset, size in [*spans, (file.size, 1)]:
         if size:
-            _add(digest, file, position, offset)
+            for piece in file.pieces(position, offset):
+                digest.update(piece)
             position = offset + size
     return digest.hexdigest()
-
-
-def _add(digest: Any, file: SourceFile, start: int, end: int) -> None:
-    """Hash a range of a file, piece by piece."""
-    for position in range(start, end, _PIECE):
-        digest.update(file.read(position, min(_PIECE, end - position)))
 
 
 def _identity(table: Table) -> dict[str, str]:

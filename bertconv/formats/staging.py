@@ -14,7 +14,7 @@ import glob
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,8 +23,6 @@ from bertconv.errors import BertconvError, OutputError
 from bertconv.formats.destination import check_destination, refusal
 from bertconv.source.stored import SourceFile
 
-PIECE = 1 << 20
-"""Bytes that are copied at a time."""
 _ASIDE = "-old"
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
@@ -99,15 +97,7 @@ class StagedFolder:
 
     def write(self, name: str, content: bytes) -> None:
         """A small file, written and fsynced; folders in its name are made."""
-        path = self.path / name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise self.failed(error) from error
+        self._write(name, (content,))
 
     def copy(self, name: str, source: SourceFile) -> None:
         """A file of the source as it is, written and fsynced piece by piece; folders in its name are made.
@@ -116,12 +106,14 @@ class StagedFolder:
             DamagedCheckpoint: the source ends too early or cannot be read.
             OutputError: it cannot be written.
         """
+        self._write(name, source.pieces(0, source.size))
+
+    def _write(self, name: str, pieces: Iterable[bytes | memoryview]) -> None:
         path = self.path / name
         with self.writing():
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("xb") as file:
-                for start in range(0, source.size, PIECE):
-                    file.write(source.read(start, min(PIECE, source.size - start)))
+                file.writelines(pieces)
                 file.flush()
                 os.fsync(file.fileno())
 

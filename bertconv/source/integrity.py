@@ -24,7 +24,6 @@ from bertconv.errors import HubError
 from bertconv.source.place import open_in
 from bertconv.source.stored import SourceFile
 
-_CHUNK = 1 << 20
 _SHA1 = 40  # hexadecimal digits
 _DIGEST = re.compile(rf"[0-9a-f]{{{_SHA1}}}|[0-9a-f]{{64}}")
 
@@ -68,11 +67,8 @@ def _digest(file: SourceFile, like: str) -> str:
     if len(like) == _SHA1:
         # What `git hash-object` does: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects
         digest = hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
-    buffer = memoryview(bytearray(min(_CHUNK, file.size)))
-    for offset in range(0, file.size, _CHUNK):
-        part = buffer[: file.size - offset]
-        file.read_into(part, offset)
-        digest.update(part)
+    for piece in file.pieces(0, file.size):
+        digest.update(piece)
     file.check_unchanged()
     return digest.hexdigest()
 

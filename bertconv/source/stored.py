@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,10 @@ ITEM_SIZE = {
 
 FLOATS = ("float32", "float16", "bfloat16", "float64")
 """Element types of weights, the only ones that are converted."""
+
+
+PIECE = 1 << 20
+"""Bytes that are read at a time where a file is copied or hashed."""
 
 
 class SourceFile:
@@ -77,6 +82,14 @@ class SourceFile:
         buffer = bytearray(length)
         self.read_into(memoryview(buffer), offset, what)
         return bytes(buffer)
+
+    def pieces(self, start: int, end: int) -> Iterator[memoryview]:
+        """The bytes from `start` to `end`, `PIECE` at a time, each valid until the next; errors as for `read`."""
+        buffer = memoryview(bytearray(min(PIECE, max(end - start, 0))))
+        for offset in range(start, end, PIECE):
+            part = buffer[: end - offset]
+            self.read_into(part, offset)
+            yield part
 
     def read_into(self, buffer: memoryview, offset: int, what: str = "") -> None:
         """Fill `buffer` from `offset`; a short file is an error that names `what`."""
