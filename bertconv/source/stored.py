@@ -83,12 +83,12 @@ class SourceFile:
         self.read_into(memoryview(buffer), offset, what)
         return bytes(buffer)
 
-    def pieces(self, start: int, end: int) -> Iterator[memoryview]:
+    def pieces(self, start: int, end: int, what: str = "") -> Iterator[memoryview]:
         """The bytes from `start` to `end`, `PIECE` at a time, each valid until the next; errors as for `read`."""
         buffer = memoryview(bytearray(min(PIECE, max(end - start, 0))))
         for offset in range(start, end, PIECE):
             part = buffer[: end - offset]
-            self.read_into(part, offset)
+            self.read_into(part, offset, what)
             yield part
 
     def read_into(self, buffer: memoryview, offset: int, what: str = "") -> None:

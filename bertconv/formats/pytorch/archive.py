@@ -28,7 +28,6 @@ _SATURATED = 0xFFFFFFFF
 _DESCRIPTOR_FOLLOWS = 0x0008
 _ENCRYPTED = 0x2041  # encrypted, strongly encrypted, or with masked headers
 _FOLDER = 0x10  # MS-DOS attribute; torch leaves the memory of such a record uninitialised
-_PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +74,9 @@ def check_crc(file: SourceFile, member: Member, tensor: str | None = None) -> No
     Raises:
         DamagedCheckpoint: they differ; names `tensor`, the one that needs the record.
     """
-    buffer = memoryview(bytearray(min(_PIECE, member.size)))
-    crc, done = 0, 0
-    while done < member.size:
-        piece = buffer[: member.size - done]
-        file.read_into(piece, member.offset + done, tensor or member.name)
+    crc = 0
+    for piece in file.pieces(member.offset, member.offset + member.size, tensor or member.name):
         crc = zlib.crc32(piece, crc)
-        done += len(piece)
     if crc != member.crc:
         raise _bad_crc(file, member, tensor)
 
