@@ -27,6 +27,7 @@ from relative_bert import (
 )
 from tiny_models import (
     BATCH,
+    CACHE,
     LENGTH,
     SIZES,
     config,
@@ -568,7 +569,7 @@ def test_keys_and_values_of_ones_own(pair: Pairs, changes: dict[str, Any]) -> No
     arrays["attention_mask"] = np.concatenate([np.ones((BATCH, 4), np.int64), arrays["attention_mask"]], 1)
     with torch.no_grad():
         given_ = {name: torch.tensor(value) for name, value in arrays.items()}
-        expected = theirs(**given_, past_key_values=cached).last_hidden_state
+        expected = theirs(**given_, **{CACHE: cached}).last_hidden_state
     assert relative_error(ours(**arrays, past_key_values=prefix)[0], expected) <= TOLERANCE
 
 

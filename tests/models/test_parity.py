@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import (
     BATCH,
+    CACHE,
     CHOICES,
     HEADS,
     LABELS,
@@ -60,7 +61,9 @@ def flat(output: Arrays) -> Outputs:
     """Name -> array, tuples taken apart: `hidden_states.0`, for a cache `past_key_values.0.1`."""
     found = {}
     for name, value in output.items():
-        found |= dict(_parts(name, _cache(value) if name == "past_key_values" else value))
+        found |= dict(
+            _parts("past_key_values", _cache(value)) if name in (CACHE, "past_key_values") else _parts(name, value)
+        )
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import bertconv
 HEADS, SIZES = checkpoints.HEADS, checkpoints.SIZES
 BATCH, CHOICES, LENGTH, LABELS = 3, 4, 11, 7
 NO_LABEL = -100
+CACHE = "cache" if "cache" in inspect.signature(transformers.BertModel.forward).parameters else "past_key_values"
+"""What transformers calls a decoder's keys and values, as argument and as output: it was renamed in 5.24."""
 
 Arrays = dict[str, np.ndarray]
 
