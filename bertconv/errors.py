@@ -12,7 +12,8 @@
     |-- UnsafeCheckpoint (ValueError) ............ 4  refused for safety
     |-- DamagedCheckpoint (ValueError) ........... 5  truncated, overlapping, not what the name says
     |-- UnsupportedCheckpoint (NotImplementedError) 6  sound, but not something bertconv converts
-    |-- OutputError (OSError) .................... 7  the destination cannot be written; nothing was changed
+    |-- OutputError (OSError) .................... 7  the destination (nothing was changed) or a standard stream cannot
+    |                                                 be written
     `-- HubError (OSError) ....................... 8  the Hub did not give the files
 
 Exit code 9 is any other exception (a bug), 128+n is signal n.

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from bertconv import __version__
+from bertconv.cli.streams import BUG, Streams
 from bertconv.errors import BertconvError
 from bertconv.formats.interrupts import SAME_SECONDS, pending
 
@@ -78,28 +79,32 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with the codes of `bertconv.errors`."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), _stop)
-    words = sys.argv[1:] if arguments is None else arguments
-    as_json = _wants_json(words)
+    streams = Streams()
+    as_json = _wants_json(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(streams.exit_code(_run(arguments, as_json=as_json), as_json=as_json))
+
+
+def _run(arguments: list[str] | None, *, as_json: bool) -> int:
+    """Run the command; errors are told, and become exit codes."""
     try:
         code = cli.main(args=arguments, prog_name="bertconv", standalone_mode=False)
     except BertconvError as error:
         _tell(error.to_json(), f"Error: {error}", as_json=as_json)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (click.exceptions.Exit, click.exceptions.Abort) as error:
-        sys.exit(getattr(error, "exit_code", 130))
+        return getattr(error, "exit_code", 130)
     except _Stopped as error:
         click.echo("Stopped; nothing half-written is left.", err=True)
-        sys.exit(128 + error.number)
-    except SystemExit as error:
-        # click ends a shell's completion so, and a command whose reader closed the pipe, with a ParityError's code
-        sys.exit(error.code if "_BERTCONV_COMPLETE" in os.environ else 128 + signal.SIGPIPE)
+        return 128 + error.number
+    except SystemExit as error:  # click ends a shell's completion so
+        code = error.code
     except Exception as error:  # noqa: BLE001  (the last resort: anything else is a bug, and says so)
         _tell_bug(error, as_json=as_json)
-        sys.exit(9)
-    sys.exit(code if isinstance(code, int) else 0)  # what click's Exit in a command was given
+        code = BUG
+    return code if isinstance(code, int) else 0  # what click's Exit in a command was given
 
 
 def _wants_json(words: list[str]) -> bool:
@@ -135,7 +140,7 @@ def _tell(facts: dict[str, Any], text: str, *, as_json: bool) -> None:
 def _tell_bug(error: Exception, *, as_json: bool) -> None:
     import traceback
 
-    facts = {"code": 9, "kind": type(error).__name__, "message": str(error), "hint": f"Report it to {ISSUES}."}
+    facts = {"code": BUG, "kind": type(error).__name__, "message": str(error), "hint": f"Report it to {ISSUES}."}
     trace = "".join(traceback.format_exception(error))
     command = " ".join(["bertconv", *sys.argv[1:]])
     _tell(
