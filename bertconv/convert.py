@@ -248,13 +248,15 @@ class _Job:
         """What was written compared with its source, each run in its own framework, where that is asked for."""
         if self.wish.verify not in ("auto", "outputs"):
             return Proof()
+        started = time.perf_counter()
         from bertconv.verify.conversion import prove_conversion
 
         required = self.wish.verify == "outputs"
-        return prove_conversion(
+        proof = prove_conversion(
             self.source, self.header, self.table, self.plan, staged,
             required=required, page=page, progress=self.progress,
         )  # fmt: skip
+        return replace(proof, seconds=time.perf_counter() - started)
 
     def report(
         self, staged: StagedFolder, files: Sequence[OutputFile], checks: Sequence[TensorCheck], started: float

@@ -42,7 +42,8 @@ class Proof:
     def added_to(self, report: Report) -> Report:
         """The report with what was proven."""
         if self.certificate is not None:
-            return replace(report, verified=self.certificate["level"], parity=dict(self.certificate))
+            parity = dict(self.certificate)
+            return replace(report, verified=parity["level"], parity=parity, outputs_seconds=self.seconds)
         return replace(report, notes=(*report.notes, self.note)) if self.note else report
 
 

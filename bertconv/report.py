@@ -72,6 +72,7 @@ class Report:
         parameters: number of elements written.
         nbytes: bytes of weights written.
         seconds: wall-clock time without the comparison of outputs.
+        outputs_seconds: wall-clock time of that comparison; 0 where outputs were not compared.
         verified: "none", "weights" when every tensor was read back and compared, "outputs" when the rebuilt model
             gave the source's outputs as well.
         parity: the certificate of the outputs, as in bertconv.json; empty when they were not compared.
@@ -90,6 +91,7 @@ class Report:
     parameters: int = 0
     nbytes: int = 0
     seconds: float = 0.0
+    outputs_seconds: float = 0.0
     verified: str = "none"
     dry_run: bool = False
     table: dict[str, str] = field(default_factory=dict)
@@ -115,10 +117,19 @@ class Report:
         """Everything, for scripts."""
         return asdict(self) | {"ok": self.ok, "coverage": self.coverage, "digest": self.digest}
 
-    def rows(self) -> Iterator[tuple[str, str, str]]:
-        """Key, status and details, layers folded; what was left out comes last."""
+    def rows(self, *, but: str = "", every: bool = False) -> Iterator[tuple[str, str, str]]:
+        """Key, status and details; what was left out comes last.
+
+        Args:
+            but: leave out the tensors of this state.
+            every: one row a tensor; without, layers are folded.
+        """
         lines = [(one.source or one.target, one.state, _details(one)) for one in self.tensors]
         lines += [(one.source, one.state, one.details) for one in self.left_out]
+        lines = [line for line in lines if line[1] != but]
+        if every:
+            yield from lines
+            return
         by_name = {name: (state, details) for name, state, details in lines}
         for folded, names in fold(by_name).items():
             states = {by_name[name][0] for name in names}
@@ -135,7 +146,8 @@ class Report:
             return f"{line} would be written, {self._losses()}"
         speed = human_bytes(self.nbytes / self.seconds) if self.seconds else "0 B"
         checked = "not verified, " if self.verified == "none" else "every tensor read back and equal, "
-        return f"{line} in {self.seconds:.1f} s ({speed}/s), {checked}{self._losses()}"
+        compared = f"; outputs compared in {self.outputs_seconds:.1f} s" if self.outputs_seconds else ""
+        return f"{line} in {self.seconds:.1f} s ({speed}/s), {checked}{self._losses()}{compared}"
 
     def _losses(self) -> str:
         counts = {

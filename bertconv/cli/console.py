@@ -1,4 +1,4 @@
-"""What a person sees: a progress bar over bytes (on a terminal only), the table of a report, its notes."""
+"""What a person sees: a progress bar over bytes (on a terminal only), the table of a report, its notes, the verdict."""
 
 from __future__ import annotations
 
@@ -39,25 +39,52 @@ def progress(*, shown: bool) -> Iterator[Progress | None]:
         yield update
 
 
-def show_report(report: Report, *, as_json: bool, quiet: bool) -> None:
-    """Print a report as asked for."""
+def show_report(report: Report, *, as_json: bool, quiet: bool, verbose: bool) -> None:
+    """Print a report as asked for.
+
+    Args:
+        report: the outcome.
+        as_json: everything, for scripts.
+        quiet: the last lines only.
+        verbose: one row a tensor, and notes in full. Without it layers are folded; where nobody sits at a terminal, the
+            tensors that were simply loaded are counted, so that a log has in few lines what deserves a look.
+    """
     if as_json:
         click.echo(json.dumps({"ok": report.ok, **report.to_json()}, ensure_ascii=False, indent=1))
         return
-    if quiet:
-        return
-    click.echo(printable(f"{report.head}, {_from(report)} -> {report.target['format']}"))
-    table(("Key", "Status", "Details"), report.rows())
-    for note in report.notes:
-        click.echo(f"Note: {printable(note)}.")
-    if report.not_carried:
-        click.echo(printable(f"Not carried along: {', '.join(report.not_carried)}."))
-    if not report.dry_run:
-        files = [*report.target["files"], "config.json", "bertconv.json", *report.sidecars]
-        click.echo(printable(f"Wrote {report.target['folder']}: {', '.join(files)}."))
+    if not quiet:
+        click.echo(printable(f"{report.head}, {_from(report)} -> {report.target['format']}"))
+        _show_tensors(report, verbose=verbose)
+        for note in report.notes:
+            show_line(f"Note: {note}.", verbose=verbose)
+        if report.not_carried:
+            show_line(f"Not carried along: {', '.join(report.not_carried)}.", verbose=verbose)
+        if not report.dry_run:
+            files = [*report.target["files"], "config.json", "bertconv.json", *report.sidecars]
+            show_line(f"Wrote {report.target['folder']}: {', '.join(files)}.", verbose=verbose)
     click.secho(report.summary(), bold=True)
     if report.parity:
         click.secho(report.parity["verdict"], fg="green", bold=True)
+
+
+def _show_tensors(report: Report, *, verbose: bool) -> None:
+    counted = "" if verbose or sys.stdout.isatty() else "loaded"
+    if counted:
+        loaded = sum(tensor.state == counted for tensor in report.tensors)
+        click.echo(f"{loaded} of {len(report.tensors)} tensors loaded (--verbose lists them)")
+    if rows := list(report.rows(but=counted, every=verbose)):
+        table(("Key", "Status", "Details"), rows)
+
+
+def show_line(text: str, *, verbose: bool) -> None:
+    """Print a note; of a long one, with many names, only the beginning unless everything is asked for."""
+    if len(text) > _LONG and not verbose:
+        text = f"{text[:_LONG].rpartition(' ')[0]} ... (--verbose shows all of it)"
+    click.echo(printable(text))
+
+
+_LONG = 400
+"""Characters of a note that are printed unless all are asked for: five lines of a terminal."""
 
 
 def table(headings: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:

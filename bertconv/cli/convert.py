@@ -80,10 +80,10 @@ def convert(**options: Any) -> None:
     _run(**options)
 
 
-def _run(*, as_json: bool, quiet: bool, **options: Any) -> None:
+def _run(*, as_json: bool, quiet: bool, verbose: bool, **options: Any) -> None:
     from bertconv.cli import console
     from bertconv.convert import convert_checkpoint
 
     with console.progress(shown=not (as_json or quiet)) as progress:
         report = convert_checkpoint(options.pop("src"), options.pop("dst"), progress=progress, **options)
-    console.show_report(report, as_json=as_json, quiet=quiet)
+    console.show_report(report, as_json=as_json, quiet=quiet, verbose=verbose)

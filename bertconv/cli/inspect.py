@@ -14,8 +14,9 @@ from bertconv.cli.options import source_options
 @click.argument("src")
 @source_options
 @click.option("--tensors", "with_tensors", is_flag=True, help="List every tensor, layers folded.")
+@click.option("--verbose", "-v", is_flag=True, help="List every tensor on a line, and print notes in full.")
 @click.option("--json", "as_json", is_flag=True, help="Everything as JSON, for scripts.")
-def inspect(src: str, *, with_tensors: bool, as_json: bool, **options: Any) -> None:
+def inspect(src: str, *, with_tensors: bool, verbose: bool, as_json: bool, **options: Any) -> None:
     """Say what SRC is: container, names, model class, sizes, element types, and what is odd about it.
 
     Only headers are read. SRC is a Hub id, a folder or one file.
@@ -26,7 +27,7 @@ def inspect(src: str, *, with_tensors: bool, as_json: bool, **options: Any) -> N
       bertconv inspect tf_model.h5 --tensors
       bertconv inspect ./checkpoint --json | jq .sizes
     """  # noqa: D301
-    from bertconv.cli.console import table
+    from bertconv.cli.console import show_line, table
     from bertconv.inspection import inspect_checkpoint
     from bertconv.text import fold, human_bytes, printable
 
@@ -51,7 +52,8 @@ def inspect(src: str, *, with_tensors: bool, as_json: bool, **options: Any) -> N
     for key, value in rows:
         click.echo(f"{key:10}  {printable(value)}")
     for sentence in found.odd:
-        click.echo(f"odd         {printable(sentence)}.")
-    if with_tensors:
+        show_line(f"odd         {sentence}.", verbose=verbose)
+    if with_tensors or verbose:
         shapes = {name: f"{dtype} {list(shape)}" for name, dtype, shape in found.names}
-        table(("Tensor", "Type and shape"), [(key, shapes[names[0]]) for key, names in fold(shapes).items()])
+        folded = {name: [name] for name in shapes} if verbose else fold(shapes)
+        table(("Tensor", "Type and shape"), [(key, shapes[names[0]]) for key, names in folded.items()])

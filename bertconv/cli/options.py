@@ -51,7 +51,8 @@ def output_options(command: Command) -> Command:
                      show_default=True, envvar="BERTCONV_VERIFY", show_envvar=True,
                      help="weights: read every tensor back and compare it. outputs: also rebuild the model, run both "
                           "sides, and compare what they compute. auto: outputs where the frameworks and the "
-                          "memory for it (24 bytes per weight) are there."),
+                          "memory for it (24 bytes per weight) are there, which can take minutes; for a fast run set "
+                          "weights, here or as BERTCONV_VERIFY=weights."),
         click.option("--report", "report_file", type=click.Path(dir_okay=False), metavar="FILE",
                      help="Write the comparison of the outputs as an HTML page."),
     )  # fmt: skip
@@ -62,8 +63,27 @@ def display_options(command: Command) -> Command:
     return _apply(
         command,
         click.option("--json", "as_json", is_flag=True, help="Everything as JSON, for scripts."),
-        click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors."),
+        detail_options(
+            "Print every tensor on a line, and notes in full. Without it layers are folded and long notes cut; where "
+            "the output is no terminal, as in a log, tensors that were simply loaded are only counted."
+        ),
     )
+
+
+def detail_options(verbose: str) -> Callable[[Command], Command]:
+    """`--quiet` and `--verbose`; the help of the latter says what a command folds away without it."""
+    return lambda command: _apply(
+        command,
+        click.option("--quiet", "-q", is_flag=True, callback=_not_both,
+                     help="Print the last lines only: the summary and the verdict."),
+        click.option("--verbose", "-v", is_flag=True, callback=_not_both, help=verbose),
+    )  # fmt: skip
+
+
+def _not_both(context: click.Context, _: click.Parameter, value: bool) -> bool:
+    if value and (context.params.get("quiet") or context.params.get("verbose")):
+        raise click.UsageError("--quiet and --verbose exclude each other.")
+    return value
 
 
 def _apply(command: Command, *options: Callable[[Command], Command]) -> Command:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
+from bertconv.cli.options import detail_options
+
 if TYPE_CHECKING:
-    from bertconv.verify.parity import Parity
+    from bertconv.verify.parity import Measurement, Parity
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 
@@ -40,7 +41,9 @@ def _dtypes(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...
     default="auto",
     show_default=True,
     envvar="BERTCONV_VERIFY_LEVEL",
-    help="weights: bit for bit, no framework. outputs: both sides run on the same inputs. gradients: these too.",
+    show_envvar=True,
+    help="weights: bit for bit, no framework, fast. outputs: both sides run on the same inputs. gradients: these too. "
+    "auto: outputs where the frameworks and the memory for it are there.",
 )
 @click.option(
     "--dtype",
@@ -89,7 +92,7 @@ def _dtypes(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...
     help="Everything as JSON, to FILE or, without one or with -, to the output; without one it stands last.",
 )
 @click.option("--junit", type=click.Path(dir_okay=False), metavar="FILE", help="Write JUnit XML.")
-@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors; the exit code says it.")
+@detail_options("Print every tensor and every place on a line, and notes in full.")
 def verify(a: str, b: str | None, **options: Any) -> None:
     """Say whether A and B are the same model: weights bit for bit, then what they compute, each in its own framework.
 
@@ -108,7 +111,7 @@ def verify(a: str, b: str | None, **options: Any) -> None:
       bertconv verify out/
     """  # noqa: D301
     outputs = {name: options.pop(name) for name in ("json_file", "report", "junit")}
-    quiet = options.pop("quiet")
+    quiet, verbose = options.pop("quiet"), options.pop("verbose")
     if b is None:
         _check(a, outputs, quiet=quiet)
         return
@@ -119,10 +122,12 @@ def verify(a: str, b: str | None, **options: Any) -> None:
         shown = bool(outputs["json_file"] or outputs["report"])  # digests take longer than the comparison
         parity = verify_checkpoint(a, b, digest=shown, progress=progress, **options)
     _write(parity, outputs)
-    if outputs["json_file"] != "-" and not quiet:
-        _show(parity)
+    if outputs["json_file"] != "-":
+        if not quiet:
+            _show(parity, verbose=verbose)
+        verdict = parity.verdict() if parity.ok else parity.failure_text()
+        click.secho(verdict, fg="green" if parity.ok else "red", bold=True)
     if not parity.ok:
-        sys.stdout.flush()
         raise click.exceptions.Exit(1)
 
 
@@ -133,13 +138,13 @@ def _check(folder: str, outputs: dict[str, str | None], *, quiet: bool) -> None:
     context = click.get_current_context()
     for parameter in context.command.params:
         given = context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
-        if given and parameter.name not in ("a", "json_file", "quiet"):
+        if given and parameter.name not in ("a", "json_file", "quiet", "verbose"):
             raise RequestError(f"{parameter.opts[0]} needs two checkpoints.", hint="Give A and B.")
     found = check_checkpoint(folder)
     _write_json(found.to_json(), outputs["json_file"])
-    if outputs["json_file"] != "-" and not quiet:
+    if outputs["json_file"] != "-":
         click.secho(found.verdict(), fg="green" if found.ok else "red")
-        if found.added:
+        if found.added and not quiet:
             click.echo(f"Not on record: {', '.join(found.added)}.")
     if not found.ok:
         raise click.exceptions.Exit(1)
@@ -170,32 +175,48 @@ def _write_json(facts: dict[str, Any], file: str | None) -> None:
         write_text(Path(file), f"{text}\n")
 
 
-def _show(parity: Parity) -> None:
-    """The numbers as a table, what is odd, and the verdict."""
-    from bertconv.cli.console import table
-    from bertconv.verify.places import MODULE
+def _show(parity: Parity, *, verbose: bool) -> None:
+    """The numbers as a table, and what is odd; with every place and every tensor where that is asked for."""
+    from bertconv.cli.console import show_line, table
 
     for letter, side in (("A", parity.a), ("B", parity.b)):
         click.echo(f"{letter} {side.given} ({side.dialect}, {side.container}) {side.framework}".rstrip())
-    click.echo(f"as {parity.head}")
-    rows = [
-        (one.dtype, one.place, f"{one.a:.1e}", f"{one.b:.1e}", f"{one.limit:.1e}", "ok" if one.ok else "FAIL", one.case)
-        for one in parity.measurements
-        if one.kind != MODULE and one.limit is not None and (not one.ok or _is_worst(parity, one))
-    ]
-    if rows:
-        table(("Type", "Worst of each kind", "A's error", "B's error", "Limit", "", "Inputs"), rows)
+    took = f", weights and outputs compared in {parity.seconds:.1f} s" if parity.dtypes else ""
+    click.echo(f"as {parity.head}{took}")
+    if verbose:
+        table(("Tensor", "State"), [(one.id, one.state) for one in parity.tensors])
+    if rows := [_row(one) for one in parity.measurements if verbose or _is_shown(parity, one)]:
+        heading = "Place" if verbose else "Worst of each kind"
+        table(("Type", heading, "A's error", "B's error", "Limit", "", "Inputs"), rows)
+    for note in (*_oddities(parity, every=verbose), *parity.notes):
+        show_line(f"Note: {note}.", verbose=verbose)
+    if parity.left_out:
+        show_line(f"Not part of {parity.head}: {', '.join(parity.left_out)}.", verbose=verbose)
+
+
+def _oddities(parity: Parity, *, every: bool) -> list[str]:
+    """What is odd about tensors; layers that are odd in the same way are folded unless all are asked for."""
+    from bertconv.text import fold
+
+    found: dict[str, list[str]] = {}
     for tensor in parity.tensors:
         for odd in tensor.odd:
-            click.echo(f"Note: {tensor.id}: {odd}.")
-    for note in parity.notes:
-        click.echo(f"Note: {note}.")
-    if parity.left_out:
-        click.echo(f"Not part of {parity.head}: {', '.join(parity.left_out)}.")
-    click.secho(parity.verdict() if parity.ok else parity.failure_text(), fg="green" if parity.ok else "red", bold=True)
+            found.setdefault(odd, []).append(tensor.id)
+    return [f"{name}: {odd}" for odd, names in found.items() for name in (names if every else fold(names))]
 
 
-def _is_worst(parity: Parity, one: Any) -> bool:
+def _row(one: Measurement) -> tuple[str, ...]:
+    limit, ok = ("", "") if one.limit is None else (f"{one.limit:.1e}", "ok" if one.ok else "FAIL")
+    return one.dtype, one.place, f"{one.a:.1e}", f"{one.b:.1e}", limit, ok, one.case
+
+
+def _is_shown(parity: Parity, one: Measurement) -> bool:
+    from bertconv.verify.places import MODULE
+
+    return one.kind != MODULE and one.limit is not None and (not one.ok or _is_worst(parity, one))
+
+
+def _is_worst(parity: Parity, one: Measurement) -> bool:
     """Whether it used most of its limit among those of its kind and element type."""
     same = [other for other in parity.measurements if (other.kind, other.dtype) == (one.kind, one.dtype)]
     return one is max(same, key=lambda other: other.b / other.limit if other.limit else 0)

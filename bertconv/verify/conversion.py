@@ -69,7 +69,7 @@ def prove_conversion(  # noqa: PLR0913  (one argument per part of a conversion)
             parity.failure_text(), file=str(staged.destination),
             hint="The output was not kept; --verify weights would keep it. Report this: it is a bug.",
         )  # fmt: skip
-    return Proof(certificate(parity), seconds=parity.seconds)
+    return Proof(certificate(parity))
 
 
 def _obstacle(table: Table, plan: Plan) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -145,8 +146,79 @@ def test_options_reach_the_conversion(cli: Cli, src: Path, out: Path) -> None:
 
 @pytest.mark.parametrize("flag", ["--quiet", "-q"])
 def test_quiet(cli: Cli, src: Path, out: Path, flag: str) -> None:
-    assert cli("pt2tf", src, out, flag) == Outcome(0, "", "")
+    """The last lines: without outputs that were compared that is the summary alone."""
+    done = cli("pt2tf", src, out, flag)
+    assert (done.code, done.err) == (0, "")
+    assert re.fullmatch(r"42/42 tensors, 24,392 parameters, 97.6 kB in .*, nothing lost\n", done.out)
     assert cli("pt2tf", src, out, flag).err != ""
+
+
+ROW = "bert.encoder.layer.{0...1}.output.dense.bias"
+NAMES = [ROW.replace("{0...1}", number) for number in "01"]
+TERMINAL = "from bertconv.cli import streams; streams._Descriptor.isatty = lambda _: True"
+
+
+def lines_with(word: str, text: str) -> list[str]:
+    return [line for line in text.splitlines() if word in line]
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> Path:
+    """A checkpoint with tensors that are not simply loaded, and with a long note."""
+    state = cp.torch_tensors(cp.state_dict("BertForPreTraining"))
+    strided = {name: tensor.T.contiguous().T if tensor.ndim == 2 else tensor for name, tensor in state.items()}
+    folder = cp.write_config(tmp_path / "odd", cp.config("BertForPreTraining"))
+    (folder / "pytorch_model.bin").write_bytes(cp.torch_bytes(strided))
+    return folder
+
+
+def test_a_log_lists_what_is_not_simply_loaded(cli: Cli, odd: Path, out: Path) -> None:
+    done = cli("pt2tf", odd, out, "--head", MLM)
+    assert lines_with("loaded", done.out) == ["42 of 42 tensors loaded (--verbose lists them)"]
+    assert lines_with("cls.seq_relationship.weight", done.out)[0].split(" | ")[1].strip() == "unused"
+    (note,) = lines_with("Note: not contiguous", done.out)
+    assert len(note) < 500
+    assert note.endswith(" ... (--verbose shows all of it)")
+
+
+def test_a_terminal_shows_every_tensor_with_layers_folded(odd: Path, out: Path) -> None:
+    done = cp.run("pt2tf", odd, out, "--head", MLM, before=TERMINAL, NO_COLOR="1")
+    assert len(lines_with(ROW, done.out)) == 1
+    assert not any(lines_with(f"{name} ", done.out) for name in NAMES)
+    assert lines_with("cls.seq_relationship.weight", done.out)
+
+
+@pytest.mark.parametrize("flag", ["--verbose", "-v"])
+def test_verbose_has_every_tensor_on_a_line(cli: Cli, odd: Path, out: Path, flag: str) -> None:
+    done = cli("pt2tf", odd, out, "--head", MLM, flag)
+    assert done.code == 0
+    for name in NAMES:
+        (line,) = lines_with(f"{name} ", done.out)
+        assert line.split(" | ")[1].strip() == "loaded"
+    assert "{0...1}" not in "".join(lines_with(" | ", done.out))
+    (note,) = lines_with("Note: not contiguous", done.out)
+    assert note.endswith("cls.predictions.transform.dense.weight.")
+
+
+def test_verbose_inspect_has_every_tensor_on_a_line(cli: Cli, odd: Path) -> None:
+    out = cli("inspect", odd, "--verbose").out
+    assert all(len(lines_with(f"{name} ", out)) == 1 for name in NAMES)
+    assert len(lines_with(f"{ROW} ", cli("inspect", odd, "--tensors").out)) == 1
+    assert lines_with("odd         not contiguous", out)[0].endswith("cls.predictions.transform.dense.weight.")
+
+
+@pytest.mark.parametrize("arguments", [("pt2tf", "a", "b", "-q", "-v"), ("verify", "a", "b", "--verbose", "--quiet")])
+def test_quiet_and_verbose_exclude_each_other(cli: Cli, arguments: tuple[str, ...]) -> None:
+    done = cli(*arguments)
+    assert done.code == 2
+    assert done.err.endswith("Error: --quiet and --verbose exclude each other.\n")
+
+
+@pytest.mark.parametrize("name", ["pt2tf", "tf2pt", "convert"])
+def test_help_says_what_a_log_gets_and_what_is_fast(cli: Cli, name: str) -> None:
+    text = " ".join(cli(name, "--help").out.split())
+    assert "for a fast run set weights, here or as BERTCONV_VERIFY=weights" in text
+    assert "the output is no terminal, as in a log, tensors that were simply loaded are only counted" in text
 
 
 @pytest.mark.parametrize("flags", [(), ("--json",), ("--quiet",)])
@@ -177,7 +249,7 @@ def test_a_pipe_gets_plain_text(src: Path, out: Path) -> None:
 def test_no_framework_is_imported(src: Path, out: Path) -> None:
     names = "{'torch', 'tensorflow', 'transformers', 'safetensors', 'huggingface_hub', 'rich'}"
     setup = f"import atexit, sys; atexit.register(lambda: print({names} & set(sys.modules)))"
-    assert cp.run("pt2tf", src, out, "--quiet", before=setup).out == "set()\n"
+    assert cp.run("pt2tf", src, out, before=setup).out.endswith("nothing lost\nset()\n")
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("tables", "show", "bert"), ("tables", "show", "--json")])

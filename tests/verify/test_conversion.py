@@ -46,6 +46,9 @@ def proven(report: Report, folder: Path, head: str | None = None) -> None:
     assert report.parity["worst"].keys() == {"float64", "float32"}
     assert report.parity["worst"]["float64"]["b"] < 1e-13
     assert not [note for note in report.notes if "outputs were not compared" in note]
+    assert report.outputs_seconds == report.to_json()["outputs_seconds"] > 0
+    assert report.summary().endswith(f"; outputs compared in {report.outputs_seconds:.1f} s")
+    assert "seconds" not in (folder / "bertconv.json").read_text()  # the same input gives the same bytes
 
 
 WAYS = [("safetensors", "tf"), ("safetensors", "tf-safetensors"), ("sharded-bin", "tf"), ("h5", "pt"),

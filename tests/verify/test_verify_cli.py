@@ -192,9 +192,11 @@ def test_files_are_written_whatever_the_verdict(verify: Cli, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("arguments", [["a", "h5"], ["a", "other"], ["out"], ["a", "relu", "-q"]])
-def test_quiet_says_it_by_the_exit_code(verify: Cli, arguments: list[str]) -> None:
-    outcome = verify(*arguments, "--quiet")
-    assert (outcome.out, outcome.err) == ("", "")
+def test_quiet_prints_the_verdict_alone(verify: Cli, arguments: list[str]) -> None:
+    outcome, whole = verify(*arguments, "--quiet"), verify(*[word for word in arguments if word != "-q"])
+    assert outcome.out.startswith(("The same weights:", "Not the same model:", "Unchanged:"))
+    assert whole.out.endswith(outcome.out)
+    assert outcome.err == ""
     assert outcome.code == bool({"other", "relu"} & set(arguments))
 
 
@@ -406,6 +408,7 @@ def test_help_names_every_option(cli: Cli) -> None:
     for option in (
         "level", "dtype", "max-error", "max-hidden-error", "oracle", "saved-model", "seed", "head", "config-a",
         "config-b", "token", "cache-dir", "local-files-only", "report", "json", "junit", "quiet",
+        "verbose",
     ):  # fmt: skip
         assert f"--{option}" in outcome.out
     assert "Exit code 0: the same; 1: not the same." in re.sub(r"\s+", " ", outcome.out)

@@ -12,9 +12,9 @@ from bertconv.formats.pytorch.machine import MAX_BYTES, PickleReader
 from bertconv.formats.pytorch.state import Extent, StateDict, find_state_dict, place
 from bertconv.formats.pytorch.values import damaged, unsupported
 from bertconv.source.stored import Header, SourceFile, StoredTensor
-from bertconv.text import printable
+from bertconv.text import fold, printable
 
-_SHOWN = 10  # names in a note
+_SHOWN = 100  # names in a note, layers folded
 _SMALL = 1024
 _NEWEST = 10  # of the versions that torch 1.4 to 2.13 write and read
 
@@ -93,6 +93,7 @@ def _header(tensors: tuple[StoredTensor, ...], state: StateDict, notes: list[str
         ("tensors inside lists or dicts, left out: ", state.nested),
     ):
         if names:
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            notes.append(text + ", ".join(printable(name)[:200] for name in names[:_SHOWN]) + more)
+            folded = list(fold(printable(name)[:200] for name in names))
+            more = f" and {len(folded) - _SHOWN} more" if len(folded) > _SHOWN else ""
+            notes.append(text + ", ".join(folded[:_SHOWN]) + more)
     return Header("torch", tensors, notes=tuple(notes), others=tuple(state.others))
