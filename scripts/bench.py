@@ -7,7 +7,8 @@
 
 A benchmark, not a test: nothing fails when it is slow. Every figure is of a whole process, start and exit included, on
 a warm page cache. Every run of a converter follows a run of `cp` and `sync` of the same file and is divided by it; the
-table gives the median of these ratios and their range. Prints Markdown. `--parts` takes convert and start.
+table gives the median of these ratios and their range. Prints Markdown, for docs/performance.md. `--parts` takes
+convert and start.
 
 The 12 GB and their copy do not fit into most page caches: that row is about memory, its one ratio is about the disk.
 Where `cp` shares blocks instead of copying them (btrfs, XFS with reflinks), the ratios say little.

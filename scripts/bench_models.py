@@ -5,7 +5,8 @@
 
 Both sides are processes of their own that stay alive and take turns, call by call (loading: process by process), so
 that a busy machine slows both. Every ratio is of two neighbouring measurements; the table gives their median and range.
-A benchmark, not a test: nothing fails when it is slow. Use the same TensorFlow on both sides. Prints Markdown.
+A benchmark, not a test: nothing fails when it is slow. Use the same TensorFlow on both sides. Prints Markdown, for
+docs/performance.md.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@
 
 Every figure is a whole process from start to exit, on a warm page cache, followed by what it is divided by; the table
 gives the median of these ratios and their range. The outputs level is divided by the import of both frameworks and one
-forward pass of each in float64, on the inputs that it uses itself. A benchmark, not a test. Prints Markdown.
+forward pass of each in float64, on the inputs that it uses itself. A benchmark, not a test. Prints Markdown, for
+docs/performance.md and docs/verify.md.
 """
 
 from __future__ import annotations

@@ -1,0 +1,52 @@
+"""The README and the pages that it leads to: its two commands, its length, and no link that leads nowhere."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("script", ["scripts/demo", "scripts/test"])
+def test_a_command_stands_alone_and_can_be_run(script: str) -> None:
+    assert f"{script}\n" in blocks("sh")
+    assert os.access(ROOT / script, os.X_OK)
+
+
+def test_it_is_read_to_its_end() -> None:
+    assert len(README.split()) <= 800
+    assert max(map(len, re.sub(r"^\||^!.*$", "", README, flags=re.MULTILINE).splitlines())) <= 120
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_python_is_python(block: str) -> None:
+    ast.parse(block)
+
+
+def anchors(page: Path) -> set[str]:
+    """Of the headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", (ROOT / page).read_text(), flags=re.DOTALL)
+    for place, anchor in LINK.findall(text):
+        if "//" in place:
+            continue
+        there = (ROOT / page).parent / place if place else ROOT / page
+        assert there.exists(), place
+        assert not anchor or anchor in anchors(there), f"{place}#{anchor}"
