@@ -6,6 +6,11 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 
+# On standard error: the output is that of the command, which may be JSON.
+say() {
+  printf '%s\n' "$1" >&2
+}
+
 fail() {
   printf 'Error: %s\n%s\n' "$1" "$2" >&2
   exit 1
@@ -47,11 +52,11 @@ make_environment() {
     flock 9 # another run may be making it right now
   fi
   if [ "$(cat "$environment/made-for" 2>/dev/null)" = "$2" ] && "$environment/bin/python" -c '' 2>/dev/null; then
-    echo "Environment: $environment"
+    say "Environment: $environment"
   else
-    echo "Making a virtual environment, once: $environment"
+    say "Making a virtual environment, once: $environment"
     make_venv
-    echo "Installing into it with pip, which takes some minutes and about 3 GB ..."
+    say "Installing into it with pip, which takes some minutes and about 3 GB ..."
     install || fail "pip could not install what is needed." "Its own lines above say why; then run $0 again."
     printf '%s\n' "$2" >"$environment/made-for"
   fi
