@@ -62,6 +62,7 @@ CONVERSIONS = {
     "back-h5": ("tf2pt", "theirs-h5"),
     "back-h5-shards": ("tf2pt", "theirs-h5-shards"),
     "back-safetensors": ("tf2pt", "theirs-safetensors"),
+    "back-safetensors-shards": ("tf2pt", "theirs-safetensors-shards"),
 }
 """Folder -> the command that writes it, its source, its options."""
 
@@ -79,6 +80,7 @@ class Case:
         shard: largest shard, where shards are made.
         seed: of the random values.
         second: 4.57.6 converts it as the second model of its process: names begin with `tf_..._1/`.
+        outer: 4.57.6 converts it inside of these scopes: names begin with `outer/tf_.../`.
         pickled: pytorch_model.bin instead of model.safetensors.
     """
 
@@ -90,6 +92,7 @@ class Case:
     shard: str = "20KB"
     seed: int = 0
     second: bool = False
+    outer: str = ""
     pickled: bool = False
 
 
@@ -148,14 +151,18 @@ def premises(case: Case) -> list[str]:
     """What would make a case prove nothing."""
     folder = Path(case.folder)
     with h5py.File(folder / "theirs-h5/tf_model.h5") as theirs:
-        names = [name for layer in layers(theirs, keep_model=True).values() for name in layer.weight_names]
+        names = [name for layer in layers(theirs, 0).values() for name in layer.weight_names]
+    parts = [*filter(None, case.outer.split("/"))]
     facts = {
         "our h5 is not sharded": len(list((folder / "ours-h5-shards").glob("tf_model-*.h5"))) > 1,
         "their h5 is not sharded": len(list((folder / "theirs-h5-shards").glob("tf_model-*.h5"))) > 1,
         "our safetensors are not sharded": len(list((folder / "ours-safetensors-shards").glob("model-*"))) > 1,
+        "their safetensors are not sharded": len(list((folder / "theirs-safetensors-shards").glob("model-*"))) > 1,
         "the source has the wrong container": (folder / "pt/pytorch_model.bin").exists() == case.pickled,
-        "the model's name is not the expected one": {name.split("/")[0].endswith("_1") for name in names}
-        == {case.second},
+        "the model's name is not the expected one": {
+            (name.split("/")[: len(parts)] == parts, name.split("/")[len(parts)].endswith("_1")) for name in names
+        }
+        == {(True, case.second)},
     }
     return [problem for problem, holds in facts.items() if not holds]
 
@@ -173,6 +180,10 @@ def cases(size: str, temp: Path) -> list[Case]:
             Case("tiny BertModel without pooler", "BertModel", tiny("BertModel"), model={"add_pooling_layer": False}),
             Case("tiny BertForPreTraining, second model of its process", "BertForPreTraining",
                  tiny("BertForPreTraining"), second=True),
+            Case("tiny BertForPreTraining, in one scope", "BertForPreTraining", tiny("BertForPreTraining"),
+                 outer="outer"),
+            Case("tiny BertForPreTraining, in two scopes", "BertForPreTraining", tiny("BertForPreTraining"),
+                 outer="outer/inner"),
             Case("tiny BertForMaskedLM, pytorch_model.bin", "BertForMaskedLM", tiny("BertForMaskedLM"), pickled=True),
             Case("tiny BertForTokenClassification, 64 layers", "BertForTokenClassification",
                  tiny("BertForTokenClassification") | DEEP),
@@ -206,8 +217,10 @@ def convert(case: Case) -> dict[str, list[str]]:
 def compare_files(case: Case) -> list[str]:
     """Our tf_model.h5 against theirs; the names of the models only where both are the first of their process."""
     folder = Path(case.folder)
+    whole = not (case.second or case.outer)
+    scopes = 1 + len([*filter(None, case.outer.split("/"))])
     with h5py.File(folder / "ours-h5/tf_model.h5") as ours, h5py.File(folder / "theirs-h5/tf_model.h5") as theirs:
-        mine, other = layers(ours, keep_model=not case.second), layers(theirs, keep_model=not case.second)
+        mine, other = layers(ours, 0 if whole else 1), layers(theirs, 0 if whole else scopes)
         if list(mine) != list(other):
             return [f"groups {list(mine)} instead of {list(other)}"]
         return [problem for name in mine for problem in compare_layers(name, mine[name], other[name])]
@@ -227,11 +240,11 @@ def compare_layers(group: str, ours: Layer, theirs: Layer) -> Iterator[str]:
             yield f"{group}: {path} has other bits"
 
 
-def layers(file: h5py.File, *, keep_model: bool) -> dict[str, Layer]:
-    """Top-level groups that hold weights, in the order of `layer_names`."""
+def layers(file: h5py.File, scopes: int) -> dict[str, Layer]:
+    """Top-level groups that hold weights, in the order of `layer_names`; so many scopes are taken off the names."""
 
     def cut(name: str) -> str:
-        return name if keep_model else name.split("/", 1)[1]
+        return name.split("/", scopes)[scopes]
 
     found = {}
     for name in names_in(file.attrs, "layer_names"):

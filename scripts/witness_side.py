@@ -4,7 +4,7 @@ Not run by hand: `witness.py` starts it as `python witness_side.py make|load JOB
 cases, since importing TensorFlow takes seconds. JOBS.json is a list of `Job`s, RESULTS.json one of
 {check: [problem, ...]}.
 
-    make  a random PyTorch checkpoint per case, and what 4.57.6 itself turns it into: one .h5, .h5 shards, safetensors
+    make  a random PyTorch checkpoint per case, and what 4.57.6 itself turns it into: .h5 and safetensors, in shards too
     load  what bertconv wrote, through 4.57.6's own `from_pretrained` and Keras' own `load_weights`
 """
 
@@ -47,6 +47,7 @@ class Job(TypedDict):
     shard: str
     seed: int
     second: bool
+    outer: str
     pickled: bool
 
 
@@ -62,10 +63,12 @@ def make(job: Job) -> dict[str, list[str]]:
     tf_keras.backend.clear_session()
     if job["second"]:
         _from_pt(job)
-    converted = _from_pt(job)
+    converted = _from_pt(job, job["outer"])
     converted.save_pretrained(folder / "theirs-h5")
     converted.save_pretrained(folder / "theirs-h5-shards", max_shard_size=job["shard"])
     converted.save_pretrained(folder / "theirs-safetensors", safe_serialization=True)
+    shards = folder / "theirs-safetensors-shards"
+    converted.save_pretrained(shards, safe_serialization=True, max_shard_size=job["shard"])
     return {}
 
 
@@ -99,8 +102,9 @@ def _tf_class(job: Job) -> Any:
     return getattr(transformers, f"TF{job['head']}")
 
 
-def _from_pt(job: Job) -> Any:
-    return _tf_class(job).from_pretrained(Path(job["folder"]) / "pt", from_pt=True, **job["model"])
+def _from_pt(job: Job, outer: str = "") -> Any:
+    prefix = {"load_weight_prefix": outer} if outer else {}
+    return _tf_class(job).from_pretrained(Path(job["folder"]) / "pt", from_pt=True, **prefix, **job["model"])
 
 
 def _weights(model: Any) -> Weights:

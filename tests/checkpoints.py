@@ -311,6 +311,50 @@ def save_shards(folder: Path, tensors: Tensors, name: str = "model.safetensors",
     return folder
 
 
+def save_tf(folder: Path, tensors: Tensors, scope: str, container: str, shards: int = 3) -> Path:
+    """Weights as transformers 4.57's TensorFlow classes name them, which `scripts/witness.py` holds to the real ones.
+
+    A variable's name is `scope/layer/.../name:0`. One `tf_model.h5` has it whole, below a group of its layer; every
+    other file has it without the first part of the scope, which then stands in the index alone.
+
+    Args:
+        folder: to write to; its config is the caller's.
+        tensors: by TensorFlow's names without the scope.
+        scope: the model's name, behind those of the models and scopes that it was built in: "outer/tf_bert_model".
+        container: "h5", "h5-shards", "safetensors" or "safetensors-shards".
+        shards: their number.
+    """
+    if container == "h5":
+        write_h5(folder / "tf_model.h5", tensors, Keras(scope))
+        return folder
+    full = {f"{scope}/{name}": value for name, value in tensors.items()}
+    own = {name: name.split("/", 1)[1] for name in full}
+    if container == "safetensors":
+        data = safetensors_bytes({own[name]: value for name, value in full.items()}, {"format": "tf"})
+        (folder / "model.safetensors").write_bytes(data)
+        return folder
+    stem, suffix = ("tf_model", "h5") if container == "h5-shards" else ("model", "safetensors")
+    weight_map = {}
+    for number in range(shards):
+        shard = f"{stem}-{number + 1:05}-of-{shards:05}.{suffix}"
+        names = list(full)[number::shards]
+        weight_map |= dict.fromkeys(names, shard)
+        part = {own[name]: full[name] for name in names}
+        if suffix == "h5":
+            _write_h5_shard(folder / shard, part)
+        else:
+            (folder / shard).write_bytes(safetensors_bytes(part, {"format": "tf"}))
+    write_index(folder, weight_map, f"{stem}.{suffix}.index.json")
+    return folder
+
+
+def _write_h5_shard(path: Path, tensors: Tensors) -> None:
+    with h5py.File(path, "w") as root:
+        root.attrs["layer_names"] = np.array([name.encode() for name in sorted(tensors)])
+        for name, value in tensors.items():
+            root.create_dataset(name, data=value)
+
+
 def write_index(folder: Path, weight_map: Mapping[str, str], name: str = "model.safetensors.index.json") -> None:
     (folder / name).write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": weight_map}))
 

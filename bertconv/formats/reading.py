@@ -110,11 +110,8 @@ def _check_shards(headers: Mapping[str, Header], weight_map: Mapping[str, str], 
         raise DamagedCheckpoint(
             f"these tensors stand in two shards:\n{listing(doubled)}", hint="Save the checkpoint again.", file=index
         )
-    listed = {(shard, name) for name, shard in weight_map.items()}
     found = {(shard, _key(tensor)) for shard, header in headers.items() for tensor in header.tensors}
-    if any(header.container == "hdf5" for header in headers.values()):
-        # Keras indexes carry the model's name before every dataset, the shards do not
-        listed = {(shard, name if (shard, name) in found else name.partition("/")[2]) for shard, name in listed}
+    listed = _as_in_shards({(shard, name) for name, shard in weight_map.items()}, found)
     for problem, names in (("names tensors that its shards lack", listed - found),
                            ("does not name tensors that its shards hold", found - listed)):  # fmt: skip
         if names:
@@ -123,6 +120,20 @@ def _check_shards(headers: Mapping[str, Header], weight_map: Mapping[str, str], 
                 hint="Shards of two saves are mixed: download or save the checkpoint again.",
                 file=index,
             )
+
+
+def _as_in_shards(listed: set[tuple[str, str]], found: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """What an index names, as its shards spell it: transformers' TensorFlow classes cut the first part of names there.
+
+    An index of `scope/bert/...:0` then belongs to shards of `bert/...:0`, in HDF5 and in safetensors. Each tensor
+    answers to one name of the index: a second one stays as it is, and so is lacking.
+    """
+    spelled: set[tuple[str, str]] = set()
+    for shard, name in sorted(listed):
+        short = (shard, name.partition("/")[2])
+        full = (shard, name) in found or short not in found or short in listed or short in spelled
+        spelled.add((shard, name) if full else short)
+    return spelled
 
 
 def _key(tensor: StoredTensor) -> str:

@@ -39,7 +39,7 @@ from bertconv.errors import (
 CLASSIFIER = "BertForSequenceClassification"
 ONE_LAYER = {"num_hidden_layers": 1}
 CONTAINERS = (
-    "safetensors", "bin", "legacy", "sharded", "sharded-bin", "h5", "sharded-h5", "tf-safetensors",
+    "safetensors", "bin", "legacy", "sharded", "sharded-bin", "h5", "h5-shards", "tf-safetensors", "safetensors-shards",
     "sharded-tf-safetensors",
 )  # fmt: skip
 
@@ -61,28 +61,13 @@ def make(
     """A folder with weights of this head."""
     changes = settings(head, **changes)
     state = cp.state_dict(head, **changes) if state is None else state
-    if container == "sharded-h5":
+    if container in ("h5-shards", "safetensors-shards"):
         cp.write_config(folder, cp.config(head, **changes))
-        return h5_shards(folder, cp.tf_state(state), cp.keras_name(head))
-    if container == "sharded-tf-safetensors":
+        return cp.save_tf(folder, cp.tf_state(state), cp.keras_name(head), container)
+    if container == "sharded-tf-safetensors":  # bertconv's own: its index has no scope
         cp.write_config(folder, cp.config(head, **changes))
         return cp.save_shards(folder, cp.tf_state(state))
     return cp.save(folder, head, state, container, **changes)
-
-
-def h5_shards(folder: Path, tensors: cp.Tensors, scope: str, shards: int = 3) -> Path:
-    """Shards as transformers 4.57 writes them: the names without the model's own, which the index has in front."""
-    weight_map = {}
-    for number in range(shards):
-        part = sorted(tensors)[number::shards]
-        shard = f"tf_model-{number + 1:05}-of-{shards:05}.h5"
-        with h5py.File(folder / shard, "w") as root:
-            root.attrs["layer_names"] = np.array([name.encode() for name in part])
-            for name in part:
-                root.create_dataset(name, data=tensors[name])
-        weight_map |= {f"{scope}/{name}": shard for name in part}
-    cp.write_index(folder, weight_map, "tf_model.h5.index.json")
-    return folder
 
 
 def load(
