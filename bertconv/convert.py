@@ -70,7 +70,7 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
 
     Args:
         src: folder, file or Hub id (`org/name`, `org/name@revision`).
-        dst: folder to make.
+        dst: folder to make; it may lie in the source's folder, but not replace or hold what is read.
         to: "pt" (model.safetensors), "tf" (tf_model.h5) or "tf-safetensors".
         source_dialect: refuse a source that does not speak "pt" or "tf"; None takes either.
         revision: branch, tag or commit on the Hub.
@@ -125,14 +125,15 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
         plan = _plan(source, header, mapping, dialects, wish, options)
         check_twins(plan.twins, lambda _: check_signals())
         job = _Job(source, header, mapping, plan, wish, progress or _silent, check_signals)
-        staged = StagedFolder(Path(dst), overwrite=overwrite, inputs=(source.folder,))
+        staged = StagedFolder(Path(dst), overwrite=overwrite, inputs=(*source.inputs, mapping.path))
+        page = _checked_page(report_file, staged)
         if dry_run:
             staged.check()
             return job.report(staged, (), (), started)
         with staged, staged.writing():
             files, checks = job.write_weights(staged)
             job.write_companions(staged)
-            proof = job.prove(staged, Path(report_file) if report_file else None)
+            proof = job.prove(staged, page)
             report = proof.added_to(job.report(staged, files, checks, started))
             staged.write(MANIFEST, manifest_bytes(report, staged.path, files))
             for file in header.files:
@@ -281,6 +282,17 @@ def _too_much(source: Source, problem: str) -> UnsafeCheckpoint:
     return UnsafeCheckpoint(
         f"{problem} to carry along.", hint="No model needs that: move it away.", file=str(source.folder)
     )
+
+
+def _checked_page(file: str | os.PathLike[str] | None, staged: StagedFolder) -> Path | None:
+    """Where the report goes; what cannot be written there is refused before the work."""
+    if file is None:
+        return None
+    from bertconv.verify.report_files import check_page
+
+    page = Path(file)
+    check_page(page, staged.destination)
+    return page
 
 
 def _preference(dialect: str | None) -> tuple[str, ...]:

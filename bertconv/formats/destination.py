@@ -9,9 +9,10 @@ from contextlib import closing
 from pathlib import Path
 
 from bertconv.errors import BertconvError, OutputError
+from bertconv.source import sidecars
 from bertconv.source.stored import SourceFile
 
-MANIFEST = "bertconv.json"
+MANIFEST = sidecars.MANIFEST
 """Name of the manifest in every output."""
 MANIFEST_BYTES = 64_000_000
 """A manifest has some hundred bytes per tensor; a larger file is something else."""
@@ -28,7 +29,7 @@ def check_destination(folder: Path, *, overwrite: bool, inputs: tuple[Path, ...]
     Args:
         folder: the destination, an absolute path.
         overwrite: an earlier output there may be replaced.
-        inputs: files and folders that must not be overwritten.
+        inputs: the files that are read, which must not be replaced; a new folder beside them harms nothing.
         holds_anything: whatever is there may stay or go; then it is looked at whether the folder can be moved at all.
 
     Raises:
@@ -55,10 +56,10 @@ def _check_place(folder: Path, inputs: tuple[Path, ...]) -> None:
     if folder.is_symlink():
         raise refusal(folder, "is a symbolic link", "Give the folder that it points to.")
     resolved = folder.resolve()
-    for source in inputs:
-        given = source.resolve()
-        if resolved == given or given in resolved.parents or folder in given.parents:
-            raise refusal(folder, "is or holds the source, or lies in it", "Choose another folder.")
+    for given in inputs:
+        read = Path(os.path.abspath(given))  # noqa: PTH100  (the place of a link counts too)
+        if resolved in (read, *read.parents) or resolved in (given.resolve(), *given.resolve().parents):
+            raise refusal(folder, f"is or holds what is read, {given}", "Choose another folder, or a new one in that.")
     if any(_is_of_hub_cache(parent) for parent in (resolved, *resolved.parents)):
         raise refusal(folder, "lies in the cache of the Hub, which many programs share", "Choose another folder.")
 

@@ -38,13 +38,13 @@ class StagedFolder:
     Args:
         destination: the folder to make.
         overwrite: replace an earlier output there.
-        inputs: files and folders that must not be overwritten.
+        inputs: the files that are read, which must not be replaced.
         keep: with it the destination may hold anything, whatever `overwrite` is: files for which it is true stay
             unless a new one takes their place, the others go. Without it only an earlier output is replaced.
 
     Raises:
-        OutputError: the destination exists, is a link, lies in an input, or is being written by another process; with
-            `keep`: it is or holds the working folder or a mount point.
+        OutputError: the destination exists, is a link, is or holds an input, or is being written by another process;
+            with `keep`: it is or holds the working folder or a mount point.
     """
 
     def __init__(

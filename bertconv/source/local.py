@@ -49,6 +49,12 @@ class Source:
     revision: str | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """Every file that is read or carried along."""
+        names = (*self.weights.files, *filter(None, (self.weights.index,)), *self.sidecars)
+        return (*(self.folder / name for name in names), *filter(None, (self.config,)))
+
     def open(self, name: str) -> SourceFile:
         """Open a file of it; errors as for `open_in`."""
         return open_in(self.folder, name)
@@ -87,7 +93,7 @@ def open_source(src: str | os.PathLike[str], options: SourceOptions = _DEFAULTS)
     if options.config is not None and not options.config.is_file():
         raise RequestError("there is no such config file.", hint="Check the path.", file=str(options.config))
     if os.path.lexists(given):
-        also_id = isinstance(src, str) and _HUB_ID.fullmatch(given) is not None
+        also_id = isinstance(src, str) and _HUB_ID.fullmatch(given) is not None and not is_weights(given)
         return _from_path(Path(given), given, options, also_id=also_id)
     repository, at, revision = given.partition("@")
     if os.path.lexists(f"{given}.index"):  # a TensorFlow checkpoint is given by its prefix

@@ -12,6 +12,9 @@ from bertconv.text import printable
 CONFIGS = ("config.json", "bert_config.json")
 """Names of the config, the first that is there counts."""
 
+MANIFEST = "bertconv.json"
+"""Name of the manifest in every output."""
+
 _CARRIED = (
     "tokenizer*.json", "tokenizer.model", "vocab.txt", "vocab.json", "merges.txt", "special_tokens_map.json",
     "added_tokens.json", "*.model", "chat_template.jinja", "generation_config.json", "*label*.json", "*label*.txt",
@@ -31,9 +34,16 @@ def sort_out(names: Collection[str], used: Collection[str]) -> tuple[tuple[str, 
     """
     carried: list[str] = []
     left: list[str] = []
+    # An output that lies in the source, in a folder called like a module, is no part of the source.
+    outputs = {name.rpartition("/")[0] for name in names if name.endswith(f"/{MANIFEST}")}
     for name in sorted(set(names) - set(used)):
         *folders, last = name.split("/")
-        if last.startswith(".") or len(folders) > 1 or not all(fnmatchcase(folder, _MODULE) for folder in folders):
+        if (
+            outputs.intersection(folders)
+            or last.startswith(".")
+            or len(folders) > 1
+            or not all(fnmatchcase(folder, _MODULE) for folder in folders)
+        ):
             continue
         if _is_carried(last, below=bool(folders)):
             carried.append(name)

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
 from bertconv.errors import OutputError
 from bertconv.verify.parity import Parity
 
-_MARKS = (b'"level": "', b"<html", b"<testsuite", b'"changes": [')
-"""What the beginning of a report holds: JSON, HTML, JUnit."""
+_BEGINNING = re.compile(
+    rb'\s*(<!doctype html|<html|<\?xml[^>]*>\s*<testsuite|\{\s*"(level": "|folder": "))', re.IGNORECASE
+)
+"""How a report begins: HTML, JUnit, JSON of a comparison or of a check. No file of a checkpoint begins so."""
+
+
+def check_page(page: Path, output: Path) -> None:
+    """Refuse a place for the report of a conversion; nothing is changed.
+
+    Raises:
+        OutputError: it lies in the output, which appears as a whole or not at all, or something else is there.
+    """
+    if page.resolve().is_relative_to(output.resolve()):
+        raise OutputError(
+            "the report cannot lie in the output, which holds what its manifest lists and nothing else.",
+            hint="Give a place outside of it.",
+            file=str(page),
+        )
+    _check_replaceable(page)
 
 
 def write_page(page: Path, parity: Parity) -> None:
@@ -47,7 +65,7 @@ def _check_replaceable(path: Path) -> None:
         return
     except OSError as error:
         raise _failed(path, error) from error
-    if start and not any(mark in start for mark in _MARKS):
+    if start and not _BEGINNING.match(start):
         raise OutputError("exists and is no report.", hint="Give another name, or move it away.", file=str(path))
 
 

@@ -22,6 +22,7 @@ from bertconv.errors import OutputError
 from bertconv.formats import staging
 from bertconv.formats.destination import MANIFEST
 from bertconv.formats.staging import StagedFolder
+from bertconv.mapping.table import load_table
 
 OLD, NEW = {"weights": b"old", "deep/er": b"old"}, {"weights": b"new"}
 
@@ -138,23 +139,76 @@ def test_link(out: Path, target: str, overwrite: bool) -> None:
     "place",
     [
         pytest.param(lambda src: src, id="the source"),
-        pytest.param(lambda src: src / "out", id="in the source"),
-        pytest.param(lambda src: src / "deep" / "out", id="deep in the source"),
+        pytest.param(lambda src: src / "config.json", id="its config"),
+        pytest.param(lambda src: src / "1_Pooling", id="its module"),
         pytest.param(lambda src: src.parent, id="around the source"),
-        pytest.param(lambda src: src.parent / "link" / "out", id="in the source by a link"),
+        pytest.param(lambda src: src.parent / "link" / "vocab.txt", id="its vocabulary by a link"),
         pytest.param(lambda src: src.parent / "other" / ".." / "in", id="the source by another path"),
     ],
 )
 @pytest.mark.parametrize("single", [False, True])
-def test_destination_and_source_overlap(tmp_path: Path, place: Callable[[Path], Path], single: bool) -> None:
-    src = cp.save(tmp_path / "top" / "in", "BertModel", cp.state_dict())
+def test_destination_that_is_or_holds_what_is_read(tmp_path: Path, place: Callable[[Path], Path], single: bool) -> None:
+    src = with_sidecars(tmp_path / "top" / "in")
     (src.parent / "link").symlink_to(src)
     (src.parent / "other").mkdir()
     before = cp.snapshot(tmp_path)
     given = src / "model.safetensors" if single else src
-    with pytest.raises(OutputError, match="source"):
+    with pytest.raises(OutputError, match="is or holds what is read"):
         convert_checkpoint(given, place(src), to="tf", overwrite=True)
     assert cp.snapshot(tmp_path) == before
+
+
+def with_sidecars(folder: Path) -> Path:
+    cp.save(folder, "BertModel", cp.state_dict())
+    (folder / "vocab.txt").write_text("[PAD]")
+    cp.write_config(folder / "1_Pooling", {"word_embedding_dimension": 35})
+    return folder
+
+
+@pytest.mark.parametrize("single", [False, True])
+@pytest.mark.parametrize("place", ["out", "deep/out", "1_Pooling/out", "2_out", "0_Transformer", "checkpoint-7"])
+def test_destination_in_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, single: bool) -> None:
+    """A new folder harms nothing: the source stays as it is, and the output never passes for a part of it."""
+    src = with_sidecars(tmp_path / "in")
+    before = cp.snapshot(src)
+    monkeypatch.chdir(src)
+    given = "model.safetensors" if single else "."
+    for overwrite in (False, True):
+        report = convert_checkpoint(given, place, to="tf-safetensors", overwrite=overwrite, verify="weights")
+        assert report.sidecars == ("1_Pooling/config.json", "vocab.txt")
+        assert report.not_carried == ()
+        assert report.notes == ()
+        cp.assert_same(cp.written(src / place), cp.tf_state(cp.state_dict()))
+        assert {name: before[name] for name in before} == {name: cp.snapshot(src)[name] for name in before}
+        assert [path.name for path in src.rglob(".*bertconv*")] == []
+    with pytest.raises(OutputError, match="not empty"):
+        convert_checkpoint(given, place, to="tf", verify="weights")
+
+
+@pytest.mark.parametrize("option", ["config", "table"])
+def test_an_earlier_output_that_holds_what_an_option_names(tmp_path: Path, option: str) -> None:
+    src, out = cp.save(tmp_path / "in", "BertModel", cp.state_dict()), tmp_path / "out"
+    convert_checkpoint(src, out, to="pt", verify="weights")
+    named = out / "config.json"
+    if option == "table":
+        named = out / "vocab.txt"
+        (src / "vocab.txt").write_bytes(load_table().path.read_bytes())
+        convert_checkpoint(src, out, to="pt", verify="weights", overwrite=True)
+    before = cp.snapshot(tmp_path)
+    with pytest.raises(OutputError, match="is or holds what is read"):
+        convert_checkpoint(src, out, to="pt", overwrite=True, **{option: named})
+    assert cp.snapshot(tmp_path) == before
+
+
+def test_a_file_of_weights_is_alone_in_its_folder(tmp_path: Path) -> None:
+    """Of a file without a config beside it the folder's other files are no part, so they are no inputs."""
+    folder = tmp_path / "downloads"
+    config = cp.write_config(tmp_path / "elsewhere", cp.config()) / "config.json"
+    folder.mkdir()
+    (folder / "model.ckpt").write_bytes(cp.torch_bytes(cp.torch_tensors(cp.state_dict())))
+    (folder / "pytorch_model.bin").write_bytes(b"of another model")
+    convert_checkpoint(folder / "model.ckpt", folder / "out", to="pt", config=config, verify="weights")
+    cp.assert_same(cp.written(folder / "out"), cp.bare(cp.state_dict()))
 
 
 # Parents

@@ -74,8 +74,18 @@ def folder_of_precious(path: Path) -> None:
     (path / "a.txt").write_text("precious")
 
 
+def module(model: Path) -> None:
+    (model / "1_Pooling").mkdir()
+    (model / "1_Pooling" / "config.json").write_text("{}")
+
+
 _LOOK = "cannot be looked at"
-_LINK, _SOURCE, _FOREIGN, _SYSTEM = "a symbolic link", "the source", "bertconv did not write", "could not be written"
+_LINK, _SOURCE, _FOREIGN, _SYSTEM = (
+    "a symbolic link",
+    "is or holds what is read",
+    "bertconv did not write",
+    "could not be written",
+)
 REFUSED: dict[str, tuple[Prepare, str]] = {
     "link to a folder": (linked("precious"), _LINK),
     "link to a folder, with a slash": (linked("precious", "/"), _LINK),
@@ -84,9 +94,10 @@ REFUSED: dict[str, tuple[Prepare, str]] = {
     "link to nothing": (linked("nothing"), _LINK),
     "link to itself": (linked("l"), _LINK),
     "below a link to itself": (linked("l", "/x"), _LOOK),
-    "below a link into the source": (linked("model", "/x"), _SOURCE),
+    "a file of the source, below a link": (linked("model", "/config.json"), _SOURCE),
+    "below a file of the source": (at("model/config.json/x"), _SYSTEM),
     "the source": (at("model"), _SOURCE),
-    "in the source": (at("model/1_Pooling/x"), _SOURCE),
+    "a module of the source": (at("model/1_Pooling", module), _SOURCE),
     "above the source": (at(""), _SOURCE),
     "the source by dots": (at("model/x/.."), _SOURCE),
     "in a Hub cache": (at(f"hub/models--a/snapshots/{'c' * 40}"), "cache"),
