@@ -91,6 +91,7 @@ def _header(tensors: tuple[StoredTensor, ...], state: StateDict, notes: list[str
         ("not contiguous: ", loose),
         ("objects that were not built: ", list(reader.inert)),
         ("tensors inside lists or dicts, left out: ", state.nested),
+        ("tensors beside the state dict, left out: ", state.beside),
     ):
         if names:
             folded = list(fold(printable(name)[:200] for name in names))

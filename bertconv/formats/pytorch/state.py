@@ -9,7 +9,7 @@ from bertconv.errors import BertconvError
 from bertconv.formats.pytorch.machine import MAX_TENSORS
 from bertconv.formats.pytorch.stream import MAX_NAME
 from bertconv.formats.pytorch.values import Container, PickledDict, Tensor, children, damaged, unsafe, unsupported
-from bertconv.source.stored import ITEM_SIZE, SourceFile, StoredTensor
+from bertconv.source.stored import FLOATS, ITEM_SIZE, SourceFile, StoredTensor
 from bertconv.text import printable
 
 ENVELOPES = ("state_dict", "model_state_dict", "model", "net", "module", "encoder")
@@ -36,13 +36,15 @@ class StateDict:
         path: the keys under which it lies; empty at the root.
         tensors: descriptions by name, in the file's order.
         others: names of what is not a weight, in it and beside it.
-        nested: those of `others` that hold tensors although they are lists or dicts.
+        nested: those of `others` in it that hold tensors although they are lists or dicts.
+        beside: those of `others` beside it that are or hold tensors.
     """
 
     path: tuple[str, ...]
     tensors: dict[str, Tensor] = field(default_factory=dict)
     others: list[str] = field(default_factory=list)
     nested: list[str] = field(default_factory=list)
+    beside: list[str] = field(default_factory=list)
 
 
 def find_state_dict(root: object, file: str) -> StateDict:
@@ -54,6 +56,8 @@ def find_state_dict(root: object, file: str) -> StateDict:
         UnsafeCheckpoint: more or longer names than any checkpoint has.
     """
     found = _candidates(root, (), set())
+    if len(found) > 1:  # class weights, states of random generators, metrics: tensors, but no model
+        found = [candidate for candidate in found if _holds_a_layer(candidate[1])] or found
     if len(found) > 1:
         places = ", ".join(".".join(path) or "the root" for path, _ in found)
         raise unsupported(file, f"has several state dicts: {places}.", hint="Save the one you want by itself.")
@@ -80,6 +84,15 @@ def _candidates(value: object, path: tuple[str, ...], seen: set[int]) -> list[tu
     if own and (not found or any(item.shape for item in own)):
         found.insert(0, (path, value))
     return found
+
+
+def _holds_a_layer(mapping: PickledDict) -> bool:
+    """Whether a tensor in it is the matrix of a layer, as every BERT has some."""
+    return any(
+        isinstance(key, str) and isinstance(item, Tensor) and len(item.shape) > 1
+        and item.dtype in FLOATS and key.rpartition(".")[2] == "weight"
+        for key, item in mapping.items
+    )  # fmt: skip
 
 
 def _no_tensors(root: object, file: str) -> BertconvError:
@@ -124,6 +137,7 @@ def _holds(value: object, holding: set[int]) -> bool:
 
 def _collect_siblings(root: object, path: tuple[str, ...], state: StateDict, file: str) -> None:
     level = root
+    holding = holders(root) if path else set()
     for index, step in enumerate(path):
         following: list[object] = []
         for key, value in level.items if isinstance(level, PickledDict) else []:
@@ -131,6 +145,8 @@ def _collect_siblings(root: object, path: tuple[str, ...], state: StateDict, fil
                 following.append(value)
             else:
                 state.others.append(".".join((*path[:index], _label(key))))
+                if _holds(value, holding):
+                    state.beside.append(state.others[-1])
         if len(following) != 1:
             raise damaged(file, f"has the key {step} twice.")
         level = following[0]

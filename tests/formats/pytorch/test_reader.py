@@ -146,6 +146,54 @@ def test_envelopes(tmp_path, key, old):
     assert_same(header, data, state)
     assert f"state dict found under '{key}'" in header.notes
     assert header.others == ("epoch", "optimizer_states")
+    assert "tensors beside the state dict, left out: optimizer_states" in header.notes
+
+
+BESIDE = {
+    "states of random generators": {"cuda_rng_state_all": torch.get_rng_state()},
+    "class weights": {"class_weights": torch.ones(3)},
+    "weights of a loss": {"criterion.weight": torch.ones(3), "pos_weight": torch.ones(3)},
+    "metrics": {"metrics.f1": torch.rand(3), "confusion": torch.eye(3), "loss": torch.tensor(0.5)},
+    "a copy of moving averages": {"ema": {"a.weight": torch.ones(2, 3)}, "decay": torch.ones(1)},
+    "an optimizer": {"optimizer": {"state": {0: {"exp_avg": torch.ones(2, 3)}}}, "steps": torch.ones(2)},
+    "matrices of integers": {"ids.weight": torch.ones(2, 3, dtype=torch.int64)},
+    "an envelope of other things": {"module": {"rng": torch.get_rng_state()}},
+}
+
+
+@BOTH
+@pytest.mark.parametrize("case", BESIDE)
+def test_tensors_beside_a_state_dict(tmp_path, case, old):
+    """They are none themselves, wherever they stand, and the note tells of them."""
+    state = {"a.weight": torch.randn(3, 2), "a.bias": torch.randn(3)}
+    beside = BESIDE[case]
+    for content in ({"state_dict": state, **beside}, {**beside, "state_dict": state}):
+        data = saved(content, legacy=old)
+        header = read(tmp_path / "x.ckpt", data)
+        assert_same(header, data, state)
+        assert sorted(header.others) == sorted(beside)
+        told = next(note for note in header.notes if note.startswith("tensors beside the state dict, left out: "))
+        assert sorted(told.partition(": ")[2].split(", ")) == sorted(beside)
+
+
+def test_tensors_beside_a_nested_state_dict(tmp_path):
+    state = {"a.weight": torch.randn(3, 2)}
+    data = saved({"rng": torch.ones(2), "model": {"weights": torch.ones(3), "net": state, "step": 4}})
+    header = read(tmp_path / "x.pt", data)
+    assert_same(header, data, state)
+    assert "tensors beside the state dict, left out: rng, model.weights" in header.notes
+
+
+def test_two_matrices_are_a_choice_that_is_not_ours(tmp_path):
+    """A layer of its own beside the state dict may be its head; two encoders are two models."""
+    state = {"a.weight": torch.ones(3, 2)}
+    for content, places in (
+        ({"state_dict": state, "classifier.weight": torch.ones(7, 3), "classifier.bias": torch.ones(7)},
+         "the root, state_dict"),
+        ({"state_dict": state, "model": {"a.weight": torch.ones(3, 2)}, "rng": torch.ones(2)}, "state_dict, model"),
+    ):  # fmt: skip
+        with pytest.raises(UnsupportedCheckpoint, match=f"several state dicts: {places}"):
+            read(tmp_path / "x.pt", saved(content))
 
 
 def test_lightning(tmp_path):
