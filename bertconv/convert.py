@@ -27,10 +27,12 @@ from bertconv.formats.writing import Origin, initial_values
 from bertconv.mapping.identify import identify
 from bertconv.mapping.plan import Move, Plan, PlanOptions, make_plan
 from bertconv.mapping.table import Dialects, Table, load_dialects, load_table
+from bertconv.modules import ModuleWeights, opened_modules, save_modules, with_modules
 from bertconv.record import Proof, manifest_bytes, report_of
 from bertconv.report import Report
 from bertconv.saving import Content, save_weights, shard_limit
 from bertconv.source import Source, SourceOptions, open_source
+from bertconv.source.modules import LISTING
 from bertconv.source.stored import FLOATS, Header
 
 Progress = Callable[[str, int, int], None]
@@ -116,7 +118,11 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
             config=Path(config) if config else None, prefer=_preference(source_dialect),
         ),
     )  # fmt: skip
-    with closing(open_header(source, check_data=not dry_run)) as header, held_back() as check_signals:
+    with (
+        closing(open_header(source, check_data=not dry_run)) as header,
+        opened_modules(source, check_data=not dry_run) as modules,
+        held_back() as check_signals,
+    ):
         options = PlanOptions(
             head=head, init_missing=init_missing, allow_unknown=tuple(allow_unknown),
             ignore_unexpected=tuple(ignore_unexpected), ignore_missing=tuple(ignore_missing),
@@ -124,7 +130,7 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
         )  # fmt: skip
         plan = _plan(source, header, mapping, dialects, wish, options)
         check_twins(plan.twins, lambda _: check_signals())
-        job = _Job(source, header, mapping, plan, wish, progress or _silent, check_signals)
+        job = _Job(source, header, modules, mapping, plan, wish, progress or _silent, check_signals)
         staged = StagedFolder(Path(dst), overwrite=overwrite, inputs=(*source.inputs, mapping.path))
         page = _checked_page(report_file, staged)
         if dry_run:
@@ -136,8 +142,7 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
             proof = job.prove(staged, page)
             report = proof.added_to(job.report(staged, files, checks, started))
             staged.write(MANIFEST, manifest_bytes(report, staged.path, files))
-            for file in header.files:
-                file.check_unchanged()
+            job.check_unchanged()
             check_signals()
             staged.commit()
     return replace(report, seconds=time.perf_counter() - started - proof.seconds)
@@ -175,6 +180,7 @@ class _Job:
 
     source: Source
     header: Header
+    modules: tuple[ModuleWeights, ...]
     table: Table
     plan: Plan
     wish: _Wish
@@ -215,26 +221,37 @@ class _Job:
 
     def write_weights(self, staged: StagedFolder) -> tuple[Sequence[OutputFile], Sequence[TensorCheck]]:
         """The weights, read back; a source that was written to meanwhile is to blame before the disk is."""
+        model, verify = Model(self.table, self.plan.head), self.wish.verify != "none"
         try:
-            return save_weights(
-                staged, self.wish.form, Model(self.table, self.plan.head), self.contents(), self.wish.shard_limit,
-                self.counter, verify=self.wish.verify != "none",
-            )  # fmt: skip
+            files, checks = save_weights(
+                staged, self.wish.form, model, self.contents(), self.wish.shard_limit, self.counter, verify=verify
+            )
+            beside, more = save_modules(staged, self.modules, model, self.counter, verify=verify)
         except ParityError:
-            for file in self.header.files:
-                file.check_unchanged()
+            self.check_unchanged()
             raise
+        return (*files, *beside), (*checks, *more)
+
+    def check_unchanged(self) -> None:
+        """DamagedCheckpoint when a file of weights was written to since it was opened."""
+        for file in (*self.header.files, *(module.file for module in self.modules)):
+            file.check_unchanged()
 
     def write_companions(self, staged: StagedFolder) -> None:
         """config.json, and the source's tokenizer and label files as they are."""
         staged.write("config.json", self.config().to_bytes())
-        if len(self.source.sidecars) > MOST_SIDECARS:
+        modules = self.source.modules
+        carried = dict.fromkeys(self.source.sidecars, self.source.open)
+        carried |= dict.fromkeys(modules.sidecars, modules.open) if modules else {}
+        if len(carried) > MOST_SIDECARS:
             raise _too_much(self.source, f"has more than {MOST_SIDECARS:,} tokenizer and label files")
-        for name in self.source.sidecars:
-            with closing(self.source.open(name)) as file:
+        for name, opened in carried.items():
+            with closing(opened(name)) as file:
                 if file.size > SIDECAR_BYTES:
                     raise _too_much(self.source, f"has a file {name} of {file.size:,} bytes")
                 staged.copy(name, file)
+        if modules and modules.listing is not None:
+            staged.write(LISTING, modules.listing)
 
     def config(self) -> BertConfig:
         """The source's config with the class that was written, and the element type where it names one."""
@@ -254,7 +271,7 @@ class _Job:
 
         required = self.wish.verify == "outputs"
         proof = prove_conversion(
-            self.source, self.header, self.table, self.plan, staged,
+            self.source, self.header, self.modules, self.table, self.plan, staged,
             required=required, page=page, progress=self.progress,
         )  # fmt: skip
         return replace(proof, seconds=time.perf_counter() - started)
@@ -264,6 +281,7 @@ class _Job:
     ) -> Report:
         """What happened to every tensor."""
         report = report_of(self.source, self.header, self.plan, self.table, checks, self.dtype)
+        report = with_modules(report, self.modules, checks)
         target = {
             "folder": str(staged.destination),
             "format": self.wish.form.name,

@@ -41,6 +41,7 @@ class Inspection:
         names: every tensor: name, element type, shape.
         metadata: the container's own text.
         sidecars: tokenizer and label files beside it.
+        modules: files of weights of its sentence-transformers modules, beside `files`.
         odd: what is odd about it, one sentence each.
     """
 
@@ -61,6 +62,7 @@ class Inspection:
     names: tuple[tuple[str, str, tuple[int, ...]], ...]
     metadata: dict[str, str]
     sidecars: tuple[str, ...]
+    modules: tuple[str, ...]
     odd: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -129,5 +131,5 @@ def _describe(
         dtypes=dict(Counter(tensor.dtype for tensor in header.tensors)),
         names=tuple((printable(tensor.name), tensor.dtype, tensor.shape) for tensor in header.tensors),
         metadata={printable(key): printable(value) for key, value in header.metadata.items()},
-        sidecars=source.sidecars, odd=tuple(odd),
+        sidecars=source.carried, modules=source.modules.weights if source.modules else (), odd=tuple(odd),
     )  # fmt: skip

@@ -79,7 +79,7 @@ def report_of(
         tensors=tuple(moved + unfilled),
         left_out=tuple(fates),
         notes=(*source.notes, *header.notes, *plan.config.notes, *plan.notes, *_notes(checks)),
-        sidecars=source.sidecars,
+        sidecars=source.carried,
         not_carried=tuple(name for name in source.not_carried if name != MANIFEST),
         parameters=sum(move.target.count for move in plan.moves),
         nbytes=sum(move.target.count * ITEM_SIZE[dtype(move)] for move in plan.moves),

@@ -22,7 +22,7 @@ LAYERS = (
     {"source"},
     {"mapping"},
     {"formats"},
-    {"record", "saving"},
+    {"modules", "record", "saving"},
     {"models"},
     {"verify"},
     {"convert", "inspection", "verification"},

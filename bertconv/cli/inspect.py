@@ -48,6 +48,7 @@ def inspect(src: str, *, with_tensors: bool, verbose: bool, as_json: bool, **opt
         ("types", ", ".join(f"{dtype} x {count}" for dtype, count in found.dtypes.items())),
         ("metadata", ", ".join(f"{key}: {value}" for key, value in found.metadata.items()) or "none"),
         ("goes along", ", ".join(found.sidecars) or "nothing"),
+        *([("modules", ", ".join(found.modules))] if found.modules else []),
     ]
     for key, value in rows:
         click.echo(f"{key:10}  {printable(value)}")

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from bertconv import config as configs
 from bertconv.errors import BertconvError, MappingError, RequestError
-from bertconv.source import sidecars
+from bertconv.source import modules, sidecars
 from bertconv.source.folder import LocalFolder
+from bertconv.source.modules import Modules
 from bertconv.source.place import Place, SourceOptions, open_in
 from bertconv.source.refusals import no_weights, unsupported
 from bertconv.source.stored import SourceFile
@@ -38,6 +39,7 @@ class Source:
         not_carried: other files there.
         revision: the commit when it came from the Hub.
         notes: what is odd, one sentence each.
+        modules: of sentence-transformers; None where no `modules.json` lists any.
     """
 
     given: str
@@ -48,12 +50,23 @@ class Source:
     not_carried: tuple[str, ...] = ()
     revision: str | None = None
     notes: tuple[str, ...] = ()
+    modules: Modules | None = None
+
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """Names in the output of the files that go along."""
+        around = self.modules and (*self.modules.sidecars, *([modules.LISTING] if self.modules.listing else []))
+        return tuple(sorted((*self.sidecars, *(around or ()))))
 
     @property
     def inputs(self) -> tuple[Path, ...]:
         """Every file that is read or carried along."""
         names = (*self.weights.files, *filter(None, (self.weights.index,)), *self.sidecars)
-        return (*(self.folder / name for name in names), *filter(None, (self.config,)))
+        found = (*(self.folder / name for name in names), *filter(None, (self.config,)))
+        if self.modules is None:
+            return found
+        around = (modules.LISTING, *self.modules.weights, *self.modules.sidecars)
+        return (*found, *(self.modules.folder / name for name in around))
 
     def open(self, name: str) -> SourceFile:
         """Open a file of it; errors as for `open_in`."""
@@ -158,7 +171,7 @@ def _from_file(path: Path, given: str, options: SourceOptions, notes: tuple[str,
     place = LocalFolder(path.parent)
     # Only beside a config does a folder belong to the file: a download folder holds all sorts of things.
     alone = not place.names.intersection(sidecars.CONFIGS)
-    source = _describe(place, Choice(path.name, notes), given, options)
+    source = _describe(place, Choice(path.name, notes), given, options, alone=alone)
     return replace(source, sidecars=(), not_carried=()) if alone else source
 
 
@@ -173,22 +186,33 @@ def _from_place(place: Place, given: str, options: SourceOptions, notes: tuple[s
         return _describe(place, replace(choice, notes=(*notes, *choice.notes)), given, options)
     for inner in _OLD_LAYOUTS:
         if any(name.startswith(f"{inner}/") for name in place.names):
-            beside, left = sidecars.sort_out([name for name in place.names if not name.startswith(f"{inner}/")], ())
-            note = f"the weights are in {inner}, as in old sentence-transformers models"
-            if beside or left:
-                note += f"; files beside it are not carried: {some([*beside, *left])}"
-            return _from_place(place.within(inner), given, options, (*notes, note))
+            return _from_inner(place, inner, given, options, notes)
     raise no_weights(place, given)
 
 
-def _describe(place: Place, choice: Choice, given: str, options: SourceOptions) -> Source:
+def _from_inner(place: Place, inner: str, given: str, options: SourceOptions, notes: tuple[str, ...]) -> Source:
+    source = _from_place(place.within(inner), given, options)
+    around = modules.around(place, inner, source.sidecars)
+    beside = sidecars.sort_out([name for name in place.names if not name.startswith(f"{inner}/")], ())
+    note = modules.note_of(inner, around, [*beside[0], *beside[1]])
+    if around is not None:
+        source = replace(source, modules=around, not_carried=(*source.not_carried, *around.left))
+        notes = (*notes, *around.notes, *sidecars.notes(around.left, around.weights))
+    return replace(source, notes=(*notes, note, *source.notes))
+
+
+def _describe(place: Place, choice: Choice, given: str, options: SourceOptions, *, alone: bool = False) -> Source:
     weights, notes = _weights(place, choice.name)
     config = _config(place, options)
-    used = (*weights.files, *(name for name in (weights.index, *sidecars.CONFIGS) if name))
-    carried, left = sidecars.sort_out(place.names, used)
+    listed = None if alone else modules.listed(place)
+    names = modules.names_with(place, listed or ())
+    beside = modules.beside(place, listed, names) if listed is not None else None
+    of_modules = beside.weights if beside else ()
+    used = (*weights.files, *of_modules, *(name for name in (weights.index, *sidecars.CONFIGS) if name))
+    carried, left = sidecars.sort_out(names, used, listed or ())
     place.need([*weights.files, *carried])
-    notes = (*choice.notes, *notes, *sidecars.notes(left))
-    return Source(given, place.folder, weights, config, carried, left, None, notes)
+    notes = (*choice.notes, *notes, *(beside.notes if beside else ()), *sidecars.notes(left, of_modules))
+    return Source(given, place.folder, weights, config, carried, left, None, notes, beside)
 
 
 def _weights(place: Place, name: str) -> tuple[Weights, tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from fnmatch import fnmatchcase
 
@@ -20,32 +21,30 @@ _CARRIED = (
     "added_tokens.json", "*.model", "chat_template.jinja", "generation_config.json", "*label*.json", "*label*.txt",
     "classes.txt", "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json", "LICENSE*",
 )  # fmt: skip
-_CARRIED_BELOW = ("config.json",)
-_MODULE = "[0-9]_*"
-"""A folder of a sentence-transformers module, as `1_Pooling`."""
+_CARRIED_BELOW = ("*.json", "*.txt", "*.model")
+_MODULE = re.compile(r"[0-9]+_.+")
+"""A folder of a sentence-transformers module, as `1_Pooling`, where no list of modules names it."""
 
 
-def sort_out(names: Collection[str], used: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def sort_out(
+    names: Collection[str], used: Collection[str], modules: Collection[str] = ()
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Files to carry along and files to leave, both sorted.
 
     Args:
         names: every file, relative to the checkpoint's folder.
         used: those that are read: weights, index and config.
+        modules: folders of modules besides those that are called like one.
     """
     carried: list[str] = []
     left: list[str] = []
     # An output that lies in the source, in a folder called like a module, is no part of the source.
     outputs = {name.rpartition("/")[0] for name in names if name.endswith(f"/{MANIFEST}")}
     for name in sorted(set(names) - set(used)):
-        *folders, last = name.split("/")
-        if (
-            outputs.intersection(folders)
-            or last.startswith(".")
-            or len(folders) > 1
-            or not all(fnmatchcase(folder, _MODULE) for folder in folders)
-        ):
+        folder, _, last = name.rpartition("/")
+        if last.startswith(".") or folder in outputs or not (folder in modules or _is_module(folder)):
             continue
-        if _is_carried(last, below=bool(folders)):
+        if _is_carried(last, below=bool(folder)):
             carried.append(name)
         else:
             left.append(printable(name))
@@ -58,7 +57,12 @@ def _is_carried(name: str, *, below: bool) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in (_CARRIED_BELOW if below else _CARRIED))
 
 
-def notes(left: Collection[str]) -> tuple[str, ...]:
-    """What is odd about files that stay behind."""
-    modules = sorted({name.split("/")[0] for name in left if "/" in name and is_weights(name.rpartition("/")[2])})
+def _is_module(folder: str) -> bool:
+    return not folder or ("/" not in folder and _MODULE.fullmatch(folder) is not None)
+
+
+def notes(left: Collection[str], weights: Collection[str] = ()) -> tuple[str, ...]:
+    """What is odd about files that stay behind, where `weights` are the files of weights of modules that do not."""
+    without = [name for name in left if "/" in name and is_weights(name.rpartition("/")[2])]
+    modules = sorted({name.rpartition("/")[0] for name in without} - {name.rpartition("/")[0] for name in weights})
     return (f"weights in {some(modules)} are not converted",) if modules else ()

@@ -217,16 +217,22 @@ def _frame_changes(folder: Path, name: str, header: Header, wanted: Mapping[str,
 
 def _tensor_changes(headers: Mapping[str, Header], wanted: Mapping[str, Any], *, complete: bool) -> Iterator[Change]:
     """Every tensor whose digest is another one than on record, or that is no longer there."""
-    found = {_own_name(tensor.name): (file, tensor) for file, header in headers.items() for tensor in header.tensors}
+    found = {_key(file, tensor): (file, tensor) for file, header in headers.items() for tensor in header.tensors}
     jobs = []
     for facts in wanted.values():
-        if (place := found.get(_own_name(facts["target"]))) is not None:
+        if (place := found.get(facts["target"]) or found.get(_own_name(facts["target"]))) is not None:
             jobs.append((*place, facts))
         elif complete:
             yield Change("", printable(facts["target"]), "is missing")
     for change in workers.run(jobs, _check_tensor, lambda _: None, lambda job: job[1].nbytes):
         if change is not None:
             yield change
+
+
+def _key(file: str, tensor: StoredTensor) -> str:
+    """What the manifest calls a tensor: by its name, those of modules with their folder in front."""
+    folder, _, _ = file.rpartition("/")
+    return f"{folder}/{printable(tensor.name)}" if folder else _own_name(tensor.name)
 
 
 def _own_name(name: str) -> str:

@@ -27,7 +27,7 @@ from bertconv.verify.parity import (
     TensorComparison,
 )
 from bertconv.verify.places import MODULE
-from bertconv.verify.sides import Side
+from bertconv.verify.sides import Side, with_equal_modules
 from bertconv.verify.weights import NOT_FINITE, compare_weights
 
 ORACLES = ("reference", "transformers")
@@ -90,7 +90,8 @@ def compare(a: Side, b: Side, request: Request, progress: Progress = lambda *_: 
         RequestError: a framework that is needed is not installed.
     """
     started = time.perf_counter()
-    total, done = sum(tensor.stored.nbytes for tensor in b.tensors.values()), 0
+    a, b, apart = with_equal_modules(a, b)
+    total, done = sum(tensor.stored.nbytes for tensor in b.everything.values()), 0
 
     def tick(count: int) -> None:
         nonlocal done
@@ -102,7 +103,7 @@ def compare(a: Side, b: Side, request: Request, progress: Progress = lambda *_: 
         level=request.level, a=_facts(a, rows, "A"), b=_facts(b, rows, "B"), head=b.head, tensors=rows,
         config=tuple(_config_differences(a, b)),
         left_out=(*(f"A: {name}" for name in a.left_out()), *(f"B: {name}" for name in b.left_out())),
-        notes=tuple(_notes(a, b)), versions=_versions(()),
+        notes=(*_notes(a, b), *apart), versions=_versions(()),
     )  # fmt: skip
     if request.level != "weights":
         parity = _with_outputs(parity, a, b, request, progress)
@@ -178,7 +179,7 @@ def _explained(parity: Parity, a: Side, b: Side, runner: Runner | None, batches:
         return parity
     from bertconv.verify.weight_causes import weight_causes
 
-    causes = weight_causes(parity.tensors, a.tensors, b.tensors, int(a.values["num_attention_heads"]))
+    causes = weight_causes(parity.tensors, a.everything, b.everything, int(a.values["num_attention_heads"]))
     causes += [_config_cause(one) for one in parity.config if one.key in _CONFIG_CAUSES]
     if not causes and runner is not None and not parity.outputs_ok:
         from bertconv.verify.output_causes import output_causes
@@ -260,10 +261,11 @@ def _config_differences(a: Side, b: Side) -> Iterator[ConfigDifference]:
 
 def _facts(side: Side, rows: Sequence[TensorComparison], label: str) -> SideFacts:
     same = label == "B" or all(row.state == "equal" for row in rows)
+    files = (*side.header.files, *(module.file for module in side.modules))
     return SideFacts(
         given=printable(side.source.given), revision=side.source.revision, container=side.header.container,
         dialect=side.dialect, framework="", head=side.head,
-        files={printable(file.name): file.size for file in side.header.files}, dtypes=side.dtypes,
+        files={printable(file.name): file.size for file in files}, dtypes=side.dtypes,
         digest=model_digest({row.id: row.digest for row in rows}) if same else "",
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ from bertconv.formats.staging import StagedFolder
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.plan import Plan
 from bertconv.mapping.table import Table, tables_folder
+from bertconv.modules import ModuleWeights
 from bertconv.record import Proof
 from bertconv.source import Source, SourceOptions
 from bertconv.source.stored import Header
@@ -26,6 +27,7 @@ from bertconv.verify.sides import Side, open_side, side_of
 def prove_conversion(  # noqa: PLR0913  (one argument per part of a conversion)
     source: Source,
     header: Header,
+    modules: tuple[ModuleWeights, ...],
     table: Table,
     plan: Plan,
     staged: StagedFolder,
@@ -39,6 +41,7 @@ def prove_conversion(  # noqa: PLR0913  (one argument per part of a conversion)
     Args:
         source: of the conversion.
         header: of its files.
+        modules: weights of its modules.
         table: the architecture.
         plan: of the conversion.
         staged: the output, complete but for its manifest.
@@ -56,7 +59,7 @@ def prove_conversion(  # noqa: PLR0913  (one argument per part of a conversion)
             raise RequestError(f"outputs cannot be compared: {reason}.", hint="Pass --verify weights.")
         return Proof(note=f"outputs were not compared: {reason}")
     head = plan.head if all(move.source for move in plan.moves) else table.base_head
-    original = side_of(source, header, _written(plan), table, plan.config, head)
+    original = side_of(source, header, modules, _written(plan), table, plan.config, head)
     with open_side(staged.path, SourceOptions(), head=head) as output:
         if not required and (lacking := outputs_obstacle(original, output)) is not None:
             return Proof(note=f"outputs were not compared: {lacking}")

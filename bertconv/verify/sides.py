@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ from bertconv.mapping.expand import TensorSpec, expand
 from bertconv.mapping.identify import Identity, identify
 from bertconv.mapping.plan import Move, Plan, PlanOptions, make_plan
 from bertconv.mapping.table import Dialects, Table, load_dialects, load_table
+from bertconv.modules import ModuleWeights, opened_modules
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.stored import Header, StoredTensor
+from bertconv.source.weights import some
 from bertconv.text import printable
 
 _ANY = ("",)
@@ -56,6 +58,7 @@ class Side:
     Attributes:
         source: where it is.
         header: of its files.
+        modules: weights of the modules beside it.
         identity: what its names say.
         table: the architecture.
         dialects: every dialect.
@@ -65,6 +68,7 @@ class Side:
 
     source: Source
     header: Header
+    modules: tuple[ModuleWeights, ...]
     identity: Identity
     table: Table
     dialects: Dialects
@@ -87,6 +91,16 @@ class Side:
         return {move.target.id: tensor for move in self.plan.moves if (tensor := _tensor(move)) is not None}
 
     @cached_property
+    def everything(self) -> dict[str, Tensor]:
+        """The tensors of the class, and behind them those of the modules beside it."""
+        beside = {
+            place: Tensor(output.spec, module.tensors[place], None)
+            for module in self.modules
+            for place, output in module.outputs.items()
+        }
+        return self.tensors | beside
+
+    @cached_property
     def dtypes(self) -> dict[str, int]:
         """Element type -> number of tensors, the commonest first."""
         return dict(Counter(tensor.stored.dtype for tensor in self.tensors.values()).most_common())
@@ -98,7 +112,7 @@ class Side:
 
     def as_head(self, head: str) -> Side:
         """The same checkpoint as another class."""
-        return side_of(self.source, self.header, self.identity, self.table, self.config, head)
+        return side_of(self.source, self.header, self.modules, self.identity, self.table, self.config, head)
 
     @cached_property
     def torch_names(self) -> dict[str, str]:
@@ -131,23 +145,43 @@ def open_side(
         BertconvError: it cannot be read, is no BERT, or contradicts its own config.
     """
     source = open_source(given, options)
-    with closing(open_header(source)) as header:
+    with closing(open_header(source)) as header, opened_modules(source) as modules:
         mapping = load_table(table)
         config = source.load_config(mapping.model_types)
         identity = identify(header.tensors, mapping, load_dialects())
-        side = side_of(source, header, identity, mapping, config, head)
+        side = side_of(source, header, modules, identity, mapping, config, head)
         check_twins(side.plan.twins)
         yield side
-        for file in header.files:
+        for file in (*header.files, *(module.file for module in modules)):
             file.check_unchanged()
 
 
 def side_of(
-    source: Source, header: Header, identity: Identity, table: Table, config: BertConfig, head: str | None
+    source: Source,
+    header: Header,
+    modules: tuple[ModuleWeights, ...],
+    identity: Identity,
+    table: Table,
+    config: BertConfig,
+    head: str | None,
 ) -> Side:
     """A side whose files are open already; the caller closes them."""
     dialects = load_dialects()
-    return Side(source, header, identity, table, dialects, config, _plan(identity, table, dialects, config, head))
+    plan = _plan(identity, table, dialects, config, head)
+    return Side(source, header, modules, identity, table, dialects, config, plan)
+
+
+def with_equal_modules(a: Side, b: Side) -> tuple[Side, Side, tuple[str, ...]]:
+    """Both sides, without modules where one is a model of another library's and has none; and what is said of it."""
+    if a.source.modules is not None and b.source.modules is not None:
+        return a, b, ()
+    notes = tuple(
+        f"{label}: the weights of {some(module.folder for module in side.modules)} were not compared, since {other} "
+        "lists no modules"
+        for label, other, side in (("A", "B", a), ("B", "A", b))
+        if side.modules
+    )
+    return replace(a, modules=()), replace(b, modules=()), notes
 
 
 def _plan(identity: Identity, table: Table, dialects: Dialects, config: BertConfig, head: str | None) -> Plan:

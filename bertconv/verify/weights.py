@@ -58,18 +58,17 @@ def compare_weights(
     Raises:
         DamagedCheckpoint: a file ends too early or cannot be read.
     """
-    pairs = [
-        _Pair(place, a.tensors[place], tensor, digest) for place, tensor in b.tensors.items() if place in a.tensors
-    ]
+    here, there = a.everything, b.everything
+    pairs = [_Pair(place, here[place], tensor, digest) for place, tensor in there.items() if place in here]
     compared = workers.run(pairs, _compare, progress, lambda pair: pair.b.stored.nbytes)
     found = {row.id: row for row, _ in compared}
     starts = {row.id: start for row, start in compared if len(row.shape) > 1}
-    for side, state in ((a, "only in A"), (b, "only in B")):
-        alone = {place: tensor for place, tensor in side.tensors.items() if place not in found}
+    for tensors, state in ((here, "only in A"), (there, "only in B")):
+        alone = {place: tensor for place, tensor in tensors.items() if place not in found}
         found |= {place: _alone(place, tensor, state) for place, tensor in alone.items()}
-    order = {place: number for number, place in enumerate([*a.tensors, *b.tensors])}
+    order = {place: number for number, place in enumerate([*here, *there])}
     ordered = sorted(found.values(), key=lambda one: order[one.id])
-    return _with_histograms(_with_duplicates(ordered, starts, b.tensors), a.tensors, b.tensors)
+    return _with_histograms(_with_duplicates(ordered, starts, there), here, there)
 
 
 def digests(tensors: Mapping[str, Tensor]) -> dict[str, str]:

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import huggingface_hub
@@ -156,11 +157,36 @@ def test_sentence_transformers(hub: HubServer) -> None:
     assert content(source, "1_Pooling/config.json") == b"{}"
 
 
-def test_old_sentence_transformers(hub: HubServer) -> None:
-    hub.add_repo("bert", {"modules.json": b"[]", **{f"0_BERT/{name}": data for name, data in BERT.items()}})
+def test_weights_of_listed_modules(hub: HubServer) -> None:
+    """Whatever their folder is called; the second file of weights stays where it is."""
+    listing = [{"path": path, "type": f"sentence_transformers.models.{kind}"}
+               for path, kind in (("", "Transformer"), ("2_Dense", "Dense"), ("own/dense", "Dense"))]  # fmt: skip
+    extra = {"modules.json": json.dumps(listing).encode(), "2_Dense/pytorch_model.bin": b"bin",
+             "2_Dense/model.safetensors": b"dense", "own/dense/pytorch_model.bin": b"other",
+             "own/dense/config.json": b"{}", "own/other.json": b"{}"}  # fmt: skip
+    hub.add_repo("bert", {**BERT, **extra})
     source = open_source("bert")
-    assert hub.downloaded() == ["0_BERT/config.json", "0_BERT/model.safetensors", "0_BERT/vocab.txt"]
+    assert source.modules is not None
+    assert source.modules.weights == ("2_Dense/model.safetensors", "own/dense/pytorch_model.bin")
+    assert source.sidecars == ("modules.json", "own/dense/config.json", "vocab.txt")
+    assert not any("Dense" in note for note in source.notes)
+    assert sorted(set(extra) - set(hub.downloaded())) == ["2_Dense/pytorch_model.bin", "own/other.json"]
+    with closing(source.modules.open("2_Dense/model.safetensors")) as file:
+        assert file.read(0, file.size) == b"dense"
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_old_sentence_transformers(hub: HubServer, listed: bool) -> None:
+    listing = [{"path": "0_BERT", "type": "sentence_transformers.models.BERT"},
+               {"path": "2_Dense", "type": "sentence_transformers.models.Dense"}]  # fmt: skip
+    dense = {"2_Dense/config.json": b"{}", "2_Dense/pytorch_model.bin": b"dense"}
+    hub.add_repo("bert", {"modules.json": json.dumps(listing if listed else []).encode(), **dense,
+                          **{f"0_BERT/{name}": data for name, data in BERT.items()}})  # fmt: skip
+    source = open_source("bert")
+    inner = ["0_BERT/config.json", "0_BERT/model.safetensors", "0_BERT/vocab.txt"]
+    assert hub.downloaded() == [*inner, *(dense if listed else ()), "modules.json"]
     assert content(source, "vocab.txt") == b"[PAD]"
+    assert source.carried == (("2_Dense/config.json", "modules.json", "vocab.txt") if listed else ("vocab.txt",))
 
 
 @pytest.mark.parametrize("how", ["option", "environment"])

@@ -190,7 +190,8 @@ def test_old_sentence_transformers(tmp_path: Path, inner: str) -> None:
     assert source.config == folder / inner / "config.json"
     assert source.sidecars == ("vocab.txt",)
     assert inner in source.notes[0]
-    assert "1_Pooling/config.json, modules.json" in source.notes[0]
+    assert "1_Pooling/config.json, modules.json" in source.notes[0]  # which lists nothing
+    assert source.modules is None
 
 
 # Shards

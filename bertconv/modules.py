@@ -1,0 +1,171 @@
+"""Weights of the modules beside a transformer (sentence-transformers): opened, written, read back, reported.
+
+No table knows their names, and they need none: they go from PyTorch to PyTorch, each in its own element type. A
+safetensors file is copied; a pickle is read by the same reader as any other, and becomes safetensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+
+from bertconv.errors import MappingError
+from bertconv.formats.output import FORMATS, Model, OutputFile, OutputTensor
+from bertconv.formats.readback import TensorCheck, WrittenTensor, verify_weights
+from bertconv.formats.reading import read_header
+from bertconv.formats.staging import StagedFolder
+from bertconv.formats.writing import Origin, sync, write_weights
+from bertconv.report import LeftOut, Report, TensorReport
+from bertconv.saving import StepCounter, extra_spec
+from bertconv.source import Source
+from bertconv.source.modules import WEIGHTS
+from bertconv.source.stored import Header, SourceFile, StoredTensor
+from bertconv.text import printable
+
+
+@dataclass(frozen=True)
+class ModuleWeights:
+    """The weights of one module.
+
+    Attributes:
+        name: of the file, relative to the folder of `modules.json`: "2_Dense/pytorch_model.bin".
+        file: the file, opened.
+        header: what it holds.
+    """
+
+    name: str
+    file: SourceFile
+    header: Header
+
+    @property
+    def folder(self) -> str:
+        """The module's folder."""
+        return self.name.rpartition("/")[0]
+
+    @property
+    def target(self) -> str:
+        """The file's name in an output."""
+        return f"{self.folder}/{WEIGHTS[0]}"
+
+    @property
+    def copied(self) -> bool:
+        """Whether an output has the file as it is."""
+        return self.name == self.target and self.header.container == "safetensors"
+
+    @property
+    def tensors(self) -> dict[str, StoredTensor]:
+        """Id ("2_Dense/linear.weight") -> tensor."""
+        return {f"{self.folder}/{tensor.name}": tensor for tensor in self.header.tensors}
+
+    @property
+    def outputs(self) -> dict[str, OutputTensor]:
+        """Id -> the tensor as it is written."""
+        return {
+            place: OutputTensor(replace(extra_spec(tensor.name, tensor.shape), id=place), tensor.dtype)
+            for place, tensor in self.tensors.items()
+        }
+
+
+@contextmanager
+def opened_modules(source: Source, *, check_data: bool = True) -> Iterator[tuple[ModuleWeights, ...]]:
+    """The weights of every module of a source; errors as for `read_header`."""
+    with ExitStack() as stack:
+        found = []
+        if source.modules is not None:
+            for name in source.modules.weights:
+                file = stack.enter_context(closing(source.modules.open(name)))
+                found.append(ModuleWeights(name, file, read_header(file, check_data=check_data)))
+        yield tuple(found)
+
+
+def save_modules(
+    staged: StagedFolder, modules: Sequence[ModuleWeights], model: Model, counter: StepCounter, *, verify: bool
+) -> tuple[list[OutputFile], list[TensorCheck]]:
+    """Write the weights of modules into an output, and read them back.
+
+    Args:
+        staged: where to; it must have been entered.
+        modules: opened.
+        model: the class and its table.
+        counter: begins a step.
+        verify: read and compare every tensor.
+
+    Returns:
+        The files, and what the check found of every tensor; nothing without `verify`.
+
+    Raises:
+        MappingError: a tensor was not written as planned.
+        ParityError: an element is not what it was.
+        DamagedCheckpoint: a source ends too early or cannot be read.
+        OutputError: there is no room.
+        OSError: the files cannot be written.
+    """
+    total = sum(tensor.nbytes for one in modules for tensor in one.header.tensors)
+    staged.reserve(total)
+    tick = counter("modules", 2 * total if verify else total) if modules else lambda _: None
+    files, checks = [], []
+    for one in modules:
+        if one.copied:
+            staged.copy(one.target, one.file)
+            tick(sum(tensor.nbytes for tensor in one.header.tensors))
+        else:
+            made = _laid_out(staged, one, model)
+            write_weights(staged.path, [made], {place: Origin(tensor) for place, tensor in one.tensors.items()}, tick)
+            sync(staged.path, [made])
+        with closing(SourceFile(staged.path / one.target, one.target)) as file:
+            written = {tensor.name: tensor for tensor in read_header(file).tensors}
+            pairs = [_pair(place, output, written, one) for place, output in one.outputs.items()]
+            checks += verify_weights(pairs, tick) if verify else []
+            files.append(OutputFile(one.target, file.size, tuple(
+                (output, pair.written.offset) for output, pair in zip(one.outputs.values(), pairs, strict=True)
+            )))  # fmt: skip
+    return files, checks
+
+
+def with_modules(report: Report, modules: Sequence[ModuleWeights], checks: Sequence[TensorCheck]) -> Report:
+    """A report of a conversion with the tensors of its source's modules."""
+    digests = {check.id: check.digest for check in checks}
+    rows = [
+        TensorReport(place, printable(place), printable(place), "loaded", tensor.dtype, tensor.shape, "as it is",
+                     digests.get(place, ""))
+        for one in modules
+        for place, tensor in one.tensors.items()
+    ]  # fmt: skip
+    stored = [tensor for one in modules for tensor in one.header.tensors]
+    others = [LeftOut(printable(f"{one.folder}/{name}"), "ignored", "not a weight") for one in modules
+              for name in one.header.others]  # fmt: skip
+    made = [one.name for one in modules if not one.copied]
+    return replace(
+        report,
+        source={**report.source, "files": [*report.source["files"], *(one.name for one in modules)]},
+        tensors=(*report.tensors, *rows),
+        left_out=(*report.left_out, *others),
+        notes=(
+            *report.notes,
+            *(f"{printable(name)} becomes {WEIGHTS[0]}" for name in made),
+            *(f"{printable(one.name)}: {note}" for one in modules for note in one.header.notes),
+        ),
+        parameters=report.parameters + sum(tensor.count for tensor in stored),
+        nbytes=report.nbytes + sum(tensor.nbytes for tensor in stored),
+    )
+
+
+def _laid_out(staged: StagedFolder, one: ModuleWeights, model: Model) -> OutputFile:
+    """The file without its weights."""
+    path = staged.path / one.target
+    path.parent.mkdir(parents=True, exist_ok=True)
+    outputs = list(one.outputs.values())
+    offsets = FORMATS["pt"].whole(path, outputs, model)
+    return OutputFile(one.target, path.stat().st_size, tuple(zip(outputs, offsets, strict=True)))
+
+
+def _pair(place: str, output: OutputTensor, written: dict[str, StoredTensor], one: ModuleWeights) -> WrittenTensor:
+    """A tensor and what was written of it; MappingError when that is something else."""
+    found = written.get(output.spec.name)
+    if found is None or found.shape != output.spec.shape or found.dtype != output.dtype:
+        raise MappingError(
+            "was not written as planned; the output was not kept.", hint="Report this as a bug.", file=one.target,
+            tensor=output.spec.name,
+        )  # fmt: skip
+    return WrittenTensor(place, Origin(one.tensors[place]), found, None, output.spec.shape)

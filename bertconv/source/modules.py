@@ -1,0 +1,167 @@
+"""sentence-transformers: the modules that a folder holds beside the transformer, and what goes along of each.
+
+`modules.json` lists a model's modules in their order; each has a folder with its settings and, where it learns, with
+weights. The transformer's own path is empty; in models of before 2021 it has a folder too (`0_Transformer`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from bertconv.errors import HubError, RequestError, UnsafeCheckpoint
+from bertconv.source import sidecars
+from bertconv.source.place import Place, open_in, subfolder_parts
+from bertconv.source.stored import SourceFile
+from bertconv.source.weights import some
+from bertconv.text import parse_json, printable
+
+LISTING = "modules.json"
+LISTING_BYTES = 1_000_000
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+"""Files of a module's weights; sentence-transformers loads the first that is there, and no other."""
+
+_LEARNING = ("Dense", "LayerNorm", "CNN", "LSTM", "WeightedLayerPooling")
+"""Modules that cannot be loaded without weights."""
+_ROUTERS = ("Router", "Asym")
+
+
+@dataclass(frozen=True)
+class Modules:
+    """The modules beside a transformer.
+
+    Attributes:
+        folder: where `modules.json` lies.
+        weights: their files of weights, relative to it.
+        sidecars: files that go along and are not the checkpoint's own, relative to it; only where it is another folder.
+        listing: `modules.json` for a folder with the transformer at its root, where the source's is for another.
+        left: other files beside them.
+        notes: what is odd, one sentence each.
+    """
+
+    folder: Path
+    weights: tuple[str, ...] = ()
+    sidecars: tuple[str, ...] = ()
+    listing: bytes | None = None
+    left: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def open(self, name: str) -> SourceFile:
+        """Open a file of them; errors as for `open_in`."""
+        return open_in(self.folder, name)
+
+
+def listed(place: Place) -> dict[str, str] | None:
+    """Folder of each module that `modules.json` lists -> its class; None where there is no such list.
+
+    Raises:
+        UnsafeCheckpoint: a folder outside of the checkpoint.
+    """
+    if LISTING not in place.names:
+        return None
+    place.need([LISTING])
+    entries = _entries(place.folder)
+    if entries is None:
+        return None
+    found = {}
+    for entry in entries:
+        path = _path(entry)
+        try:
+            parts = subfolder_parts(path if path.isprintable() else "..")
+        except RequestError as error:
+            raise UnsafeCheckpoint(
+                f"names the module {path[:200]!r}, which is no folder of it.", hint="Do not use this checkpoint.",
+                file=str(place.folder / LISTING),
+            ) from error  # fmt: skip
+        found["/".join(parts)] = str(entry["type"]).rpartition(".")[2]
+    return found
+
+
+def names_with(place: Place, folders: Collection[str]) -> frozenset[str]:
+    """The files of a place, those of its modules' folders too, whatever these are called."""
+    names = set(place.names)
+    for folder in filter(None, folders):
+        if not any(name.startswith(f"{folder}/") for name in names):
+            try:
+                names |= {f"{folder}/{name}" for name in place.within(folder).names}
+            except (RequestError, HubError):  # a module without files, as Normalize, has no folder everywhere
+                continue
+    return frozenset(names)
+
+
+def beside(place: Place, modules: Mapping[str, str], names: Collection[str]) -> Modules:
+    """The modules of a folder that holds the transformer at its root."""
+    weights, notes = _weights(modules, names)
+    place.need(weights)
+    return Modules(place.folder, weights, notes=notes)
+
+
+def around(place: Place, inner: str, own: Collection[str]) -> Modules | None:
+    """The modules of a folder that holds the transformer in another, `inner`; None where it does not list them.
+
+    Args:
+        place: the outer folder.
+        inner: name of the transformer's folder.
+        own: files that go along with the transformer; none of these is taken from the outer folder.
+    """
+    modules = listed(place)
+    if modules is None or inner not in modules:
+        return None
+    names = names_with(place, modules)
+    names = frozenset(name for name in names if not name.startswith(f"{inner}/"))
+    weights, notes = _weights({folder: kind for folder, kind in modules.items() if folder != inner}, names)
+    carried, left = sidecars.sort_out(names, (*weights, LISTING, *own), modules)
+    place.need([*weights, *carried])
+    return Modules(place.folder, weights, carried, _moved(_entries(place.folder) or [], inner), left, notes)
+
+
+def _entries(folder: Path) -> list[dict[str, object]] | None:
+    """What `modules.json` lists; None when it is no list of modules."""
+    with closing(open_in(folder, LISTING)) as file:
+        raw = file.read(0, file.size) if file.size <= LISTING_BYTES else b""
+    try:
+        found = parse_json(raw)
+    except (ValueError, RecursionError):
+        return None
+    sound = isinstance(found, list) and all(
+        isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("path", "type")) for entry in found
+    )
+    return found if sound else None
+
+
+def _path(entry: Mapping[str, object]) -> str:
+    path = str(entry["path"])
+    return "" if path in (".", "./") else path.removeprefix("./")
+
+
+def _weights(modules: Mapping[str, str], names: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The file of weights of each module that has one, and what is odd."""
+    weights, notes = [], []
+    for folder, kind in modules.items():
+        if not folder:
+            continue
+        if kind in _ROUTERS:
+            notes.append(f"{printable(folder)} is a {kind}, whose parts are not carried along")
+            continue
+        there = [f"{folder}/{name}" for name in WEIGHTS if f"{folder}/{name}" in names]
+        weights += there[:1]
+        if not there and kind in _LEARNING:
+            notes.append(f"{printable(folder)} is a {kind} without weights, which sentence-transformers cannot load")
+    return tuple(weights), tuple(notes)
+
+
+def _moved(entries: Sequence[Mapping[str, object]], inner: str) -> bytes:
+    """The list with the transformer at the root."""
+    moved = [{**entry, "path": "" if _path(entry).rstrip("/") == inner else entry["path"]} for entry in entries]
+    return (json.dumps(moved, indent=2) + "\n").encode()
+
+
+def note_of(inner: str, modules: Modules | None, left: Collection[str]) -> str:
+    """What is said of a transformer in a folder of its own."""
+    note = f"the weights are in {inner}, as in old sentence-transformers models"
+    if modules is not None:
+        return f"{note}; the output has them at its root, and modules.json says so"
+    return f"{note}; files beside it are not carried: {some(left)}" if left else note
