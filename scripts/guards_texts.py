@@ -28,6 +28,7 @@ _STAGING, _WRITING = "bertconv/formats/staging.py", "bertconv/formats/writing.py
 _DESTINATION = "bertconv/formats/destination.py"
 _READBACK, _CERTIFICATE = "bertconv/formats/readback.py", "bertconv/verify/certificate.py"
 _MACHINE, _WORKERS = "bertconv/formats/pytorch/machine.py", "bertconv/formats/workers.py"
+_MODULES, _LISTING = "bertconv/modules.py", "bertconv/source/modules.py"
 _CONFIG, _CHILD = "bertconv/config.py", "bertconv/formats/hdf5/child.py"
 _PROCESS, _SANDBOX = "bertconv/formats/hdf5/process.py", "bertconv/formats/hdf5/sandbox.py"
 
@@ -85,11 +86,18 @@ TEXTS: tuple[Text, ...] = (
     Text(_CONVERT, "            staged.write(MANIFEST, manifest_bytes(report, staged.path, files))\n", "",
          "the output has no manifest"),
     Text(_CONVERT,
-         "            for file in header.files:\n                file.check_unchanged()\n"
-         "            check_signals()\n            staged.commit()\n",
-         "            staged.commit()\n            check_signals()\n"
-         "            for file in header.files:\n                file.check_unchanged()\n",
+         "            job.check_unchanged()\n            check_signals()\n            staged.commit()\n",
+         "            staged.commit()\n            check_signals()\n            job.check_unchanged()\n",
          "the output appears before the source was looked at again"),
+    # Modules
+    Text(_LISTING, "if file.size <= LISTING_BYTES else", "if file.size >= 0 else",
+         "a list of modules of any size is read"),
+    Text(_MODULES, "            sync(staged.path, [made])", "            pass",
+         "weights of modules do not reach the disk"),
+    Text(_MODULES, "checks += verify_weights(pairs, tick) if verify else []", "checks += []",
+         "weights of modules are not read back"),
+    Text(_CONVERT, "(*self.header.files, *(module.file for module in self.modules))", "self.header.files",
+         "a module that changed meanwhile goes unseen"),
     # The folder
     Text(_STAGING, "file.writelines(pieces)\n                file.flush()\n                os.fsync(file.fileno())",
          "file.writelines(pieces)", "small files and those of the source do not reach the disk"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import checkpoints as cp
@@ -241,14 +243,36 @@ def test_a_module_that_was_written_wrongly(tmp_path: Path, monkeypatch: pytest.M
     assert not (tmp_path / "out").exists()
 
 
-def test_a_tensor_of_a_module_that_was_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_that_does_not_reach_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync = os.fsync
+
+    def refuse(fd: int) -> None:
+        if Path(f"/proc/self/fd/{fd}").readlink().parent.name == "3_Dense":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OutputError, match="Input/output error"):
+        convert_checkpoint(model(tmp_path / "in"), tmp_path / "out", to="pt", verify="none")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("change", ["none", "shape", "dtype"])
+def test_a_tensor_of_a_module_that_was_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
     read = bertconv.modules.read_header
 
-    def lacking(file: bertconv.modules.SourceFile, **options: bool) -> Header:
+    def other(file: bertconv.modules.SourceFile, **options: bool) -> Header:
         header = read(file, **options)
-        return header if file.name.endswith(BIN) else Header(header.container, header.tensors[1:])
+        if file.name.endswith(BIN):
+            return header
+        first, *rest = header.tensors
+        changed = {"none": [], "shape": [replace(first, shape=(1, *first.shape))],
+                   "dtype": [replace(first, dtype="int32")]}[change]  # fmt: skip
+        return Header(header.container, (*changed, *rest))
 
-    monkeypatch.setattr(bertconv.modules, "read_header", lacking)
+    monkeypatch.setattr(bertconv.modules, "read_header", other)
     with pytest.raises(MappingError, match="was not written as planned"):
         convert_checkpoint(model(tmp_path / "in"), tmp_path / "out", to="pt", verify="none")
     assert not (tmp_path / "out").exists()

@@ -57,8 +57,9 @@ def _check_place(folder: Path, inputs: tuple[Path, ...]) -> None:
         raise refusal(folder, "is a symbolic link", "Give the folder that it points to.")
     resolved = folder.resolve()
     for given in inputs:
-        read = Path(os.path.abspath(given))  # noqa: PTH100  (the place of a link counts too)
-        if resolved in (read, *read.parents) or resolved in (given.resolve(), *given.resolve().parents):
+        # The place of a link counts too, and a loop of links is for the one who opens it.
+        places = (Path(os.path.abspath(given)), Path(os.path.realpath(given)))  # noqa: PTH100
+        if any(resolved in (place, *place.parents) for place in places):
             raise refusal(folder, f"is or holds what is read, {given}", "Choose another folder, or a new one in that.")
     if any(_is_of_hub_cache(parent) for parent in (resolved, *resolved.parents)):
         raise refusal(folder, "lies in the cache of the Hub, which many programs share", "Choose another folder.")

@@ -65,19 +65,26 @@ def test_listed_modules(tmp_path: Path) -> None:
         (listing(Asym="2_Asym"), "2_Asym is a Asym, whose parts are not carried along"),
         (listing(Pooling="1_Pooling"), "weights in 1_fold are not converted"),
         (b"[]", "weights in 1_fold are not converted"),
-        (b"{}", "weights in 1_fold are not converted"),
-        (b'[{"path": 1, "type": "x"}]', "weights in 1_fold are not converted"),
-        (b"[", "weights in 1_fold are not converted"),
-        (b"[" * 100_000, "weights in 1_fold are not converted"),
-        (b"\xff", "weights in 1_fold are not converted"),
-        (b"[]" + b" " * LISTING_BYTES, "weights in 1_fold are not converted"),
     ],
 )
 def test_notes(tmp_path: Path, modules: bytes, words: str) -> None:
     """Weights in a folder that no list names, as those of another fold, are no part of the model."""
     source = open_source(make(tmp_path, f"1_fold/{ST}", modules=modules))
     assert any(words in note for note in source.notes)
-    assert weights(source) in ((), None)
+    assert weights(source) == ()
+    assert "modules.json" in source.sidecars
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [b"{}", b'[{"path": 1, "type": "x"}]', b'[{"path": "1_fold"}]', b'["1_fold"]', b"[", b"[" * 100_000, b"\xff",
+     listing(Dense="1_fold") + b" " * LISTING_BYTES],
+    ids=range(8),
+)  # fmt: skip
+def test_what_is_no_list_of_modules(tmp_path: Path, modules: bytes) -> None:
+    source = open_source(make(tmp_path, f"1_fold/{ST}", modules=modules))
+    assert source.modules is None
+    assert source.notes == ("weights in 1_fold are not converted",)
     assert "modules.json" in source.sidecars
 
 
