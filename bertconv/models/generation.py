@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from bertconv.errors import RequestError
-from bertconv.models.inputs import named_inputs
+from bertconv.models.inputs import CACHE, named_inputs
 
-PROMPT = ("input_ids", "attention_mask", "token_type_ids", "encoder_hidden_states", "encoder_attention_mask")
+PROMPT = ("input_ids", "attention_mask", "token_type_ids", "encoder_hidden_states", "encoder_attention_mask", CACHE)
 """What `generate` passes on to the model."""
 
 
@@ -59,9 +59,28 @@ class GenerationMixin:
     _decode_in_graph: Any = None
 
     def prepare_inputs_for_generation(
-        self, input_ids: tf.Tensor, past_key_values: Any = None, attention_mask: tf.Tensor | None = None, **kwargs: Any
+        self,
+        input_ids: tf.Tensor,
+        past_key_values: Any = None,
+        attention_mask: tf.Tensor | None = None,
+        cache: Any = None,
+        **kwargs: Any,
     ) -> dict[str, Any]:
-        """Inputs of one step: behind a cache only the last word, its position counted by the mask."""
+        """Inputs of one step: behind a cache only the last word, its position counted by the mask.
+
+        Args:
+            input_ids: all words so far: `[batch sequence]`.
+            past_key_values: the cache of the step before; see TFBertMainLayer.call.
+            attention_mask: 0 where a prompt is padded: `[batch sequence]`.
+            cache: another name of `past_key_values`.
+            kwargs: further arguments of the model, passed on.
+
+        Raises:
+            RequestError: the cache under both its names.
+        """
+        if past_key_values is not None and cache is not None:
+            raise RequestError("past_key_values and cache were both given.", hint="They are one: give one of the two.")
+        past_key_values = cache if past_key_values is None else past_key_values
         mask = tf.ones_like(input_ids) if attention_mask is None else tf.cast(attention_mask, tf.int32)
         positions = tf.maximum(tf.cumsum(mask, axis=-1) - 1, 0)
         if past_key_values is not None:
@@ -104,8 +123,9 @@ class GenerationMixin:
             seed: two numbers for the same draws every time.
             eos_token_id: word or words that end a continuation; by default the config's, or none.
             pad_token_id: what follows that word; by default the config's.
-            kwargs: `token_type_ids` of the prompts, of which new words repeat the last; for a model with
-                cross-attention `encoder_hidden_states` `[batch encoder_sequence hidden]` and `encoder_attention_mask`
+            kwargs: `token_type_ids` of the prompts, of which new words repeat the last; `past_key_values` (or `cache`),
+                what the model returned for the prompts without their last word; for a model with cross-attention
+                `encoder_hidden_states` `[batch encoder_sequence hidden]` and `encoder_attention_mask`
                 `[batch encoder_sequence]`.
 
         Returns:
@@ -118,7 +138,7 @@ class GenerationMixin:
         given = named_inputs(PROMPT, (input_ids, attention_mask), kwargs, model=f"{type(self).__name__}.generate")
         sampling = Sampling(True, float(temperature), top_k, float(top_p)) if do_sample else Sampling()
         _check(values, given, temperature, top_k, top_p)
-        given = {name: tf.convert_to_tensor(value) for name, value in given.items()}
+        given = tf.nest.map_structure(tf.convert_to_tensor, given)
         ids = tf.cast(given.pop("input_ids"), tf.int32)
         mask = tf.cast(given.pop("attention_mask", tf.ones_like(ids)), tf.int32)
         ids = _padded_left(ids, mask)
@@ -143,6 +163,8 @@ class GenerationMixin:
         others: dict[str, tf.Tensor],
     ) -> tf.Tensor:
         """The first step with the whole prompt, then one word at a time behind the cache."""
+        others = dict(others)
+        before = others.pop(CACHE, None)
 
         def step(ids: tf.Tensor, mask: tf.Tensor, done: tf.Tensor, past: Any) -> tuple[Any, ...]:
             inputs = self.prepare_inputs_for_generation(ids, past, mask, **others)
@@ -159,7 +181,7 @@ class GenerationMixin:
         def goes_on(ids: tf.Tensor, _mask: tf.Tensor, done: tf.Tensor, _past: Any) -> tf.Tensor:
             return (tf.shape(ids)[1] < end) & ~tf.reduce_all(done)
 
-        state = step(ids, mask, tf.zeros(tf.shape(ids)[:1], tf.bool), None)
+        state = step(ids, mask, tf.zeros(tf.shape(ids)[:1], tf.bool), before)
         grows = tf.TensorShape([ids.shape[0], None])
         caches = tf.nest.map_structure(
             lambda tensor: tf.TensorShape([tensor.shape[0], tensor.shape[1], None, tensor.shape[3]]), state[3]
@@ -177,6 +199,11 @@ def _check(values: Any, given: dict[str, Any], temperature: float, top_k: int, t
             raise RequestError(f"{name} has {len(given[name].shape)} axes.", hint="Give [batch, sequence].")
     if not tf.as_dtype(given["input_ids"].dtype).is_integer:
         raise RequestError(f"input_ids is {given['input_ids'].dtype}, not integers.", hint="Cast it to int32 or int64.")
+    if CACHE in given and (count := given[CACHE][0][0].shape[2]) != (length := given["input_ids"].shape[1]) - 1:
+        raise RequestError(
+            f"past_key_values is of {count} positions, and the prompts have {length} tokens.",
+            hint="Give what the model returns for the prompts without their last token.",
+        )
     if temperature <= 0 or top_k < 0 or not 0 < top_p <= 1:
         raise RequestError(
             f"temperature is {temperature}, top_k {top_k} and top_p {top_p}.",

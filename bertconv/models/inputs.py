@@ -22,6 +22,12 @@ ARRAYS = frozenset(
 )  # fmt: skip
 """Arguments that are arrays; what a user's own class has beside them may be anything."""
 
+CACHE = "past_key_values"
+"""The argument, and the output, that holds a decoder's cache."""
+
+OTHER_NAMES = {"cache": CACHE}
+"""Names that transformers 5.24 gave to arguments: taken by every class that has the old one and none of the new."""
+
 
 def named_inputs(
     names: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, model: str
@@ -49,14 +55,17 @@ def named_inputs(
     if len(args) > len(names):
         raise _too_many(names, len(args), model)
     found: dict[str, Any] = {}
-    for name, value in _given(names, args, kwargs, model):
+    spelled: dict[str, str] = {}
+    for given, value in _given(names, args, kwargs, model):
+        name = given if given in names else OTHER_NAMES.get(given, given)
         if name not in names:
-            raise RequestError(f"{model} has no argument {name!r}.", hint=_suggestion(str(name), names))
+            raise RequestError(f"{model} has no argument {given!r}.", hint=_suggestion(str(given), names))
         if value is None:
             continue
         if name in found:
-            raise RequestError(f"{model} got {name} twice.", hint="Pass every argument once.")
-        found[name] = _value(name, value)
+            also = "" if spelled[name] == given else f", as {spelled[name]} and as {given}"
+            raise RequestError(f"{model} got {name} twice{also}.", hint="Pass every argument once.")
+        found[name], spelled[name] = _value(name, value), given
     return found
 
 
@@ -130,7 +139,7 @@ def _unpacked(names: tuple[str, ...], value: Any, model: str) -> Iterable[tuple[
 def _value(name: str, value: Any) -> Any:
     if name in FLAGS:
         return _flag(name, value)
-    if name == "past_key_values":
+    if name == CACHE:
         return _nested(name, value)
     if name not in ARRAYS:
         return value

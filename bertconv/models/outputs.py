@@ -131,8 +131,19 @@ def _pairs(value: Any) -> list[tuple[str, Any]] | None:
     return None
 
 
+class _WithCache(ModelOutput):
+    """An output with the cache of a decoder, which transformers 5.24 calls `cache`."""
+
+    past_key_values: tuple[Tensors, ...] | None
+
+    @property
+    def cache(self) -> tuple[Tensors, ...] | None:
+        """The same as `past_key_values`."""
+        return self.past_key_values
+
+
 @dataclass(eq=False)
-class TFBaseModelOutputWithPoolingAndCrossAttentions(ModelOutput):
+class TFBaseModelOutputWithPoolingAndCrossAttentions(_WithCache):
     """What TFBertModel gives.
 
     Attributes:
@@ -190,7 +201,7 @@ class TFMaskedLMOutput(ModelOutput):
 
 
 @dataclass(eq=False)
-class TFCausalLMOutputWithCrossAttentions(ModelOutput):
+class TFCausalLMOutputWithCrossAttentions(_WithCache):
     """What TFBertLMHeadModel gives.
 
     Attributes:

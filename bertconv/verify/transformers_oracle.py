@@ -10,6 +10,9 @@ from bertconv.text import listing
 from bertconv.verify.reference import Watch
 from bertconv.verify.sides import Side
 
+_CACHES = ("past_key_values", "cache")
+"""What a decoder's cache is called: the second name since transformers 5.24, which still reads the first until 5.40."""
+
 OutputsOf = Callable[[Mapping[str, Any], Watch | None], Mapping[str, Any]]
 
 
@@ -51,7 +54,7 @@ def _caller(model: Any, base: str) -> OutputsOf:
         found: Mapping[str, Any] = model(**inputs, output_hidden_states=True, output_attentions=True, return_dict=True)
         for hook in hooks:
             hook.remove()
-        return found
+        return {name: value for name, value in found.items() if name not in _CACHES}
 
     return call
 
