@@ -11,6 +11,7 @@ import tensorflow as tf
 from bertconv.config import BertConfig
 from bertconv.errors import RequestError
 from bertconv.models.layers import BertLayer, Dropout, Embedding, Linear
+from bertconv.models.replacing import run
 
 KeyValue = tuple[tf.Tensor, tf.Tensor]
 """Keys and values of the positions seen so far: `[batch heads positions head]` each."""
@@ -110,12 +111,12 @@ class TFBertSelfAttention(BertLayer):
         training: bool = False,
     ) -> Attended:
         """hidden: `[rows hidden]`; encoder: `[batch|1 keys hidden]`, whose cached keys and values are final."""
-        query = self._split(self.query.call(hidden), batch)
+        query = self._split(run(self.query, hidden), batch)
         if encoder is not None and past is not None:
             key, value = past
         else:
             source, count = (hidden, batch) if encoder is None else (encoder, tf.shape(encoder)[0])
-            key, value = self._split(self.key.call(source), count), self._split(self.value.call(source), count)
+            key, value = self._split(run(self.key, source), count), self._split(run(self.value, source), count)
             if past is not None:
                 key, value = tf.concat([past[0], key], 2), tf.concat([past[1], value], 2)
         scale = tf.constant(1 / math.sqrt(self.head_size), query.dtype)
@@ -125,7 +126,7 @@ class TFBertSelfAttention(BertLayer):
         if bias is not None:
             scores += bias
         probabilities = tf.cast(tf.nn.softmax(scores), query.dtype)
-        probabilities = self.dropout.call(probabilities, training)
+        probabilities = run(self.dropout, probabilities, training)
         if head_mask is not None:
             probabilities *= tf.cast(head_mask, query.dtype)
         context = tf.transpose(tf.matmul(probabilities, value), [0, 2, 1, 3])
@@ -141,6 +142,6 @@ class TFBertSelfAttention(BertLayer):
         """
         queries, keys = tf.shape(query)[2], tf.shape(key)[2]
         distance = (tf.range(queries) + keys - queries)[:, tf.newaxis] - tf.range(keys)[tf.newaxis, :]
-        table = self.distance_embedding.call(distance + self.positions - 1)
+        table = run(self.distance_embedding, distance + self.positions - 1)
         scores = tf.einsum("bhqd,qkd->bhqk", query, table)
         return scores if self.relative == "relative_key" else scores + tf.einsum("bhkd,qkd->bhqk", key, table)

@@ -16,6 +16,7 @@ from bertconv.models.checks import check_axes
 from bertconv.models.inputs import as_tensors, named_inputs
 from bertconv.models.layers import BertLayer
 from bertconv.models.outputs import ModelOutput, TFBaseModelOutputWithPoolingAndCrossAttentions
+from bertconv.models.replacing import run
 
 BODY_INPUTS = (
     "input_ids", "attention_mask", "token_type_ids", "position_ids", "head_mask", "inputs_embeds",
@@ -116,17 +117,17 @@ class TFBertMainLayer(BertLayer):
         layers = len(self.encoder.layer)
         past = _caches(past_key_values, layers)
         past_length = _length(past[0][0], 2) if past and past[0] is not None else 0
-        embedded = self.embeddings.call(
-            input_ids, position_ids, token_type_ids, inputs_embeds, past_length, bool(training)
+        embedded = run(
+            self.embeddings, input_ids, position_ids, token_type_ids, inputs_embeds, past_length, bool(training)
         )
         batch, length = _length(embedded, 0), _length(embedded, 1)
         context = self._context(
             (batch, length, past_length), attention_mask, encoder_hidden_states, encoder_attention_mask, bool(training)
         )
         head_masks = _head_masks(head_mask, layers, int(self.config.values["num_attention_heads"]))
-        results = self.encoder.call(tf.reshape(embedded, [-1, hidden]), context, head_masks, past)
+        results = run(self.encoder, tf.reshape(embedded, [-1, hidden]), context, head_masks, past)
         unfold = [embedded, *(tf.reshape(result.hidden, [batch, length, hidden]) for result in results)]
-        pooled = None if self.pooler is None else self.pooler.call(unfold[-1])
+        pooled = None if self.pooler is None else run(self.pooler, unfold[-1])
         cached = self._says("use_cache", use_cache) and self.is_decoder
         attentions = self._says("output_attentions", output_attentions)
         crossed = attentions and encoder_hidden_states is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -25,6 +25,7 @@ from bertconv.models.outputs import (
     TFNextSentencePredictorOutput,
 )
 from bertconv.models.pretrained import TFPreTrainedModel
+from bertconv.models.replacing import run
 
 serializable = keras.saving.register_keras_serializable(package="bertconv")
 
@@ -105,7 +106,7 @@ class TFBertPredictionHeadTransform(BertLayer):
 
     def call(self, hidden: tf.Tensor) -> tf.Tensor:
         """hidden: `[rows hidden]` -> the same shape."""
-        return self.LayerNorm.call(self.transform_act_fn(self.dense.call(hidden)))
+        return run(self.LayerNorm, self.transform_act_fn(run(self.dense, hidden)))
 
 
 class TFBertLMPredictionHead(BertLayer):
@@ -125,12 +126,12 @@ class TFBertLMPredictionHead(BertLayer):
 
     def call(self, hidden: tf.Tensor, words: Any) -> tf.Tensor:
         """hidden: `[batch sequence hidden]`, words: `[vocab hidden]` -> `[batch sequence vocab]`."""
-        rows = self.transform.call(tf.reshape(hidden, [-1, int(self.config.values["hidden_size"])]))
+        rows = run(self.transform, tf.reshape(hidden, [-1, int(self.config.values["hidden_size"])]))
         if self.decoder is None:
             vectors = tf.cast(words.value, rows.dtype)
             scores = tf.nn.bias_add(tf.matmul(rows, vectors, transpose_b=True), self.bias)
         else:
-            scores = self.decoder.call(rows)
+            scores = run(self.decoder, rows)
         return tf.reshape(scores, tf.concat([tf.shape(hidden)[:2], tf.shape(scores)[1:]], 0))
 
 
@@ -143,7 +144,7 @@ class TFBertMLMHead(BertLayer):
 
     def call(self, hidden: tf.Tensor, words: Any) -> tf.Tensor:
         """hidden: `[batch sequence hidden]`, words: `[vocab hidden]` -> `[batch sequence vocab]`."""
-        return self.predictions.call(hidden, words)
+        return run(self.predictions, hidden, words)
 
 
 class TFBertNSPHead(BertLayer):
@@ -157,7 +158,7 @@ class TFBertNSPHead(BertLayer):
 
     def call(self, pooled: tf.Tensor) -> tf.Tensor:
         """pooled: `[batch hidden]` -> `[batch 2]`."""
-        return self.seq_relationship.call(pooled)
+        return run(self.seq_relationship, pooled)
 
 
 @serializable
@@ -166,6 +167,7 @@ class TFBertForPreTraining(TFBertPreTrainedModel, table_head="BertForPreTraining
 
     label_names: ClassVar = ("labels", "next_sentence_label")
     label_outputs: ClassVar = {"labels": "prediction_logits", "next_sentence_label": "seq_relationship_logits"}
+    has_token_labels = True
 
     def __init__(self, config: Any, *inputs: Any, **kwargs: Any) -> None:
         super().__init__(config, *inputs, **kwargs)
@@ -173,6 +175,10 @@ class TFBertForPreTraining(TFBertPreTrainedModel, table_head="BertForPreTraining
         self.nsp = TFBertNSPHead(self.config, dtype=self.dtype_policy)
         self.mlm = TFBertMLMHead(self.config, dtype=self.dtype_policy)
         self.post_init()
+
+    def hf_compute_loss(self, labels: Mapping[str, tf.Tensor], logits: Sequence[tf.Tensor]) -> tf.Tensor:
+        """The loss of `labels` and `next_sentence_label` for both outputs, in order; see `losses.pretraining_loss`."""
+        return losses.pretraining_loss(labels["labels"], labels["next_sentence_label"], *logits)
 
     def call(
         self,
@@ -205,7 +211,8 @@ class TFBertForPreTraining(TFBertPreTrainedModel, table_head="BertForPreTraining
         follows = self.nsp(outputs.pooler_output)
         loss = None
         if labels is not None and next_sentence_label is not None:
-            loss = losses.pretraining_loss(labels, next_sentence_label, words, follows)
+            given = {"labels": labels, "next_sentence_label": next_sentence_label}
+            loss = self.hf_compute_loss(given, (words, follows))
         output = TFBertForPreTrainingOutput(loss, words, follows, outputs.hidden_states, outputs.attentions)
         return self.finished(output, return_dict)
 
@@ -216,6 +223,7 @@ class TFBertForMaskedLM(TFBertPreTrainedModel, table_head="BertForMaskedLM"):
 
     label_names: ClassVar = ("labels",)
     label_outputs: ClassVar = {"labels": "logits"}
+    has_token_labels = True
 
     def __init__(self, config: Any, *inputs: Any, **kwargs: Any) -> None:
         super().__init__(config, *inputs, **kwargs)
@@ -224,6 +232,10 @@ class TFBertForMaskedLM(TFBertPreTrainedModel, table_head="BertForMaskedLM"):
         self.bert = TFBertMainLayer(self.config, add_pooling_layer=False, dtype=self.dtype_policy)
         self.mlm = TFBertMLMHead(self.config, dtype=self.dtype_policy)
         self.post_init()
+
+    def hf_compute_loss(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """See `losses.masked_lm_loss`."""
+        return losses.masked_lm_loss(labels, logits)
 
     def call(
         self,
@@ -251,7 +263,7 @@ class TFBertForMaskedLM(TFBertPreTrainedModel, table_head="BertForMaskedLM"):
             return_dict=True, training=training,
         )  # fmt: skip
         logits = self.mlm(outputs.last_hidden_state, self.bert.embeddings.weight)
-        loss = None if labels is None else losses.masked_lm_loss(labels, logits)
+        loss = None if labels is None else self.hf_compute_loss(labels, logits)
         return self.finished(TFMaskedLMOutput(loss, logits, outputs.hidden_states, outputs.attentions), return_dict)
 
 
@@ -261,6 +273,7 @@ class TFBertLMHeadModel(GenerationMixin, TFBertPreTrainedModel, table_head="Bert
 
     label_names: ClassVar = ("labels",)
     label_outputs: ClassVar = {"labels": "logits"}
+    has_token_labels = True
 
     def __init__(self, config: Any, *inputs: Any, **kwargs: Any) -> None:
         super().__init__(config, *inputs, **kwargs)
@@ -271,6 +284,10 @@ class TFBertLMHeadModel(GenerationMixin, TFBertPreTrainedModel, table_head="Bert
         self.bert = TFBertMainLayer(self.config, add_pooling_layer=False, dtype=self.dtype_policy)
         self.mlm = TFBertMLMHead(self.config, dtype=self.dtype_policy)
         self.post_init()
+
+    def hf_compute_loss(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """See `losses.masked_lm_loss`: labels are those of the next words, as `call` moves them."""
+        return losses.masked_lm_loss(labels, logits)
 
     def call(
         self,
@@ -303,7 +320,7 @@ class TFBertLMHeadModel(GenerationMixin, TFBertPreTrainedModel, table_head="Bert
             output_hidden_states=output_hidden_states, return_dict=True, training=training,
         )  # fmt: skip
         logits = self.mlm(outputs.last_hidden_state, self.bert.embeddings.weight)
-        loss = None if labels is None else losses.causal_lm_loss(labels, logits)
+        loss = None if labels is None else self.hf_compute_loss(losses.next_labels(labels, logits), logits)
         output = TFCausalLMOutputWithCrossAttentions(
             loss, logits, outputs.past_key_values, outputs.hidden_states, outputs.attentions, outputs.cross_attentions
         )
@@ -322,6 +339,10 @@ class TFBertForNextSentencePrediction(TFBertPreTrainedModel, table_head="BertFor
         self.bert = TFBertMainLayer(self.config, dtype=self.dtype_policy)
         self.nsp = TFBertNSPHead(self.config, dtype=self.dtype_policy)
         self.post_init()
+
+    def hf_compute_loss(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """See `losses.next_sentence_loss`."""
+        return losses.next_sentence_loss(labels, logits)
 
     def call(
         self,
@@ -349,7 +370,7 @@ class TFBertForNextSentencePrediction(TFBertPreTrainedModel, table_head="BertFor
             return_dict=True, training=training,
         )  # fmt: skip
         logits = self.nsp(outputs.pooler_output)
-        loss = None if next_sentence_label is None else losses.next_sentence_loss(next_sentence_label, logits)
+        loss = None if next_sentence_label is None else self.hf_compute_loss(next_sentence_label, logits)
         return self.finished(
             TFNextSentencePredictorOutput(loss, logits, outputs.hidden_states, outputs.attentions), return_dict
         )

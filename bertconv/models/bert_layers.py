@@ -16,6 +16,7 @@ from bertconv.models.activations import activation
 from bertconv.models.attention import Attended, TFBertSelfAttention
 from bertconv.models.checks import checked_ids, checked_length, one_of
 from bertconv.models.layers import BertLayer, Dropout, Embedding, LayerNorm, Linear
+from bertconv.models.replacing import run
 
 
 class TFBertEmbeddings(BertLayer):
@@ -60,7 +61,7 @@ class TFBertEmbeddings(BertLayer):
     ) -> tf.Tensor:
         """ids: `[batch sequence]`, or embeds: `[batch sequence hidden]` -> `[batch sequence hidden]`."""
         if input_ids is not None:
-            found = self.word_embeddings.call(checked_ids(input_ids, self.vocab_size, "input_ids", "vocab_size"))
+            found = run(self.word_embeddings, checked_ids(input_ids, self.vocab_size, "input_ids", "vocab_size"))
         else:
             found = tf.cast(one_of(inputs_embeds, "inputs_embeds"), self.compute_dtype)
         if self.has_positions:
@@ -69,13 +70,13 @@ class TFBertEmbeddings(BertLayer):
             found += self.token_type_embeddings.first(0, 1)
         else:
             types = checked_ids(token_type_ids, self.token_type_embeddings.rows, "token_type_ids", "type_vocab_size")
-            found += self.token_type_embeddings.call(types)
-        return self.dropout.call(self.LayerNorm.call(found), training)
+            found += run(self.token_type_embeddings, types)
+        return run(self.dropout, run(self.LayerNorm, found), training)
 
     def _positions(self, found: tf.Tensor, position_ids: tf.Tensor | None, past_length: int | tf.Tensor) -> tf.Tensor:
         table = self.position_embeddings
         if position_ids is not None:
-            return table.call(checked_ids(position_ids, table.rows, "position_ids", "max_position_embeddings"))
+            return run(table, checked_ids(position_ids, table.rows, "position_ids", "max_position_embeddings"))
         length = found.shape[1] if found.shape[1] is not None else tf.shape(found)[1]
         return table.first(past_length, checked_length(length, past_length, table.rows))
 
@@ -91,7 +92,7 @@ class TFBertSelfOutput(BertLayer):
 
     def call(self, x: tf.Tensor, residual: tf.Tensor, training: bool = False) -> tf.Tensor:
         """x: `[rows in]`, residual: `[rows hidden]` -> `[rows hidden]`."""
-        return self.LayerNorm.call(self.dropout.call(self.dense.call(x), training) + residual)
+        return run(self.LayerNorm, run(self.dropout, run(self.dense, x), training) + residual)
 
 
 class TFBertAttention(BertLayer):
@@ -104,8 +105,8 @@ class TFBertAttention(BertLayer):
 
     def call(self, hidden: tf.Tensor, *args: Any, **kwargs: Any) -> tuple[tf.Tensor, Attended]:
         """hidden: `[rows hidden]`; the other arguments are those of TFBertSelfAttention."""
-        attended = self.self_attention.call(hidden, *args, **kwargs)
-        return self.dense_output.call(attended.context, hidden, kwargs["training"]), attended
+        attended = run(self.self_attention, hidden, *args, **kwargs)
+        return run(self.dense_output, attended.context, hidden, kwargs["training"]), attended
 
 
 class TFBertIntermediate(BertLayer):
@@ -121,7 +122,7 @@ class TFBertIntermediate(BertLayer):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """x: `[rows hidden]` -> `[rows intermediate]`."""
-        return self.intermediate_act_fn(self.dense.call(x))
+        return self.intermediate_act_fn(run(self.dense, x))
 
 
 @dataclass(frozen=True)
@@ -173,18 +174,25 @@ class TFBertLayer(BertLayer):
         past: tuple[tf.Tensor, ...] | None = None,
     ) -> LayerResult:
         """hidden: `[rows hidden]`; past: the layer's cache, 2 tensors, or 4 with those of cross-attention."""
-        hidden, own = self.attention.call(
-            hidden, context.batch, context.bias, head_mask, past=past and past[:2], training=context.training
+        hidden, own = run(
+            self.attention,
+            hidden,
+            context.batch,
+            context.bias,
+            head_mask,
+            past=past and past[:2],
+            training=context.training,
         )
         cache: tuple[tf.Tensor, ...] = own.cache
         cross: Attended | None = None
         if context.encoder is not None:
-            hidden, cross = self.crossattention.call(
+            hidden, cross = run(
+                self.crossattention,
                 hidden, context.batch, context.encoder_bias, head_mask, context.encoder,
                 past=past[2:] if past and len(past) == 4 else None, training=context.training,
             )  # fmt: skip
             cache += cross.cache
-        hidden = self.bert_output.call(self.intermediate.call(hidden), hidden, context.training)
+        hidden = run(self.bert_output, run(self.intermediate, hidden), hidden, context.training)
         return LayerResult(hidden, own.probabilities, cross and cross.probabilities, cache)
 
 
@@ -206,7 +214,7 @@ class TFBertEncoder(BertLayer):
         """hidden: `[rows hidden]`."""
         results = []
         for layer, head_mask, cache in zip(self.layer, head_masks, past, strict=True):
-            results.append(layer.call(hidden, context, head_mask, cache))
+            results.append(run(layer, hidden, context, head_mask, cache))
             hidden = results[-1].hidden
         return results
 
@@ -221,4 +229,4 @@ class TFBertPooler(BertLayer):
 
     def call(self, hidden: tf.Tensor) -> tf.Tensor:
         """hidden: `[batch sequence hidden]` -> `[batch hidden]`."""
-        return tf.tanh(self.dense.call(hidden[:, 0]))
+        return tf.tanh(run(self.dense, hidden[:, 0]))

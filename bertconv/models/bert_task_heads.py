@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import tensorflow as tf
@@ -42,6 +43,11 @@ class TFBertForSequenceClassification(TFBertPreTrainedModel, table_head="BertFor
         self.classifier = Linear(self.config, hidden, self.num_labels, name="classifier", dtype=self.dtype_policy)
         self.post_init()
 
+    def hf_compute_loss(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """See `losses.sequence_classification_loss`; Keras hands labels to a compiled function as floats: cast ids."""
+        kind = self.config.values["problem_type"]
+        return losses.sequence_classification_loss(labels, logits, kind, self.num_labels)
+
     def call(
         self,
         input_ids: tf.Tensor | None = None,
@@ -68,10 +74,7 @@ class TFBertForSequenceClassification(TFBertPreTrainedModel, table_head="BertFor
             return_dict=True, training=training,
         )  # fmt: skip
         logits = self.classifier(self.dropout(outputs.pooler_output, training=training))
-        loss = None
-        if labels is not None:
-            kind = self.config.values["problem_type"]
-            loss = losses.sequence_classification_loss(labels, logits, kind, self.num_labels)
+        loss = None if labels is None else self.hf_compute_loss(labels, logits)
         return self.finished(
             TFSequenceClassifierOutput(loss, logits, outputs.hidden_states, outputs.attentions), return_dict
         )
@@ -93,6 +96,10 @@ class TFBertForMultipleChoice(TFBertPreTrainedModel, table_head="BertForMultiple
         hidden = int(self.config.values["hidden_size"])
         self.classifier = Linear(self.config, hidden, 1, name="classifier", dtype=self.dtype_policy)
         self.post_init()
+
+    def hf_compute_loss(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """See `losses.multiple_choice_loss`."""
+        return losses.multiple_choice_loss(labels, logits)
 
     def call(
         self,
@@ -128,7 +135,7 @@ class TFBertForMultipleChoice(TFBertPreTrainedModel, table_head="BertForMultiple
         scores = self.classifier(self.dropout(outputs.pooler_output, training=training))
         logits = tf.reshape(scores, tf.shape(given)[:2])
         logits.set_shape(given.shape[:2])
-        loss = None if labels is None else losses.multiple_choice_loss(labels, logits)
+        loss = None if labels is None else self.hf_compute_loss(labels, logits)
         return self.finished(
             TFMultipleChoiceModelOutput(loss, logits, outputs.hidden_states, outputs.attentions), return_dict
         )
@@ -140,6 +147,7 @@ class TFBertForTokenClassification(TFBertPreTrainedModel, table_head="BertForTok
 
     label_names: ClassVar = ("labels",)
     label_outputs: ClassVar = {"labels": "logits"}
+    has_token_labels = True
 
     def __init__(self, config: Any, *inputs: Any, **kwargs: Any) -> None:
         super().__init__(config, *inputs, **kwargs)
@@ -149,6 +157,10 @@ class TFBertForTokenClassification(TFBertPreTrainedModel, table_head="BertForTok
         hidden = int(self.config.values["hidden_size"])
         self.classifier = Linear(self.config, hidden, self.num_labels, name="classifier", dtype=self.dtype_policy)
         self.post_init()
+
+    def hf_compute_loss(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """See `losses.token_classification_loss`."""
+        return losses.token_classification_loss(labels, logits)
 
     def call(
         self,
@@ -176,7 +188,7 @@ class TFBertForTokenClassification(TFBertPreTrainedModel, table_head="BertForTok
             return_dict=True, training=training,
         )  # fmt: skip
         logits = self.classifier(self.dropout(outputs.last_hidden_state, training=training))
-        loss = None if labels is None else losses.token_classification_loss(labels, logits)
+        loss = None if labels is None else self.hf_compute_loss(labels, logits)
         return self.finished(
             TFTokenClassifierOutput(loss, logits, outputs.hidden_states, outputs.attentions), return_dict
         )
@@ -201,6 +213,10 @@ class TFBertForQuestionAnswering(TFBertPreTrainedModel, table_head="BertForQuest
         hidden = int(self.config.values["hidden_size"])
         self.qa_outputs = Linear(self.config, hidden, self.num_labels, name="qa_outputs", dtype=self.dtype_policy)
         self.post_init()
+
+    def hf_compute_loss(self, labels: Mapping[str, tf.Tensor], logits: Sequence[tf.Tensor]) -> tf.Tensor:
+        """The loss of `start_position` and `end_position` for both outputs; see `losses.question_answering_loss`."""
+        return losses.question_answering_loss(labels["start_position"], labels["end_position"], *logits)
 
     def call(
         self,
@@ -232,7 +248,8 @@ class TFBertForQuestionAnswering(TFBertPreTrainedModel, table_head="BertForQuest
         start, end = tf.unstack(self.qa_outputs(outputs.last_hidden_state), 2, axis=-1)
         loss = None
         if start_positions is not None and end_positions is not None:
-            loss = losses.question_answering_loss(start_positions, end_positions, start, end)
+            given = {"start_position": start_positions, "end_position": end_positions}
+            loss = self.hf_compute_loss(given, (start, end))
         output = TFQuestionAnsweringModelOutput(loss, start, end, outputs.hidden_states, outputs.attentions)
         return self.finished(output, return_dict)
 

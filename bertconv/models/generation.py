@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from bertconv.errors import RequestError
 from bertconv.models.inputs import CACHE, named_inputs
+from bertconv.models.replacing import is_stale
 
 PROMPT = ("input_ids", "attention_mask", "token_type_ids", "encoder_hidden_states", "encoder_attention_mask", CACHE)
 """What `generate` passes on to the model."""
@@ -147,7 +148,7 @@ class GenerationMixin:
         marks = tuple(map(int, tf.nest.flatten(eos))) if eos is not None else ()
         pad = int((values["pad_token_id"] if pad_token_id is None else pad_token_id) or 0)
         start = None if seed is None else tf.cast(tf.convert_to_tensor(seed), tf.int32)
-        if self._decode_in_graph is None:
+        if is_stale(self, "_decode_in_graph") or self._decode_in_graph is None:
             self._decode_in_graph = tf.function(self._decode, reduce_retracing=True, autograph=False)
         return self._decode_in_graph(ids, mask, tf.convert_to_tensor(end), start, sampling, marks, pad, given)
 

@@ -12,11 +12,12 @@ import tensorflow as tf
 
 from bertconv.config import BertConfig
 from bertconv.models.memory import Fresh
+from bertconv.models.replacing import Replaceable
 
 HALF = ("float16", "bfloat16")
 
 
-class BertLayer(keras.layers.Layer):
+class BertLayer(Replaceable, keras.layers.Layer):
     """A layer that builds itself and its layers, in the order in which they were assigned, from the config alone.
 
     Args:

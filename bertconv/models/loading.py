@@ -79,16 +79,19 @@ def load(request: LoadRequest) -> tuple[keras.Model, LoadingInfo]:
                 f"holds {header.container} weights, and use_safetensors leaves these out.",
                 hint="Leave use_safetensors out.", file=str(request.path),
             )  # fmt: skip
-        model, own, plan = _planned(header, config, request)
+        model, own, plan = planned(header, config, request)
         if plan.config.values != config.values:  # the file knows better: more rows, another number of labels
-            model, own, plan = _planned(header, _agreed(plan.config, request), request)
-        _check_twins(plan)
-        info = _fill(own, plan, header, ignore_mismatched=request.ignore_mismatched_sizes)
-    _warn(request, info)
-    return model, info
+            model, own, plan = planned(header, _agreed(plan.config, request), request)
+        check_stored_twice(plan)
+        matches = matched(own, plan, ignore_mismatched=request.ignore_mismatched_sizes)
+        fill(matches, header)
+        for variable in matches.fresh:
+            variable.assign(fresh_values(variable, plan.config))
+    warn_of(request, matches.info)
+    return model, matches.info
 
 
-def _planned(header: Header, config: BertConfig, request: LoadRequest) -> tuple[keras.Model, Inventory, Plan]:
+def planned(header: Header, config: BertConfig, request: LoadRequest) -> tuple[keras.Model, Inventory, Plan]:
     """The model that a config describes, its variables, and how the file fills them."""
     model = request.build(config)
     model.build_in_name_scope()
@@ -97,7 +100,8 @@ def _planned(header: Header, config: BertConfig, request: LoadRequest) -> tuple[
     return model, own, _plan(identity, own, config, request)
 
 
-def _check_twins(plan: Plan) -> None:
+def check_stored_twice(plan: Plan) -> None:
+    """TiedTensorsDiffer where copies of one tensor in the file are not equal, with what to do about it here."""
     try:
         check_twins(plan.twins)
     except TiedTensorsDiffer as error:
@@ -183,8 +187,23 @@ class _Fill:
     transpose: Transpose
 
 
-def _fill(own: Inventory, plan: Plan, header: Header, *, ignore_mismatched: bool) -> LoadingInfo:
-    """Read every tensor into its variable; what has none starts afresh."""
+@dataclass(frozen=True)
+class Matches:
+    """Which variables a file fills.
+
+    Attributes:
+        fills: the variables with their tensors.
+        fresh: the variables that the file has nothing for.
+        info: the four lists of what is not as the file has it.
+    """
+
+    fills: list[_Fill]
+    fresh: list[keras.Variable]
+    info: LoadingInfo
+
+
+def matched(own: Inventory, plan: Plan, *, ignore_mismatched: bool) -> Matches:
+    """Every variable with the tensor that fills it, those of the model's own layers by name."""
     moves = {move.target.id: move for move in plan.moves}
     fills, fresh = [], []
     for place, variable in own.known.items():
@@ -196,14 +215,16 @@ def _fill(own: Inventory, plan: Plan, header: Header, *, ignore_mismatched: bool
     extras = _extras(own, plan, ignore_mismatched=ignore_mismatched)
     fills += extras.fills
     fresh += [own.extra[name] for name in (*extras.lacking, *extras.wrong) if hasattr(own.extra[name], "role")]
-    values = workers.run(fills, _read, lambda _: None, lambda fill: fill.tensor.nbytes)
-    for fill in fills:
-        fill.variable.assign(as_tensor(values.pop(0)))
-    for variable in fresh:
-        variable.assign(fresh_values(variable, plan.config))
+    return Matches(fills, fresh, _info(plan, extras, own))
+
+
+def fill(matches: Matches, header: Header) -> None:
+    """Read every tensor into its variable."""
+    values = workers.run(matches.fills, _read, lambda _: None, lambda fill: fill.tensor.nbytes)
+    for one in matches.fills:
+        one.variable.assign(as_tensor(values.pop(0)))
     for file in header.files:
         file.check_unchanged()
-    return _info(plan, extras, own)
 
 
 def _read(fill: _Fill, workspace: Workspace, tick: workers.Tick) -> np.ndarray[Any, Any]:
@@ -321,16 +342,14 @@ def _every_spec(own: Inventory, plan: Plan) -> Sequence[Any]:
     ]
 
 
-def _warn(request: LoadRequest, info: LoadingInfo) -> None:
-    """One warning about everything that is not as the checkpoint has it."""
+def warn_of(request: LoadRequest, info: LoadingInfo, fate: str = "newly initialised") -> None:
+    """One warning about everything that is not as the checkpoint has it; `fate` is what weights without values are."""
     parts = []
     if info["missing_keys"]:
-        parts.append(
-            f"newly initialised, since the checkpoint lacks them (train before use):\n{listing(info['missing_keys'])}"
-        )
+        parts.append(f"{fate}, since the checkpoint lacks them (train before use):\n{listing(info['missing_keys'])}")
     if info["mismatched_keys"]:
         rows = [f"{name}: {list(stored)} stored, {list(own)} needed" for name, stored, own in info["mismatched_keys"]]
-        parts.append("newly initialised, since their shapes differ:\n" + listing(rows))
+        parts.append(f"{fate}, since their shapes differ:\n" + listing(rows))
     if info["unexpected_keys"]:
         parts.append(f"not used by this class:\n{listing(info['unexpected_keys'])}")
     if parts:

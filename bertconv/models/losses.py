@@ -43,11 +43,17 @@ def causal_lm_loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 
     Arguments, result and errors are those of `masked_lm_loss`; the label of the first token is not used.
     """
-    logits = _full_precision(logits)
-    labels = _reshape(_class_ids(labels), logits, -1)
-    # Moving the labels gives the same as cutting the logits, which would copy [batch sequence vocab].
+    return masked_lm_loss(next_labels(labels, logits), logits)
+
+
+def next_labels(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """At each position the label of the next one, and none at the last: [batch sequence]; errors as for the losses.
+
+    Moving the labels gives the same as cutting the logits, which would copy [batch sequence vocab].
+    """
+    labels = _reshape(_class_ids(labels), tf.convert_to_tensor(logits), -1)
     none = tf.fill(tf.shape(labels[..., :1]), tf.constant(IGNORED, labels.dtype))
-    return masked_lm_loss(tf.concat([labels[..., 1:], none], axis=-1), logits)
+    return tf.concat([labels[..., 1:], none], axis=-1)
 
 
 def pretraining_loss(

@@ -14,11 +14,12 @@ import tensorflow as tf
 from bertconv.config import BertConfig
 from bertconv.errors import RequestError
 from bertconv.mapping.ignore import IgnoreLists
-from bertconv.models import loading, saving
+from bertconv.models import loading, saving, weight_files
 from bertconv.models.bert import finished
 from bertconv.models.embeddings import resize_token_embeddings
 from bertconv.models.inputs import as_tensors, named_inputs
 from bertconv.models.outputs import ModelOutput
+from bertconv.models.replacing import Replaceable
 from bertconv.models.serving import ServingMixin
 from bertconv.models.training import TrainingMixin
 from bertconv.models.variables import freeze_layers, frozen_layers
@@ -43,7 +44,7 @@ REFUSED = {
 """Arguments that others' from_pretrained has or had, and what to do instead."""
 
 
-class TFPreTrainedModel(ServingMixin, TrainingMixin, keras.Model):
+class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
     """A Keras 3 model that loads, saves and trains as users of transformers' TensorFlow classes know it.
 
     Args:
@@ -106,7 +107,7 @@ class TFPreTrainedModel(ServingMixin, TrainingMixin, keras.Model):
 
     def build_in_name_scope(self) -> None:
         """Create the weights that only a call creates, by one with `dummy_inputs`."""
-        if not all(layer.built for layer in self.layers):
+        if not all(layer.built for layer in self._flatten_layers()):
             self(self.dummy_inputs)
 
     def build_from_config(self, config: dict[str, Any]) -> None:
@@ -189,6 +190,8 @@ class TFPreTrainedModel(ServingMixin, TrainingMixin, keras.Model):
         names = [each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
         return ("name", "dtype", "trainable", *(name for name in names if name not in {"self", "config"}))
 
+    load_weights = weight_files.load_weights
+    save_weights = weight_files.save_weights
     save_pretrained = saving.save_pretrained
     push_to_hub = saving.push_to_hub
     resize_token_embeddings = resize_token_embeddings

@@ -161,12 +161,18 @@ def _check_config(model: Any, own: Inventory) -> None:
     """Refuse a config that was changed after the model was made, so that it describes other weights."""
     if "table_head" not in vars(type(model)):  # a user's own class may have layers of any size
         return
-    specs = expand(own.table, own.dialects.by_name["tf"], None, own.table.heads[own.head])
-    ours = {spec.name.partition("/")[0] for spec in specs.values()}
-    if wrong := [name for name in own.extra if name.partition("/")[0] in ours]:
+    dialect, groups = own.dialects.by_name["tf"], own.table.heads[own.head]
+    described = expand(own.table, dialect, model.config.values, groups).values()
+    shapes = {spec.name.removesuffix(dialect.suffix): spec.shape for spec in described}
+    wrong = [name for name, variable in own.extra.items() if shapes.get(name, variable.shape) != tuple(variable.shape)]
+    if not any(getattr(layer, "was_changed", False) for layer in model._flatten_layers()):  # noqa: SLF001
+        ours = {spec.name.partition("/")[0] for spec in expand(own.table, dialect, None, groups).values()}
+        wrong = [name for name in own.extra if name.partition("/")[0] in ours]
+    if wrong:
         raise RequestError(
             f"the config no longer describes these weights:\n{listing(wrong)}",
-            hint="Set it back to what it was when the model was made; resize_token_embeddings changes both.",
+            hint="Set it to what the layers are, or back to what it was when the model was made; "
+            "resize_token_embeddings changes both.",
         )
 
 

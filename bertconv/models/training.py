@@ -9,12 +9,12 @@ import keras
 import tensorflow as tf
 
 from bertconv.errors import RequestError
+from bertconv.models.class_weights import weigh_classes
+from bertconv.models.compiled_loss import is_own_loss, warn_of_probabilities
 from bertconv.models.datasets import prepare_tf_dataset
 from bertconv.models.inputs import named_inputs, plain_batch
 from bertconv.models.outputs import ModelOutput
-
-OWN_LOSS = ("auto", "auto_with_warning", "passthrough")
-"""Values of `loss` that mean the head's own loss, as None does."""
+from bertconv.models.replacing import is_stale
 
 
 class TrainingMixin:
@@ -23,11 +23,14 @@ class TrainingMixin:
     Attributes:
         label_names: arguments of `call` that are labels.
         label_outputs: label -> the output that it is for.
+        has_token_labels: whether each token has a label, rather than each sample.
     """
 
     label_names: ClassVar[tuple[str, ...]] = ()
     label_outputs: ClassVar[Mapping[str, str]] = {}
+    has_token_labels: ClassVar[bool] = False
     input_names: ClassVar[tuple[str, ...]]
+    _has_own_loss = True
 
     def compile(
         self,
@@ -41,13 +44,15 @@ class TrainingMixin:
 
         Args:
             optimizer: a Keras 3 optimizer or its name.
-            loss: a Keras 3 loss; "auto" or None takes the head's own.
+            loss: a Keras 3 loss; "auto", None or the model's `hf_compute_loss` takes the head's own.
             loss_weights: see Keras.
             metrics: see Keras; a dict is by output name (`{"start_logits": [...]}`).
             kwargs: see Keras; `jit_compile` is off by default, since every new sequence length would be compiled anew.
         """
         self._refuse_keras_2(optimizer, loss, metrics)
-        own = loss is None or (isinstance(loss, str) and loss in OWN_LOSS)
+        own = is_own_loss(self, loss)
+        if not own:
+            warn_of_probabilities(self, loss)
         self._has_own_loss = own
         self._is_named = isinstance(metrics, Mapping) or isinstance(loss, Mapping)
         if kwargs.get("jit_compile", "auto") == "auto":
@@ -148,6 +153,10 @@ class TrainingMixin:
         Raises:
             RequestError: no loss can be computed from what was given.
         """
+        if y_pred is None:
+            raise RequestError(
+                "compute_loss is Keras's, for x, y and y_pred.", hint="Call hf_compute_loss(labels, logits)."
+            )
         if not self._has_own_loss:
             y, y_pred = self._matched(y, y_pred)
             return super().compute_loss(x, y, y_pred, sample_weight, training=training)  # type: ignore[misc]
@@ -163,6 +172,18 @@ class TrainingMixin:
             loss *= tf.reshape(tf.cast(sample_weight, loss.dtype), [-1])
         total = tf.reduce_mean(loss) + sum(map(tf.reduce_sum, self.losses))  # type: ignore[attr-defined]
         return total / tf.distribute.get_strategy().num_replicas_in_sync
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """For Keras: the graph of a step, made anew when layers were replaced."""
+        return super().make_train_function(force or is_stale(self, "train_function"))  # type: ignore[misc]
+
+    def make_test_function(self, force: bool = False) -> Any:
+        """As `make_train_function`."""
+        return super().make_test_function(force or is_stale(self, "test_function"))  # type: ignore[misc]
+
+    def make_predict_function(self, force: bool = False) -> Any:
+        """As `make_train_function`."""
+        return super().make_predict_function(force or is_stale(self, "predict_function"))  # type: ignore[misc]
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Update the metrics with labels and the outputs that they are for."""
@@ -192,8 +213,8 @@ class TrainingMixin:
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # Keras warns of its own default: a dataset shuffles itself
         x, y = plain_batch(x), plain_batch(y)
-        if y is None and kwargs.get("class_weight") and isinstance(x, dict) and len(self.label_names) == 1:
-            y = x.pop(self.label_names[0], None)  # the only place where Keras looks for classes; x is our own copy
+        if kwargs.get("class_weight"):
+            x, y, kwargs["class_weight"] = weigh_classes(self, x, y, kwargs["class_weight"])
         return super().fit(  # type: ignore[misc]
             x, y, *args, validation_data=plain_batch(validation_data), **kwargs
         )
@@ -208,7 +229,10 @@ class TrainingMixin:
 
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """One step of training; as `keras.Model.train_on_batch`."""
-        return super().train_on_batch(plain_batch(x), plain_batch(y), *args, **kwargs)  # type: ignore[misc]
+        x, y = plain_batch(x), plain_batch(y)
+        if kwargs.get("class_weight"):
+            x, y, kwargs["class_weight"] = weigh_classes(self, x, y, kwargs["class_weight"])
+        return super().train_on_batch(x, y, *args, **kwargs)  # type: ignore[misc]
 
     def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Loss and metrics of one batch; as `keras.Model.test_on_batch`."""

@@ -1,0 +1,111 @@
+"""Layers that are replaced after a model was built: the old one is forgotten, the new one takes its place."""
+
+from __future__ import annotations
+
+import operator
+import weakref
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import keras
+
+
+class Replaceable:
+    """A layer or model whose attributes may be given other layers or variables at any time.
+
+    Keras itself locks a layer once it is built, and never forgets what an attribute held before: the old weights would
+    be saved, counted and warned about.
+    """
+
+    _layers: Any
+    _tracker: Any
+    was_changed = False
+    """Whether something in it was replaced or taken out."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _BOOKS:
+            super().__setattr__(name, value)
+            return
+        old, new = _held(vars(self).get(name)), _held(value)
+        gone = [each for each in old if not _is_among(each, new)]
+        is_added = any(not _is_among(each, old) for each in new)
+        if not gone and not (is_added and vars(self).get("built")):
+            super().__setattr__(name, value)
+            return
+        layers = self._layers
+        before, was_locked = list(layers), self._tracker.locked
+        self._tracker.unlock()
+        try:
+            self._delete_tracking(name)  # type: ignore[attr-defined]  # TensorFlow's own list
+            super().__setattr__(name, value)
+            self._forget(gone)
+        finally:
+            if was_locked:
+                self._tracker.lock()
+        _put_in_place(layers, before)
+        if gone and vars(self).get("built"):
+            object.__setattr__(self, "was_changed", True)
+        self._build_new(new)
+
+    def __delattr__(self, name: str) -> None:
+        gone = _held(vars(self).get(name))
+        super().__delattr__(name)
+        self._forget(gone)
+
+    def _forget(self, gone: Iterable[Any]) -> None:
+        """Keep no track of these any longer, unless another attribute still holds them."""
+        kept = [each for key, value in vars(self).items() if key not in _BOOKS for each in _held(value)]
+        for each in gone:
+            if not _is_among(each, kept):
+                self._tracker.untrack(each)
+
+    def _build_new(self, new: Iterable[Any]) -> None:
+        """Build those that need no shapes, as the layer itself did with its first ones."""
+        for each in new:
+            if vars(self).get("built") and isinstance(each, Replaceable) and not each.built:  # type: ignore[attr-defined]
+                each.build()  # type: ignore[attr-defined]
+
+
+_BOOKS = ("_layers", "_trainable_variables", "_non_trainable_variables", "_metrics", "_seed_generators", "_tracker")
+"""Attributes in which Keras keeps its own lists of what a layer holds."""
+
+
+def run(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    """What a layer makes of its arguments: one of ours without Keras's bookkeeping, anybody else's with it."""
+    is_ours = type(layer).__module__.startswith("bertconv.")
+    return layer.call(*args, **kwargs) if is_ours else layer(*args, **kwargs)
+
+
+def is_stale(model: Any, graph: str) -> bool:
+    """Whether a graph of this name was made of other layers than the model has now; notes that it is made of these."""
+    layers = model._flatten_layers()  # noqa: SLF001  (Layer has no public list of its layers)
+    made = vars(model).setdefault("_graphs_made_of", {})
+    old = [reference() for reference in made.get(graph, ())]
+    is_other = graph in made and not (len(old) == len(layers) and all(map(operator.is_, old, layers)))
+    made[graph] = [weakref.ref(layer) for layer in layers]
+    return is_other
+
+
+def _held(value: Any) -> list[Any]:
+    """The layers and variables that an attribute's value holds."""
+    if isinstance(value, keras.layers.Layer | keras.Variable):
+        return [value]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if not isinstance(value, list | tuple | set):
+        return []
+    return [each for inner in value for each in _held(inner)]
+
+
+def _is_among(value: Any, others: Iterable[Any]) -> bool:
+    """By identity: variables compare by their values."""
+    return any(value is other for other in others)
+
+
+def _put_in_place(layers: list[Any], before: list[Any]) -> None:
+    """Move what was added to where the first that is gone was, so that the order of weights stays."""
+    added = [each for each in layers if not _is_among(each, before)]
+    place = next((number for number, each in enumerate(before) if not _is_among(each, layers)), None)
+    if added and place is not None:
+        kept = [each for each in layers if _is_among(each, before)]
+        layers[:] = [*kept[:place], *added, *kept[place:]]

@@ -1,0 +1,112 @@
+"""load_weights and save_weights of files as transformers 4 wrote them, beside Keras's own."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from bertconv.config import BertConfig
+from bertconv.errors import MissingTensors, RequestError, ShapeMismatch
+from bertconv.formats.reading import open_header
+from bertconv.mapping.ignore import IgnoreLists
+from bertconv.mapping.plan import Plan
+from bertconv.models import loading
+from bertconv.models.variables import Inventory
+from bertconv.source import SourceOptions, open_source
+from bertconv.source.stored import Header
+from bertconv.source.weights import is_index, is_weights
+from bertconv.text import listing
+
+_KERAS = (".keras", ".weights.h5", ".weights.json")
+"""How the names of Keras 3's own files end."""
+
+
+def load_weights(
+    self: Any, filepath: str | os.PathLike[str], skip_mismatch: bool = False, *, by_name: bool = False, **kwargs: Any
+) -> None:
+    """Fill the model from a file of Keras, or from a checkpoint in any format that `from_pretrained` reads.
+
+    Args:
+        self: the model.
+        filepath: Keras's `.weights.h5` or `.keras`; or `tf_model.h5`, `.safetensors`, `pytorch_model.bin`, the index of
+            shards, or the folder that holds them.
+        skip_mismatch: leave weights as they are that have another shape in the file, or are not in it.
+        by_name: the same for weights that are not in it.
+        kwargs: see Keras; for its own files.
+
+    Raises:
+        ShapeMismatch: the file's tensors have other shapes than the model's.
+        MissingTensors: the file does not fill the model.
+        BertconvError: the file cannot be read; see `bertconv.errors`.
+    """
+    path = Path(filepath)
+    if path.name.endswith(_KERAS) or (path.is_dir() and not _is_checkpoint(path)):
+        keras.Model.load_weights(self, filepath, skip_mismatch=skip_mismatch, **kwargs)
+        return
+    if kwargs:
+        raise RequestError(f"load_weights of {path.name} takes no {', '.join(kwargs)}.", hint="Leave it out.")
+    self.build_in_name_scope()
+    request = _request(self, path, skip_mismatch=skip_mismatch)
+    source = open_source(path, request.source)
+    with closing(open_header(source, check_data=True)) as header, loading.paused_collection():
+        own, plan = _planned(header, request)
+        loading.check_stored_twice(plan)
+        matches = loading.matched(own, plan, ignore_mismatched=skip_mismatch)
+        if matches.info["missing_keys"] and not (skip_mismatch or by_name):
+            raise MissingTensors(
+                f"lacks weights of {type(self).__name__}:\n{listing(matches.info['missing_keys'])}",
+                hint="Give by_name=True to leave these as they are, or load another file.", file=str(path),
+            )  # fmt: skip
+        loading.fill(matches, header)
+    loading.warn_of(request, matches.info, "left as they were")
+
+
+def save_weights(self: Any, filepath: str | os.PathLike[str], overwrite: bool = True, **kwargs: Any) -> None:
+    """As `keras.Model.save_weights`, for a name that ends in `.weights.h5`.
+
+    Raises:
+        RequestError: a name as Keras 2 took it.
+    """
+    if not str(filepath).endswith(_KERAS[1:]):
+        raise RequestError(
+            f"Keras 3 writes weights to a file called .weights.h5, not {Path(filepath).name}.",
+            hint="Rename it, or write tf_model.h5 with save_pretrained(folder).",
+        )
+    keras.Model.save_weights(self, filepath, overwrite=overwrite, **kwargs)
+
+
+def _is_checkpoint(folder: Path) -> bool:
+    """Whether a folder holds weights that are not Keras's, as its checkpoints of many files are."""
+    names = [path.name for path in folder.iterdir() if not path.name.endswith(_KERAS)]
+    return any(is_weights(name) or is_index(name) for name in names)
+
+
+def _request(model: Any, path: Path, *, skip_mismatch: bool) -> loading.LoadRequest:
+    kind = type(model)
+    lists = (kind._keys_to_ignore_on_load_unexpected, kind._keys_to_ignore_on_load_missing)  # noqa: SLF001
+    return loading.LoadRequest(
+        path=path, source=SourceOptions(), config=model.config, config_class=kind.config_class, overrides={},
+        ignore_mismatched_sizes=skip_mismatch, ignore=IgnoreLists(*(tuple(one or ()) for one in lists)),
+        build=lambda _config: model, table_head=kind.table_head, class_name=kind.__name__,
+    )  # fmt: skip
+
+
+def _planned(header: Header, request: loading.LoadRequest) -> tuple[Inventory, Plan]:
+    """How a file fills the model; ShapeMismatch where it is of another size than the model, which stays as it is."""
+    hint = "Load it with from_pretrained, or pass skip_mismatch=True."
+    config = request.config or BertConfig()
+    try:
+        _, own, plan = loading.planned(header, config, request)
+    except ShapeMismatch as error:
+        error.hint = hint
+        raise
+    stored = plan.config.values
+    if other := [
+        f"{key} is {stored[key]}, not {value}" for key, value in config.values.items() if stored[key] != value
+    ]:
+        raise ShapeMismatch(f"is of other sizes than the model: {'; '.join(other)}.", hint=hint, file=str(request.path))
+    return own, plan

@@ -1,0 +1,263 @@
+"""Layers that are replaced, added or taken out after a model was built: weights, graphs and files follow."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import checkpoints as cp
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny_models as tiny
+from called_models import CLASSIFIER, assert_close, make
+from tiny_models import BATCH, LABELS, LENGTH, inputs, labels
+
+from bertconv import TFBertForSequenceClassification, TFBertForTokenClassification, TFBertModel
+from bertconv.errors import MissingTensors, RequestError
+from bertconv.models.bert_layers import TFBertPooler
+from bertconv.models.layers import Linear
+from bertconv.models.variables import named_variables
+
+pytestmark = pytest.mark.filterwarnings(  # Keras 3.15 and TensorFlow 2.21 on NumPy 2
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
+
+HIDDEN, OTHER = tiny.SIZES["hidden_size"], 4
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Lora(keras.layers.Layer):
+    """The low-rank adapter that users write by hand, around the linear map that it takes the place of."""
+
+    def __init__(self, inner: Any, rank: int = 3, **kwargs: Any) -> None:
+        super().__init__(name=inner.name, **kwargs)
+        self.inner, self.rank = inner, rank
+        inner.trainable = False
+
+    def build(self, shape: Any) -> None:
+        drawn = keras.initializers.RandomNormal(stddev=0.5, seed=1)
+        self.down = self.add_weight(name="down", shape=(shape[-1], self.rank), initializer=drawn)
+        self.up = self.add_weight(name="up", shape=(self.rank, self.inner.units), initializer="ones")
+
+    def call(self, x: Any) -> Any:
+        return self.inner(x) + x @ self.down @ self.up
+
+
+def adapted(model: Any) -> Any:
+    """With adapters around the queries, and only these trained beside the head."""
+    for layer in model._flatten_layers():
+        if not layer._layers:
+            layer.trainable = layer.name == "classifier"
+    for layer in model.bert.encoder.layer:
+        attention = layer.attention.self_attention
+        attention.query = Lora(attention.query)
+    model(**inputs())
+    return model
+
+
+def weights(model: Any) -> cp.Tensors:
+    return {name: variable.numpy() for name, variable in named_variables(model).items()}
+
+
+def query(number: int) -> str:
+    return f"bert/encoder/layer_._{number}/attention/self/query"
+
+
+def test_adapters_by_hand() -> None:
+    """Exactly x·down·up is added to the queries: the same as a model whose kernels have it added."""
+    model, merged = make(), make()
+    before = set(weights(model))
+    adapted(model)
+    for one, other in zip(model.bert.encoder.layer, merged.bert.encoder.layer, strict=True):
+        lora = one.attention.self_attention.query
+        other.attention.self_attention.query.kernel.assign_add(lora.down @ lora.up)
+    assert_close(model(**inputs()).logits, merged(**inputs()).logits, 1e-5)
+    added = {f"{query(number)}/{leaf}" for number in range(2) for leaf in ("down", "up")}
+    moved = {f"{query(number)}/query/{leaf}" for number in range(2) for leaf in ("kernel", "bias")}
+    gone = {f"{query(number)}/{leaf}" for number in range(2) for leaf in ("kernel", "bias")}
+    assert set(weights(model)) == before - gone | moved | added
+    assert len(model.trainable_weights) == 4 + 2
+
+
+def test_adapters_are_trained() -> None:
+    model = adapted(make())
+    model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    before = weights(model)
+    model.fit(inputs(CLASSIFIER), labels(CLASSIFIER), verbose=0)
+    changed = {name for name, value in weights(model).items() if (value != before[name]).any()}
+    assert changed == {
+        "classifier/kernel", "classifier/bias", *(f"{query(n)}/{leaf}" for n in range(2) for leaf in ("down", "up")),
+    }  # fmt: skip
+
+
+def test_adapters_are_saved(tmp_path: Path) -> None:
+    """By Keras and by save_pretrained, and loaded into a model with the same adapters; by no other."""
+    model = adapted(make())
+    for each in model.bert.encoder.layer:
+        each.attention.self_attention.query.up.assign_add(tf.random.normal((3, HIDDEN)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        model.save_weights(tmp_path / "m.weights.h5")
+        model.save_pretrained(tmp_path / "folder")
+        model.save_pretrained(tmp_path / "safe", safe_serialization=True)
+    for path in ("m.weights.h5", "folder/tf_model.h5", "safe"):
+        other = adapted(make(initializer_range=0.1))
+        other.load_weights(tmp_path / path)
+        cp.assert_same(weights(other), weights(model))
+    with pytest.raises(MissingTensors, match="query"):
+        TFBertForSequenceClassification.from_pretrained(tmp_path / "folder")
+    with pytest.raises(RequestError, match="no PyTorch name"):
+        model.save_pretrained(tmp_path / "pt", format="pt")
+
+
+def test_merged_adapters_are_a_bert_again(tmp_path: Path) -> None:
+    model = adapted(make())
+    wanted = model(**inputs()).logits
+    for layer in model.bert.encoder.layer:
+        attention = layer.attention.self_attention
+        lora = attention.query
+        lora.inner.kernel.assign_add(lora.down @ lora.up)
+        attention.query = lora.inner
+    model.save_pretrained(tmp_path, format="pt")
+    again = TFBertForSequenceClassification.from_pretrained(tmp_path)
+    assert_close(again(**inputs()).logits, wanted, 1e-5)
+
+
+@pytest.mark.parametrize("graph", ["predict", "evaluate", "generate"])
+def test_graphs_follow(graph: str) -> None:
+    """No graph of before is used after a layer was replaced."""
+    model = make("BertLMHeadModel") if graph == "generate" else make()
+    given, answers = inputs(CLASSIFIER), labels(CLASSIFIER)
+    model.compile(keras.optimizers.SGD(0.0))
+
+    def result() -> Any:
+        if graph == "predict":
+            return model.predict(given, verbose=0).logits
+        if graph == "generate":
+            return model.generate(given["input_ids"], max_new_tokens=3).numpy()
+        return model.evaluate(given, answers, verbose=0)
+
+    before = result()
+    if graph == "generate":
+        head = model.mlm.predictions
+        head.transform = keras.layers.Lambda(lambda x: 0 * x)
+        head.bias.assign(tf.one_hot(17, tiny.SIZES["vocab_size"]))
+        assert (result()[:, LENGTH:] == 17).all()
+        return
+    model.classifier = keras.layers.Dense(LABELS, kernel_initializer="zeros", name="classifier")
+    found = result()
+    assert np.shape(found) == np.shape(before)
+    wanted = np.zeros((BATCH, LABELS)) if graph == "predict" else np.log(LABELS)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+class Fewer(TFBertForSequenceClassification):
+    """A head that a user's class replaces, after `super().__init__` has built the model."""
+
+    def __init__(self, config: Any, **kwargs: Any) -> None:
+        super().__init__(config, **kwargs)
+        self.classifier = keras.layers.Dense(OTHER, name="fewer")
+
+
+def test_a_head_that_a_subclass_replaces(tmp_path: Path) -> None:
+    """The old one is neither counted, nor saved, nor warned about."""
+    model = Fewer(tiny.config(CLASSIFIER))
+    assert model(**inputs()).logits.shape == (BATCH, OTHER)
+    names = set(weights(model))
+    assert not any(name.startswith("classifier") for name in names)
+    assert {"fewer/kernel", "fewer/bias"} <= names
+    model.save_pretrained(tmp_path)
+    assert not any("classifier" in name for name in cp.written(tmp_path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        again, info = Fewer.from_pretrained(tmp_path, output_loading_info=True)
+    assert info == {"missing_keys": [], "unexpected_keys": [], "mismatched_keys": [], "error_msgs": []}
+    cp.assert_same(weights(again), weights(model))
+
+
+def test_the_order_of_weights_stays() -> None:
+    model = make()
+    wanted = [variable.shape for variable in model.weights]
+    for holder, name in (
+        (model, "classifier"),
+        (model.bert.pooler, "dense"),
+        (model.bert.encoder.layer[0].bert_output, "dense"),
+    ):
+        old = getattr(holder, name)
+        setattr(holder, name, Linear(model.config, old.inputs, old.units, name=old.name, dtype=None))
+        assert getattr(holder, name).built
+    assert [variable.shape for variable in model.weights] == wanted
+
+
+def test_fewer_layers(tmp_path: Path) -> None:
+    """The first one of two, as a list or by slicing; the config follows, or saving says that it has to."""
+    model, whole = make(), make()
+    model.bert.encoder.layer = model.bert.encoder.layer[:1]
+    count = len(whole.bert.encoder.layer[1].weights)
+    assert len(model.weights) == len(whole.weights) - count
+    with pytest.raises((RequestError, MissingTensors)):
+        model.save_pretrained(tmp_path, format="pt")
+    model.config.num_hidden_layers = 1
+    model.save_pretrained(tmp_path, format="pt")
+    again = TFBertForSequenceClassification.from_pretrained(tmp_path)
+    assert again.config.num_hidden_layers == 1
+    assert_close(again(**inputs()).logits, model(**inputs()).logits)
+
+
+@pytest.mark.parametrize("way", ["None", "del"])
+def test_a_pooler_that_is_taken_out(way: str) -> None:
+    model = make("BertModel")
+    count = len(model.weights)
+    if way == "None":
+        model.bert.pooler = None
+        assert model(**inputs()).pooler_output is None
+    else:
+        del model.bert.pooler
+    assert len(model.weights) == count - 2
+    assert not any("pooler" in name for name in weights(model))
+
+
+def test_a_layer_of_two_attributes_stays() -> None:
+    model = make()
+    model.spare = model.classifier
+    model.classifier = keras.layers.Dense(OTHER, name="other")
+    model(**inputs())
+    assert {"classifier/kernel", "other/kernel"} <= set(weights(model))
+    model.spare = None
+    assert "classifier/kernel" not in weights(model)
+
+
+def test_a_layer_more_inside_a_built_one() -> None:
+    model = make("BertModel")
+    model.bert.pooler.gate = keras.layers.Dense(2, name="gate")
+    model.bert.pooler.gate.build((None, HIDDEN))
+    assert "bert/pooler/gate/kernel" in weights(model)
+    model.bert.more = TFBertPooler(model.config, dtype=None)
+    assert model.bert.more.built
+
+
+def test_another_number_of_labels_needs_its_config(tmp_path: Path) -> None:
+    model = make("BertForTokenClassification")
+    model.classifier = keras.layers.Dense(OTHER, name="classifier")
+    model(**inputs())
+    with pytest.raises(RequestError, match="the config no longer describes these weights") as caught:
+        model.save_pretrained(tmp_path / "out")
+    assert "classifier/kernel" in str(caught.value)
+    assert "bert" not in caught.value.message.partition(":")[2]
+    model.config.num_labels = OTHER
+    model.save_pretrained(tmp_path / "out", format="pt")
+    again = TFBertForTokenClassification.from_pretrained(tmp_path / "out")
+    assert again.num_labels == OTHER
+    assert_close(again(**inputs()).logits, model(**inputs()).logits)
+
+
+def test_the_body_itself_is_replaced(tmp_path: Path) -> None:
+    """By that of another model, as for two heads on one body."""
+    model, other = make(), make("BertModel", initializer_range=0.1)
+    model.bert = other.bert
+    assert len(model.weights) == len(other.weights) + 2
+    model.save_pretrained(tmp_path)
+    cp.assert_same(weights(TFBertModel.from_pretrained(tmp_path)), weights(other))
