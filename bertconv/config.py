@@ -74,6 +74,7 @@ class BertConfig:
         model_types: values of `model_type` that the mapping table is for.
         notes: what is odd about the file, one sentence each.
         model_type: the kind of model.
+        is_encoder_decoder: False, unless the keys say otherwise: no BERT here is both at once.
         id2label: names of the labels by their number, LABEL_0 and so on where nothing names them. It sets and follows
             `num_labels`, and is assigned as a whole.
         label2id: the same turned round.
@@ -84,6 +85,7 @@ class BertConfig:
     """
 
     model_type: str = "bert"
+    is_encoder_decoder: bool = False
     values: Mapping[str, Any] = {**DEFAULTS, "num_labels": 2}
     raw: Mapping[str, Any] = {}
     path: str = ""
@@ -123,18 +125,19 @@ class BertConfig:
         return cls.load(Path(path))
 
     @classmethod
-    def from_pretrained(cls, path: str | os.PathLike[str], /, **overrides: Any) -> Self:
+    def from_pretrained(cls, path: str | os.PathLike[str], /, *, subfolder: str = "", **overrides: Any) -> Self:
         """The config of a model on this machine.
 
         Args:
             path: a config file, or a folder that has one.
+            subfolder: where in that folder it is.
             overrides: keys to change.
 
         Raises:
             RequestError: nothing there; overrides that no config has, or with values that no BERT can have.
             DamagedCheckpoint, UnsupportedCheckpoint: as for `load`.
         """
-        config = cls.load(content.config_file(path))
+        config = cls.load(content.config_file(Path(path, subfolder) if subfolder else path))
         content.check_known(overrides, (*config.values, *content.OTHERS))
         _become(config, content.in_step(config.raw, content.plain(overrides)), config.path, config.model_types)
         return config
@@ -236,7 +239,11 @@ class BertConfig:
     def save_pretrained(self, folder: str | os.PathLike[str], /) -> None:
         """Write config.json into a folder, which is made where it is lacking; OutputError when that fails."""
         checks.check_agreement(self.values, "")
-        content.write_config(Path(folder), self.to_json_string().encode())
+        self.to_json_file(Path(folder, content.CONFIG_FILES[0]))
+
+    def to_json_file(self, path: str | os.PathLike[str], use_diff: bool = True) -> None:
+        """Write `to_json_string` to a file, its folder made where it is missing; OutputError when that fails."""
+        content.write_config(Path(path), self.to_json_string(use_diff).encode())
 
     def _told(self) -> dict[str, Any]:
         """What was given, and what every BERT's config says."""

@@ -114,18 +114,18 @@ def json_text(content: Mapping[str, Any]) -> str:
     return text
 
 
-def write_config(folder: Path, content: bytes) -> None:
-    """Put a config.json into a folder, whole or not at all; OutputError when that fails."""
-    part = folder / f".{CONFIG_FILES[0]}.{os.getpid()}"
+def write_config(file: Path, content: bytes) -> None:
+    """Write a config file and its folder, whole or not at all; OutputError when that fails."""
+    part = file.parent / f".{file.name}.{os.getpid()}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(content)
-        part.replace(folder / CONFIG_FILES[0])
+        part.replace(file)
     except OSError as error:
         with suppress(OSError):
             part.unlink()
         hint = "Give a folder that can be written."
-        raise OutputError(f"cannot be written: {error.strerror}.", hint=hint, file=str(folder)) from error
+        raise OutputError(f"cannot be written: {error.strerror}.", hint=hint, file=str(file.parent)) from error
 
 
 class Labels(dict[Any, Any]):

@@ -755,3 +755,31 @@ def test_importing_the_config_loads_no_framework() -> None:
     code = f"import sys, bertconv.config; print({frameworks!r} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("use_diff", [True, False])
+def test_to_json_file(tmp_path: Path, use_diff: bool) -> None:
+    config = BertConfig(hidden_size=35, num_attention_heads=5, num_labels=3)
+    path = tmp_path / "sub" / "own.json"
+    config.to_json_file(path, use_diff)
+    assert path.read_text() == config.to_json_string(use_diff)
+    assert BertConfig.from_json_file(path).to_dict() == config.to_dict()
+    assert [each.name for each in path.parent.iterdir()] == ["own.json"]
+
+
+def test_a_subfolder(tmp_path: Path) -> None:
+    config = BertConfig(hidden_size=35, num_attention_heads=5)
+    config.save_pretrained(tmp_path / "inner")
+    again = BertConfig.from_pretrained(tmp_path, subfolder="inner", num_labels=3)
+    assert (again.hidden_size, again.num_labels) == (35, 3)
+    with pytest.raises(RequestError, match="is no config file here"):
+        BertConfig.from_pretrained(tmp_path, subfolder="other")
+
+
+def test_whether_it_is_of_two_models() -> None:
+    """Programs ask every config; a key of the file is told as it is, and none is added."""
+    assert BertConfig().is_encoder_decoder is False
+    assert "is_encoder_decoder" not in BertConfig().to_dict()
+    told = BertConfig.from_dict({"is_encoder_decoder": True})
+    assert told.is_encoder_decoder is True
+    assert told.to_dict()["is_encoder_decoder"] is True

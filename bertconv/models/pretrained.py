@@ -105,6 +105,16 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
                     layer.build()
         self.built = True
 
+    def build(self, input_shape: Any = None) -> None:
+        """Create the weights, as `build_in_name_scope`, where Keras does not ask for it by a shape."""
+        if input_shape is not None:
+            super().build(input_shape)
+            return
+        self.built = True  # a call of a model that is not comes here
+        self.build_in_name_scope()
+
+    build._is_default = True  # type: ignore[attr-defined]  # noqa: SLF001  (for Keras, models build themselves when called)
+
     def build_in_name_scope(self) -> None:
         """Create the weights that only a call creates, by one with `dummy_inputs`."""
         if not all(layer.built for layer in self._flatten_layers()):
@@ -229,11 +239,11 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
     def dummy_inputs(self) -> dict[str, Any]:
         """Small inputs to call the model with: `[batch sequence]`."""
         inputs: dict[str, Any] = {
-            "input_ids": np.ones(self.dummy_shape, np.int32),
-            "token_type_ids": np.zeros(self.dummy_shape, np.int32),
+            "input_ids": tf.ones(self.dummy_shape, tf.int32),
+            "token_type_ids": tf.zeros(self.dummy_shape, tf.int32),
         }
         if self.config.values["add_cross_attention"]:
-            inputs["encoder_hidden_states"] = np.ones((1, 2, self.config.values["hidden_size"]), np.float32)
+            inputs["encoder_hidden_states"] = tf.ones((1, 2, self.config.values["hidden_size"]))
         return {name: value for name, value in inputs.items() if name in self.input_names}
 
     dummy_shape: ClassVar[tuple[int, ...]] = (1, 2)

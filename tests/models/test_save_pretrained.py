@@ -658,8 +658,8 @@ def test_inputs_to_build_with(head: str) -> None:
     model = make(head)
     given = model.dummy_inputs
     shape = (1, 2, 2) if head == "BertForMultipleChoice" else (1, 2)
-    assert {name: (value.shape, int(value.max())) for name, value in given.items()} == {
-        "input_ids": (shape, 1), "token_type_ids": (shape, 0),
+    assert {name: (tuple(value.shape), value.dtype, int(np.max(value))) for name, value in given.items()} == {
+        "input_ids": (shape, tf.int32, 1), "token_type_ids": (shape, tf.int32, 0),
     }  # fmt: skip
     assert model(given)
     signature = model.input_signature

@@ -597,3 +597,14 @@ def test_whole_model_in_a_functional_model(tmp_path: Path) -> None:
     assert isinstance(inside, TFBertForSequenceClassification)
     inside.save_pretrained(tmp_path / "out")
     assert load(TFBertForSequenceClassification, tmp_path / "out")[1] == report()
+
+
+def test_build_without_a_shape() -> None:
+    """Of a class whose layers wait for a call, and of one that has added some; later calls take the same weights."""
+    for cls in (Regressor, Deeper):
+        model = cls(config())
+        model.build()
+        before = weights(model)
+        assert set(before) > body() - POOLER
+        model(tiny.inputs()["input_ids"])
+        cp.assert_same(weights(model), before)
