@@ -19,6 +19,8 @@ from bertconv.mapping.table import load_dialects, load_table
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.stored import Header
 from bertconv.text import fold, printable
+from bertconv.tokenizer import Tokenizer, read_tokenizer
+from bertconv.tokenizer.rows import fit, row_notes
 
 _NO_CONFIG = "there is no config.json; the number of attention heads cannot be seen"
 
@@ -42,6 +44,9 @@ class Inspection:
         metadata: the container's own text.
         sidecars: tokenizer and label files beside it.
         modules: files of weights of its sentence-transformers modules, beside `files`.
+        tokenizer: what these say: `files`, `tokens` (number of them), `beyond` (id -> token, of those without a row in the
+            embedding table), `padding_rows` (first and last row that is no token's, or None), `do_lower_case`,
+            `model_max_length` (None for no limit); empty where no file lists the tokens.
         odd: what is odd about it, one sentence each.
     """
 
@@ -63,6 +68,7 @@ class Inspection:
     metadata: dict[str, str]
     sidecars: tuple[str, ...]
     modules: tuple[str, ...]
+    tokenizer: dict[str, Any]
     odd: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -122,6 +128,8 @@ def _describe(
         odd += [f"no table knows {folded} ({len(names)} tensors)" for folded, names in fold(strangers).items()]
     except BertconvError as error:
         odd.append(str(error).replace("\n", " ").rstrip("."))
+    tokenizer = read_tokenizer(source)
+    odd += [*tokenizer.problems, *tokenizer.notes, *row_notes(tokenizer, sizes.get("vocab_size"))]
     return Inspection(
         given=source.given, revision=source.revision, container=header.container, files=source.weights.files,
         dialect=dialect, prefix=prefix, head=head, equals=equals, sizes=sizes, config=stated,
@@ -131,5 +139,20 @@ def _describe(
         dtypes=dict(Counter(tensor.dtype for tensor in header.tensors)),
         names=tuple((printable(tensor.name), tensor.dtype, tensor.shape) for tensor in header.tensors),
         metadata={printable(key): printable(value) for key, value in header.metadata.items()},
-        sidecars=source.carried, modules=source.modules.weights if source.modules else (), odd=tuple(odd),
+        sidecars=source.carried, tokenizer=_tokens(tokenizer, sizes.get("vocab_size")),
+        modules=source.modules.weights if source.modules else (), odd=tuple(odd),
     )  # fmt: skip
+
+
+def _tokens(tokenizer: Tokenizer, rows: int | None) -> dict[str, Any]:
+    """The tokenizer in a few facts."""
+    if not tokenizer.tokens:
+        return {}
+    found, settings = fit(tokenizer, rows), tokenizer.settings or {}
+    return {
+        "files": tokenizer.files,
+        "tokens": len(tokenizer.tokens),
+        "beyond": found.beyond if found else {},
+        "padding_rows": found.padding if found else None,
+        **{key: settings.get(key) for key in ("do_lower_case", "model_max_length")},
+    }

@@ -31,6 +31,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="what is compared (default: auto, outputs where both frameworks are installed, else weights)",
     )  # fmt: skip
     group.addoption(
+        "--bertconv-ignore", dest="bertconv_ignore", default="", metavar="WHAT",
+        help="labels, tokenizer or labels,tokenizer: differences in these do not count",
+    )  # fmt: skip
+    group.addoption(
         "--bertconv-report", dest="bertconv_report", metavar="FILE",
         help="write an HTML page per comparison; where there are several, the test's name is put into the file's",
     )  # fmt: skip
@@ -49,10 +53,10 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
 
 @pytest.fixture
 def bertconv_parity(request: pytest.FixtureRequest) -> Callable[..., Parity]:
-    """`bertconv.testing.assert_parity`, with `--bertconv-level` and `--bertconv-report` as its defaults."""
+    """`bertconv.testing.assert_parity`, with `--bertconv-level`, `-ignore` and `-report` as its defaults."""
     from bertconv.testing import assert_parity
 
-    return partial(assert_parity, level=request.config.getoption("bertconv_level"), report=_report(request.node))
+    return partial(assert_parity, **_options(request.config), report=_report(request.node))
 
 
 class _Pairs(pytest.Collector):
@@ -80,7 +84,7 @@ class _Pair(pytest.Item):
 
         several = len(self.config.getoption("bertconv_parity")) > 1
         report = _report(self) if several else self.config.getoption("bertconv_report")
-        assert_parity(self.a, self.b, level=self.config.getoption("bertconv_level"), report=report)
+        assert_parity(self.a, self.b, **_options(self.config), report=report)
 
     def reportinfo(self) -> tuple[Path, None, str]:
         """What a failure is headed with."""
@@ -91,6 +95,15 @@ class _Pair(pytest.Item):
         if isinstance(excinfo.value, AssertionError | BertconvError):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
+
+
+def _options(config: pytest.Config) -> dict[str, Any]:
+    """The options of the command line, as those of `assert_parity`."""
+    ignored = config.getoption("bertconv_ignore").split(",")
+    return {
+        "level": config.getoption("bertconv_level"),
+        "ignore": tuple(part.strip() for part in ignored if part.strip()),
+    }
 
 
 def _report(item: pytest.Item) -> Path | None:

@@ -34,7 +34,7 @@ def assert_parity(
         a: the original: Hub id, folder or file, or a model in memory, which is saved to a temporary folder.
         b: what is held to it, likewise.
         report: HTML page to write, whatever the outcome.
-        options: as those of `bertconv.verify_checkpoint`: level, dtypes, max_error, head, ...
+        options: as those of `bertconv.verify_checkpoint`: level, dtypes, max_error, ignore, head, ...
 
     Returns:
         What was found.

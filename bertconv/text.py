@@ -16,6 +16,12 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def shown(value: object, most: int = 60) -> str:
+    """A value from a file for a sentence: as Python writes it, which is one line, and not too long."""
+    text = printable(repr(value))
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def fold(names: Iterable[str]) -> dict[str, list[str]]:
     """Names that differ in one number only, folded: `layer.{0...11}.query.weight` -> the names it stands for."""
     alike: dict[str, list[str]] = {}

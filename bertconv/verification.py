@@ -35,6 +35,7 @@ def verify_checkpoint(  # noqa: PLR0913  (one argument per option of the command
     saved_model: bool = False,
     seed: int = 0,
     digest: bool = True,
+    ignore: Iterable[str] = (),
     head: str | None = None,
     config_a: str | os.PathLike[str] | None = None,
     config_b: str | os.PathLike[str] | None = None,
@@ -58,6 +59,8 @@ def verify_checkpoint(  # noqa: PLR0913  (one argument per option of the command
         saved_model: also run the SavedModel beside B.
         seed: of the random inputs.
         digest: also digest every tensor; without, level "weights" is faster.
+        ignore: "labels", "tokenizer" or both: differences in the names of the outputs, or in the files that decide
+            which ids a text becomes, are told and do not count.
         head: model class as which both are compared; by default the one that B's config names, if A holds all of it, or
             else the one that B's tensors are.
         config_a: config file for A, in place of its own.
@@ -79,7 +82,8 @@ def verify_checkpoint(  # noqa: PLR0913  (one argument per option of the command
     )
     own_table = Path(table) if table else None
     limits = Limits(max_error=max_error, max_hidden_error=max_hidden_error)
-    request = Request("outputs" if level == "auto" else level, tuple(dtypes), limits, oracle, saved_model, seed, digest)
+    wanted, aside = "outputs" if level == "auto" else level, tuple(ignore)
+    request = Request(wanted, tuple(dtypes), limits, oracle, saved_model, seed, digest, aside)
     with (
         open_side(b, _with_config(options, config_b), head=head, table=own_table) as there,
         open_side(a, _with_config(options, config_a), head=head or there.head, table=own_table) as here,
@@ -91,6 +95,7 @@ def verify_checkpoint(  # noqa: PLR0913  (one argument per option of the command
     if obstacle is not None:
         parity = replace(parity, notes=(*parity.notes, f"outputs were not compared: {obstacle}"))
     words = ["bertconv", "verify", str(a), str(b), "--level", parity.level, "--seed", str(seed)]
+    words += ["--ignore", ",".join(aside)] if aside else []
     return replace(parity, command=shlex.join(words))
 
 

@@ -20,6 +20,7 @@ LAYERS = (
     {"errors", "text", "report"},
     {"config", "config_checks", "config_content"},
     {"source"},
+    {"tokenizer"},
     {"mapping"},
     {"formats"},
     {"modules", "record", "saving"},

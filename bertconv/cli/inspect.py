@@ -47,6 +47,7 @@ def inspect(src: str, *, with_tensors: bool, verbose: bool, as_json: bool, **opt
         ("tensors", f"{found.tensors}, {found.parameters:,} parameters, {human_bytes(found.nbytes)}"),
         ("types", ", ".join(f"{dtype} x {count}" for dtype, count in found.dtypes.items())),
         ("metadata", ", ".join(f"{key}: {value}" for key, value in found.metadata.items()) or "none"),
+        ("tokenizer", _tokenizer(found.tokenizer)),
         ("goes along", ", ".join(found.sidecars) or "nothing"),
         *([("modules", ", ".join(found.modules))] if found.modules else []),
     ]
@@ -58,3 +59,12 @@ def inspect(src: str, *, with_tensors: bool, verbose: bool, as_json: bool, **opt
         shapes = {name: f"{dtype} {list(shape)}" for name, dtype, shape in found.names}
         folded = {name: [name] for name in shapes} if verbose else fold(shapes)
         table(("Tensor", "Type and shape"), [(key, shapes[names[0]]) for key, names in folded.items()])
+
+
+def _tokenizer(facts: dict[str, Any]) -> str:
+    """`31 tokens, lower-cased, at most 512 in a text`."""
+    if not facts:
+        return "none"
+    length = facts["model_max_length"]
+    parts = [f"{facts['tokens']:,} tokens", "lower-cased" if facts["do_lower_case"] else "upper and lower case"]
+    return ", ".join([*parts, f"at most {length:,} in a text"] if length is not None else parts)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bertconv.verify.parity import Measurement, Parity
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
+ASPECTS = ("labels", "tokenizer")
 
 
 def _json_file(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
@@ -25,10 +26,18 @@ def _json_file(_: click.Context, __: click.Parameter, value: str | None) -> str 
 
 
 def _dtypes(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
+    return _listed(value, DTYPES)
+
+
+def _aspects(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
+    return _listed(value, ASPECTS)
+
+
+def _listed(value: str, known: tuple[str, ...]) -> tuple[str, ...]:
     """A list with commas."""
     found = tuple(part.strip() for part in value.split(",") if part.strip())
-    if unknown := [dtype for dtype in found if dtype not in DTYPES]:
-        raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(DTYPES)}.")
+    if unknown := [part for part in found if part not in known]:
+        raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(known)}.")
     return found
 
 
@@ -75,6 +84,13 @@ def _dtypes(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...
 )
 @click.option("--saved-model", is_flag=True, help="Run the SavedModel beside B as well.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random inputs.")
+@click.option(
+    "--ignore",
+    default="",
+    callback=_aspects,
+    metavar="WHAT",
+    help="labels, tokenizer or labels,tokenizer: differences in these are told and do not count.",
+)
 @click.option("--head", metavar="CLASS", help="Model class as which both are compared [default: B's].")
 @click.option("--config-a", type=click.Path(dir_okay=False, exists=True), help="Config for A instead of its own.")
 @click.option("--config-b", type=click.Path(dir_okay=False, exists=True), help="Config for B instead of its own.")
@@ -98,6 +114,7 @@ def verify(a: str, b: str | None, **options: Any) -> None:
 
     A is the original and B what is held to it; both are a Hub id, a folder or one file, in any format. Both are run in
     float64, where they must agree to 1e-10, and in float32, where B may be as far from the float64 truth as A itself.
+    Names of labels and tokenizer files are held to each other too: a prediction is what users compare.
     Exit code 0: the same; 1: not the same.
 
     With A alone, an output of bertconv: are its files and tensors still those that were written and verified?
@@ -108,6 +125,7 @@ def verify(a: str, b: str | None, **options: Any) -> None:
       bertconv verify ./pytorch ./tensorflow --report parity.html
       bertconv verify A B --level weights --json | jq .verdict
       bertconv verify A B --junit parity.xml --quiet
+      bertconv verify A B --ignore labels,tokenizer
       bertconv verify out/
     """  # noqa: D301
     outputs = {name: options.pop(name) for name in ("json_file", "report", "junit")}
@@ -190,6 +208,10 @@ def _show(parity: Parity, *, verbose: bool) -> None:
         table(("Type", heading, "A's error", "B's error", "Limit", "", "Inputs"), rows)
     for note in (*_oddities(parity, every=verbose), *parity.notes):
         show_line(f"Note: {note}.", verbose=verbose)
+    for name, aspect in parity.aspects.items():
+        show_line(f"{name.capitalize()}: {aspect.sentence()}.", verbose=verbose)
+        for line in aspect.lines() if aspect.ok else ():
+            show_line(f"  {line}.", verbose=verbose)
     if parity.left_out:
         show_line(f"Not part of {parity.head}: {', '.join(parity.left_out)}.", verbose=verbose)
 

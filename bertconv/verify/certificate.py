@@ -94,6 +94,7 @@ def certificate(parity: Parity) -> dict[str, Any]:
             key: facts[key]
             for key in ("level", "head", "ok", "verdict", "dtypes", "cases", "limits", "versions", "notes")
         },
+        **{name: {key: facts[name][key] for key in ("state", "about")} for name in parity.aspects},
         "a": {"framework": parity.a.framework, "digest": parity.a.digest},
         "b": {"framework": parity.b.framework, "digest": parity.b.digest},
         "worst": {

@@ -14,7 +14,9 @@ from bertconv import __version__
 from bertconv.errors import RequestError
 from bertconv.report import model_digest
 from bertconv.text import printable
+from bertconv.verify.agreement import ASPECTS
 from bertconv.verify.cases import Batch, make_batches
+from bertconv.verify.labels import compare_labels
 from bertconv.verify.outputs import DTYPES, FLOOR, KINDS, Limits, Runner, block_of, compare_gradients, measure
 from bertconv.verify.parity import (
     LEVELS,
@@ -28,6 +30,7 @@ from bertconv.verify.parity import (
 )
 from bertconv.verify.places import MODULE
 from bertconv.verify.sides import Side, with_equal_modules
+from bertconv.verify.tokenizers import compare_tokenizers, tokenizer_notes
 from bertconv.verify.weights import NOT_FINITE, compare_weights
 
 ORACLES = ("reference", "transformers")
@@ -46,6 +49,11 @@ _CONFIG_CAUSES = {
 }
 """Config keys that decide what the same tensors compute -> the name of the mistake when they differ."""
 
+_GENERATING = ("pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id", "decoder_start_token_id")
+"""Config keys that decide what `generate()` begins and ends with; no output of a single call shows them."""
+_TRAINING = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
+"""Config keys that only training uses."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -59,6 +67,7 @@ class Request:
         saved_model: also run B's SavedModel.
         seed: of the random inputs.
         digest: also digest every tensor; without, level "weights" is faster and the report has no digests.
+        ignore: "labels", "tokenizer" or both: differences in these do not count.
     """
 
     level: str = "outputs"
@@ -68,10 +77,12 @@ class Request:
     saved_model: bool = False
     seed: int = 0
     digest: bool = True
+    ignore: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for value, known, name in ((self.level, LEVELS, "level"), (self.oracle, ORACLES, "oracle"),
-                                   *((dtype, DTYPES, "dtype") for dtype in self.dtypes)):  # fmt: skip
+                                   *((dtype, DTYPES, "dtype") for dtype in self.dtypes),
+                                   *((aspect, ASPECTS, "ignore") for aspect in self.ignore)):  # fmt: skip
             if value not in known:
                 raise RequestError(f"{name} is {value!r}.", hint=f"Choose from {', '.join(known)}.")
 
@@ -102,6 +113,8 @@ def compare(a: Side, b: Side, request: Request, progress: Progress = lambda *_: 
     parity = Parity(
         level=request.level, a=_facts(a, rows, "A"), b=_facts(b, rows, "B"), head=b.head, tensors=rows,
         config=tuple(_config_differences(a, b)),
+        labels=compare_labels(a, b, ignored="labels" in request.ignore),
+        tokenizer=compare_tokenizers(a, b, ignored="tokenizer" in request.ignore),
         left_out=(*(f"A: {name}" for name in a.left_out()), *(f"B: {name}" for name in b.left_out())),
         notes=(*_notes(a, b), *apart), versions=_versions(()),
     )  # fmt: skip
@@ -215,6 +228,10 @@ def _divergence(parity: Parity) -> Divergence | None:
     if not found and parity.config:
         keys = ", ".join(one.key for one in parity.config)
         return Divergence("config", "config", f"the configs differ in {keys}.")
+    wrong_aspects = [(name, aspect) for name, aspect in parity.aspects.items() if not aspect.ok]
+    if not found and wrong_aspects:
+        name, aspect = wrong_aspects[0]
+        return Divergence(name, name, f"{aspect.differences[0].sentence}.")
     return min(found, key=lambda pair: pair[0])[1] if found else None
 
 
@@ -254,7 +271,10 @@ def _output_sentence(one: Measurement) -> str:
 
 def _config_differences(a: Side, b: Side) -> Iterator[ConfigDifference]:
     one, other = a.values, b.values
-    for key in _CONFIG_CAUSES:
+    keys = [*_CONFIG_CAUSES, *(_GENERATING if a.head.endswith("LMHeadModel") else ())]
+    if not any(place.partition(".")[0] in a.table.heads[a.head] for place in a.table.tied):
+        keys.remove("tie_word_embeddings")  # nothing of this class is tied
+    for key in keys:
         if one[key] != other[key]:
             yield ConfigDifference(key, one[key], other[key])
 
@@ -274,6 +294,9 @@ def _notes(a: Side, b: Side) -> Iterator[str]:
     for label, side in (("A", a), ("B", b)):
         notes = (*side.source.notes, *side.header.notes, *side.config.notes, *side.plan.notes)
         yield from (f"{label}: {note}" for note in notes)
+    if keys := [key for key in _TRAINING if a.values[key] != b.values[key]]:
+        yield f"the configs differ in {', '.join(keys)}, which only training uses"
+    yield from tokenizer_notes(a, b)
 
 
 def _limits(limits: Limits, dtypes: Sequence[str]) -> dict[str, float]:

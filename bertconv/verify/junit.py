@@ -14,7 +14,7 @@ from bertconv.verify.places import MODULE
 
 
 def junit_report(parity: Parity) -> str:
-    """One test case per tensor, per output and element type, per gradient, and one for the configs."""
+    """One case per tensor, per output and element type, per gradient, and one each for configs, labels, tokenizer."""
     cases = list(_cases(parity))
     suite = ET.Element(
         "testsuite",
@@ -38,6 +38,9 @@ def _cases(parity: Parity) -> Iterator[tuple[str, str, str]]:
     """Kind, name, and what is wrong ("" when nothing is)."""
     wrong = ", ".join(f"{one.key} is {one.a!r} in A and {one.b!r} in B" for one in parity.config)
     yield "config", "config", wrong
+    for name, aspect in parity.aspects.items():
+        if aspect.state != "not compared":
+            yield name, name, "" if aspect.ok else "; ".join(aspect.lines())
     for tensor in parity.tensors:
         elements = f": {tensor.differing:,} elements" if tensor.differing else ""
         yield "weights", tensor.id, "" if tensor.ok else f"{tensor.state}{elements}"

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bertconv.text import listing
+from bertconv.verify.agreement import ASPECTS, NOT_COMPARED, Agreement
 
 LEVELS = ("weights", "outputs", "gradients")
 """What is compared; each level includes those before it."""
@@ -175,7 +176,7 @@ class Divergence:
 
     Attributes:
         place: such as `layer.7.attention_out`.
-        evidence: "weights", "config" or "outputs".
+        evidence: "weights", "config", "outputs", "gradients", "labels" or "tokenizer".
         sentence: what was seen there.
     """
 
@@ -209,6 +210,8 @@ class Parity:
         head: the model class as which they were compared.
         tensors: every tensor of that class, in the order of the table.
         config: keys that differ and decide what the model computes.
+        labels: whether the outputs have the same names.
+        tokenizer: whether a text becomes the same ids.
         left_out: tensors that are no part of `head`: names prefixed with "A: " or "B: ".
         dtypes: element types that were computed in, float64 first; empty at level "weights".
         cases: the inputs.
@@ -229,6 +232,8 @@ class Parity:
     head: str
     tensors: tuple[TensorComparison, ...]
     config: tuple[ConfigDifference, ...] = ()
+    labels: Agreement = NOT_COMPARED
+    tokenizer: Agreement = NOT_COMPARED
     left_out: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
     cases: tuple[Case, ...] = ()
@@ -245,7 +250,12 @@ class Parity:
     @property
     def ok(self) -> bool:
         """Everything that was compared holds."""
-        return self.weights_ok and not self.config and self.outputs_ok
+        return self.weights_ok and not self.config and self.outputs_ok and self.labels.ok and self.tokenizer.ok
+
+    @property
+    def aspects(self) -> dict[str, Agreement]:
+        """What stands beside the weights."""
+        return {name: getattr(self, name) for name in ASPECTS}
 
     @property
     def weights_ok(self) -> bool:
@@ -281,7 +291,8 @@ class Parity:
                 proofs.append(f"in {dtype} B is {worst.b:.1e} from the truth and A {worst.a:.1e}")
         if self.gradients:
             proofs.append(f"gradients equal to {max(one.error for one in self.gradients):.1e}")
-        return proofs
+        ignored = [name for name, one in self.aspects.items() if one.ignored and one.differences]
+        return proofs + [f"differences in the {name} were ignored" for name in ignored]
 
     def _failure(self) -> str:
         if self.divergence is None:
@@ -292,6 +303,12 @@ class Parity:
         """The verdict with the likely causes and the tensors that differ, for an error and a terminal."""
         lines = [self.verdict()]
         lines += [f"Likely cause: {cause.sentence}" for cause in self.causes]
+        lines += [
+            f"The {name} of the two: {line}."
+            for name, one in self.aspects.items()
+            if not one.ok
+            for line in one.lines()
+        ]
         if wrong := [tensor.id for tensor in self.tensors if not tensor.ok]:
             lines.append(f"{len(wrong)} of {len(self.tensors)} tensors differ:\n{listing(wrong)}")
         return "\n".join(lines)
@@ -305,6 +322,8 @@ class Parity:
         for name, rows in judged.items():
             for row, one in zip(facts[name], rows, strict=True):
                 row["ok"] = one.ok
+        for name, aspect in self.aspects.items():
+            facts[name]["ok"] = aspect.ok
         plain: dict[str, Any] = _plain(facts)
         return plain
 

@@ -26,6 +26,7 @@ from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.stored import Header, StoredTensor
 from bertconv.source.weights import some
 from bertconv.text import printable
+from bertconv.tokenizer import Tokenizer, read_tokenizer
 
 _ANY = ("",)
 """A regex list that allows every name: what is missing or unknown is reported, not refused."""
@@ -104,6 +105,11 @@ class Side:
     def dtypes(self) -> dict[str, int]:
         """Element type -> number of tensors, the commonest first."""
         return dict(Counter(tensor.stored.dtype for tensor in self.tensors.values()).most_common())
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """What the tokenizer files beside it say."""
+        return read_tokenizer(self.source)
 
     @property
     def values(self) -> dict[str, Any]:

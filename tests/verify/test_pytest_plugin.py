@@ -182,7 +182,7 @@ def test_by_default_the_best_level_is_taken(pairs: pytest.Pytester) -> None:
         "bertconv.verification.verify_checkpoint = told\n"
     )
     result = pairs.runpytest_subprocess(*parity("a", "b"))
-    result.stdout.fnmatch_lines(["asked for {'level': 'auto'}"])
+    result.stdout.fnmatch_lines(["asked for {'level': 'auto', 'ignore': ()}"])
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 import reports
 
 from bertconv.verification import check_checkpoint, verify_checkpoint
-from bertconv.verify import certificate, parity
+from bertconv.verify import agreement, certificate, parity
 from bertconv.verify.parity import Parity
 
 SCHEMA = json.loads(Path(__file__).parents[2].joinpath("docs", "parity.schema.json").read_text())
@@ -26,6 +26,8 @@ CLASSES = {
     "side": parity.SideFacts,
     "tensor": parity.TensorComparison,
     "config": parity.ConfigDifference,
+    "agreement": agreement.Agreement,
+    "mismatch": agreement.Mismatch,
     "case": parity.Case,
     "measurement": parity.Measurement,
     "gradient": parity.GradientComparison,
@@ -34,7 +36,13 @@ CLASSES = {
     "folder_check": certificate.FolderCheck,
     "change": certificate.Change,
 }
-JUDGED = {"tensor": {"ok"}, "measurement": {"ok"}, "gradient": {"ok"}, "folder_check": {"ok", "verdict"}}
+JUDGED = {
+    "tensor": {"ok"},
+    "agreement": {"ok"},
+    "measurement": {"ok"},
+    "gradient": {"ok"},
+    "folder_check": {"ok", "verdict"},
+}
 """What is added to the fields in JSON."""
 
 

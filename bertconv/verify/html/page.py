@@ -13,7 +13,7 @@ from bertconv.text import human_bytes, printable
 from bertconv.verify.html.heat import heat_maps
 from bertconv.verify.html.markup import Markup, count, facts, join, mono, plain, prose, tag
 from bertconv.verify.html.plots import error_plot
-from bertconv.verify.html.tables import cases, config, gradients, origin, outputs
+from bertconv.verify.html.tables import beside, cases, config, gradients, origin, outputs
 from bertconv.verify.html.weights import histograms, weights
 from bertconv.verify.parity import Parity, SideFacts
 
@@ -117,6 +117,10 @@ def _tiles(parity: Parity) -> Markup:
     tiles = [_tile("Weights", f"{equal}/{len(parity.tensors)}", said, ok=parity.weights_ok)]
     if parity.config:
         tiles.append(_tile("Config", str(len(parity.config)), "keys differ", ok=False))
+    for name, aspect in parity.aspects.items():
+        if not aspect.ok:
+            amount = sum(one.count for one in aspect.differences)
+            tiles.append(_tile(name.capitalize(), f"{amount:,}", "entries differ", ok=False))
     for dtype in parity.dtypes:
         if worst := parity.worst(dtype):
             own = "" if dtype == "float64" else f"A {plain(worst.a)}, "
@@ -162,6 +166,7 @@ def _sections(parity: Parity) -> Iterable[_Section]:
     yield "weights", "Weights", weights(parity)
     yield "worst", "Worst tensors", histograms(parity)
     yield "config", "Config", config(parity)
+    yield "beside", "Labels and tokenizer", beside(parity)
     yield "gradients", "Gradients", gradients(parity)
     yield "inputs", "Inputs", cases(parity)
     yield "origin", "Reproduce", origin(parity)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from bertconv.text import human_bytes
+from bertconv.verify.agreement import Agreement
 from bertconv.verify.html.markup import (
     Markup,
     badge,
@@ -94,6 +95,26 @@ def config(parity: Parity) -> Markup | None:
         for one in parity.config
     ]
     return table("Keys that decide what the model computes", ("Key", "A", "B"), rows) if rows else None
+
+
+def beside(parity: Parity) -> Markup:
+    """Labels and tokenizer: compared or not, and every difference."""
+    rows = [
+        tag(
+            "tr",
+            tag("th", name.capitalize(), scope="row"),
+            tag("td", _agreed(one)),
+            tag("td", *(tag("p", f"{line}.") for line in one.lines()), None if one.differences else one.about),
+        )
+        for name, one in parity.aspects.items()
+    ]
+    return table("What stands beside the weights", ("Of A and B", "", "What"), rows, quiet=True)
+
+
+def _agreed(one: Agreement) -> Markup:
+    if one.ignored and one.differences:
+        return badge("different, ignored", "plain")
+    return badge(one.state, {"same": "good", "different": "bad"}.get(one.state, "plain"))
 
 
 def _value(value: object) -> str:

@@ -1,0 +1,113 @@
+"""The tokenizer files of a checkpoint as text and JSON, each read whole and within a limit."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from bertconv.errors import DamagedCheckpoint
+from bertconv.source import Source
+from bertconv.text import parse_json
+
+MAX_BYTES = 40_000_000
+"""Largest tokenizer file that is read; real ones have up to 35 MB."""
+MAX_ID = 2**31
+"""Ids of tokens lie below it."""
+
+FAST, WORDS = "tokenizer.json", "vocab.txt"
+"""The file with everything that the tokenizers library needs, and the older list of words, one a line."""
+SETTINGS, SPECIAL, ADDED = "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"
+SENTENCE = "sentence_bert_config.json"
+_JSON = (FAST, SETTINGS, SPECIAL, ADDED, SENTENCE)
+_BYTES = ("*.model", "merges.txt", "vocab.json")
+"""Vocabularies of other kinds, which are compared byte by byte."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """What could be read.
+
+    Attributes:
+        names: of the files, sorted.
+        json: name -> content, of those that are JSON objects.
+        words: token -> id as vocab.txt has it; None without one.
+        digests: name -> sha256, of vocabularies of other kinds.
+        problems: why a file could not be read, one sentence each.
+    """
+
+    names: tuple[str, ...]
+    json: Mapping[str, Mapping[str, Any]]
+    words: Mapping[str, int] | None
+    digests: Mapping[str, str]
+    problems: tuple[str, ...]
+
+    def settings(self, name: str) -> Mapping[str, Any]:
+        """The content of a JSON file; empty without one."""
+        return self.json.get(name, {})
+
+
+def read_files(source: Source) -> Files:
+    """Read the tokenizer files that go along with a checkpoint; what is wrong with one is told and not raised."""
+    there = [name for name in source.sidecars if "/" not in name]
+    plain: dict[str, Mapping[str, Any]] = {}
+    digests: dict[str, str] = {}
+    words: Mapping[str, int] | None = None
+    problems: list[str] = []
+    found = [name for name in there if name in (*_JSON, WORDS) or _is_other(name)]
+    for name in found:
+        try:
+            content = _read(source, name)
+            if name == WORDS:
+                words = _words(content)
+            elif name in _JSON:
+                plain[name] = _object(content)
+            else:
+                digests[name] = hashlib.sha256(content).hexdigest()
+        except DamagedCheckpoint as error:
+            problems.append(f"{name} {error.message.rstrip('.')}")
+    return Files(tuple(name for name in found if name != SENTENCE), plain, words, digests, tuple(problems))
+
+
+def _is_other(name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in _BYTES)
+
+
+def _read(source: Source, name: str) -> bytes:
+    """A whole file.
+
+    Raises:
+        DamagedCheckpoint: it cannot be read or is too large.
+        UnsafeCheckpoint: it is a link or no regular file.
+    """
+    with closing(source.open(name)) as file:
+        if file.size > MAX_BYTES:
+            raise _bad(f"is larger than {MAX_BYTES:,} bytes")
+        return file.read(0, file.size)
+
+
+def _object(content: bytes) -> Mapping[str, Any]:
+    try:
+        value = parse_json(content)
+    except (ValueError, RecursionError) as error:
+        raise _bad(f"is not sound JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise _bad("is not a JSON object")
+    return value
+
+
+def _words(content: bytes) -> dict[str, int]:
+    """Token -> number of its line; where a token stands twice, its last line counts, as everywhere it is read."""
+    try:
+        lines = io.StringIO(content.decode(), newline=None)  # \n, \r\n and \r end a line, and nothing else does
+    except UnicodeDecodeError as error:
+        raise _bad("is not UTF-8") from error
+    return {line.removesuffix("\n"): number for number, line in enumerate(lines)}
+
+
+def _bad(problem: str) -> DamagedCheckpoint:
+    return DamagedCheckpoint(f"{problem}.", hint="Copy or download it again.")
