@@ -44,8 +44,8 @@ class Inspection:
         metadata: the container's own text.
         sidecars: tokenizer and label files beside it.
         modules: files of weights of its sentence-transformers modules, beside `files`.
-        tokenizer: what these say: `files`, `tokens` (number of them), `beyond` (id -> token, of those without a row in the
-            embedding table), `padding_rows` (first and last row that is no token's, or None), `do_lower_case`,
+        tokenizer: what these say: `files`, `tokens` (number of them), `beyond` (id -> token, of those without a row in
+            the embedding table), `padding_rows` (first and last row that is no token's, or None), `do_lower_case`,
             `model_max_length` (None for no limit); empty where no file lists the tokens.
         odd: what is odd about it, one sentence each.
     """

@@ -48,13 +48,14 @@ def row_notes(tokenizer: Tokenizer, rows: int | None) -> Iterator[str]:
         numbers = list(found.beyond)
         names = ", ".join(shown(token) for token in list(found.beyond.values())[:_SHOWN])
         more = ", ..." if len(numbers) > _SHOWN else ""
+        has, these = ("has", "this token") if len(numbers) == 1 else ("have", "these tokens")
         yield (
-            f"the tokenizer's {_span(numbers, 'id')} ({names}{more}) have no row in the embedding table of {rows} "
-            f"rows: resize it (model.resize_token_embeddings({numbers[-1] + 1})) or remove these tokens"
+            f"the tokenizer's {_span(numbers, 'id')} ({names}{more}) {has} no row in the embedding table of {rows} "
+            f"rows: resize it (model.resize_token_embeddings({numbers[-1] + 1})) or remove {these}"
         )
     if found.padding:
-        first, last = found.padding
-        yield f"{_span((first, last), 'row')} of the embedding table are no token's: padding rows"
+        are = "is no token's: a padding row" if found.padding[0] == found.padding[1] else "are no token's: padding rows"
+        yield f"{_span(found.padding, 'row')} of the embedding table {are}"
 
 
 def _span(numbers: Sequence[int], noun: str) -> str:

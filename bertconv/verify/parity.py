@@ -304,10 +304,7 @@ class Parity:
         lines = [self.verdict()]
         lines += [f"Likely cause: {cause.sentence}" for cause in self.causes]
         lines += [
-            f"The {name} of the two: {line}."
-            for name, one in self.aspects.items()
-            if not one.ok
-            for line in one.lines()
+            f"Different {name}: {line}." for name, one in self.aspects.items() if not one.ok for line in one.lines()
         ]
         if wrong := [tensor.id for tensor in self.tensors if not tensor.ok]:
             lines.append(f"{len(wrong)} of {len(self.tensors)} tensors differ:\n{listing(wrong)}")

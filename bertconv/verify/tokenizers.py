@@ -35,9 +35,10 @@ def compare_tokenizers(a: Side, b: Side, *, ignored: bool = False) -> Agreement:
 
 def tokenizer_notes(a: Side, b: Side) -> Iterator[str]:
     """What is odd about either side's tokenizer, and where they differ without a difference in the ids of a text."""
-    for letter, side in (("A", a), ("B", b)):
-        odd = (*side.tokenizer.notes, *row_notes(side.tokenizer, int(side.values["vocab_size"])))
-        yield from (f"{letter}: {note}" for note in odd)
+    odd = [[*side.tokenizer.notes, *row_notes(side.tokenizer, int(side.values["vocab_size"]))] for side in (a, b)]
+    for note in dict.fromkeys([*odd[0], *odd[1]]):
+        whose = [letter for letter, notes in zip("AB", odd, strict=True) if note in notes]
+        yield f"{' and '.join(whose)}: {note}"
     cuts = [side.tokenizer.truncation for side in (a, b)]
     if cuts[0] != cuts[1] and a.tokenizer.rules and b.tokenizer.rules:
         one, other = ("nothing" if cut is None else f"texts at {cut} tokens" for cut in cuts)

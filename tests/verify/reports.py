@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 
+from bertconv.verify.agreement import Agreement, Mismatch
 from bertconv.verify.parity import (
     Case,
     Cause,
@@ -182,6 +183,16 @@ def weights_only() -> Parity:
     return replace(parity, level="weights", tensors=rows, a=side("a", framework=""), b=b, **empty)
 
 
+def relabelled() -> Parity:
+    """The same weights whose labels are reversed and whose tokenizers are not to count."""
+    sentence = "label 0 is 'negative' in A and 'positive' in B"
+    labels = Agreement("different", "2 labels", differences=(Mismatch("id2label", 2, sentence),))
+    vocabulary = (Mismatch("vocabulary", 1, "token 12 is 'xx' in A and missing in B"),)
+    tokenizer = Agreement("different", "30,522 tokens", ignored=True, differences=vocabulary)
+    divergence = Divergence("labels", "labels", f"{sentence}.")
+    return replace(weights_only(), labels=labels, tokenizer=tokenizer, divergence=divergence)
+
+
 def not_finite() -> Parity:
     """Layer 2 of 5 gives NaN in B, the last hidden state is exact, and one gradient is infinite."""
     parity = good(5, ("float64", "float32", "bfloat16"))
@@ -230,6 +241,8 @@ def hostile() -> Parity:
         head=name,
         tensors=(*parity.tensors, *(replace(one, histogram=parity.tensors[0].histogram) for one in rows)),
         config=(ConfigDifference(name, name, {name: [name]}), ConfigDifference("layer_norm_eps", 1e-12, None)),
+        labels=Agreement("different", name, differences=(Mismatch(name, 2, name),)),
+        tokenizer=Agreement("not compared", name),
         left_out=(name,),
         cases=(Case(name, name, (2, 3), 1),),
         measurements=tuple(measured),
@@ -243,4 +256,11 @@ def hostile() -> Parity:
     )
 
 
-ALL = {"good": good, "transposed": transposed, "weights": weights_only, "NaN": not_finite, "hostile": hostile}
+ALL = {
+    "good": good,
+    "transposed": transposed,
+    "weights": weights_only,
+    "labels": relabelled,
+    "NaN": not_finite,
+    "hostile": hostile,
+}

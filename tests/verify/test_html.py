@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reports import ALL, HOSTILE, good, hostile, not_finite, tensor, transposed, weights_only
+from reports import ALL, HOSTILE, good, hostile, not_finite, relabelled, tensor, transposed, weights_only
 
 from bertconv.verify.html import html_report
 from bertconv.verify.html.heat import STEPS, step
@@ -212,3 +212,13 @@ def test_absurd_errors_can_be_drawn(absurd: float, everywhere: bool) -> None:
     assert all(0 <= float(y) <= height for y in re.findall(r",(\S+)", corners))
     assert bool(corners) == (math.isfinite(absurd) or not everywhere)
     assert ("NaN, inf" in found.text("text")) == (everywhere and not math.isfinite(absurd))
+
+
+def test_labels_and_tokenizer_have_a_section() -> None:
+    text = page(relabelled()).text()
+    for said in (
+        "Labels and tokenizer", "different, ignored", "token 12 is 'xx' in A and missing in B.",
+        "label 0 is 'negative' in A and 'positive' in B (1 more in id2label).",
+    ):  # fmt: skip
+        assert said in text
+    assert "not compared" in page(good()).text()

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from bertconv.verify.junit import junit_report
 from bertconv.verify.parity import Cause, ConfigDifference, Divergence, Parity
 
-MAKERS = [reports.good, reports.transposed, reports.weights_only, reports.not_finite, reports.hostile]
+MAKERS = [
+    reports.good,
+    reports.transposed,
+    reports.weights_only,
+    reports.not_finite,
+    reports.relabelled,
+    reports.hostile,
+]
 EACH = pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
 
 
@@ -118,3 +125,11 @@ def test_the_declaration_names_the_encoding_of_the_file(monkeypatch: pytest.Monk
     text = junit_report(replace(reports.weights_only(), a=replace(reports.side("a"), given=name)))
     assert text.splitlines()[0].lower() == "<?xml version='1.0' encoding='utf-8'?>"
     assert name in ET.fromstring(text.encode()).get("name")
+
+
+def test_labels_and_tokenizer_are_cases_where_they_were_compared() -> None:
+    assert failed(suite(reports.relabelled())) == {("bertconv.labels", "labels")}
+    names = {(case.get("classname"), case.get("name")) for case in suite(reports.relabelled())}
+    assert ("bertconv.tokenizer", "tokenizer") in names  # differences that do not count
+    names = {case.get("classname") for case in suite(reports.good())}
+    assert not names & {"bertconv.labels", "bertconv.tokenizer"}

@@ -236,3 +236,22 @@ def test_outputs_are_compared(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("-W", "error", "--bertconv-level", "outputs", *parity("a", "b"), *report)
     result.assert_outcomes(passed=1)
     assert "The same model" in (pytester.path / "page.html").read_text()
+
+
+@pytest.fixture
+def relabelled(pairs: pytest.Pytester) -> pytest.Pytester:
+    """The same with `named` and `reversed`, whose labels are not the same."""
+    head = "BertForTokenClassification"
+    for name, names in (("named", ("x", "y")), ("reversed", ("y", "x"))):
+        labels = {"id2label": {str(number): label for number, label in enumerate(names)}, "label2id": None}
+        checkpoints.save(pairs.path / name, head, checkpoints.state_dict(head, labels=2), **labels)
+    return pairs
+
+
+@pytest.mark.parametrize(("ignored", "outcome"), [((), "failed"), (("--bertconv-ignore", "labels"), "passed")])
+def test_labels(relabelled: pytest.Pytester, ignored: tuple[str, ...], outcome: str) -> None:
+    relabelled.makepyfile("def test_it(bertconv_parity): bertconv_parity('named', 'reversed')")
+    result = run(relabelled, *parity("named", "reversed"), *ignored)
+    result.assert_outcomes(**{outcome: 2})
+    if outcome == "failed":
+        result.stdout.fnmatch_lines(["*Not the same model: label 0 is 'x' in A and 'y' in B."])

@@ -93,7 +93,9 @@ def test_a_parity_has_the_schema_s_fields() -> None:
     assert set(SCHEMA["properties"]) == fields | {"schema", "ok", "verdict"}
 
 
-@pytest.mark.parametrize("make", [reports.good, reports.transposed, reports.weights_only, reports.not_finite])
+@pytest.mark.parametrize(
+    "make", [reports.good, reports.transposed, reports.weights_only, reports.not_finite, reports.relabelled]
+)
 def test_results_of_every_kind_are_valid(make: Any) -> None:
     assert errors(written(make())) == []
 
@@ -130,6 +132,7 @@ FAILED = written(
         reports.transposed(3),
         tensors=tuple(one for one in reports.transposed(3).tensors if not one.ok),
         config=(parity.ConfigDifference("hidden_act", "a", "b"),),
+        labels=reports.relabelled().labels,
         measurements=reports.transposed(3).measurements[-1:],
         gradients=reports.transposed(3).gradients[-1:],
     )
@@ -165,6 +168,7 @@ def test_a_real_comparison_is_valid(pair: tuple[Path, Path]) -> None:
     facts = written(verify_checkpoint(*pair, level="weights"))
     assert errors(facts) == []
     assert facts["ok"]
+    assert (facts["labels"]["state"], facts["tokenizer"]["state"]) == ("same", "not compared")
 
 
 def test_real_tensors_that_differ_are_valid(pair: tuple[Path, Path], tmp_path: Path) -> None:

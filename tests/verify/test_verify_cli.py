@@ -436,3 +436,49 @@ def test_a_report_replaces_reports_only(verify: Cli, made: Path) -> None:
         assert index.read_text() == '{"weight_map": {}}'
         name = f"again{option}.json"
         assert [verify("a", "bin", option, name).code for _ in range(2)] == [0, 0]
+
+
+# Labels and tokenizer
+
+
+@pytest.fixture
+def relabelled(made: Path, tmp_path: Path) -> Path:
+    """The same weights whose labels are reversed, with a tokenizer."""
+    other = shutil.copytree(made / "a", tmp_path / "relabelled")
+    names = {str(number): f"label {10 - number}" for number in range(11)}
+    config = {**checkpoints.config_of(other), "id2label": names, "label2id": None}
+    checkpoints.write_config(other, config)
+    (other / "vocab.txt").write_text("[PAD]\n[UNK]\n")
+    return other
+
+
+def test_other_labels_are_1(verify: Cli, relabelled: Path) -> None:
+    outcome = verify("a", relabelled)
+    assert (outcome.code, outcome.err) == (1, "")
+    lines = outcome.out.splitlines()
+    assert "Not the same model: label 0 is 'label 0' in A and 'label 10' in B." in lines
+    assert "Labels: different." in lines
+    assert "Tokenizer: not compared: A has no tokenizer files." in lines
+    assert last(outcome) == "Different labels: label 0 is 'label 0' in A and 'label 10' in B (9 more in id2label)."
+
+
+@pytest.mark.parametrize("ignored", ["labels", "labels,tokenizer", " tokenizer , labels"])
+def test_labels_can_be_ignored(verify: Cli, relabelled: Path, ignored: str) -> None:
+    outcome = verify("a", relabelled, "--ignore", ignored)
+    assert outcome.code == 0
+    assert "Labels: different, and ignored as asked for." in outcome.out.splitlines()
+    assert last(outcome).startswith("The same weights: ")
+    assert last(outcome).endswith("; differences in the labels were ignored.")
+
+
+def test_nothing_else_can_be_ignored(verify: Cli, relabelled: Path) -> None:
+    outcome = verify("a", relabelled, "--ignore", "labels,config")
+    assert outcome.code == 2
+    assert "'config' is not one of labels, tokenizer" in outcome.err
+    assert verify("a", relabelled, "--ignore", "tokenizer").code == 1
+
+
+def test_what_is_the_same_is_said(verify: Cli) -> None:
+    lines = verify("a", "h5").out.splitlines()
+    assert "Labels: 11 labels, the same." in lines
+    assert "Tokenizer: not compared: A and B have no tokenizer files." in lines

@@ -1,0 +1,125 @@
+"""Tokenizer files are untrusted text: whatever stands in them, the reader gives facts or a problem, and no error."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizer_folders import WORDS, fast, folder
+
+from bertconv import inspect_checkpoint
+from bertconv.source import open_source
+from bertconv.tokenizer import Tokenizer, files, read_tokenizer
+
+NAMES = (files.FAST, files.SETTINGS, files.SPECIAL, files.ADDED, files.SENTENCE)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["type", "vocab", "content", "id", "ids", "0", "-1", "²"]) | st.text(max_size=3),
+                      inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+KEYS = {
+    files.FAST: ("model", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "truncation"),
+    files.SETTINGS: ("added_tokens_decoder", "do_lower_case", "model_max_length", "cls_token", "extra_special_tokens",
+                     "tokenizer_class", "strip_accents", "padding_side"),
+    files.SPECIAL: ("sep_token", "additional_special_tokens"),
+    files.ADDED: ("xx",),
+    files.SENTENCE: ("max_seq_length",),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folder(tmp_path_factory.mktemp("files") / "a", words=None)
+
+
+def read(path: Path) -> Tokenizer:
+    return read_tokenizer(open_source(path))
+
+
+def put(path: Path, content: dict[str, bytes]) -> Tokenizer:
+    """The tokenizer of a folder that holds these files and no other ones."""
+    for name in (*NAMES, files.WORDS):
+        (path / name).unlink(missing_ok=True)
+    for name, raw in content.items():
+        (path / name).write_bytes(raw)
+    return read(path)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.data())
+def test_any_json_is_read(checkpoint: Path, data: st.DataObject) -> None:
+    made = {}
+    for name in NAMES:
+        value = data.draw(st.none() | JSON | st.fixed_dictionaries({}, optional=dict.fromkeys(KEYS[name], JSON)))
+        if name == files.FAST and isinstance(value, dict) and data.draw(st.booleans()):
+            value = fast(**value)
+        if value is not None:
+            made[name] = json.dumps(value).encode()
+    found = put(checkpoint, made)
+    assert set(found.files) == set(made) - {files.SENTENCE}
+    for number in (found.tokens or {}).values():
+        assert 0 <= number < files.MAX_ID
+    inspect_checkpoint(checkpoint)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.binary(max_size=40), st.sampled_from((*NAMES, files.WORDS)))
+def test_any_bytes_are_read(checkpoint: Path, raw: bytes, name: str) -> None:
+    put(checkpoint, {name: raw})
+
+
+DEEP = b'{"a":' * 100_000
+PROBLEMS = {
+    "cut": (files.FAST, b'{"model"', "tokenizer.json is not sound JSON: "),
+    "deep": (files.FAST, DEEP, "tokenizer.json is not sound JSON: "),
+    "a list": (files.ADDED, b"[]", "added_tokens.json is not a JSON object"),
+    "twice": (files.ADDED, b'{"xx": 3, "xx": 4}', "added_tokens.json is not sound JSON: key 'xx' stands twice"),
+    "not a number": (files.SETTINGS, b'{"model_max_length": NaN}', "tokenizer_config.json is not sound JSON: "),
+    "Latin-1": (files.WORDS, "zürich".encode("latin-1"), "vocab.txt is not UTF-8"),
+}
+
+
+@pytest.mark.parametrize(("name", "raw", "problem"), PROBLEMS.values(), ids=PROBLEMS)
+def test_problems(checkpoint: Path, name: str, raw: bytes, problem: str) -> None:
+    (found,) = put(checkpoint, {name: raw}).problems
+    assert found.startswith(problem)
+    assert found in inspect_checkpoint(checkpoint).odd
+
+
+@pytest.mark.parametrize("name", [files.FAST, files.WORDS])
+def test_a_file_that_is_too_large_is_not_read(checkpoint: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAX_BYTES", 30)
+    assert put(checkpoint, {name: b"{}".ljust(30)}).problems == ()
+    assert put(checkpoint, {name: b"{}".ljust(31)}).problems == (f"{name} is larger than 30 bytes",)
+
+
+@pytest.mark.parametrize("name", [files.FAST, files.WORDS])
+def test_links_are_not_followed(tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret").write_text("{}")
+    (folder(tmp_path / "a", words=None) / name).symlink_to(tmp_path / "secret")
+    assert read(tmp_path / "a") == Tokenizer(problems=("a tokenizer file is a symbolic link out of the checkpoint",))
+
+
+ID = {"true": True, "text": "3", "below zero": -1, "too large": 2**31, "part": 1.5, "null": None}
+
+
+@pytest.mark.parametrize("number", ID.values(), ids=ID)
+def test_ids_are_whole_numbers(checkpoint: Path, number: object) -> None:
+    words = json.dumps({"xx": number, "yy": 7}).encode()
+    found = put(checkpoint, {files.WORDS: b"\n".join(word.encode() for word in WORDS), files.ADDED: words})
+    assert found.tokens == {**{word: at for at, word in enumerate(WORDS)}, "yy": 7}
+    model = {"type": "WordPiece", "vocab": {"xx": number}}
+    assert put(checkpoint, {files.FAST: json.dumps(fast(model=model)).encode()}).tokens is None
+
+
+def test_other_vocabularies(checkpoint: Path) -> None:
+    pieces = {"type": "Unigram", "vocab": [["<s>", 0.0], ["the", -1.5]]}
+    found = put(checkpoint, {files.FAST: json.dumps(fast(model=pieces, added_tokens=[])).encode()})
+    assert found.tokens == {"<s>": 0, "the": 1}
+    assert found.rules is not None
+    assert found.rules["model"] == pieces
