@@ -152,7 +152,7 @@ def _tokens(tokenizer: Tokenizer, rows: int | None) -> dict[str, Any]:
     return {
         "files": tokenizer.files,
         "tokens": len(tokenizer.tokens),
-        "beyond": found.beyond if found else {},
+        "beyond": {number: printable(token) for number, token in found.beyond.items()} if found else {},
         "padding_rows": found.padding if found else None,
         **{key: settings.get(key) for key in ("do_lower_case", "model_max_length")},
     }

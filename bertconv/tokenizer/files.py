@@ -16,6 +16,8 @@ from bertconv.text import parse_json
 
 MAX_BYTES = 40_000_000
 """Largest tokenizer file that is read; real ones have up to 35 MB."""
+MAX_DEPTH = 40
+"""Most levels of JSON; real files have up to ten."""
 MAX_ID = 2**31
 """Ids of tokens lie below it."""
 
@@ -97,7 +99,20 @@ def _object(content: bytes) -> Mapping[str, Any]:
         raise _bad(f"is not sound JSON: {error}") from error
     if not isinstance(value, dict):
         raise _bad("is not a JSON object")
+    if _is_deep(value):
+        raise _bad(f"is nested more than {MAX_DEPTH} levels deep")
     return value
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether comparing or showing it could end in Python's limit of recursion."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inner = [child for one in level for child in (one.values() if isinstance(one, dict) else one)]
+        level = [child for child in inner if isinstance(child, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _words(content: bytes) -> dict[str, int]:

@@ -7,7 +7,7 @@ what tokenizer.json says, or what transformers would write into it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from bertconv.tokenizer.files import FAST, SENTENCE, SETTINGS, Files
@@ -26,6 +26,7 @@ _STATED: Mapping[str, Any] = {
 
 _GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")
 """Classes that follow tokenizer.json."""
+AROUND = "special tokens around a text"
 _FLAGS = ("normalized", "single_word")
 """What is said of an added token and decides where it is found in a text."""
 
@@ -62,7 +63,7 @@ def rules_of(files: Files, special: Mapping[str, str], tokens: Mapping[str, int]
     return {
         "normaliser": _normaliser(fast.get("normalizer")),
         "pre-tokenizer": fast.get("pre_tokenizer"),
-        "special tokens around a text": _template(fast.get("post_processor")),
+        AROUND: _template(fast.get("post_processor")),
         "model": _model(model_of(files)),
     }
 
@@ -90,14 +91,14 @@ def _of_type(value: Any, kind: str) -> dict[str, Any] | None:
 
 
 def _made(settings: Mapping[str, Any], special: Mapping[str, str], tokens: Mapping[str, int]) -> dict[str, Any]:
-    first, last = ((tokens.get(special[role], -1),) for role in ("cls_token", "sep_token"))
+    first, last = (tokens.get(special[role], -1) for role in ("cls_token", "sep_token"))
     return {
         "normaliser": {
             "clean_text": True, "handle_chinese_chars": settings["tokenize_chinese_chars"],
             "lowercase": settings["do_lower_case"], "strip_accents": settings["strip_accents"],
         },
         "pre-tokenizer": {"type": "BertPreTokenizer"},
-        "special tokens around a text": _around(first, last),
+        AROUND: _around(first, last),
         "model": _model({"unk_token": special["unk_token"]}),
     }  # fmt: skip
 
@@ -114,10 +115,9 @@ def _normaliser(value: Any) -> Any:
     }
 
 
-def _around(first: Sequence[int], last: Sequence[int]) -> dict[str, Any]:
+def _around(first: int, last: int) -> dict[str, str]:
     """BERT's way: `[CLS] A [SEP]` and `[CLS] A [SEP] B [SEP]`, as ids with their token types."""
-    single = [[list(first), 0], ["A", 0], [list(last), 0]]
-    return {"single": single, "pair": [*single, ["B", 1], [list(last), 1]]}
+    return {"one": f"{first}:0 A:0 {last}:0", "two": f"{first}:0 A:0 {last}:0 B:1 {last}:1"}
 
 
 def _template(value: Any) -> Any:
@@ -125,28 +125,32 @@ def _template(value: Any) -> Any:
     if _of_type(value, "BertProcessing"):
         ends = [value.get(key) for key in ("cls", "sep")]
         if all(isinstance(end, list) and len(end) == 2 and isinstance(end[1], int) for end in ends):
-            return _around([ends[0][1]], [ends[1][1]])
+            return _around(ends[0][1], ends[1][1])
     if _of_type(value, "TemplateProcessing"):
         known = value.get("special_tokens")
-        parts = {key: _pieces(value.get(key), known) for key in ("single", "pair")}
+        parts = {name: _pieces(value.get(key), known) for name, key in (("one", "single"), ("two", "pair"))}
         if all(part is not None for part in parts.values()):
             return parts
     return value
 
 
-def _pieces(template: Any, known: Any) -> list[Any] | None:
+def _pieces(template: Any, known: Any) -> str | None:
     """One template as ids and letters with their token types; None where it is another kind of thing."""
-    pieces: list[Any] = []
+    pieces: list[str] = []
     for piece in template if isinstance(template, list) else [None]:
         if not isinstance(piece, dict) or len(piece) != 1:
             return None
         (kind, facts), = piece.items()  # fmt: skip
         name = facts.get("id") if isinstance(facts, dict) else None
-        token = known.get(name) if kind == "SpecialToken" and isinstance(known, dict) else None
-        if kind == "SpecialToken" and not isinstance(token, dict):
+        if not isinstance(name, str):
             return None
-        pieces.append([token["ids"] if token and "ids" in token else name, facts.get("type_id")])
-    return pieces
+        said = [name]
+        if kind == "SpecialToken":
+            token = known.get(name) if isinstance(known, dict) else None
+            ids = token.get("ids") if isinstance(token, dict) else None
+            said = list(map(str, ids if isinstance(ids, list) else [name]))
+        pieces += [f"{one}:{facts.get('type_id', 0)}" for one in said]
+    return " ".join(pieces)
 
 
 def _model(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ DEFAULTS = {
     "unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]", "mask_token": "[MASK]",
 }  # fmt: skip
 """Those of a BERT whose files name none."""
+_NUMBER = re.compile(r"\d{1,10}", re.ASCII)
 _MORE = ("additional_special_tokens", "extra_special_tokens")
 
 
@@ -70,7 +72,7 @@ def added_tokens(files: Files) -> dict[str, tuple[int, Mapping[str, Any]]]:
     decoder = files.settings(SETTINGS).get("added_tokens_decoder")
     for number, token in decoder.items() if isinstance(decoder, dict) else ():
         content = _content(token)
-        if content is not None and number.isascii() and number.isdigit() and _is_id(int(number[:11])):
+        if content is not None and _NUMBER.fullmatch(number) and _is_id(int(number)):
             found.setdefault(content, (int(number), token if isinstance(token, dict) else {}))
     for content, number in files.settings(ADDED).items():
         if _is_id(number):

@@ -8,6 +8,7 @@ from typing import Any
 from bertconv.text import shown
 from bertconv.tokenizer import Tokenizer
 from bertconv.tokenizer.rows import row_notes
+from bertconv.tokenizer.rules import AROUND
 from bertconv.verify.agreement import Agreement, Mismatch, found
 from bertconv.verify.sides import Side
 
@@ -76,13 +77,20 @@ def _differences(one: Tokenizer, other: Tokenizer, positions: int) -> Iterator[M
     yield from _unequal("additional special tokens", list(one.additional), list(other.additional))
     yield from settings
     aside = {"normaliser"} if any(found.what in _NORMALISING for found in settings) else set()
-    aside |= {"special tokens around a text"} if special else set()
+    # They follow from the vocabulary: one difference is not told twice.
+    aside |= {AROUND} if special or _ends(one) != _ends(other) else set()
     rules = (one.rules or {}, other.rules or {})
     for name in rules[0].keys() & rules[1].keys() - aside if all(rules) else ():
         yield from _unequal(name, rules[0][name], rules[1][name])
     flags = (one.flags or {}, other.flags or {})
     for token in sorted(flags[0].keys() & flags[1].keys()):
         yield from _unequal(f"how {shown(token)} is found in a text", flags[0][token], flags[1][token])
+
+
+def _ends(side: Tokenizer) -> list[int | None]:
+    """The ids of what stands before and behind a text."""
+    tokens, special = side.tokens or {}, side.special or {}
+    return [tokens.get(special.get(role, "")) for role in ("cls_token", "sep_token")]
 
 
 def _settings(one: Tokenizer, other: Tokenizer, positions: int) -> list[Mismatch]:
@@ -103,7 +111,7 @@ def _unequal(what: str, one: Any, other: Any) -> Iterator[Mismatch]:
 
 
 def _said(what: str, value: Any) -> str:
-    return "unlimited" if value is None and what in _LENGTHS else shown(value)
+    return "unlimited" if value is None and what in _LENGTHS else shown(value, 100)
 
 
 def _vocabulary(one: Mapping[str, int], other: Mapping[str, int]) -> Iterator[Mismatch]:

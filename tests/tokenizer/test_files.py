@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from checkpoints import Outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizer_folders import WORDS, fast, folder
@@ -77,6 +80,11 @@ DEEP = b'{"a":' * 100_000
 PROBLEMS = {
     "cut": (files.FAST, b'{"model"', "tokenizer.json is not sound JSON: "),
     "deep": (files.FAST, DEEP, "tokenizer.json is not sound JSON: "),
+    "not as deep": (
+        files.ADDED,
+        b'{"a":' * 500 + b"1" + b"}" * 500,
+        "added_tokens.json is nested more than 40 levels deep",
+    ),
     "a list": (files.ADDED, b"[]", "added_tokens.json is not a JSON object"),
     "twice": (files.ADDED, b'{"xx": 3, "xx": 4}', "added_tokens.json is not sound JSON: key 'xx' stands twice"),
     "not a number": (files.SETTINGS, b'{"model_max_length": NaN}', "tokenizer_config.json is not sound JSON: "),
@@ -123,3 +131,37 @@ def test_other_vocabularies(checkpoint: Path) -> None:
     assert found.tokens == {"<s>": 0, "the": 1}
     assert found.rules is not None
     assert found.rules["model"] == pieces
+
+
+@pytest.mark.parametrize("number", ["0" * 5000 + "3", "²", "-1", "", str(2**31)])
+def test_ids_as_text(checkpoint: Path, number: str) -> None:
+    decoder = {number: {"content": "xx"}, "17": {"content": "yy"}}
+    found = put(
+        checkpoint, {files.WORDS: b"the", files.SETTINGS: json.dumps({"added_tokens_decoder": decoder}).encode()}
+    )
+    assert found.tokens is not None
+    assert found.tokens["yy"] == 17
+    assert found.tokens.keys() & {"the", "xx"} == {"the"}
+
+
+PIECE = {"SpecialToken": {"id": "[CLS]", "type_id": 0}}
+STEPS: dict[str, Any] = {
+    "no list": {"type": "TemplateProcessing", "single": 3, "pair": None},
+    "an unhashable name": {"type": "TemplateProcessing", "single": [{"Sequence": {"id": ["A"]}}], "pair": []},
+    "two in one": {"type": "TemplateProcessing", "single": [{**PIECE, "Sequence": {"id": "A"}}], "pair": []},
+    "an end that is no pair": {"type": "BertProcessing", "cls": ["[CLS]"], "sep": ["[SEP]", 3]},
+    "another kind": {"type": "RobertaProcessing", "cls": ["<s>", 0], "sep": ["</s>", 2]},
+}
+
+
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+def test_steps_that_are_not_understood_stay_as_they_are(checkpoint: Path, step: dict[str, Any]) -> None:
+    found = put(checkpoint, {files.FAST: json.dumps(fast(post_processor=step)).encode()})
+    assert found.rules is not None
+    assert found.rules["special tokens around a text"] == step
+
+
+def test_half_a_character_does_no_harm(checkpoint: Path, cli: Callable[..., Outcome]) -> None:
+    put(checkpoint, {files.WORDS: b"the", files.ADDED: b'{"\\ud800": 99}'})
+    assert json.loads(cli("inspect", checkpoint, "--json").out)["tokenizer"]["beyond"]["99"] == "\\ud800"
+    assert cli("verify", checkpoint, checkpoint, "--level", "weights", "--json").code == 0

@@ -32,7 +32,7 @@ def test_inspect(tmp_path: Path, cli: Callable[..., Outcome], files: dict, rows:
     facts = json.loads(cli("inspect", source, "--json").out)["tokenizer"]
     assert facts == {
         "files": [*files, "vocab.txt"], "tokens": tokens, "do_lower_case": True, "model_max_length": None,
-        "beyond": {"14": "xx", "15": "yy", "16": "\u202ezz"} if files else {},
+        "beyond": {"14": "xx", "15": "yy", "16": "\\u202ezz"} if files else {},
         "padding_rows": [14, 18] if rows == 19 else None,
     }  # fmt: skip
     said = cli("inspect", source).out.splitlines()
