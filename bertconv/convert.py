@@ -34,6 +34,8 @@ from bertconv.saving import Content, save_weights, shard_limit
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.modules import LISTING
 from bertconv.source.stored import FLOATS, Header
+from bertconv.tokenizer import read_tokenizer
+from bertconv.tokenizer.rows import row_notes
 
 Progress = Callable[[str, int, int], None]
 """Told of a step ("writing", "verifying"), of its bytes done and of its bytes in all."""
@@ -276,6 +278,11 @@ class _Job:
         )  # fmt: skip
         return replace(proof, seconds=time.perf_counter() - started)
 
+    def row_notes(self, staged: StagedFolder | None) -> Iterable[str]:
+        """Whether the tokenizer, as it was written where it was, and the embedding table fit."""
+        place = self.source if staged is None else replace(self.source, folder=staged.path)
+        return row_notes(read_tokenizer(place), int(self.plan.config.values["vocab_size"]))
+
     def report(
         self, staged: StagedFolder, files: Sequence[OutputFile], checks: Sequence[TensorCheck], started: float
     ) -> Report:
@@ -290,6 +297,7 @@ class _Job:
         return replace(
             report,
             target=target,
+            notes=(*report.notes, *self.row_notes(staged if files else None)),
             seconds=time.perf_counter() - started,
             verified="weights" if checks else "none",
             dry_run=not files,

@@ -24,8 +24,6 @@ from bertconv.saving import Content
 from bertconv.source import Source
 from bertconv.source.stored import ITEM_SIZE, Header, SourceFile
 from bertconv.text import printable
-from bertconv.tokenizer import read_tokenizer
-from bertconv.tokenizer.rows import row_notes
 
 MANIFEST_FORMAT = 2
 """Version of the manifest's own format."""
@@ -80,14 +78,7 @@ def report_of(
         equals=plan.equals,
         tensors=tuple(moved + unfilled),
         left_out=tuple(fates),
-        notes=(
-            *source.notes,
-            *header.notes,
-            *plan.config.notes,
-            *plan.notes,
-            *_notes(checks),
-            *row_notes(read_tokenizer(source), int(plan.config.values["vocab_size"])),
-        ),
+        notes=(*source.notes, *header.notes, *plan.config.notes, *plan.notes, *_notes(checks)),
         sidecars=source.carried,
         not_carried=tuple(name for name in source.not_carried if name != MANIFEST),
         parameters=sum(move.target.count for move in plan.moves),

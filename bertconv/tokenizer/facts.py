@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bertconv.errors import BertconvError
 from bertconv.source import Source
 from bertconv.text import shown
 from bertconv.tokenizer.files import FAST, WORDS, Files, read_files
@@ -53,11 +52,12 @@ class Tokenizer:
 
 
 def read_tokenizer(source: Source) -> Tokenizer:
-    """Read the tokenizer files of a checkpoint. What is wrong with them is told in `problems`, and no error."""
-    try:
-        files = read_files(source)
-    except BertconvError as error:  # a link, a device: what carries the files along refuses it
-        return Tokenizer(problems=(f"a tokenizer file {error.message.rstrip('.')}",))
+    """Read the tokenizer files of a checkpoint. What is wrong with their content is told in `problems`, and no error.
+
+    Raises:
+        DamagedCheckpoint: a file cannot be opened or read, or changes meanwhile.
+    """
+    files = read_files(source)
     special, more = special_tokens(files)
     base, added = base_vocabulary(files), added_tokens(files)
     tokens = None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from bertconv.errors import DamagedCheckpoint
+from bertconv.errors import UnsafeCheckpoint
 from bertconv.source import Source
 from bertconv.text import parse_json
 
@@ -54,7 +54,11 @@ class Files:
 
 
 def read_files(source: Source) -> Files:
-    """Read the tokenizer files that go along with a checkpoint; what is wrong with one is told and not raised."""
+    """Read the tokenizer files that go along with a checkpoint; what is wrong with their content is told, not raised.
+
+    Raises:
+        DamagedCheckpoint: a file cannot be opened or read, or changes meanwhile.
+    """
     there = [name for name in source.sidecars if "/" not in name]
     plain: dict[str, Mapping[str, Any]] = {}
     digests: dict[str, str] = {}
@@ -70,7 +74,9 @@ def read_files(source: Source) -> Files:
                 plain[name] = _object(content)
             else:
                 digests[name] = hashlib.sha256(content).hexdigest()
-        except DamagedCheckpoint as error:
+        except _Unusable as error:
+            problems.append(f"{name} {error}")
+        except UnsafeCheckpoint as error:  # what carries the files along refuses it
             problems.append(f"{name} {error.message.rstrip('.')}")
     return Files(tuple(name for name in found if name != SENTENCE), plain, words, digests, tuple(problems))
 
@@ -79,28 +85,28 @@ def _is_other(name: str) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in _BYTES)
 
 
-def _read(source: Source, name: str) -> bytes:
-    """A whole file.
+class _Unusable(Exception):
+    """What is wrong with the content of a file."""
 
-    Raises:
-        DamagedCheckpoint: it cannot be read or is too large.
-        UnsafeCheckpoint: it is a link or no regular file.
-    """
+
+def _read(source: Source, name: str) -> bytes:
     with closing(source.open(name)) as file:
         if file.size > MAX_BYTES:
-            raise _bad(f"is larger than {MAX_BYTES:,} bytes")
-        return file.read(0, file.size)
+            raise _Unusable(f"is larger than {MAX_BYTES:,} bytes")
+        content = file.read(0, file.size)
+        file.check_unchanged()
+        return content
 
 
 def _object(content: bytes) -> Mapping[str, Any]:
     try:
         value = parse_json(content)
     except (ValueError, RecursionError) as error:
-        raise _bad(f"is not sound JSON: {error}") from error
+        raise _Unusable(f"is not sound JSON: {error}") from error
     if not isinstance(value, dict):
-        raise _bad("is not a JSON object")
+        raise _Unusable("is not a JSON object")
     if _is_deep(value):
-        raise _bad(f"is nested more than {MAX_DEPTH} levels deep")
+        raise _Unusable(f"is nested more than {MAX_DEPTH} levels deep")
     return value
 
 
@@ -120,9 +126,5 @@ def _words(content: bytes) -> dict[str, int]:
     try:
         lines = io.StringIO(content.decode(), newline=None)  # \n, \r\n and \r end a line, and nothing else does
     except UnicodeDecodeError as error:
-        raise _bad("is not UTF-8") from error
+        raise _Unusable("is not UTF-8") from error
     return {line.removesuffix("\n"): number for number, line in enumerate(lines)}
-
-
-def _bad(problem: str) -> DamagedCheckpoint:
-    return DamagedCheckpoint(f"{problem}.", hint="Copy or download it again.")

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from tokenizer_folders import WORDS, fast, folder
 
 from bertconv import inspect_checkpoint
+from bertconv.errors import DamagedCheckpoint
 from bertconv.source import open_source
+from bertconv.source.stored import SourceFile
 from bertconv.tokenizer import Tokenizer, files, read_tokenizer
 
 NAMES = (files.FAST, files.SETTINGS, files.SPECIAL, files.ADDED, files.SENTENCE)
@@ -110,7 +112,9 @@ def test_a_file_that_is_too_large_is_not_read(checkpoint: Path, name: str, monke
 def test_links_are_not_followed(tmp_path: Path, name: str) -> None:
     (tmp_path / "secret").write_text("{}")
     (folder(tmp_path / "a", words=None) / name).symlink_to(tmp_path / "secret")
-    assert read(tmp_path / "a") == Tokenizer(problems=("a tokenizer file is a symbolic link out of the checkpoint",))
+    found = read(tmp_path / "a")
+    assert found.problems == (f"{name} is a symbolic link out of the checkpoint",)
+    assert found.tokens is None
 
 
 ID = {"true": True, "text": "3", "below zero": -1, "too large": 2**31, "part": 1.5, "null": None}
@@ -165,3 +169,17 @@ def test_half_a_character_does_no_harm(checkpoint: Path, cli: Callable[..., Outc
     put(checkpoint, {files.WORDS: b"the", files.ADDED: b'{"\\ud800": 99}'})
     assert json.loads(cli("inspect", checkpoint, "--json").out)["tokenizer"]["beyond"]["99"] == "\\ud800"
     assert cli("verify", checkpoint, checkpoint, "--level", "weights", "--json").code == 0
+
+
+def test_a_file_that_changes_while_it_is_read(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(checkpoint, {files.WORDS: b"the"})
+    real = SourceFile.read
+
+    def read_and_write(file: SourceFile, *where: Any) -> bytes:
+        content = real(file, *where)
+        (checkpoint / files.WORDS).write_bytes(b"another")
+        return content
+
+    monkeypatch.setattr(SourceFile, "read", read_and_write)
+    with pytest.raises(DamagedCheckpoint, match="was modified while it was being read"):
+        read(checkpoint)
