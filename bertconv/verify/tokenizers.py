@@ -67,24 +67,26 @@ def _broken(one: Tokenizer, other: Tokenizer) -> Iterator[Mismatch]:
 def _differences(one: Tokenizer, other: Tokenizer, positions: int) -> Iterator[Mismatch]:
     if one.tokens is not None and other.tokens is not None:
         yield from _vocabulary(one.tokens, other.tokens)
-    digests = (one.digests or {}, other.digests or {})
-    for name in sorted(digests[0].keys() & digests[1].keys()):
-        if digests[0][name] != digests[1][name]:
+    for name, digest, its in _of_both(one.digests, other.digests):
+        if digest != its:
             yield Mismatch(name, 1, f"{name} has other bytes in B than in A")
-    special, settings = one.special != other.special, _settings(one, other, positions)
     for role in sorted({**(one.special or {}), **(other.special or {})}):
         yield from _unequal(role, *((side.special or {}).get(role) for side in (one, other)))
     yield from _unequal("additional special tokens", list(one.additional), list(other.additional))
+    settings = _settings(one, other, positions)
     yield from settings
-    aside = {"normaliser"} if any(found.what in _NORMALISING for found in settings) else set()
-    # They follow from the vocabulary: one difference is not told twice.
-    aside |= {AROUND} if special or _ends(one) != _ends(other) else set()
-    rules = (one.rules or {}, other.rules or {})
-    for name in rules[0].keys() & rules[1].keys() - aside if all(rules) else ():
-        yield from _unequal(name, rules[0][name], rules[1][name])
-    flags = (one.flags or {}, other.flags or {})
-    for token in sorted(flags[0].keys() & flags[1].keys()):
-        yield from _unequal(f"how {shown(token)} is found in a text", flags[0][token], flags[1][token])
+    told = {"normaliser"} if any(found.what in _NORMALISING for found in settings) else set()
+    told |= {AROUND} if one.special != other.special or _ends(one) != _ends(other) else set()
+    for name, rule, its in _of_both(one.rules, other.rules):
+        if name not in told:
+            yield from _unequal(name, rule, its)
+    for token, flags, its in _of_both(one.flags, other.flags):
+        yield from _unequal(f"how {shown(token)} is found in a text", flags, its)
+
+
+def _of_both(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> Iterator[tuple[str, Any, Any]]:
+    """What both sides have under one key, in A's order."""
+    yield from ((key, value, other[key]) for key, value in (one or {}).items() if other and key in other)
 
 
 def _ends(side: Tokenizer) -> list[int | None]:
