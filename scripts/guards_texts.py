@@ -67,7 +67,7 @@ TEXTS: tuple[Text, ...] = (
     Text(_SANDBOX, '        "RLIMIT_NOFILE": 0,', "", "files may be opened"),
     Text(_PROCESS, '"HDF5_PLUGIN_PRELOAD": "::", ', "", "filters are loaded as a file asks for them"),
     Text(_PROCESS, ", start_new_session=True,", ",", "Ctrl-C ends the child before its parent"),
-    Text(_PROCESS, "len(told) <= MOST_BYTES and ", "", "an answer of any length is listened to"),
+    Text(_PROCESS, "while len(told) <= MOST_BYTES:", "while True:", "an answer of any length is listened to"),
     Text(_PROCESS, "            child.kill()", "            pass", "the child is left behind"),
     # Writing
     Text(_WRITING, "            os.fsync(fd)", "            pass", "weights do not reach the disk before the rename"),

@@ -4,13 +4,41 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Callable, Generator
 
+import hypothesis
 import pytest
 from checkpoints import Outcome, call
+from patience import in_time
 
 os.environ.setdefault("BERTCONV_VERIFY", "weights")
 """Conversions of the tests run no framework, unless a test is about that."""
+
+# a busy machine makes examples slow, which says nothing about them
+hypothesis.settings.register_profile("bertconv", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("bertconv")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a script starts what it runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests interrupt themselves and their children
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, object, object]:
+    with in_time():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    with in_time():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None, object, object]:
+    with in_time():
+        return (yield)
 
 
 @pytest.fixture

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
     from bertconv.source.stored import SourceFile
 
-WALL_SECONDS = 60.0
-"""Patience with a busy machine; a hang of libhdf5 uses up its processor time long before."""
+REST_SECONDS = 60.0
+"""How long the child may rest, on whatever it waits for; a hang of libhdf5 uses up its processor time long before."""
 MOST_BYTES = 64 << 20
 """Longest answer that is listened to."""
+SCHEDSTAT = "/proc/{}/schedstat"
+"""Nanoseconds that a process has computed, and that it has waited for a processor: sched-stats.rst of Linux."""
 
 _PROGRAM = (
     "import sys; sys.path[:] = sys.argv[2:]; from bertconv.formats.hdf5.child import main; main(int(sys.argv[1]))"
@@ -51,6 +53,7 @@ def ask(file: SourceFile) -> bytes:
             told = _listen(child)
         finally:
             child.kill()
+            child.wait()  # in an interrupt the block would wait a quarter of a second only, and leave it behind
     return checked(file, told, child.returncode)
 
 
@@ -81,26 +84,52 @@ def _environment() -> dict[str, str]:
 
 
 def _listen(child: subprocess.Popen[bytes]) -> bytes | None:
-    """All that it says until its end; None when it takes too long or says too much."""
-    deadline = time.monotonic() + WALL_SECONDS
+    """All that it says until its end; None when it rests too long or says too much."""
+    began = time.monotonic()
     told = bytearray()
     fd = child.stdout.fileno() if child.stdout else -1
-    while len(told) <= MOST_BYTES and select.select([fd], [], [], max(deadline - time.monotonic(), 0))[0]:
-        piece = os.read(fd, 1 << 20)
-        if not piece:
-            return bytes(told) if _ends(child, max(deadline - time.monotonic(), 1)) else None
-        told += piece
+    while len(told) <= MOST_BYTES:
+        left = REST_SECONDS - rested(child.pid, began)
+        if select.select([fd], [], [], max(left, 0))[0]:
+            piece = os.read(fd, 1 << 20)
+            if not piece:
+                return bytes(told) if _ends(child, began) else None
+            told += piece
+        elif left <= 0:
+            break
     return None
 
 
-def _ends(child: subprocess.Popen[bytes], seconds: float) -> bool:
+def _ends(child: subprocess.Popen[bytes], began: float) -> bool:
     import subprocess
 
+    while True:
+        left = REST_SECONDS - rested(child.pid, began)
+        try:
+            child.wait(max(left, 1))
+        except subprocess.TimeoutExpired:
+            if left <= 0:
+                return False
+        else:
+            return True
+
+
+def rested(pid: int, began: float) -> float:
+    """Seconds in which a process neither computed nor waited for a processor: other work on the machine is no rest.
+
+    Args:
+        pid: the process.
+        began: when it was started, by time.monotonic().
+
+    Returns:
+        All the time since then, where the system does not tell more.
+    """
+    passed = time.monotonic() - began
     try:
-        child.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
+        computed, queued, _ = map(int, Path(SCHEDSTAT.format(pid)).read_text().split())
+    except (OSError, ValueError):
+        return passed
+    return passed - (computed + queued) / 1e9
 
 
 def _misled(file: SourceFile, what: str) -> UnsafeCheckpoint:
