@@ -13,8 +13,7 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -461,10 +460,10 @@ def command(arguments: Iterable[object], before: str = "") -> list[str]:
     return [sys.executable, "-c", f"{before}\n{COMMAND}", *map(str, arguments)]
 
 
-def run(*arguments: object, before: str = "", timeout: float = 60, **environment: str) -> Outcome:
+def run(*arguments: object, before: str = "", **environment: str) -> Outcome:
     """The command line as a process of its own."""
     done = subprocess.run(
-        command(arguments, before), capture_output=True, text=True, timeout=timeout, check=False,
+        command(arguments, before), capture_output=True, text=True, check=False,
         stdin=subprocess.DEVNULL, env={**os.environ, **environment},
     )  # fmt: skip
     return Outcome(done.returncode, done.stdout, done.stderr)
@@ -480,13 +479,3 @@ if os.geteuid() == 0 and "UNPRIVILEGED" not in os.environ:  # root may write eve
     os.execv(sys.executable, sys.orig_argv)
 """
 """Run before the command line: file permissions count, for root too."""
-
-
-def slowly(function: Callable[..., Any], seconds: float = 0.2) -> Callable[..., Any]:
-    """The same function after a pause."""
-
-    def after_a_pause(*arguments: Any) -> Any:
-        time.sleep(seconds)
-        return function(*arguments)
-
-    return after_a_pause

@@ -16,7 +16,7 @@ import click
 from bertconv import __version__
 from bertconv.cli.streams import BUG, Streams
 from bertconv.errors import BertconvError
-from bertconv.formats.interrupts import SAME_SECONDS, pending
+from bertconv.formats import interrupts
 
 COMMANDS = {
     "pt2tf": "bertconv.cli.convert:pt2tf",
@@ -117,12 +117,12 @@ def _wants_json(words: list[str]) -> bool:
 
 def _stop(number: int, _: FrameType | None) -> None:
     """The first signal unwinds and cleans up, the second ends the process at once."""
-    if pending:
+    if interrupts.pending:
         os._exit(128 + number)
     since = time.monotonic()
 
     def again(number: int, _: FrameType | None) -> None:
-        if time.monotonic() - since > SAME_SECONDS:
+        if time.monotonic() - since > interrupts.SAME_SECONDS:
             os._exit(128 + number)
 
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):

@@ -220,7 +220,7 @@ def test_a_signal_at_the_last_moment(src: Path, tmp_path: Path, monkeypatch: pyt
     check = SourceFile.check_unchanged
 
     def interrupted(self: SourceFile) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         check(self)
 
     monkeypatch.setattr(SourceFile, "check_unchanged", interrupted)

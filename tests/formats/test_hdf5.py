@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,15 +56,15 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
 
 def refusal(kind: type[BertconvError], path: Path, whole: bool = False) -> BertconvError:
-    """The error, which must be of exactly this class, name the file and come at once."""
-    file, started = cp.open_file(path), time.perf_counter()
+    """The error, which must be of exactly this class and name the file; the child gave it by itself."""
+    file = cp.open_file(path)
     with pytest.raises(kind) as caught:
         (read_header if whole else read_hdf5)(file)
     file.close()
     assert type(caught.value) is kind
     assert caught.value.file == str(path)
     assert caught.value.hint
-    assert time.perf_counter() - started < 2
+    assert "makes the HDF5 library" not in caught.value.message
     return caught.value
 
 

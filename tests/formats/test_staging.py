@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -263,7 +262,7 @@ def test_lock_of_another_process(out: Path) -> None:
         assert "another bertconv" in str(refusal(out))
         put(out.with_name("else"), NEW)
         other.stdin.close()
-        other.wait(10)
+        other.wait()
     put(out, NEW)
     assert holds(out, NEW)
 
@@ -456,21 +455,43 @@ def test_killed_over_an_old_output(tmp_path: Path, point: str) -> None:
     assert [path.name for path in out.parent.iterdir()] == ["out"]
 
 
-SLOW = {
-    "writing": (
-        "import os, time\n"
-        "def slow(*_):\n os.write(1, b'ready\\n'); time.sleep(0.1); raise OSError(38, 'no')\n"
-        "os.copy_file_range = slow\n"
-        "import bertconv.formats.streaming as s, bertconv.formats.writing as w; pieces = w.pieces\n"
-        "def crawl(*each):\n for piece in pieces(*each): time.sleep(0.1); yield piece\n"
-        "w.pieces = crawl"
+HEAR = """
+import os, signal, threading, time
+from bertconv.formats import interrupts
+interrupts.SAME_SECONDS = {same}
+told, telling = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+signal.set_wakeup_fd(telling)
+def hear(signals):
+    os.write(1, b'ready\\n')
+    while signals:
+        try:
+            signals -= len(os.read(told, 1))
+            os.write(1, b'heard\\n')
+        except BlockingIOError:
+            time.sleep(0.001)
+"""
+"""Run before the command line: what calls hear() waits for so many signals, and says of each that it has come."""
+ALWAYS, NEVER = 1e9, -1.0
+"""Values of SAME_SECONDS: a further signal counts as the same one."""
+WAITING = {
+    "writing": HEAR + (
+        "import bertconv.formats.writing as w; pieces, once = w.pieces, threading.Lock()\n"
+        "def no(*_): raise OSError(38, 'no')\n"
+        "os.copy_file_range = no\n"
+        "def wait(*each):\n if once.acquire(blocking=False): hear({signals})\n yield from pieces(*each)\n"
+        "w.pieces = wait"
     ),
-    "checking": (
-        "import os, time, bertconv.saving as c\n"
-        "def slow(_, tick):\n os.write(1, b'ready\\n')\n while True: time.sleep(0.1); tick(1)\n"
-        "c.verify_weights = slow"
+    "checking": HEAR + (
+        "import bertconv.saving as c\n"
+        "def wait(_, tick):\n hear({signals})\n while True: tick(1)\n"
+        "c.verify_weights = wait"
     ),
-}
+}  # fmt: skip
+
+
+def waiting(step: str, signals: int = 1, same: float = ALWAYS) -> str:
+    """A conversion that gets to this step, and goes on with it after so many signals."""
+    return WAITING[step].format(signals=signals, same=same)
 
 
 @contextmanager
@@ -486,7 +507,7 @@ def started(*arguments: object, before: str) -> Iterator[tuple[subprocess.Popen[
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("step", SLOW)
+@pytest.mark.parametrize("step", WAITING)
 @pytest.mark.parametrize("over", [False, True])
 def test_stopped_by_a_signal(tmp_path: Path, number: signal.Signals, step: str, over: bool) -> None:
     src = cp.save(tmp_path / "in", "BertModel", cp.state_dict())
@@ -494,10 +515,10 @@ def test_stopped_by_a_signal(tmp_path: Path, number: signal.Signals, step: str, 
     if over:
         convert_checkpoint(src, out, to="pt")
     before = cp.snapshot(tmp_path)
-    with started("convert", src, out, "--to", "pt", "--overwrite", before=SLOW[step]) as (process, output):
+    with started("convert", src, out, "--to", "pt", "--overwrite", before=waiting(step)) as (process, output):
         assert output.readline() == b"ready\n"
         process.send_signal(number)
-        _, error = process.communicate(timeout=20)
+        _, error = process.communicate()
     assert process.returncode == 128 + number
     assert b"Traceback" not in error
     assert b"nothing half-written is left" in error
@@ -529,7 +550,7 @@ def test_stopped_anywhere_in_the_threads(tmp_path: Path, lines: int) -> None:
     """Ctrl-C after so many lines of the main thread, locks of the threads in its hands or not."""
     src = cp.save(tmp_path / "in", "BertModel", cp.state_dict())
     before = cp.snapshot(tmp_path)
-    done = cp.run("convert", src, tmp_path / "out", "--to", "tf", before=TRACED.format(lines=lines), timeout=10)
+    done = cp.run("convert", src, tmp_path / "out", "--to", "tf", before=TRACED.format(lines=lines))
     if done.code == 0:  # it had fewer lines
         assert (tmp_path / "out").exists()
         return
@@ -541,28 +562,26 @@ def test_one_signal_sent_twice_is_one(tmp_path: Path) -> None:
     """As timeout(1) does: to the process, and then to its group."""
     src = cp.save(tmp_path / "in", "BertModel", cp.state_dict())
     before = cp.snapshot(tmp_path)
-    with started("convert", src, tmp_path / "out", "--to", "pt", before=SLOW["checking"]) as (process, output):
+    with started("convert", src, tmp_path / "out", "--to", "pt", before=waiting("checking", 3)) as (process, output):
         assert output.readline() == b"ready\n"
         for _ in range(3):
             process.send_signal(signal.SIGINT)
-            time.sleep(0.005)
-        assert process.wait(20) == 128 + signal.SIGINT
+            assert output.readline() == b"heard\n"
+        assert process.wait() == 128 + signal.SIGINT
     assert cp.snapshot(tmp_path) == before
 
 
 def test_second_signal_ends_at_once(tmp_path: Path) -> None:
     src = cp.save(tmp_path / "in", "BertModel", cp.state_dict())
-    slow = (
-        "import os, time, bertconv.saving as c, bertconv.formats.staging as s\n"
-        "def wait(*_):\n os.write(1, b'ready\\n'); time.sleep(30)\n"
-        "def verify(_, tick):\n os.write(1, b'ready\\n'); time.sleep(1); tick(1)\n"
-        "c.verify_weights = verify; s.StagedFolder._clean_up = wait"
-    )
-    with started("convert", src, tmp_path / "out", "--to", "pt", before=slow) as (process, output):
-        for number in (signal.SIGINT, signal.SIGTERM):
-            assert output.readline() == b"ready\n"
-            process.send_signal(number)
-        assert process.wait(10) == 128 + signal.SIGTERM
+    slow = "\nimport bertconv.formats.staging as s; s.StagedFolder._clean_up = lambda *_: hear(2)"
+    before = waiting("checking", same=NEVER) + slow
+    with started("convert", src, tmp_path / "out", "--to", "pt", before=before) as (process, output):
+        assert output.readline() == b"ready\n"
+        process.send_signal(signal.SIGINT)
+        assert output.readline() == b"heard\n"
+        assert output.readline() == b"ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 128 + signal.SIGTERM
     assert not (tmp_path / "out").exists()
     convert_checkpoint(src, tmp_path / "out", to="pt")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]

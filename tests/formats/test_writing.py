@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import checkpoints as cp
 import numpy as np
 import pytest
+from patience import PATIENCE
 
 from bertconv.convert import convert_checkpoint
 from bertconv.errors import BertconvError, DamagedCheckpoint, OutputError
@@ -108,13 +108,19 @@ def test_copies_that_fail(src: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_writes_that_fail(
     src: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, name: str, form: str
 ) -> None:
+    called, transfer = threading.Event(), writing._transfer
+
     def refuse(*_: object) -> None:
+        called.set()
         raise OSError(code, os.strerror(code))
 
-    if name == "fdatasync":  # called from time to time, so make the time long
+    def late(*arguments: Any) -> Any:
+        assert called.wait(PATIENCE)
+        return transfer(*arguments)
+
+    if name == "fdatasync":  # called from time to time while the weights are written
         monkeypatch.setattr(writing, "FLUSH_SECONDS", 0.001)
-        slow = cp.slowly(workers.run)
-        monkeypatch.setattr(writing.workers, "run", slow)
+        monkeypatch.setattr(writing, "_transfer", late)
     monkeypatch.setattr(os, name, refuse)
     assert os.strerror(code) in str(refused(OutputError, src, tmp_path / "out", to=form))
 
@@ -168,21 +174,21 @@ def test_results_are_in_the_order_of_the_jobs() -> None:
 
 
 def test_an_error_stops_the_other_thread_and_is_the_one_raised() -> None:
-    ticked = threading.Event()
+    ticked, pause = threading.Event(), threading.Event()
     stopped: list[int] = []
 
     def work(job: int, _: object, tick: workers.Tick) -> None:
         if job == 9:
-            assert ticked.wait(10)
+            assert ticked.wait(PATIENCE)
             raise ValueError("the cause")
-        for _ in range(10_000):
+        for _ in range(int(PATIENCE / 0.001)):
             try:
                 tick(1)
             except Exception:
                 stopped.append(job)
                 raise
             ticked.set()
-            time.sleep(0.001)
+            pause.wait(0.001)
 
     with pytest.raises(ValueError, match="the cause"):
         workers.run([1, 9, 2, 3], work, lambda _: None, lambda job: job)
