@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import sys
 import sysconfig
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import checkpoints as cp
+from hostile_work import little_work
 from kernel_watch import opened
 
 import bertconv
 from bertconv import errors
 
-SECONDS = 2.0
 CONFIG = cp.config("BertModel", num_hidden_layers=1)
 STATE = cp.bare(cp.state_dict("BertModel", num_hidden_layers=1))
 VICTIM = "encoder.layer.0.attention.self.query.bias"
@@ -40,7 +38,6 @@ class Case:
         header_only: `inspect` reads headers and has nothing to refuse: only the weights' bytes are wrong.
         file: its name in the checkpoint's folder.
         child: it is HDF5: its metadata may be read by one process of bertconv's own.
-        seconds: of processor time that refusing it may take, more where that process has to be ended.
     """
 
     make: Callable[[Path], bytes]
@@ -51,7 +48,6 @@ class Case:
     header_only: bool = False
     file: str = "pytorch_model.bin"
     child: bool = False
-    seconds: float = SECONDS
 
     def write(self, root: Path) -> Path:
         """The folder `model` below `root`, which would convert but for the hostile file."""
@@ -111,11 +107,6 @@ def reads_hdf5(each: str) -> bool:
     return each.startswith("subprocess.Popen") and _READER in each
 
 
-def processor_time() -> float:
-    """Seconds of this process and of those that it has started and seen end."""
-    return sum(os.times()[:4])
-
-
 def attack(cli: Callable[..., cp.Outcome], root: Path, earlier: Path, case: Case, command: str = "pt2tf") -> None:
     """Give a case to `inspect` and, over an earlier output, to a conversion: it is refused as it says, nothing else."""
     folder, output = case.write(root), root / "out"
@@ -123,16 +114,12 @@ def attack(cli: Callable[..., cp.Outcome], root: Path, earlier: Path, case: Case
     shutil.copytree(earlier, output)
     before = cp.snapshot(root)
     for words in (("inspect", folder), (command, folder, output, "--overwrite")):
-        with opened(secrets) as leaked, watched(folder) as seen:
-            started, busy = time.perf_counter(), processor_time()
+        with opened(secrets) as leaked, watched(folder) as seen, little_work():
             outcome = cli(*words, "--json")
-            seconds, busy = time.perf_counter() - started, processor_time() - busy
         assert not leaked, words
         assert len(seen) <= case.child, seen
         assert all(map(reads_hdf5, seen)), seen
         assert cp.snapshot(root) == before, "something was written"  # the canary too
-        assert busy < case.seconds, words
-        assert seconds < 5 * case.seconds, words  # other work on the machine does not count, waiting does
         if case.header_only and words[0] == "inspect":
             assert outcome.code == 0
             continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import struct
 from collections.abc import Callable
@@ -81,9 +80,9 @@ def type_loop(canary: Path) -> bytes:
     return patched(lambda raw: struct.pack_into("<Q", raw, shared + 10, own), content)(canary)
 
 
-def trap(make: Callable[[Path], bytes], words: str, control: str, seconds: float = 10.0) -> Case:
-    """A file for which the child has to be ended: it may take the processor time that it is granted."""
-    return dataclasses.replace(case(make, words, None, UnsafeCheckpoint, control), seconds=seconds)
+def trap(make: Callable[[Path], bytes], words: str, control: str) -> Case:
+    """A file for which the child has to be ended."""
+    return case(make, words, None, UnsafeCheckpoint, control)
 
 
 TRAPS = {

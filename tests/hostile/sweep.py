@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 PROGRAM = """
-import json, resource, sys, time
+import json, resource, sys
 from bertconv.convert import convert_checkpoint
 from bertconv.errors import BertconvError
 from bertconv.inspection import inspect_checkpoint
@@ -52,24 +52,22 @@ size = status("VmSize")
 resource.setrlimit(resource.RLIMIT_AS, (size + limit, size + limit))
 for number, folder in enumerate(folders):
     forget_peak()
-    started, floor = time.process_time(), status("VmRSS")
+    floor = status("VmRSS")
     kinds = attempt(folder, number, commands)
-    peak, seconds = status("VmHWM") - floor, time.process_time() - started
-    facts.append((folder, kinds, peak, seconds, sorted(set(sys.modules) - modules), children() - usual))
+    facts.append((folder, kinds, status("VmHWM") - floor, sorted(set(sys.modules) - modules), children() - usual))
 print(json.dumps(facts))
 """
 
 
 @dataclass(frozen=True)
 class Fact:
-    """What one folder did: the errors' classes, bytes at its peak, seconds, modules that are new.
+    """What one folder did: the errors' classes, bytes at its peak, modules that are new.
 
     `children` is the peak of any process that was started until then, over that of those that read the sound models.
     """
 
     kinds: list[str]
     memory: int
-    seconds: float
     modules: list[str]
     children: int
 
@@ -87,7 +85,6 @@ def sweep(folders: list[Path], sound: list[Path], work: Path, limit: int, comman
     asked: Any = [list(map(str, folders)), list(map(str, sound)), limit, commands]
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], input=json.dumps(asked), cwd=work, capture_output=True, text=True, check=False,
-        timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return {Path(folder): Fact(*facts) for folder, *facts in json.loads(done.stdout)}
