@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import select
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -23,8 +25,10 @@ if TYPE_CHECKING:
 
 CPU_SECONDS = 2.0
 """Processor time that a reader may use."""
-FORKED_SECONDS = 20.0
-"""Wall time after which a process of its own has hung."""
+MOST_CPU_SECONDS = 10
+"""Processor time at which the kernel ends a run that cannot be interrupted."""
+HANG_SECONDS = 300.0
+"""After which a process of its own that waits for something is ended, however busy the machine is."""
 MORE_MEMORY = 256 << 20
 """Bytes by which a run may raise the most that the process ever used."""
 
@@ -56,6 +60,17 @@ def processor_time(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
+@contextmanager
+def ended_by_the_kernel(seconds: float) -> Iterator[None]:
+    """The same for code that no handler interrupts: it costs the process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time() + seconds), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+
+
 def make(target: Target, seed: int, number: int) -> bytes:
     """The input of one run."""
     return mutate(Random(seed * 1_000_003 + number), target.seeds, target.tokens, inside=target.inside)
@@ -64,6 +79,11 @@ def make(target: Target, seed: int, number: int) -> bytes:
 def examine(target: Target, path: Path, data: bytes) -> Verdict:
     """Write one input to a file and read it."""
     path.write_bytes(data)
+    with ended_by_the_kernel(MOST_CPU_SECONDS):
+        return _examined(target, path, data)
+
+
+def _examined(target: Target, path: Path, data: bytes) -> Verdict:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     verdict, found = _look(target, path)
     more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10
@@ -115,7 +135,7 @@ def examine_forked(target: Target, path: Path, data: bytes) -> Verdict:
         os._exit(0)
     os.close(writing)
     told = b""
-    if select.select([reading], [], [], FORKED_SECONDS)[0]:
+    if select.select([reading], [], [], HANG_SECONDS)[0]:
         told = os.read(reading, 1 << 16)
     else:
         os.kill(child, signal.SIGKILL)
@@ -125,7 +145,8 @@ def examine_forked(target: Target, path: Path, data: bytes) -> Verdict:
         return Verdict(**json.loads(told))
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        return Verdict("known", "hang" if number == signal.SIGKILL else signal.Signals(number).name)
+        is_hang = number in {signal.SIGKILL, signal.SIGXCPU}
+        return Verdict("known", "hang" if is_hang else signal.Signals(number).name)
     return Verdict("finding", f"ends the process with status {status}")
 
 

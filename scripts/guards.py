@@ -25,7 +25,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from guards_find import Guard, apply, find, stale
-from guards_run import TESTS, Bench, Reach, Watchdog, prepare
+from guards_run import SECONDS, TESTS, Bench, Reach, Watchdog, prepare
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = (0, 3, 15, 400)
@@ -85,7 +85,7 @@ class Campaign:
         if not tests:
             return ""
         seconds = {test: self._reach.seconds[test] for test in tests}
-        code = self._bench.pytest([*extra, *tests], 60 + 5 * sum(seconds.values()), [Watchdog(seconds)])
+        code = self._bench.pytest([*extra, *tests], 3 * SECONDS + 5 * sum(seconds.values()), [Watchdog(seconds)])
         if code == 0:
             return ""
         found = self._red()

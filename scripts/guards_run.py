@@ -41,8 +41,8 @@ _HEAVY = (
     "numpy", "h5py", "ml_dtypes", "click", "rich.console", "rich.table", "rich.progress", "huggingface_hub",
     "safetensors.numpy", "safetensors.torch", "torch", "hypothesis",
 )  # fmt: skip
-SECONDS = 20.0
-"""A test that takes this much longer than usual hangs."""
+SECONDS = 120.0
+"""A test that takes this much longer than usual hangs, on a busy machine too."""
 HITS = "BERTCONV_GUARD_HITS"
 
 _PROBE_MODULE = f'''"""Notes which guards refused."""
@@ -201,7 +201,7 @@ class Bench:
         os.environ[HITS] = str(self._hits)
         found = self._work / "found.json"
         found.unlink(missing_ok=True)
-        code = self.pytest(["--maxfail=1000000", name], 900, [Observer(self._hits, found)])
+        code = self.pytest(["--maxfail=1000000", name], 3600, [Observer(self._hits, found)])
         del os.environ[HITS]
         if code not in (0, 1):  # all green, or some red
             raise SystemExit(f"{name} cannot be run:\n{self.said()[-3000:]}")

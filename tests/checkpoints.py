@@ -469,6 +469,19 @@ def run(*arguments: object, before: str = "", **environment: str) -> Outcome:
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
+def run_into_a_closed_pipe(*arguments: object) -> Outcome:
+    """The command line as a process of its own; whoever was to read its output is gone before it begins."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            command(arguments), stdin=subprocess.DEVNULL, stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+        )
+    finally:
+        os.close(writing)
+    return Outcome(done.returncode, "", done.stderr)
+
+
 UNPRIVILEGED = """
 import ctypes, os, sys
 if os.geteuid() == 0 and "UNPRIVILEGED" not in os.environ:  # root may write everywhere, unless it gives that up

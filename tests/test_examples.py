@@ -67,7 +67,7 @@ def python(*arguments: object, folder: Path = EXAMPLES) -> str:
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(EXAMPLES)}
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
-        cwd=folder, env={**os.environ, **quiet}, capture_output=True, text=True, timeout=300, check=False,
+        cwd=folder, env={**os.environ, **quiet}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout

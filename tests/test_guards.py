@@ -36,7 +36,6 @@ def script(*arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, str(SCRIPTS / "guards.py"), *arguments],
         capture_output=True,
         text=True,
-        timeout=300,
         check=False,
     )
 
@@ -206,9 +205,9 @@ def test_a_check_that_no_test_misses_is_found(tmp_path: Path) -> None:
 def test_what_hangs_is_ended(tmp_path: Path) -> None:
     program = (
         "import sys, time; from pathlib import Path; from guards_run import in_fork; log = Path(sys.argv[1]);"
-        "assert in_fork(lambda: time.sleep(60), log, 0.3) is None; assert in_fork(lambda: 7, log, 20.0) == 7"
+        "assert in_fork(lambda: time.sleep(60), log, 0.3) is None; assert in_fork(lambda: 7, log, 600.0) == 7"
     )
     environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
     command = [sys.executable, "-c", program, str(tmp_path / "log")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -255,14 +254,9 @@ def test_no_framework_is_imported(src: Path, out: Path) -> None:
 @pytest.mark.parametrize("arguments", [("--help",), ("tables", "show", "bert"), ("tables", "show", "--json")])
 def test_a_closed_pipe_is_no_error(arguments: tuple[str, ...]) -> None:
     """As in `bertconv tables show | head -1`, with a head that is quicker than we are."""
-    process = subprocess.Popen(cp.command(arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stderr is not None
-    process.stdout.close()
-    error = process.stderr.read()
-    process.stderr.close()
-    assert process.wait(30) in {128 + 13, -13}
-    assert error == b""
+    outcome = cp.run_into_a_closed_pipe(*arguments)
+    assert outcome.code in {128 + 13, -13}
+    assert outcome.err == ""
 
 
 # Errors

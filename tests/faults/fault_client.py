@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from fault_shim import Call, Fault, Shim, build
+from patience import PATIENCE
 
 TESTS = Path(__file__).resolve().parents[1]
-SECONDS = 30.0
-"""Longest run of a tiny conversion; more is a hang."""
+HUNG = PATIENCE / 2
+"""Seconds until a run has hung: the server says so before the test itself counts as one that hangs."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Server:
         """End it; it has no children then."""
         if self._process.stdin is not None and self._process.stdout is not None:
             self._process.stdin.close()
-            self._process.wait(timeout=SECONDS)
+            self._process.wait()
             self._process.stdout.close()
 
     def warm(self, *arguments: object) -> int:
@@ -64,7 +65,7 @@ class Server:
         Args:
             arguments: of the command line.
             options: `file_size` in bytes, `sigxfsz="default"`, `to_the_end=True` to leave by way of the interpreter's
-                own end: see the server.
+                own end, `same_seconds` in which a further signal is the same one: see the server.
         """
         descriptor, output = tempfile.mkstemp(dir=self.folder)
         os.close(descriptor)
@@ -73,9 +74,9 @@ class Server:
         self._outputs[pid] = Path(output)
         return pid
 
-    def wait(self, pid: int, seconds: float = SECONDS) -> Run:
-        """Its end; it is killed when it is late."""
-        status = self._ask(do="wait", pid=pid, seconds=seconds)["status"]
+    def wait(self, pid: int) -> Run:
+        """Its end; it is killed when it hangs."""
+        status = self._ask(do="wait", pid=pid, seconds=HUNG)["status"]
         output = self._outputs.pop(pid)
         text = output.read_text(errors="replace")
         output.unlink()

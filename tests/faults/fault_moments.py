@@ -7,7 +7,7 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,10 +16,11 @@ from fault_client import Run, Server
 from fault_runs import is_new, is_whole, next_run, said, scene_after, typed
 from fault_scenes import Scene, Tree, put_tree
 from fault_shim import Fault
+from patience import until
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 HEARD = 0.25
-"""Seconds in which a tiny conversion is over: a signal comes at a random one of these moments."""
+"""Seconds of which a random moment is taken; what must be true afterwards does not depend on it."""
 
 
 def started(server: Server, scene: Scene) -> int:
@@ -27,16 +28,25 @@ def started(server: Server, scene: Scene) -> int:
     scene.reset()
     server.shim.arm(scene.work, Fault("count", no_exchange=not scene.kind.exchange))
     pid = server.start(scene.arguments(), to_the_end=True)
-    _until(lambda: server.shim.count > 0)
+    until(lambda: server.shim.count > 0 or is_over(pid))
     return pid
 
 
-def _until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError("it did not come to pass")
-        time.sleep(0.0005)
+def _facts(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+
+
+def is_over(pid: int) -> bool:
+    """Whether a process has ended; the server has not waited for it yet."""
+    return _facts(pid)["State"].startswith("Z")
+
+
+def heard(pid: int, number: int) -> None:
+    """Send a signal, and wait until the process has taken it."""
+    os.kill(pid, number)
+    bit = 1 << number - 1
+    until(lambda: is_over(pid) or not any(int(_facts(pid)[key], 16) & bit for key in ("SigPnd", "ShdPnd")))
 
 
 def signal_round(server: Server, scene: Scene, number: int, delay: float) -> tuple[Run, list[str]]:
@@ -73,7 +83,7 @@ def small_disk(place: Path, size: int) -> Iterator[str]:
     """A file system of so many bytes mounted on a folder; yields why there is none, or nothing."""
     words = ["mount", "-t", "tmpfs", "-o", f"size={size}", "bertconv-tests", str(place)]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=20)
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
     except OSError as error:
         yield f"there is no mount: {error}"
         return
@@ -83,7 +93,7 @@ def small_disk(place: Path, size: int) -> Iterator[str]:
     try:
         yield ""
     finally:
-        subprocess.run(["umount", "-l", str(place)], check=True, timeout=20)
+        subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def disk_sizes(scene: Scene, count: int) -> list[int]:

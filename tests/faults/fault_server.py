@@ -12,9 +12,11 @@ import gc
 import json
 import os
 import resource
+import select
 import signal
 import sys
-import time
+import threading
+from types import SimpleNamespace
 from typing import Any
 
 
@@ -42,9 +44,10 @@ def main() -> None:
 def _run(request: dict[str, Any]) -> None:
     """The command line, as a process of its own would run it; does not return."""
     from bertconv.cli import main
-    from bertconv.formats import writing
+    from bertconv.formats import interrupts, writing
 
-    writing.FLUSH_SECONDS = 0.002  # the flusher has its turn in a tiny conversion too
+    writing.threading = SimpleNamespace(Event=_OneTurn)
+    interrupts.SAME_SECONDS = request.get("same_seconds", interrupts.SAME_SECONDS)
     output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(output, 1)
@@ -63,16 +66,26 @@ def _run(request: dict[str, Any]) -> None:
         os._exit(int(error.code or 0))  # to take the interpreter apart takes longer than to convert
 
 
+class _OneTurn(threading.Event):
+    """The flusher has one turn, however long a conversion takes: so the number of its calls depends on no clock."""
+
+    had = False
+
+    def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002  (FLUSH_SECONDS)
+        if self.had:
+            return super().wait()
+        self.had = True
+        return False
+
+
 def _wait(pid: int, seconds: float) -> int | None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.001)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return None
+    end = os.pidfd_open(pid)
+    is_over = bool(select.select([end], [], [], seconds)[0])
+    os.close(end)
+    if not is_over:
+        os.kill(pid, signal.SIGKILL)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return status if is_over else None
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ enum { ENTRIES = 8192 };
 
 struct entry { char name[20]; uint32_t flags; char path[104]; };
 struct page {
-    int32_t armed, mode, reads, value; /* value: a signal, milliseconds, or the place in per cent of the file */
+    int32_t armed, mode, reads, value; /* value: a signal, or the place in per cent of the file */
     int64_t at, count, fired;
     char prefix[512], other[512]; /* other: folder with what is swapped in */
     char only[24]; /* calls of this name alone are counted */
@@ -109,9 +109,9 @@ static void tamper(const char *path)
 
 static void rest(void)
 {
-    struct timespec left = {page->value / 1000, page->value % 1000 * 1000000L};
-    while (nanosleep(&left, &left) < 0 && errno == EINTR)
-        ;
+    struct timespec moment = {0, 1000000};
+    while (__atomic_load_n(&page->armed, __ATOMIC_SEQ_CST))
+        nanosleep(&moment, NULL);
 }
 
 /* The K-th call */

@@ -11,10 +11,11 @@ from collections.abc import Callable
 import checkpoints as cp
 import pytest
 from fault_client import Server
-from fault_moments import HEARD, SIGNALS, signal_round, started, stopped
+from fault_moments import HEARD, SIGNALS, heard, is_over, signal_round, started, stopped
 from fault_runs import counted, is_whole, next_run
 from fault_scenes import WRITING, Kind, Scene
 from fault_shim import Fault
+from patience import until
 
 KINDS = [kind for kind in WRITING if kind.name in {"tf", "tf-safetensors-sharded", "pt-copied"}]
 COPIED = KINDS[-1]
@@ -47,14 +48,12 @@ def test_at_random_moments(kind: Kind, server: Server, scene_of: Callable[..., S
         )
 
 
-def paused(server: Server, scene: Scene, milliseconds: int) -> int:
-    """A run whose threads rest in the first copy of weights; its process id."""
+def paused(server: Server, scene: Scene, same_seconds: float) -> int:
+    """A run of which a thread rests in the first copy of weights until the shim is disarmed; its process id."""
     scene.reset()
-    server.shim.arm(scene.work, Fault("pause", 1, value=milliseconds, only="copy_file_range"))
-    pid = server.start(scene.arguments())
-    end = time.monotonic() + 20
-    while not server.shim.fired and time.monotonic() < end:
-        time.sleep(0.001)
+    server.shim.arm(scene.work, Fault("pause", 1, only="copy_file_range"))
+    pid = server.start(scene.arguments(), same_seconds=same_seconds)
+    until(lambda: server.shim.fired or is_over(pid))
     assert server.shim.fired
     return pid
 
@@ -62,15 +61,12 @@ def paused(server: Server, scene: Scene, milliseconds: int) -> int:
 def test_the_second_signal_ends_at_once(server: Server, scene_of: Callable[..., Scene]) -> None:
     """What is left then is taken away by the next run."""
     scene = scene_of(COPIED, over=True)
-    pid = paused(server, scene, 8000)
-    os.kill(pid, signal.SIGINT)
-    time.sleep(0.8)
-    began = time.monotonic()
-    os.kill(pid, signal.SIGINT)
-    run = server.wait(pid)
+    pid = paused(server, scene, same_seconds=-1)
+    heard(pid, signal.SIGINT)
+    heard(pid, signal.SIGTERM)
+    run = server.wait(pid)  # the thread rests to the end
     server.shim.disarm()
-    assert run.status == 128 + signal.SIGINT
-    assert time.monotonic() - began < 4
+    assert run.status == 128 + signal.SIGTERM
     assert is_whole(scene, cp.snapshot(scene.work))
     assert next_run(server, scene) == []
 
@@ -78,12 +74,11 @@ def test_the_second_signal_ends_at_once(server: Server, scene_of: Callable[..., 
 def test_twice_in_a_row_is_once(server: Server, scene_of: Callable[..., Scene]) -> None:
     """As timeout(1) sends them: it cleans up."""
     scene = scene_of(COPIED, over=True)
-    pid = paused(server, scene, 600)
-    os.kill(pid, signal.SIGTERM)
-    time.sleep(0.05)
-    os.kill(pid, signal.SIGTERM)
-    run = server.wait(pid)
+    pid = paused(server, scene, same_seconds=1e9)
+    heard(pid, signal.SIGTERM)
+    heard(pid, signal.SIGTERM)
     server.shim.disarm()
+    run = server.wait(pid)
     assert stopped(scene, run, signal.SIGTERM) == []
     assert run.status == 128 + signal.SIGTERM
 

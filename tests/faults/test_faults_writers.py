@@ -11,7 +11,7 @@ from pathlib import Path
 import checkpoints as cp
 import pytest
 from fault_client import Server
-from fault_moments import shuffled, writers_round
+from fault_moments import is_over, shuffled, writers_round
 from fault_scenes import WRITING, Kind, Scene, make_scene
 
 from bertconv.errors import BertconvError
@@ -71,18 +71,15 @@ def test_readers_while_it_is_replaced(server: Server, rivals: list[Scene], tmp_p
     for number in range(8):
         scene = (other, one)[number % 2]
         pid = server.start([*scene.words, scene.source, destination, "--overwrite"])
-        while not done(pid):
+        over = False
+        while not over:  # one look more, when nothing moves any longer
+            over = is_over(pid)
             seen[kind_of(look(destination), one, other)] += 1
             seen[told(destination)] += 1
         assert server.wait(pid).status == 0
     assert set(seen) <= {"whole", "being removed", "ok", "refused"}, seen
     assert seen["whole"]
     assert seen["ok"]
-
-
-def done(pid: int) -> bool:
-    """Whether a process has ended; the server has not waited for it yet."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def kind_of(found: dict[str, bytes], *scenes: Scene) -> str:

@@ -81,5 +81,5 @@ def test_mirrored_strategy() -> None:
     """Two replicas, half the batch each: the weights move by the mean of the gradients of the halves' own losses."""
     here = Path(__file__).parent
     code = DISTRIBUTED.replace("PATHS", repr([str(here), str(here.parent)]))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.endswith("all the same\n"), done.stderr[-3000:]

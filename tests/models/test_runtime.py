@@ -34,7 +34,7 @@ def run(code: str, *hidden: str, **environment: str) -> subprocess.CompletedProc
     mixed = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "", "KERAS_BACKEND": "", **environment}
     root = str(Path(bertconv.__file__).parents[1])
     return subprocess.run(
-        [sys.executable, "-c", before + code], capture_output=True, text=True, check=False, timeout=300, cwd=root,
+        [sys.executable, "-c", before + code], capture_output=True, text=True, check=False, cwd=root,
         stdin=subprocess.DEVNULL, env={name: value for name, value in mixed.items() if value},
     )  # fmt: skip
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -35,7 +34,7 @@ class HubServer:
     Attributes:
         requests: every request, as `GET /bert/resolve/<commit>/config.json`.
         fail: answer everything with this HTTP status.
-        delay: seconds before each answer.
+        silent: answer nothing until it stops.
         body: answer everything with this instead.
         trouble: asked first when a file is asked for.
         states: whether the listing has digests.
@@ -43,7 +42,7 @@ class HubServer:
 
     requests: list[str] = field(default_factory=list)
     fail: int = 0
-    delay: float = 0.0
+    silent: bool = False
     body: bytes = b""
     trouble: Trouble = lambda *_: False
     states: bool = True
@@ -72,6 +71,7 @@ class HubServer:
     def start(self) -> None:
         """Answer from now on."""
         self.stopped = False
+        self.ended = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"hub": self}))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self._thread.start()
@@ -80,6 +80,7 @@ class HubServer:
     def stop(self) -> None:
         """Refuse new connections, and drop the open ones when they ask for something."""
         self.stopped = True
+        self.ended.set()
         self._server.shutdown()  # returns at once when it is stopped already
         self._server.server_close()
         self._thread.join()
@@ -112,8 +113,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append(f"{self.command} {path}")
-        time.sleep(self.hub.delay)
-        if self.hub.fail:
+        if self.hub.silent:
+            self.hub.ended.wait()
+            self.close_connection = True
+        elif self.hub.fail:
             self._send(self.hub.fail)
         elif self.hub.body:
             self._send(200, self.hub.body, {"Content-Type": "text/html"})

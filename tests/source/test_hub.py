@@ -320,7 +320,7 @@ def test_server_down(hub: HubServer) -> None:
 
 def test_server_hangs(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.2)
-    hub.delay = 1
+    hub.silent = True
     assert "in time" in failure("bert").message
 
 
@@ -363,12 +363,12 @@ def test_through_the_environment(tmp_path: Path) -> None:
             "HF_HOME": str(tmp_path),
             "HF_HUB_DISABLE_XET": "1",
         }
-        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=60, check=True)
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True)
         commit, folder = done.stdout.decode().split()
         assert commit == COMMIT
         assert Path(folder).is_relative_to(tmp_path)
         server.requests.clear()
         env["HF_HUB_OFFLINE"] = "1"
-        again = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=60, check=True)
+        again = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True)
         assert again.stdout == done.stdout
         assert server.requests == []

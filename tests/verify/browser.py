@@ -35,7 +35,8 @@ def missing() -> str | None:
         import selenium  # noqa: F401
     except ModuleNotFoundError:
         lacking.append("selenium")
-    return f"not installed: {', '.join(lacking)}" if lacking else None
+    how = "Debian: apt-get install chromium chromium-driver"
+    return f"not installed: {', '.join(lacking)} ({how})" if lacking else None
 
 
 def need_browser() -> None:

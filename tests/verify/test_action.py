@@ -47,7 +47,7 @@ class Job:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]], cwd=self.folder, check=False,
-            capture_output=True, text=True, timeout=60,
+            capture_output=True, text=True,
             env={**os.environ, "PATH": path, **environment, **given, "GITHUB_OUTPUT": str(output)},
         )  # fmt: skip
         lines = output.read_text().splitlines()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from browser import browser, need_browser, screenshot, view
+from patience import PATIENCE, until
 from reports import ALL, good, hostile, not_finite, transposed
 
 from bertconv.verify.html import html_report
@@ -23,6 +24,8 @@ EACH = pytest.mark.parametrize("name", ALL)
 def driver() -> Iterator[Any]:
     need_browser()
     with browser() as found:
+        found.set_page_load_timeout(PATIENCE)
+        found.set_script_timeout(PATIENCE)
         yield found
 
 
@@ -30,8 +33,9 @@ def driver() -> Iterator[Any]:
 def test_a_missing_browser_is_named(monkeypatch: pytest.MonkeyPatch, needed: str, outcome: type[BaseException]) -> None:
     monkeypatch.setattr("browser._BINARIES", ("/nowhere/chromium", "/nowhere/chromedriver"))
     monkeypatch.setenv("BERTCONV_NEED_BROWSER", needed)
-    with pytest.raises(outcome, match="not installed: /nowhere/chromium, /nowhere/chromedriver"):
+    with pytest.raises(outcome, match="not installed: /nowhere/chromium, /nowhere/chromedriver") as told:
         need_browser()
+    assert "apt-get install chromium chromium-driver" in str(told.value)
 
 
 Show = Callable[..., Any]
@@ -295,13 +299,11 @@ def test_hostile_names_stay_text_in_a_browser(show: Show) -> None:
 
 
 def test_the_command_is_copied(show: Show) -> None:
-    from selenium.webdriver.support.ui import WebDriverWait
-
     parity = good()
     driver = show(parity)
     button = driver.find_element("id", "copy")
     button.click()
-    WebDriverWait(driver, 5, 0.02).until(lambda _: button.text == "Copied")
+    until(lambda: button.text == "Copied")
     field = driver.find_element("id", "search")
     field.send_keys("\ue009v")  # Control and v
     assert field.get_attribute("value") == parity.command

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -336,12 +335,9 @@ def test_weights_import_no_framework(made: Path, tmp_path: Path, b: str) -> None
 
 def test_a_pipe_that_is_closed_early(made: Path) -> None:
     for arguments in (["verify", made / "a", made / "other", "--level", "weights"], ["verify", made / "out"]):
-        words = checkpoints.command(arguments)
-        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            process.stdout.close()
-            err = process.stderr.read()
-            assert process.wait(60) == 128 + 13
-        assert err == b""
+        outcome = checkpoints.run_into_a_closed_pipe(*arguments)
+        assert outcome.code == 128 + 13
+        assert outcome.err == ""
 
 
 def test_no_colours_and_no_bar_where_there_is_no_terminal(verify: Cli) -> None:
