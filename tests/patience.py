@@ -25,17 +25,19 @@ class Hangs(BaseException):
 
 
 @contextmanager
-def in_time(seconds: float = PATIENCE) -> Iterator[None]:
+def in_time(seconds: float | None = None) -> Iterator[None]:
     """Raises Hangs in a block that does not end, as one does that opens a FIFO; conftest.py has every test in one."""
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
 
+    limit = PATIENCE if seconds is None else seconds
+
     def ring(_: int, __: FrameType | None) -> None:
-        raise Hangs(f"not over after {seconds:g} s")
+        raise Hangs(f"not over after {limit:g} s")
 
     handler = signal.signal(signal.SIGALRM, ring)
-    outer, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
+    outer, _ = signal.setitimer(signal.ITIMER_REAL, limit)
     try:
         yield
     finally:

@@ -181,14 +181,14 @@ def test_an_error_stops_the_other_thread_and_is_the_one_raised() -> None:
         if job == 9:
             assert ticked.wait(PATIENCE)
             raise ValueError("the cause")
-        for _ in range(int(PATIENCE / 0.001)):
+        for _ in range(1_000_000):
             try:
                 tick(1)
             except Exception:
                 stopped.append(job)
                 raise
             ticked.set()
-            pause.wait(0.001)
+            pause.wait(PATIENCE / 1_000_000)
 
     with pytest.raises(ValueError, match="the cause"):
         workers.run([1, 9, 2, 3], work, lambda _: None, lambda job: job)
