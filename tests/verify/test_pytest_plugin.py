@@ -249,7 +249,7 @@ def relabelled(pairs: pytest.Pytester) -> pytest.Pytester:
 
 
 @pytest.mark.parametrize(("ignored", "outcome"), [((), "failed"), (("--bertconv-ignore", "labels"), "passed")])
-def test_labels(relabelled: pytest.Pytester, ignored: tuple[str, ...], outcome: str) -> None:
+def test_labels_of_a_pair(relabelled: pytest.Pytester, ignored: tuple[str, ...], outcome: str) -> None:
     relabelled.makepyfile("def test_it(bertconv_parity): bertconv_parity('named', 'reversed')")
     result = run(relabelled, *parity("named", "reversed"), *ignored)
     result.assert_outcomes(**{outcome: 2})
