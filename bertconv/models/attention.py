@@ -59,15 +59,22 @@ def mask_bias(mask: tf.Tensor, dtype: str, name: str, sizes: tuple[Any, Any], *,
         return tf.cast(mask, dtype)
     seen = tf.cast(mask, tf.bool)
     if rank == 2:
-        seen = seen[:, tf.newaxis, tf.newaxis, :]
+        seen = _with_axes(seen, 1, 1)
         return _hidden(tf.logical_and(seen, causal_mask(*sizes)) if causal else seen, dtype)
-    return _hidden(seen[:, tf.newaxis] if rank == 3 else seen, dtype)
+    return _hidden(_with_axes(seen, 1) if rank == 3 else seen, dtype)
 
 
 def causal_mask(queries: int | tf.Tensor, keys: int | tf.Tensor) -> tf.Tensor:
     """`[1 1 queries keys]`: the last query sees every key, the one before it one less, and so on."""
     rows = tf.range(queries)[:, tf.newaxis] + (keys - queries)
-    return (tf.range(keys)[tf.newaxis, :] <= rows)[tf.newaxis, tf.newaxis]
+    return _with_axes(tf.range(keys)[tf.newaxis, :] <= rows, 0, 0)
+
+
+def _with_axes(mask: tf.Tensor, *places: int) -> tf.Tensor:
+    """A mask with more axes, of size 1: TensorFlow Lite cannot index booleans, with tf.newaxis neither."""
+    for place in places:
+        mask = tf.expand_dims(mask, place)
+    return mask
 
 
 def _hidden(seen: tf.Tensor, dtype: str) -> tf.Tensor:

@@ -131,7 +131,7 @@ def _look_up(table: tf.Tensor, ids: tf.Tensor, padding: int | None) -> tf.Tensor
     def look_up(table: tf.Tensor) -> tuple[tf.Tensor, Any]:
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
             if padding is not None:
-                upstream = tf.where((ids == padding)[..., tf.newaxis], tf.zeros((), upstream.dtype), upstream)
+                upstream = tf.where(tf.expand_dims(ids == padding, -1), tf.zeros((), upstream.dtype), upstream)
             size = tf.shape(table)
             rows = tf.reshape(upstream, [-1, size[1]])
             return tf.math.unsorted_segment_sum(rows, tf.reshape(ids, [-1]), size[0])
