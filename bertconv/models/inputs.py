@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from bertconv.errors import RequestError
 
@@ -72,6 +73,8 @@ def named_inputs(
 def as_tensors(layer: keras.layers.Layer, given: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments as tensors, with floats in the type that the layer computes in, as Keras would do it by itself.
 
+    Variables are read: what follows may add to a tensor in place, and a custom gradient allows no variable in it.
+
     Masks and labels keep their type, since numbers that half precision lacks occur in them: the most negative float32
     in a mask that is added, a large target of a regression.
 
@@ -84,7 +87,8 @@ def as_tensors(layer: keras.layers.Layer, given: Mapping[str, Any]) -> dict[str,
     def converted(name: str, value: Any) -> Any:
         casts = name not in labels and not name.endswith("_mask")
         return keras.tree.map_structure(
-            lambda each: layer.dtype_policy.convert_input(each, casts and layer.autocast, layer.input_dtype), value
+            lambda each: layer.dtype_policy.convert_input(_read(each), casts and layer.autocast, layer.input_dtype),
+            value,
         )
 
     return {name: value if name in FLAGS else converted(name, value) for name, value in given.items()}
@@ -134,6 +138,11 @@ def _unpacked(names: tuple[str, ...], value: Any, model: str) -> Iterable[tuple[
             hint="Make one array of the rows, [batch sequence]: `np.stack(rows)`.",
         )
     return zip(names, value, strict=False)
+
+
+def _read(value: Any) -> Any:
+    """The value of a variable; anything else as it is."""
+    return tf.convert_to_tensor(value) if isinstance(value, tf.Variable | keras.Variable) else value
 
 
 def _value(name: str, value: Any) -> Any:

@@ -90,6 +90,38 @@ def test_every_input_counts(model: Any, arrays: Arrays, expected: np.ndarray) ->
         assert relative_error(model(**others).logits, expected) > 1e-2
 
 
+KINDS = {"TensorFlow's": tf.Variable, "Keras's": lambda value: keras.Variable(value, dtype=value.dtype.name)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_variables(kind: str) -> None:
+    """Every input that is a tensor may be a variable, of the very type that the model computes with."""
+    decoder = make("BertLMHeadModel", add_cross_attention=True)
+    rng = np.random.default_rng(0)
+    states = {"encoder_hidden_states": rng.normal(size=(BATCH, 4, HIDDEN)).astype(np.float32)}
+    given = {name: value.astype(np.int32) for name, value in inputs().items()} | states
+    cache = decoder(given, use_cache=True).past_key_values
+    places = np.tile(np.arange(LENGTH, dtype=np.int32), (BATCH, 1))
+    embeds = rng.normal(size=(BATCH, LENGTH, HIDDEN)).astype(np.float32)
+    more = {"position_ids": places, "head_mask": np.full(SIZES["num_attention_heads"], 0.5, np.float32)}
+    more |= {"encoder_attention_mask": np.ones((BATCH, 4), np.int32), "labels": given["input_ids"]}
+    without = {name: value for name, value in given.items() if name != "input_ids"}
+    step = {"input_ids": given["input_ids"][:, :1], "past_key_values": [[np.array(part) for part in cache[0]]] * LAYERS}
+    for arguments in ({**given, **more}, {**without, "inputs_embeds": embeds}, {**states, **step}):
+        variables = keras.tree.map_structure(KINDS[kind], arguments)
+        wanted = decoder(**arguments).logits
+        assert_close(decoder(**variables).logits, wanted)
+        assert_close(tf.function(lambda given=variables: decoder(**given).logits)(), wanted, 2e-5)
+
+
+def test_variable_of_embeddings_has_a_gradient(model: Any) -> None:
+    embeds = tf.Variable(np.random.default_rng(0).normal(size=(BATCH, LENGTH, HIDDEN)).astype(np.float32))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(model(inputs_embeds=embeds, labels=np.array([1, 2, 3])).loss)
+    assert float(tf.reduce_max(tf.abs(tape.gradient(loss, embeds)))) > 0
+    assert_close(model.bert(inputs_embeds=embeds).pooler_output, model.bert(inputs_embeds=embeds.numpy()).pooler_output)
+
+
 def test_what_is_passed_is_not_changed(model: Any, arrays: Arrays) -> None:
     before = {name: value.copy() for name, value in arrays.items()}
     given = dict(arrays)
