@@ -37,7 +37,8 @@ def named_inputs(
 
     The first argument, which may also be given as `input_ids` or by its old name `inputs`, is the ids themselves
     (tensor, array or nested list of numbers: [batch sequence]) or several arguments in one: a list or tuple of
-    tensors in the order of `names`, a list of KerasTensors that are called like arguments, or a mapping.
+    tensors in the order of `names`, a list of KerasTensors that are called like arguments, a mapping, or a batch of a
+    data set, of which only the features are taken (see `is_batch`).
 
     Args:
         names: the parameters of `call` in order, the ids first.
@@ -111,6 +112,26 @@ def plain_batch(x: Any) -> Any:
     return {key: _array(str(key), value) if _is_list(value) else value for key, value in _items(x)}
 
 
+def is_batch(value: Any) -> TypeGuard[Sequence[Any]]:
+    """Whether this is a batch as data sets have it: features by name, and after them labels and sample weights."""
+    return isinstance(value, list | tuple) and 1 <= len(value) <= 3 and _is_mapping(value[0])
+
+
+def unpacked_batch(x: Any, y: Any = None, sample_weight: Any = None) -> tuple[Any, Any, Any]:
+    """Features, labels and sample weights, where the first argument may be a batch that holds all of them.
+
+    Raises:
+        RequestError: labels or sample weights are in the batch and beside it.
+    """
+    if not is_batch(x):
+        return x, y, sample_weight
+    inside = (*x[1:], None, None)[:2]
+    for name, one, other in (("labels", inside[0], y), ("sample weights", inside[1], sample_weight)):
+        if one is not None and other is not None:
+            raise RequestError(f"{name} are in the batch and beside it.", hint="Give them once.")
+    return x[0], y if inside[0] is None else inside[0], sample_weight if inside[1] is None else inside[1]
+
+
 def _given(
     names: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any], model: str
 ) -> Iterable[tuple[str, Any]]:
@@ -125,6 +146,8 @@ def _given(
 def _unpacked(names: tuple[str, ...], value: Any, model: str) -> Iterable[tuple[str, Any]]:
     if _is_mapping(value):
         return _items(value)
+    if is_batch(value):
+        return _items(value[0])
     if not isinstance(value, list | tuple) or not any(map(_is_tensor, value)):
         return [(names[0], value)]
     if len(value) > len(names):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import keras
@@ -12,7 +13,7 @@ from bertconv.errors import RequestError
 from bertconv.models.class_weights import weigh_classes
 from bertconv.models.compiled_loss import is_own_loss, warn_of_probabilities
 from bertconv.models.datasets import prepare_tf_dataset
-from bertconv.models.inputs import named_inputs, plain_batch
+from bertconv.models.inputs import named_inputs, plain_batch, unpacked_batch
 from bertconv.models.outputs import ModelOutput
 from bertconv.models.replacing import is_stale
 
@@ -208,11 +209,11 @@ class TrainingMixin:
         return labels, {name: outputs[name] for name in labels}
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, validation_data: Any = None, **kwargs: Any) -> Any:
-        """Train; as `keras.Model.fit`, and a tokenizer's BatchEncoding will do for x."""
+        """Train; as `keras.Model.fit`, and x may be a BatchEncoding, or a batch of a data set: `(features, labels)`."""
         self._refuse_keras_2(args, list(kwargs.values()))
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # Keras warns of its own default: a dataset shuffles itself
-        x, y = plain_batch(x), plain_batch(y)
+        x, y = self._unpacked(x, y, kwargs)
         if kwargs.get("class_weight"):
             x, y, kwargs["class_weight"] = weigh_classes(self, x, y, kwargs["class_weight"])
         return super().fit(  # type: ignore[misc]
@@ -220,27 +221,46 @@ class TrainingMixin:
         )
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Loss and metrics; as `keras.Model.evaluate`, and a tokenizer's BatchEncoding will do for x."""
-        return super().evaluate(plain_batch(x), plain_batch(y), *args, **kwargs)  # type: ignore[misc]
+        """Loss and metrics; as `keras.Model.evaluate`, with x as for `fit`."""
+        x, y = self._unpacked(x, y, kwargs)
+        return super().evaluate(x, y, *args, **kwargs)  # type: ignore[misc]
 
-    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """The output object with numpy arrays; as `keras.Model.predict`."""
-        return super().predict(plain_batch(x), *args, **kwargs)  # type: ignore[misc]
+    def predict(self, x: Any, *args: Any, pad_value: float | None = None, **kwargs: Any) -> Any:
+        """The output object with numpy arrays; as `keras.Model.predict`, with x as for `fit`.
+
+        Args:
+            x: inputs; labels among or beside them are left out.
+            args: see Keras.
+            pad_value: what fills up shorter batches, -100 for instance. Without it, outputs whose batches differ in
+                length are a tf.RaggedTensor, as in Keras; with it, all of them are arrays of the greatest length.
+            kwargs: see Keras.
+        """
+        found = super().predict(plain_batch(unpacked_batch(x)[0]), *args, **kwargs)  # type: ignore[misc]
+        return found if pad_value is None else keras.tree.map_structure(partial(_padded, fill=pad_value), found)
 
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """One step of training; as `keras.Model.train_on_batch`."""
-        x, y = plain_batch(x), plain_batch(y)
+        """One step of training; as `keras.Model.train_on_batch`, with x as for `fit`."""
+        x, y = self._unpacked(x, y, kwargs)
         if kwargs.get("class_weight"):
             x, y, kwargs["class_weight"] = weigh_classes(self, x, y, kwargs["class_weight"])
         return super().train_on_batch(x, y, *args, **kwargs)  # type: ignore[misc]
 
     def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Loss and metrics of one batch; as `keras.Model.test_on_batch`."""
-        return super().test_on_batch(plain_batch(x), plain_batch(y), *args, **kwargs)  # type: ignore[misc]
+        """Loss and metrics of one batch; as `keras.Model.test_on_batch`, with x as for `fit`."""
+        x, y = self._unpacked(x, y, kwargs)
+        return super().test_on_batch(x, y, *args, **kwargs)  # type: ignore[misc]
 
     def predict_on_batch(self, x: Any) -> Any:
-        """The outputs of one batch; as `keras.Model.predict_on_batch`."""
-        return super().predict_on_batch(plain_batch(x))  # type: ignore[misc]
+        """The outputs of one batch; as `keras.Model.predict_on_batch`, with x as for `fit`."""
+        return super().predict_on_batch(plain_batch(unpacked_batch(x)[0]))  # type: ignore[misc]
+
+    @staticmethod
+    def _unpacked(x: Any, y: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """Features and labels of what Keras is given; sample weights of a whole batch go to the other arguments."""
+        x, y, weights = unpacked_batch(x, y, kwargs.get("sample_weight"))
+        if weights is not None:
+            kwargs["sample_weight"] = weights
+        return plain_batch(x), plain_batch(y)
 
     def prepare_tf_dataset(
         self,
@@ -270,3 +290,8 @@ class TrainingMixin:
             names, self.label_names, dataset, batch_size=batch_size, shuffle=shuffle, tokenizer=tokenizer,
             collate_fn=collate_fn, collate_fn_args=collate_fn_args, drop_remainder=drop_remainder, prefetch=prefetch,
         )  # fmt: skip
+
+
+def _padded(value: Any, fill: float) -> Any:
+    """A tf.RaggedTensor as an array, filled up to the greatest length; anything else as it is."""
+    return value.to_tensor(fill).numpy() if isinstance(value, tf.RaggedTensor) else value
