@@ -14,6 +14,7 @@ from bertconv.models.class_weights import weigh_classes
 from bertconv.models.compiled_loss import is_own_loss, warn_of_probabilities
 from bertconv.models.datasets import prepare_tf_dataset
 from bertconv.models.inputs import named_inputs, plain_batch, unpacked_batch
+from bertconv.models.metrics import metrics_list, repeat_metrics
 from bertconv.models.outputs import ModelOutput
 from bertconv.models.replacing import is_stale
 
@@ -39,6 +40,7 @@ class TrainingMixin:
         loss: Any = "auto",
         loss_weights: Any = None,
         metrics: Any = None,
+        weighted_metrics: Any = None,
         **kwargs: Any,
     ) -> None:
         """Configure training; arguments as for `keras.Model.compile`.
@@ -47,20 +49,24 @@ class TrainingMixin:
             optimizer: a Keras 3 optimizer or its name.
             loss: a Keras 3 loss; "auto", None or the model's `hf_compute_loss` takes the head's own.
             loss_weights: see Keras.
-            metrics: see Keras; a dict is by output name (`{"start_logits": [...]}`).
+            metrics: see Keras; one metric or a plain list counts for every output that has labels, and is logged with
+                the output's name where there are several (`start_logits_accuracy`); a dict is by output name
+                (`{"start_logits": [...]}`).
+            weighted_metrics: as metrics.
             kwargs: see Keras; `jit_compile` is off by default, since every new sequence length would be compiled anew.
         """
-        self._refuse_keras_2(optimizer, loss, metrics)
+        self._refuse_keras_2(optimizer, loss, metrics, weighted_metrics)
         own = is_own_loss(self, loss)
         if not own:
             warn_of_probabilities(self, loss)
         self._has_own_loss = own
-        self._is_named = isinstance(metrics, Mapping) or isinstance(loss, Mapping)
+        self._is_named = any(isinstance(each, Mapping) for each in (metrics, weighted_metrics, loss))
         if kwargs.get("jit_compile", "auto") == "auto":
             kwargs["jit_compile"] = False
         super().compile(  # type: ignore[misc]
-            optimizer=optimizer, loss=None if own else loss, loss_weights=loss_weights, metrics=metrics, **kwargs
-        )
+            optimizer=optimizer, loss=None if own else loss, loss_weights=loss_weights, metrics=metrics_list(metrics),
+            weighted_metrics=metrics_list(weighted_metrics), **kwargs,
+        )  # fmt: skip
 
     def get_compile_config(self) -> Any:
         """For Keras: how the model was compiled."""
@@ -189,6 +195,8 @@ class TrainingMixin:
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Update the metrics with labels and the outputs that they are for."""
         y, y_pred = self._matched(y, y_pred)
+        if isinstance(y_pred, Mapping) and len(y_pred) > 1:
+            repeat_metrics(self._compile_metrics, y_pred)  # type: ignore[attr-defined]
         return super().compute_metrics(x, y, y_pred, sample_weight)  # type: ignore[misc]
 
     def _matched(self, y: Any, y_pred: Any) -> tuple[Any, Any]:
