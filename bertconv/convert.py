@@ -24,9 +24,10 @@ from bertconv.formats.readback import TensorCheck, check_twins
 from bertconv.formats.reading import open_header
 from bertconv.formats.staging import StagedFolder
 from bertconv.formats.writing import Origin, initial_values
+from bertconv.mapping.checks import open_table
 from bertconv.mapping.identify import identify
 from bertconv.mapping.plan import Move, Plan, PlanOptions, make_plan
-from bertconv.mapping.table import Dialects, Table, load_dialects, load_table
+from bertconv.mapping.table import Dialects, Table, load_dialects
 from bertconv.modules import ModuleWeights, opened_modules, save_modules, with_modules
 from bertconv.record import Proof, manifest_bytes, report_of
 from bertconv.report import Report
@@ -111,7 +112,7 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
     """
     started = time.perf_counter()
     wish = _Wish.of(to, dtype, max_shard_size, verify, source_dialect)
-    mapping, dialects = load_table(Path(table) if table else None), load_dialects()
+    mapping, dialects = open_table(Path(table) if table else None), load_dialects()
     source = open_source(
         src,
         SourceOptions(

@@ -12,10 +12,11 @@ from typing import Any
 from bertconv.config import BertConfig
 from bertconv.errors import BertconvError
 from bertconv.formats.reading import open_header
+from bertconv.mapping.checks import open_table
 from bertconv.mapping.heads import choose_head, sizes_seen
 from bertconv.mapping.identify import identify
 from bertconv.mapping.ignore import first_match, ignore_lists
-from bertconv.mapping.table import load_dialects, load_table
+from bertconv.mapping.table import load_dialects
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.stored import Header
 from bertconv.text import fold, printable
@@ -108,7 +109,7 @@ def inspect_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
 def _describe(
     source: Source, header: Header, forced: str | None, strip_prefix: str | None, path: Path | None
 ) -> Inspection:
-    table, dialects = load_table(path), load_dialects()
+    table, dialects = open_table(path), load_dialects()
     odd = [*source.notes, *header.notes]
     dialect = prefix = head = ""
     equals: tuple[str, ...] = ()

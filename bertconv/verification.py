@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bertconv.errors import RequestError
 from bertconv.source import SourceOptions
 from bertconv.verify.compare import Progress, Request, compare
 from bertconv.verify.outputs import Limits
 from bertconv.verify.parity import Parity
-from bertconv.verify.requirements import outputs_obstacle
+from bertconv.verify.requirements import OWN_TABLE, outputs_obstacle
 from bertconv.verify.sides import Side, open_side
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def verify_checkpoint(  # noqa: PLR0913  (one argument per option of the command
         token: access token for the Hub.
         cache_dir: cache of the Hub.
         local_files_only: use only what the cache holds.
-        table: a mapping table of the caller's own.
+        table: a mapping table of the caller's own; then outputs cannot be compared.
         progress: told of the steps.
 
     Returns:
@@ -89,6 +90,8 @@ def verify_checkpoint(  # noqa: PLR0913  (one argument per option of the command
         open_side(a, _with_config(options, config_a), head=head or there.head, table=own_table) as here,
     ):
         obstacle = outputs_obstacle(here, there) if level == "auto" else None
+        if obstacle is None and request.level != "weights" and not there.table.is_builtin:
+            raise RequestError(f"outputs cannot be compared: {OWN_TABLE}.", hint="Pass --level weights.")
         if obstacle is not None:
             request = replace(request, level="weights")
         parity = compare(*_as_one_class(here, there, head), request, progress or _silent)
@@ -96,6 +99,7 @@ def verify_checkpoint(  # noqa: PLR0913  (one argument per option of the command
         parity = replace(parity, notes=(*parity.notes, f"outputs were not compared: {obstacle}"))
     words = ["bertconv", "verify", str(a), str(b), "--level", parity.level, "--seed", str(seed)]
     words += ["--ignore", ",".join(aside)] if aside else []
+    words += ["--map", str(table)] if table else []
     return replace(parity, command=shlex.join(words))
 
 

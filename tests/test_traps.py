@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -95,6 +96,20 @@ def test_01_old_layer_norm_names(tmp_path: Path, out: Path, name: str, only: str
     old = cp.renamed(old, rf"^({only}.*LayerNorm)\.bias$", r"\1.beta")
     assert any(key.endswith("LayerNorm.gamma") for key in old)
     to_pt(give(tmp_path / "in", old, MLM, name), out, MLM, state)
+
+
+@pytest.mark.parametrize("head", ["BertForPreTraining", BASE])
+@pytest.mark.parametrize("to", ["pt", "tf"])
+def test_01_nvidia_s_dense_act(tmp_path: Path, out: Path, head: str, to: str) -> None:
+    """Its name for a dense layer with an activation is read, and never written."""
+    tensors = cp.state_dict(head)
+    theirs = {
+        re.sub(r"(intermediate|pooler|transform)\.dense\.", r"\1.dense_act.", name): tensors[name] for name in tensors
+    }
+    assert len(theirs.keys() - tensors.keys()) == (8 if head == "BertForPreTraining" else 6)
+    report = convert_checkpoint(give(tmp_path / "in", cp.native(head, theirs), head), out, to=to)
+    assert (report.ok, report.left_out) == (True, ())
+    assert_same(cp.written(out), cp.native(head, tensors) if to == "pt" else cp.tf_state(tensors))
 
 
 @pytest.mark.parametrize(

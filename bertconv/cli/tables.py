@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from bertconv.mapping.describe import Comparison
+
 _FILE = click.option("--map", "path", type=click.Path(dir_okay=False, exists=True), metavar="FILE",
                      help="A table of your own instead of a built-in one.")  # fmt: skip
+_SHOWN = 5
+"""Most names that are shown of a list."""
 _JSON = click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts.")
 
 
@@ -49,16 +56,27 @@ def show(name: str, head: str | None, path: str | None, *, as_json: bool) -> Non
 @_FILE
 @_JSON
 def check(path: str | None, *, as_json: bool) -> None:
-    """Run every static check on the built-in tables, or on a table of your own."""
+    """Run every static check on the built-in tables, or on a table of your own.
+
+    A table of your own is also compared with the built-in one: which names differ, and in which dialects.
+    """
     from bertconv.mapping.checks import check_table
+    from bertconv.mapping.describe import beside_builtin
     from bertconv.mapping.table import load_dialects, load_table, table_names
 
     for name in [path] if path else list(table_names()):
         loaded, dialects = load_table(_table_path(name, path)), load_dialects()
         names = check_table(loaded, dialects)
-        facts = {"ok": True, "table": name, "heads": len(loaded.heads), "names": names}
-        text = f"{name}: sound ({len(loaded.heads)} heads, {names} names in {len(dialects.by_name)} dialects)."
-        click.echo(json.dumps(facts) if as_json else text)
+        facts: dict[str, Any] = {"ok": True, "table": name, "heads": len(loaded.heads), "names": names}
+        lines = [f"{name}: sound ({len(loaded.heads)} heads, {names} names in {len(dialects.by_name)} dialects)."]
+        if path:
+            found = beside_builtin(Path(path))
+            facts |= {
+                "builtin": found.builtin, "shared": found.shared, "added": found.added, "lacking": found.lacking,
+                "renamed": {dialect: [one._asdict() for one in ones] for dialect, ones in found.renamed.items()},
+            }  # fmt: skip
+            lines += _compared(found)
+        click.echo(json.dumps(facts) if as_json else "\n".join(lines))
 
 
 @tables.command()
@@ -88,6 +106,28 @@ def ignore(head: str, path: str | None, *, as_json: bool) -> None:
         return
     for name, patterns in lists.items():
         click.echo("\n".join([f"{name}:", *(f"  {pattern}" for pattern in patterns)]))
+
+
+def _compared(found: Comparison) -> Iterator[str]:
+    """A table beside the built-in one, and where a spelling of one dialect alone belongs."""
+    from bertconv.source.weights import some
+
+    yield f"Beside the built-in table {found.builtin}, twelve layers counted as one:"
+    for dialect, renamed in found.renamed.items():
+        yield f"  {dialect}: {len(renamed)} of {found.shared} names differ"
+        yield from (f"    {one.id}: {one.own}, not {one.builtin}" for one in renamed[:_SHOWN])
+        if len(renamed) > _SHOWN:
+            yield f"    ... and {len(renamed) - _SHOWN} more (--json has them all)"
+    for ids, words in ((found.added, f"not in {found.builtin}"), (found.lacking, f"only in {found.builtin}")):
+        if ids:
+            yield f"  {words}: {some(ids, _SHOWN)}"
+    if found.everywhere:
+        yield (
+            f"`name` in a row is a module's name in every dialect, so {len(found.everywhere)} names differ in all of "
+            "them. If only PyTorch's spelling is another one, leave `name` as it is and put the spelling into "
+            '[names.pt], as "layer.ffn_in" = "intermediate.dense_act"; then TensorFlow keeps the names that its '
+            "programs know."
+        )
 
 
 def _table_path(name: str, path: str | None) -> Path:

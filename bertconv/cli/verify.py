@@ -94,6 +94,13 @@ def _listed(value: str, known: tuple[str, ...]) -> tuple[str, ...]:
 @click.option("--head", metavar="CLASS", help="Model class as which both are compared [default: B's].")
 @click.option("--config-a", type=click.Path(dir_okay=False, exists=True), help="Config for A instead of its own.")
 @click.option("--config-b", type=click.Path(dir_okay=False, exists=True), help="Config for B instead of its own.")
+@click.option(
+    "--map",
+    "table",
+    type=click.Path(dir_okay=False, exists=True),
+    metavar="FILE",
+    help="A mapping table of your own (see `bertconv tables`); then weights are compared.",
+)
 @click.option("--token", help="Access token for the Hub [default: HF_TOKEN, or the stored one].")
 @click.option("--cache-dir", type=click.Path(file_okay=False), help="Cache of the Hub [default: HF_HOME's].")
 @click.option("--local-files-only", is_flag=True, help="Use what the cache holds; ask no network.")

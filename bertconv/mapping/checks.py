@@ -6,13 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 from bertconv.errors import BadTable
 from bertconv.mapping.expand import TensorSpec, expand, join
 from bertconv.mapping.ignore import ignore_lists
 from bertconv.mapping.layout import transpose_between
-from bertconv.mapping.table import Dialect, Dialects, Group, Module, Table, bad
+from bertconv.mapping.table import Dialect, Dialects, Group, Module, Table, bad, load_dialects, load_table
 
 Problem = str
 """One sentence without its stop; a check yields every problem that it finds."""
@@ -43,6 +44,18 @@ def check_table(table: Table, dialects: Dialects) -> int:
             raise bad(table.path, "; ".join(problems))
     config = probe_config(table, 2)
     return sum(len(expand(table, dialect, config)) for dialect in dialects.by_name.values())
+
+
+def open_table(path: Path | None = None) -> Table:
+    """The built-in table, which the tests hold to every check, or one of the user's own, which is checked here.
+
+    Raises:
+        BadTable: as `check_table`, for a table of the user's own that `bertconv tables check` refuses.
+    """
+    table = load_table(path)
+    if not table.is_builtin:
+        check_table(table, load_dialects())
+    return table
 
 
 def probe_config(table: Table, layers: int) -> dict[str, Any]:
@@ -115,6 +128,8 @@ def places_name_their_variables(table: Table, dialects: Dialects) -> Iterator[Pr
             wanted = {group.repeat[0]} if group and group.repeat else set()
             if set(re.findall(r"{(.*?)}", name)) != wanted:
                 yield f"[names.{dialect}] {key} = {name!r} does not name exactly the variables {sorted(wanted)}"
+            if group and "|" in name:
+                yield f"[names.{dialect}] {key} = {name!r} holds other spellings; a module or a role may have them"
 
 
 def overrides_point_and_differ(table: Table, dialects: Dialects) -> Iterator[Problem]:

@@ -7,11 +7,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bertconv.errors import RequestError
-from bertconv.mapping.checks import probe_config
+from bertconv.mapping.checks import open_table, probe_config
 from bertconv.mapping.expand import TensorSpec, expand, specs_by_name
 from bertconv.mapping.heads import known_head
 from bertconv.mapping.ignore import first_match, ignore_lists
-from bertconv.mapping.table import Dialect, Dialects, Table, load_dialects, load_table
+from bertconv.mapping.table import (
+    Dialect,
+    Dialects,
+    Table,
+    load_dialects,
+    table_names,
+    tables_folder,
+)
 from bertconv.text import fold, printable
 
 _LAYERS = 12
@@ -34,7 +41,7 @@ def table_rows(path: Path, head: str | None = None) -> list[TableRow]:
     Raises:
         RequestError: the table has no such class.
     """
-    table, dialects = load_table(path), load_dialects()
+    table, dialects = open_table(path), load_dialects()
     groups = table.heads[known_head(table, head)] if head else None
     config = probe_config(table, _LAYERS)
     pt = expand(table, dialects.by_name["pt"], config, groups)
@@ -47,13 +54,62 @@ def table_rows(path: Path, head: str | None = None) -> list[TableRow]:
     return rows
 
 
+class Renaming(NamedTuple):
+    """One tensor that a table writes under another name than the built-in one."""
+
+    id: str
+    builtin: str
+    own: str
+
+
+class Comparison(NamedTuple):
+    """A table beside the built-in one that it has most tensors in common with, twelve layers folded into one.
+
+    Attributes:
+        builtin: name of the built-in table.
+        shared: number of tensors that both have.
+        renamed: dialect -> the tensors of these whose written name differs.
+        added: ids that only this table has; `lacking` are those that only the built-in one has.
+    """
+
+    builtin: str
+    shared: int
+    renamed: dict[str, tuple[Renaming, ...]]
+    added: tuple[str, ...]
+    lacking: tuple[str, ...]
+
+    @property
+    def everywhere(self) -> tuple[str, ...]:
+        """Ids whose name differs in every dialect, as it does where `name` was edited in a row."""
+        first, *others = ({one.id: None for one in found} for found in self.renamed.values())
+        return tuple(place for place in first if all(place in other for other in others))
+
+
+def beside_builtin(path: Path) -> Comparison:
+    """What a table of the user's own calls its tensors, compared with a built-in one."""
+    own = {row.id: row for row in table_rows(path)}
+    builtin = {name: {row.id: row for row in table_rows(tables_folder() / f"{name}.toml")} for name in table_names()}
+    name, theirs = max(builtin.items(), key=lambda pair: len(own.keys() & pair[1].keys()))
+    shared = [place for place in own if place in theirs]
+    renamed = {
+        dialect: tuple(
+            Renaming(place, there, here)
+            for place in shared
+            if (there := getattr(theirs[place], dialect)) != (here := getattr(own[place], dialect))
+        )
+        for dialect in ("pt", "tf")
+    }
+    added, lacking = (tuple(x for x in one if x not in other) for one, other in ((own, theirs), (theirs, own)))
+    return Comparison(name, len(shared), renamed, added, lacking)
+
+
 def explain_name(path: Path, name: str) -> dict[str, str]:
     """Which tensor a name is, what it is called elsewhere, what happens to its elements, and who owns it.
 
     Raises:
         RequestError: no dialect of the table has such a name, and no ignore list knows it.
     """
-    table, dialects = load_table(path), load_dialects()
+    table, dialects = open_table(path), load_dialects()
     for dialect in dialects.by_name.values():
         spellings = (name, name + dialect.suffix, table.base + dialect.separator + name)
         known = specs_by_name(table, dialect, {lower for spelling in spellings for lower in _lower_indices(spelling)})
@@ -75,7 +131,7 @@ def ignore_lists_of(path: Path, head: str) -> dict[str, list[str]]:
     Raises:
         RequestError: the table has no such class.
     """
-    table, dialects = load_table(path), load_dialects()
+    table, dialects = open_table(path), load_dialects()
     lists = ignore_lists(table, dialects, known_head(table, head))
     return {
         "_keys_to_ignore_on_load_unexpected": list(lists.unexpected),

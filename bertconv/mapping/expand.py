@@ -137,7 +137,7 @@ class _Expansion:
             return by_role.split("|")
         by_module = self.overrides.get(f"{group.id}.{module.id}")
         name = module.name.replace(".", self.dialect.separator) if by_module is None else by_module
-        return [join(self.dialect, name, leaf) for leaf in stored.leaves]
+        return [join(self.dialect, spelling, leaf) for spelling in name.split("|") for leaf in stored.leaves]
 
     def layout(self, module: Module, tokens: tuple[str, ...]) -> Layout:
         dims: list[tuple[Axis, ...]] = []

@@ -81,8 +81,9 @@ def _module_patterns(table: Table, dialect: Dialect, group: Group) -> Iterator[s
     for module in group.modules.values():
         override = table.names.get(dialect.name, {}).get(f"{group.id}.{module.id}")
         name = module.name.replace(".", dialect.separator) if override is None else override
-        pattern = re.escape(join(dialect, place, name).removeprefix(base))
-        yield _bounded(dialect, re.sub(r"\\{\w+\\}", r"\\d+", pattern), end)
+        for spelling in name.split("|"):
+            pattern = re.escape(join(dialect, place, spelling).removeprefix(base))
+            yield _bounded(dialect, re.sub(r"\\{\w+\\}", r"\\d+", pattern), end)
 
 
 def _bounded(dialect: Dialect, pattern: str, end: str) -> str:

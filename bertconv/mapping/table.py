@@ -111,7 +111,8 @@ class Table:
         tied: id of a copy -> id of its original.
         keras2_repeats: group -> a group that Keras 2 files store a second time under the first one's layer.
         ignore: "unexpected" and "missing" -> regexes.
-        names: dialect -> what differs there: group, group.module or group.module.role -> name.
+        names: dialect -> what differs there: group, group.module or group.module.role -> name; the latter two with
+            `|` and other spellings that are read.
     """
 
     path: Path
@@ -126,6 +127,11 @@ class Table:
     keras2_repeats: Mapping[str, str]
     ignore: Mapping[str, tuple[str, ...]]
     names: Mapping[str, Mapping[str, str]]
+
+    @property
+    def is_builtin(self) -> bool:
+        """Whether it is one of bertconv's own tables."""
+        return self.path.parent.resolve() == tables_folder().resolve()
 
     @property
     def base_head(self) -> str:
@@ -195,7 +201,7 @@ def load_table(path: Path | None = None) -> Table:
 def bad(path: Path, problem: str) -> BadTable:
     """A BadTable that names its file."""
     return BadTable(
-        f"{problem}.", hint="Mend the table; `bertconv tables check` tells when it is right.", file=str(path)
+        f"{problem}.", hint="Fix the table; `bertconv tables check --map FILE` says when it is right.", file=str(path)
     )
 
 
@@ -280,5 +286,9 @@ def _module(path: Path, name: str, row: dict[str, Any]) -> Module:
     kind, pt_name, when = row.pop("kind"), row.pop("name"), row.pop("when", "")
     if "{" in pt_name:
         raise bad(path, f"the name {pt_name!r} of {name} holds a variable; only places may")
+    if "|" in pt_name:
+        raise bad(
+            path, f"the name {pt_name!r} of {name} holds other spellings; these belong into [names.D] of a dialect"
+        )
     axes = {axis: tuple(sizes.split()) for axis, sizes in row.items()}
     return Module(name.split(".")[1], kind, axes, pt_name, Condition.parse(path, when))

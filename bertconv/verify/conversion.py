@@ -11,7 +11,7 @@ from bertconv.errors import ParityError, RequestError
 from bertconv.formats.staging import StagedFolder
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.plan import Plan
-from bertconv.mapping.table import Table, tables_folder
+from bertconv.mapping.table import Table
 from bertconv.modules import ModuleWeights
 from bertconv.record import Proof
 from bertconv.source import Source, SourceOptions
@@ -20,7 +20,7 @@ from bertconv.verify.certificate import certificate
 from bertconv.verify.compare import Request, compare
 from bertconv.verify.parity import Parity
 from bertconv.verify.report_files import write_page
-from bertconv.verify.requirements import outputs_obstacle
+from bertconv.verify.requirements import OWN_TABLE, outputs_obstacle
 from bertconv.verify.sides import Side, open_side, side_of
 
 
@@ -77,8 +77,8 @@ def prove_conversion(  # noqa: PLR0913  (one argument per part of a conversion)
 
 def _obstacle(table: Table, plan: Plan) -> str:
     """Why the TensorFlow classes could not load the output, if they could not."""
-    if table.path.parent.resolve() != tables_folder().resolve():
-        return "the mapping table is not bertconv's own"
+    if not table.is_builtin:
+        return OWN_TABLE
     if plan.unfilled:
         return "tensors are missing that an ignore list allows to be"
     fresh = {move.target.group for move in plan.moves if move.source is None}

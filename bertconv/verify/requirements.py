@@ -11,6 +11,9 @@ from bertconv.verify.sides import Side
 FRAMEWORKS = {"pt": ("torch", "PyTorch"), "tf": ("tensorflow", "TensorFlow")}
 """Dialect -> the module that runs its weights, and what people call it."""
 
+OWN_TABLE = "the mapping table is not bertconv's own"
+"""Why outputs are not compared where the user gives a table: both sides are run by classes of the built-in one."""
+
 PER_WEIGHT = 3 * 8
 """Bytes of memory per weight that the outputs level needs at most: docs/verify.md has the measurement."""
 
@@ -20,6 +23,8 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 def outputs_obstacle(a: Side, b: Side) -> str | None:
     """Why the outputs of two sides had better not be compared unless that is asked for; None where all is there."""
+    if not b.table.is_builtin:
+        return OWN_TABLE
     needed = dict.fromkeys(FRAMEWORKS[side.dialect] for side in (a, b))
     if missing := [name for module, name in needed if importlib.util.find_spec(module) is None]:
         return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"

@@ -17,10 +17,11 @@ from bertconv.config import BertConfig
 from bertconv.formats.readback import check_twins
 from bertconv.formats.reading import open_header
 from bertconv.formats.streaming import Elements, Transpose, Workspace, as_floats, cast, pieces
+from bertconv.mapping.checks import open_table
 from bertconv.mapping.expand import TensorSpec, expand
 from bertconv.mapping.identify import Identity, identify
 from bertconv.mapping.plan import Move, Plan, PlanOptions, make_plan
-from bertconv.mapping.table import Dialects, Table, load_dialects, load_table
+from bertconv.mapping.table import Dialects, Table, load_dialects
 from bertconv.modules import ModuleWeights, opened_modules
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.stored import Header, StoredTensor
@@ -152,7 +153,7 @@ def open_side(
     """
     source = open_source(given, options)
     with closing(open_header(source)) as header, opened_modules(source) as modules:
-        mapping = load_table(table)
+        mapping = open_table(table)
         config = source.load_config(mapping.model_types)
         identity = identify(header.tensors, mapping, load_dialects())
         side = side_of(source, header, modules, identity, mapping, config, head)
