@@ -13,7 +13,7 @@ from bertconv.config import BertConfig
 from bertconv.errors import BertconvError
 from bertconv.formats.reading import open_header
 from bertconv.mapping.checks import open_table
-from bertconv.mapping.heads import choose_head, sizes_seen
+from bertconv.mapping.heads import HeadChoice, choose_head, sizes_seen
 from bertconv.mapping.identify import identify
 from bertconv.mapping.ignore import first_match, ignore_lists
 from bertconv.mapping.table import load_dialects
@@ -36,7 +36,9 @@ class Inspection:
         files: the files of weights.
         dialect: "pt" or "tf"; empty when it is no BERT.
         prefix: what stands before every name.
-        head: the model class; `equals` are the classes that fit the same tensors.
+        head: the model class; empty where nothing decides between `alternatives`.
+        equals: the classes that fit the same tensors.
+        alternatives: the classes of which one has to be chosen with `head` to convert; empty where `head` is certain.
         sizes: config key -> the size that the shapes imply.
         config: config key -> the value that the config file gives to one of `sizes`, where it differs.
         tensors: number of tensors, `parameters` of elements, `nbytes` of bytes.
@@ -59,6 +61,7 @@ class Inspection:
     prefix: str
     head: str
     equals: tuple[str, ...]
+    alternatives: tuple[str, ...]
     sizes: dict[str, int]
     config: dict[str, Any]
     tensors: int
@@ -106,6 +109,14 @@ def inspect_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
         return _describe(source, header, head, strip_prefix, Path(table) if table else None)
 
 
+def _undecided(chosen: HeadChoice) -> list[str]:
+    """What decided between classes of the same tensors, or that nothing does."""
+    if chosen.rivals:
+        conflict = f" ({chosen.why})" if chosen.why else ""
+        return [f"nothing says which of these it is{conflict}: convert with --head {' or --head '.join(chosen.rivals)}"]
+    return [f"the class is {chosen.head}: {chosen.why}"] if chosen.why else []
+
+
 def _describe(
     source: Source, header: Header, forced: str | None, strip_prefix: str | None, path: Path | None
 ) -> Inspection:
@@ -113,18 +124,22 @@ def _describe(
     odd = [*source.notes, *header.notes]
     dialect = prefix = head = ""
     equals: tuple[str, ...] = ()
+    alternatives: tuple[str, ...] = ()
     sizes: dict[str, int] = {}
     stated: dict[str, Any] = {}
     try:
         config = BertConfig.load(source.config, table.model_types) if source.config else None
         identity = identify(header.tensors, table, dialects, strip_prefix)
         dialect, prefix = identity.dialect.name, printable(identity.prefix)
-        head, equals = choose_head(table, identity, config.architectures if config else (), forced)
-        sizes = {key: seen.value for key, seen in sizes_seen(table, identity, head).items()}
-        ignored = ignore_lists(table, dialects, head).unexpected
+        chosen = choose_head(table, identity, config, forced)
+        equals, alternatives = chosen.equals, chosen.rivals
+        head = "" if alternatives else chosen.head
+        sizes = {key: seen.value for key, seen in sizes_seen(table, identity, chosen.head).items()}
+        ignored = ignore_lists(table, dialects, chosen.head).unexpected
         strangers = [printable(one.name) for one in identity.strangers if not first_match(ignored, one.name)]
         stated = {key: config.values[key] for key in sizes if config and config.values[key] != sizes[key]}
         odd += list(config.notes) if config else [_NO_CONFIG]
+        odd += _undecided(chosen)
         odd += [f"{key} is {sizes[key]} by the shapes, {value} by the config" for key, value in stated.items()]
         odd += [f"no table knows {folded} ({len(names)} tensors)" for folded, names in fold(strangers).items()]
     except BertconvError as error:
@@ -133,7 +148,7 @@ def _describe(
     odd += [*tokenizer.problems, *tokenizer.notes, *row_notes(tokenizer, sizes.get("vocab_size"))]
     return Inspection(
         given=source.given, revision=source.revision, container=header.container, files=source.weights.files,
-        dialect=dialect, prefix=prefix, head=head, equals=equals, sizes=sizes, config=stated,
+        dialect=dialect, prefix=prefix, head=head, equals=equals, alternatives=alternatives, sizes=sizes, config=stated,
         tensors=len(header.tensors),
         parameters=sum(tensor.count for tensor in header.tensors),
         nbytes=sum(tensor.nbytes for tensor in header.tensors),

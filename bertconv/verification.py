@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bertconv.errors import RequestError
+from bertconv.errors import AmbiguousHead, RequestError
 from bertconv.source import SourceOptions
 from bertconv.verify.compare import Progress, Request, compare
 from bertconv.verify.outputs import Limits
@@ -63,7 +64,7 @@ def verify_checkpoint(  # noqa: PLR0913  (one argument per option of the command
         ignore: "labels", "tokenizer" or both: differences in the names of the outputs, or in the files that decide
             which ids a text becomes, are told and do not count.
         head: model class as which both are compared; by default the one that B's config names, if A holds all of it, or
-            else the one that B's tensors are.
+            else the one that B's tensors are, or A's where several classes have B's tensors and nothing decides.
         config_a: config file for A, in place of its own.
         config_b: config file for B.
         token: access token for the Hub.
@@ -85,10 +86,8 @@ def verify_checkpoint(  # noqa: PLR0913  (one argument per option of the command
     limits = Limits(max_error=max_error, max_hidden_error=max_hidden_error)
     wanted, aside = "outputs" if level == "auto" else level, tuple(ignore)
     request = Request(wanted, tuple(dtypes), limits, oracle, saved_model, seed, digest, aside)
-    with (
-        open_side(b, _with_config(options, config_b), head=head, table=own_table) as there,
-        open_side(a, _with_config(options, config_a), head=head or there.head, table=own_table) as here,
-    ):
+    given = (a, _with_config(options, config_a)), (b, _with_config(options, config_b))
+    with _open_both(*given, head, own_table) as (here, there):
         obstacle = outputs_obstacle(here, there) if level == "auto" else None
         if obstacle is None and request.level != "weights" and not there.table.is_builtin:
             raise RequestError(f"outputs cannot be compared: {OWN_TABLE}.", hint="Pass --level weights.")
@@ -116,6 +115,25 @@ def check_checkpoint(folder: str | os.PathLike[str]) -> FolderCheck:
     from bertconv.verify.certificate import check_folder
 
     return check_folder(Path(folder))
+
+
+@contextmanager
+def _open_both(
+    a: tuple[str | os.PathLike[str], SourceOptions],
+    b: tuple[str | os.PathLike[str], SourceOptions],
+    head: str | None,
+    table: Path | None,
+) -> Iterator[tuple[Side, Side]]:
+    """A and B as one class: the given one, or B's, or A's where nothing decides B's."""
+    with ExitStack() as stack:
+        try:
+            there = stack.enter_context(open_side(*b, head=head, table=table))
+        except AmbiguousHead:
+            here = stack.enter_context(open_side(*a, table=table))
+            there = stack.enter_context(open_side(*b, head=here.head, table=table))
+        else:
+            here = stack.enter_context(open_side(*a, head=head or there.head, table=table))
+        yield here, there
 
 
 def _as_one_class(a: Side, b: Side, forced: str | None) -> tuple[Side, Side]:

@@ -22,6 +22,7 @@ from checkpoints import Keras, Outcome, Tensors, assert_same
 
 from bertconv.convert import convert_checkpoint
 from bertconv.errors import (
+    AmbiguousHead,
     BertconvError,
     DamagedCheckpoint,
     HubError,
@@ -431,10 +432,30 @@ def test_17_rows_that_contradict_each_other(tmp_path: Path, out: Path) -> None:
 @pytest.mark.parametrize("head", [BASE, MLM, SEQ])
 def test_22_config_without(tmp_path: Path, out: Path, absent: tuple[str, ...], head: str) -> None:
     state = cp.state_dict(head)
-    report = to_pt(give(tmp_path / "in", state, head, **dict.fromkeys(absent)), out, head, state)
+    src = give(tmp_path / "in", state, head, **dict.fromkeys(absent))
+    forced = head if head == SEQ and "architectures" in absent else None
+    if forced:  # a model for token classification may have these tensors too
+        assert "BertForTokenClassification" in refusal(AmbiguousHead, src, out).message
+    report = to_pt(src, out, head, state, head=forced)
     assert head in report.equals
     assert cp.config_of(out)["model_type"] == "bert"
     assert cp.config_of(out)["architectures"] == [report.head]
+
+
+@pytest.mark.parametrize("to", ["pt", "tf"])
+def test_22_an_old_model_for_token_classification(tmp_path: Path, out: Path, to: str) -> None:
+    """No architectures, and a pooler, which its class does not own: its labels say what it is."""
+    body = cp.state_dict(SEQ, labels=5)
+    tags = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
+    src = give(tmp_path / "in", body, SEQ, name=BIN, architectures=None, label2id=None,
+               id2label={str(number): name for number, name in enumerate(tags)})  # fmt: skip
+    report = convert_checkpoint(src, out, to=to)
+    assert report.head == "BertForTokenClassification"
+    assert said(report, "id2label", "B-PER")
+    assert {one.source for one in report.left_out} == set(cp.POOLER)
+    state = {name: value for name, value in body.items() if name not in cp.POOLER}
+    assert_same(cp.written(out), state if to == "pt" else cp.tf_state(state))
+    assert cp.config_of(out)["architectures"] == ["BertForTokenClassification"]
 
 
 def test_22_bert_config(tmp_path: Path, out: Path) -> None:

@@ -10,6 +10,10 @@ import click
 from bertconv.cli.options import source_options
 
 
+def _beside(others: list[str]) -> str:
+    return f" ({', '.join(others)} {'has' if len(others) == 1 else 'have'} the same tensors)" if others else ""
+
+
 @click.command(short_help="Say what a checkpoint is, from its header alone.")
 @click.argument("src")
 @source_options
@@ -42,7 +46,7 @@ def inspect(src: str, *, with_tensors: bool, verbose: bool, as_json: bool, **opt
         ("container", found.container),
         ("names", {"pt": "PyTorch", "tf": "TensorFlow"}.get(found.dialect, "not a BERT's")),
         ("prefix", found.prefix or "none"),
-        ("class", (found.head or "unknown") + (f" (or {', '.join(others)})" if others else "")),
+        ("class", " or ".join(found.alternatives) or (found.head or "unknown") + _beside(others)),
         ("sizes", ", ".join(f"{key} {size}" for key, size in found.sizes.items())),
         ("tensors", f"{found.tensors}, {found.parameters:,} parameters, {human_bytes(found.nbytes)}"),
         ("types", ", ".join(f"{dtype} x {count}" for dtype, count in found.dtypes.items())),

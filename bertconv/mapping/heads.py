@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from bertconv.config import BertConfig
 from bertconv.errors import RequestError, ShapeMismatch
+from bertconv.mapping.evidence import CAUSAL, MASKED, named_in, scope_vote, votes
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.table import Table
@@ -25,13 +26,30 @@ class HeadFit:
         head: the model class.
         missing: ids that it needs and does not find.
         taken: how many tensors it takes.
-        own: how many of these are of groups that the base model has not.
+        own: names of those of them that are of groups that the base model has not.
     """
 
     head: str
     missing: tuple[str, ...]
     taken: int
-    own: int
+    own: frozenset[str]
+
+
+@dataclass(frozen=True)
+class HeadChoice:
+    """The class of a header.
+
+    Attributes:
+        head: the model class; the first of `rivals` where nothing decides between these.
+        equals: every class that fits the tensors as well, `head` included.
+        rivals: classes between which nothing decides; empty where `head` is certain.
+        why: what decided, where it was neither the tensors nor the config's `architectures`; or what contradicts.
+    """
+
+    head: str
+    equals: tuple[str, ...]
+    rivals: tuple[str, ...] = ()
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,10 +62,7 @@ class SizeSeen:
 
 
 def rank_heads(table: Table, identity: Identity, architectures: tuple[str, ...]) -> list[HeadFit]:
-    """Every head, best first: those that can be filled, then by what is above the base model, then as the config says.
-
-    A pooler tells little: classes that do not own one were saved with it until transformers 4.
-    """
+    """Every head, best first: those that can be filled, those with most above the base model, those that are named."""
     base = table.heads[table.base_head]
     present = set(identity.places)
     fits = []
@@ -60,11 +75,12 @@ def rank_heads(table: Table, identity: Identity, architectures: tuple[str, ...])
         taken = {place for place, tensors in identity.places.items() if _takes(identity, groups, place)}
         tied = {original for copy, original in table.tied.items() if copy in present}
         missing = tuple(sorted(needed - taken - tied))
-        own = sum(identity.specs[place].group not in base for place in taken)
+        above = [place for place in taken if identity.specs[place].group not in base]
+        own = frozenset(tensor.name for place in above for tensor in identity.places[place])
         fits.append(HeadFit(head, missing, len(taken), own))
 
     def order(fit: HeadFit) -> tuple[bool, int, int, bool, int]:
-        return bool(fit.missing), -fit.own, len(fit.missing), fit.head not in architectures, -fit.taken
+        return bool(fit.missing), -len(fit.own), len(fit.missing), fit.head not in architectures, -fit.taken
 
     return sorted(fits, key=order)
 
@@ -79,23 +95,74 @@ def known_head(table: Table, name: str) -> str:
     return head
 
 
-def choose_head(
-    table: Table, identity: Identity, architectures: tuple[str, ...], forced: str | None = None
-) -> tuple[str, tuple[str, ...]]:
-    """The head, and every head that fits as well.
+def choose_head(table: Table, identity: Identity, config: BertConfig | None, forced: str | None = None) -> HeadChoice:
+    """The head of a header, or the heads between which nothing decides.
 
-    A file that holds part of a head's groups is taken for that head, so that the plan names what is missing.
+    The tensors come first, then the config's `architectures`, then what else is certain (see `evidence`). A pooler says
+    nothing: classes that do not own one were saved with it until transformers 4. A file that holds part of a head's
+    groups is taken for that head, so that the plan names what is missing.
+
+    Args:
+        table: the architecture.
+        identity: what the names say.
+        config: of the checkpoint; None where there is none.
+        forced: the class that the caller wants.
+
+    Raises:
+        RequestError: `forced` is no class of the table.
     """
     if forced is not None:
         head = known_head(table, forced)
-        return head, (head,)
+        return HeadChoice(head, (head,))
+    architectures = config.architectures if config else ()
     ranked = rank_heads(table, identity, architectures)
     best = ranked[0]
-    torn = [fit for fit in ranked if fit.missing and fit.own > best.own and _is_torn(identity, fit)]
+    torn = [fit for fit in ranked if fit.missing and len(fit.own) > len(best.own) and _is_torn(identity, fit)]
     if torn:
         best = min(torn, key=lambda fit: (len(fit.missing), -fit.taken))
-    equals = [fit.head for fit in ranked if (fit.missing, fit.taken) == (best.missing, best.taken)]
-    return best.head, tuple(equals)
+    if best.missing:
+        alike = (fit.head for fit in ranked if (fit.missing, fit.taken) == (best.missing, best.taken))
+        return HeadChoice(best.head, tuple(alike))
+    filled = [fit for fit in ranked if not fit.missing]
+    whole = [fit.head for fit in filled if not any(fit.own < other.own for other in filled)]
+    equals = tuple(head for head in table.heads if head in whole)
+    return _decided(equals, table, identity, config)
+
+
+def _decided(equals: tuple[str, ...], table: Table, identity: Identity, config: BertConfig | None) -> HeadChoice:
+    """The one of several classes with the same tensors, if something says for certain which."""
+    if config is not None:
+        if (named := named_in(config.architectures, equals)) is not None:
+            return HeadChoice(named, equals)
+        left = _possible(equals, table, identity, config)
+    else:
+        left = equals
+    reasons = {head: why for ending, why in votes(config) for head in left if head.endswith(ending)}
+    if identity.dialect.scoped and (scoped := scope_vote(identity.prefix, left)) is not None:
+        reasons |= {scoped: f"the names begin with {printable(identity.prefix)}"}
+    if len(left) == 1:
+        return HeadChoice(left[0], equals)
+    if len(reasons) == 1:
+        head, why = next(iter(reasons.items()))
+        return HeadChoice(head, equals, why=why)
+    return HeadChoice(left[0], equals, left, " but ".join(reasons.values()))
+
+
+def _possible(heads: tuple[str, ...], table: Table, identity: Identity, config: BertConfig) -> tuple[str, ...]:
+    """Those that the config's other keys leave: a language model is causal or not, and labels have their number."""
+    causal = [head for head in heads if head.endswith(CAUSAL)]
+    masked = [head for head in heads if head.endswith(MASKED)]
+    unlike = masked if config.values["is_decoder"] else causal
+    left = [head for head in heads if not (causal and masked and head in unlike)]
+    if config.says("num_labels"):
+        stated = config.values["num_labels"]
+        fitting = [
+            head
+            for head in left
+            if (seen := sizes_seen(table, identity, head).get("num_labels")) is None or seen.value == stated
+        ]
+        left = fitting or left
+    return tuple(left)
 
 
 def sizes_seen(table: Table, identity: Identity, head: str) -> dict[str, SizeSeen]:

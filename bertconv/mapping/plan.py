@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bertconv.config import BertConfig
-from bertconv.errors import MissingTensors, ShapeMismatch, UnknownTensors, UnsupportedCheckpoint
+from bertconv.errors import AmbiguousHead, MissingTensors, ShapeMismatch, UnknownTensors, UnsupportedCheckpoint
 from bertconv.mapping.expand import TensorSpec, expand
-from bertconv.mapping.heads import choose_head, fit_config, sizes_seen
+from bertconv.mapping.heads import HeadChoice, choose_head, fit_config, sizes_seen
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.ignore import IgnoreLists, check_regexes, first_match, ignore_lists
 from bertconv.mapping.layout import transpose_between
@@ -125,12 +125,16 @@ def make_plan(
 
     Raises:
         RequestError: a head or a regex that makes no sense.
+        AmbiguousHead: several classes have these tensors, and neither the caller nor the config says which it is.
         ShapeMismatch: tensors, config and table do not fit each other.
         MissingTensors: the file does not fill the head.
         UnknownTensors: names that no table, head or ignore list knows.
         UnsupportedCheckpoint: weights that are not floating-point numbers.
     """
-    head, equals = choose_head(table, identity, config.architectures, options.head)
+    chosen = choose_head(table, identity, config, options.head)
+    if chosen.rivals:
+        raise _undecided(chosen, config)
+    head = chosen.head
     config, notes = fit_config(config, sizes_seen(table, identity, head), strict=not options.ignore_mismatched)
     if options.untie:
         config = config.replace(tie_word_embeddings=False)
@@ -143,7 +147,7 @@ def make_plan(
     moves, unfilled = planner.moves()
     return Plan(
         head=head,
-        equals=equals,
+        equals=chosen.equals,
         identity=identity,
         config=config,
         dialect=target,
@@ -153,7 +157,16 @@ def make_plan(
         unfilled=unfilled,
         mismatched=tuple(planner.mismatched.values()) if options.ignore_mismatched else (),
         ignore=ignore,
-        notes=tuple(notes + planner.notes()),
+        notes=(*([f"the class is {head}: {chosen.why}"] if chosen.why else []), *notes, *planner.notes()),
+    )
+
+
+def _undecided(chosen: HeadChoice, config: BertConfig) -> AmbiguousHead:
+    conflict = f" ({chosen.why})" if chosen.why else ""
+    return AmbiguousHead(
+        f"{' and '.join(chosen.rivals)} have the same tensors, and nothing says which of them this is{conflict}.",
+        hint="Choose one with --head CLASS, or name it under architectures in the config.",
+        file=config.path or None,
     )
 
 

@@ -501,6 +501,34 @@ def test_inspect(cli: Cli, tmp_path: Path, container: str) -> None:
     assert "{0...1}" in done.out
 
 
+SEQ, TOKEN = "BertForSequenceClassification", "BertForTokenClassification"
+
+
+def test_inspect_and_convert_where_nothing_says_which_class_it_is(cli: Cli, tmp_path: Path, out: Path) -> None:
+    folder = cp.save(tmp_path / "in", SEQ, cp.state_dict(SEQ), architectures=None)
+    found = json.loads(cli("inspect", folder, "--json").out)
+    assert (found["head"], found["alternatives"], found["equals"]) == ("", [SEQ, TOKEN], [SEQ, TOKEN])
+    assert found["sizes"]["num_labels"] == cp.LABELS
+    done = cli("inspect", folder)
+    assert f"class       {SEQ} or {TOKEN}\n" in done.out
+    assert f"convert with --head {SEQ} or --head {TOKEN}" in done.out
+    done = cli("pt2tf", folder, out)
+    assert (done.code, out.exists()) == (3, False)
+    assert f"{SEQ} and {TOKEN} have the same tensors" in done.err
+    for head in (SEQ, TOKEN):
+        assert cli("pt2tf", folder, out, "--head", head, "--overwrite", "--quiet").code == 0
+        assert cp.config_of(out)["architectures"] == [head]
+        found = json.loads(cli("inspect", folder, "--head", head, "--json").out)
+        assert (found["head"], found["alternatives"]) == (head, [])
+
+
+def test_inspect_says_what_decided(cli: Cli, tmp_path: Path) -> None:
+    folder = cp.save(tmp_path / "in", SEQ, cp.state_dict(SEQ), architectures=None, finetuning_task="mrpc")
+    done = cli("inspect", folder)
+    assert f"class       {SEQ} ({TOKEN} has the same tensors)\n" in done.out
+    assert f"odd         the class is {SEQ}: finetuning_task is 'mrpc'.\n" in done.out
+
+
 NOT_BERT = {"wte.weight": np.ones((3, 4), np.float32), "h.0.ln.weight": np.ones(4, np.float16)}
 
 

@@ -10,26 +10,39 @@ from table_headers import HEADS, REAL, prefixed, renamed, stored, without
 
 from bertconv.config import BertConfig
 from bertconv.errors import RequestError, ShapeMismatch
-from bertconv.mapping.heads import choose_head, fit_config, rank_heads, sizes_seen
+from bertconv.mapping.heads import HeadChoice, choose_head, fit_config, rank_heads, sizes_seen
 from bertconv.mapping.identify import StoredTensor
 
 BOTH = pytest.mark.parametrize("dialect", REAL.dialects.by_name)
+SEQUENCE, CHOICE, TOKEN = "BertForSequenceClassification", "BertForMultipleChoice", "BertForTokenClassification"
 LM = ("BertForMaskedLM", "BertLMHeadModel")
-CHOICE = ("BertForSequenceClassification", "BertForMultipleChoice")
+TWINS = {SEQUENCE: (SEQUENCE, TOKEN), CHOICE: (SEQUENCE, CHOICE, TOKEN), LM[0]: LM, LM[1]: LM}
+"""Class -> the classes that have the tensors of its files; others are alone."""
+TAGS = {"0": "O", "1": "B-PER", "2": "I-PER", "3": "[CLS]"}
+PLAIN = {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2", "3": "LABEL_3"}
+
+
+def choice(header: list[StoredTensor], config: dict[str, Any] | None = None, forced: str | None = None) -> HeadChoice:
+    read = None if config is None else BertConfig.from_dict(config)
+    return choose_head(REAL.table, REAL.identify(header), read, forced)
 
 
 def chosen(header: list[StoredTensor], *architectures: str, forced: str | None = None) -> tuple[str, tuple[str, ...]]:
-    return choose_head(REAL.table, REAL.identify(header), architectures, forced)
+    found = choice(header, {"architectures": list(architectures)}, forced)
+    assert found.rivals == ()
+    return found.head, found.equals
 
 
 @pytest.mark.parametrize("head", HEADS)
 @BOTH
 @pytest.mark.parametrize("copies", [False, True], ids=["tied", "copies"])
 def test_every_head_is_recognised_without_a_config(head: str, dialect: str, copies: bool) -> None:
-    best, equals = chosen(REAL.header(head, dialect, copies=copies))
-    twins = {"BertForMultipleChoice": CHOICE, "BertForMaskedLM": LM, "BertLMHeadModel": LM}.get(head, (head,))
-    assert best == twins[0]
-    assert equals == twins
+    """Or the classes of which it is one, where its tensors do not tell."""
+    found = choice(REAL.header(head, dialect, copies=copies))
+    twins = TWINS.get(head, (head,))
+    assert found.equals == twins
+    assert found.rivals == (twins if len(twins) > 1 else ())
+    assert found.head == twins[0]
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -45,37 +58,138 @@ def test_language_models_are_told_apart_by_the_config_alone(head: str) -> None:
     assert set(equals) == set(LM)
 
 
+@pytest.mark.parametrize(("is_decoder", "head"), [(False, LM[0]), (True, LM[1])])
+@BOTH
+def test_a_language_model_that_nothing_names_is_causal_if_its_config_is(
+    dialect: str, is_decoder: bool, head: str
+) -> None:
+    found = choice(REAL.header("BertForMaskedLM", dialect), {"is_decoder": is_decoder})
+    assert (found.head, found.equals, found.rivals, found.why) == (head, LM, (), "")
+
+
 @pytest.mark.parametrize(
-    ("named", "best"),
-    [((), CHOICE[0]), ((CHOICE[0],), CHOICE[0]), ((CHOICE[1],), CHOICE[1]), (("Nobody", CHOICE[1]), CHOICE[1])],
+    ("config", "head"),
+    [
+        ({}, None),
+        ({"architectures": ["BertForMaskedLM"]}, None),
+        ({"architectures": ["TFBertForTokenClassification"]}, TOKEN),
+        ({"architectures": ["BertForMaskedLM", "MyBertForTokenClassification"]}, TOKEN),
+        ({"architectures": [SEQUENCE], "id2label": TAGS}, SEQUENCE),
+        ({"finetuning_task": "NER"}, TOKEN),
+        ({"finetuning_task": "sst_2"}, SEQUENCE),
+        ({"finetuning_task": "swag"}, None),  # its classes have one label
+        ({"finetuning_task": "my own"}, None),
+        ({"finetuning_task": 3}, None),
+        ({"id2label": TAGS}, TOKEN),
+        ({"id2label": {"0": "O", "1": "I-LOC", "2": "I-ORG", "3": "PAD"}}, TOKEN),
+        ({"id2label": {"0": "B-LOC", "1": "I-LOC", "2": "X", "3": "S-ORG"}}, TOKEN),
+        ({"id2label": {"0": "B-LOC", "1": "I-ORG", "2": "X", "3": "E-ORG"}}, None),  # no O, no kind that goes on
+        ({"id2label": {"0": "O", "1": "A", "2": "B", "3": "AB"}}, None),  # blood groups
+        ({"id2label": {"0": "O", "1": "B-PER", "2": "I-PER", "3": "other"}}, None),
+        ({"id2label": {"0": "O", "1": "PER", "2": "LOC", "3": "ORG"}}, None),
+        ({"id2label": {"0": "Contradiction", "1": "Entailment", "2": "Neutral", "3": "?"}}, SEQUENCE),
+        ({"id2label": {"0": "positive", "1": "negative", "2": "neutral", "3": "?"}}, None),
+        ({"id2label": PLAIN}, None),
+        ({"id2label": PLAIN, "problem_type": "multi_label_classification"}, SEQUENCE),
+        ({"id2label": TAGS, "finetuning_task": "ner"}, TOKEN),
+        ({"id2label": TAGS, "finetuning_task": "mnli"}, None),  # left over from another model
+        ({"id2label": TAGS, "problem_type": "regression"}, None),
+    ],
+    ids=str,
 )
 @BOTH
-def test_one_label_is_a_choice_or_a_class_as_the_config_names_it(
-    dialect: str, named: tuple[str, ...], best: str
+def test_a_classifier_with_a_pooler_is_what_is_certain_of_it(
+    dialect: str, config: dict[str, Any], head: str | None
 ) -> None:
-    head, equals = chosen(REAL.header("BertForMultipleChoice", dialect), *named)
-    assert head == best
-    assert set(equals) == set(CHOICE)
+    """Models for token classification were saved with the pooler until transformers 4: it says nothing."""
+    found = choice(REAL.header(SEQUENCE, dialect, num_labels=4), config)
+    assert found.equals == (SEQUENCE, TOKEN)
+    assert (found.head if not found.rivals else None) == head
+    assert found.rivals == (() if head else (SEQUENCE, TOKEN))
+    named = any(name.endswith(("TokenClassification", SEQUENCE)) for name in config.get("architectures", ()))
+    assert bool(found.why) == (head is not None and not named) or len(config) == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "config", "wanted"),
+    [
+        ("tf_bert_for_token_classification/", {}, TOKEN),
+        ("tf_bert_for_sequence_classification_3/", {}, SEQUENCE),
+        ("tf_bert_for_token_classification/", {"problem_type": "regression"}, None),
+        ("tf_bert_for_token_classification/", {"architectures": [SEQUENCE]}, SEQUENCE),
+        ("my_model/", {}, None),
+    ],
+)
+def test_keras_puts_the_class_in_front_of_the_names(first: str, config: dict[str, Any], wanted: str | None) -> None:
+    found = choice(prefixed(REAL.header(SEQUENCE, "tf"), first), config)
+    assert (None if found.rivals else found.head) == wanted
+
+
+def test_a_contradiction_is_told() -> None:
+    found = choice(REAL.header(SEQUENCE), {"id2label": TAGS, "finetuning_task": "mnli"})
+    assert found.why == "finetuning_task is 'mnli' but id2label has tags as B-PER"
+
+
+@pytest.mark.parametrize(
+    ("config", "head"),
+    [
+        ({}, None),
+        ({"num_labels": 1}, None),
+        ({"num_labels": 4}, CHOICE),  # a classifier of four labels would have four rows
+        ({"finetuning_task": "swag"}, CHOICE),
+        ({"problem_type": "regression", "num_labels": 1}, SEQUENCE),
+        ({"architectures": [SEQUENCE]}, SEQUENCE),
+        ({"architectures": [CHOICE]}, CHOICE),
+        ({"architectures": ["Nobody", CHOICE]}, CHOICE),
+        ({"architectures": [TOKEN]}, TOKEN),
+    ],
+    ids=str,
+)
+@BOTH
+def test_one_row_is_a_choice_or_a_class_as_the_config_says(
+    dialect: str, config: dict[str, Any], head: str | None
+) -> None:
+    found = choice(REAL.header(CHOICE, dialect), config)
+    assert found.equals == (SEQUENCE, CHOICE, TOKEN)
+    assert (None if found.rivals else found.head) == head
 
 
 @BOTH
 def test_several_labels_are_never_a_choice(dialect: str) -> None:
-    header = REAL.header("BertForSequenceClassification", dialect)
-    assert chosen(header, "BertForMultipleChoice")[0] == "BertForSequenceClassification"
+    header = REAL.header(SEQUENCE, dialect)
+    assert choice(header, {"architectures": [CHOICE]}).rivals == (SEQUENCE, TOKEN)
+
+
+@BOTH
+def test_without_a_pooler_a_classifier_is_one_of_tokens(dialect: str) -> None:
+    """No other class can be filled from it."""
+    assert chosen(REAL.header(TOKEN, dialect)) == (TOKEN, (TOKEN,))
+
+
+@pytest.mark.parametrize(
+    ("config", "head"),
+    [({}, None), ({"architectures": ["BertForQuestionAnswering"]}, "BertForQuestionAnswering"),
+     ({"architectures": ["BertForMaskedLM"]}, "BertForMaskedLM"), ({"id2label": TAGS}, TOKEN)],
+    ids=str,
+)  # fmt: skip
+def test_a_file_of_several_heads_is_the_one_that_is_named(config: dict[str, Any], head: str | None) -> None:
+    heads = [stored("qa_outputs.weight", 2, 35), stored("qa_outputs.bias", 2),
+             stored("classifier.weight", 4, 35), stored("classifier.bias", 4)]  # fmt: skip
+    found = choice([*REAL.header("BertForMaskedLM"), *heads], config)
+    assert found.equals == ("BertForMaskedLM", "BertLMHeadModel", TOKEN, "BertForQuestionAnswering")
+    assert (None if found.rivals else found.head) == head
 
 
 @pytest.mark.parametrize(
     ("head", "named", "best"),
     [
-        ("BertForSequenceClassification", "BertForTokenClassification", "BertForTokenClassification"),
-        ("BertForSequenceClassification", "BertForSequenceClassification", "BertForSequenceClassification"),
-        ("BertForSequenceClassification", "BertForMaskedLM", "BertForSequenceClassification"),
+        (SEQUENCE, TOKEN, TOKEN),
+        (SEQUENCE, SEQUENCE, SEQUENCE),
         ("BertForPreTraining", "BertForMaskedLM", "BertForPreTraining"),
         ("BertModel", "BertForMaskedLM", "BertModel"),
     ],
 )
 def test_old_files_hold_a_pooler_that_their_class_does_not_own(head: str, named: str, best: str) -> None:
-    """Models for token classification were saved with the pooler until transformers 3: the config knows better."""
     assert chosen(REAL.header(head), named)[0] == best
 
 

@@ -13,6 +13,7 @@ from observed_names import CROSS, SIZES
 from table_headers import HEADS, REAL, in_one_state, only, prefixed, renamed, stored, without
 
 from bertconv.errors import (
+    AmbiguousHead,
     BertconvError,
     MissingTensors,
     RequestError,
@@ -348,12 +349,33 @@ def test_tensors_that_the_config_switches_off_are_refused(
     assert in_one_state(REAL.plan(header, changes), header)
 
 
-@pytest.mark.parametrize("head", ["BertForSequenceClassification", "BertForMultipleChoice"])
+ONE_ROW = ("BertForSequenceClassification", "BertForMultipleChoice", "BertForTokenClassification")
+"""Classes that a classifier of one row and a pooler may be of."""
+
+
+@pytest.mark.parametrize("head", ONE_ROW)
 def test_one_label_is_what_the_config_names(head: str) -> None:
     plan = REAL.plan(REAL.header("BertForMultipleChoice"), {"architectures": [f"TF{head}"], "num_labels": 1})
     assert plan.head == head
-    assert set(plan.equals) == {"BertForSequenceClassification", "BertForMultipleChoice"}
-    assert not plan.fates
+    assert plan.equals == ONE_ROW
+    assert {fate.state for fate in plan.fates} == ({"unused"} if head == ONE_ROW[2] else set())  # the pooler
+
+
+def test_a_class_that_nothing_names_is_refused_with_those_that_it_may_be() -> None:
+    header = REAL.header("BertForMultipleChoice")
+    with pytest.raises(AmbiguousHead) as refusal:
+        REAL.plan(header, {"num_labels": 1})
+    assert all(head in refusal.value.message for head in ONE_ROW)
+    assert "--head" in refusal.value.hint
+    for head in ONE_ROW:
+        assert REAL.plan(header, {"num_labels": 1}, head=head).head == head
+
+
+def test_what_decided_is_noted() -> None:
+    tags = {"id2label": {str(number): name for number, name in enumerate(["O", "B-LOC", "I-LOC"])}, "num_labels": 3}
+    plan = REAL.plan(REAL.header("BertForSequenceClassification", num_labels=3), tags)
+    assert plan.head == "BertForTokenClassification"
+    assert plan.notes[0] == "the class is BertForTokenClassification: id2label has tags as B-LOC"
 
 
 def test_another_class_than_the_config_s_is_noted() -> None:
@@ -375,7 +397,8 @@ def summary(plan: Plan) -> tuple[object, ...]:
 def test_the_order_of_the_header_does_not_matter(head: str, dialect: str, order: random.Random) -> None:
     header = [*REAL.header(head, dialect, copies=True), stored("loose.end", 1), stored("other.end", 1)]
     shuffled = order.sample(header, len(header))
-    plans = [REAL.plan(tensors, {"num_labels": 1}, allow_unknown=("end",)) for tensors in (header, shuffled)]
+    config = {"num_labels": 1, "architectures": [head]}
+    plans = [REAL.plan(tensors, config, allow_unknown=("end",)) for tensors in (header, shuffled)]
     assert summary(plans[0]) == summary(plans[1])
 
 

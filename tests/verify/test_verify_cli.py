@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from checkpoints import Outcome
 
-HEAD = "BertForTokenClassification"
+HEAD, SEQUENCE = "BertForTokenClassification", "BertForSequenceClassification"
 BROKEN = "bert.encoder.layer.1.attention.self.value.bias"
 FRAMEWORKS = ("torch", "tensorflow", "keras", "transformers", "jax")
 
@@ -79,6 +79,26 @@ def test_another_config_is_1(verify: Cli) -> None:
     outcome = verify("a", "relu")
     assert outcome.code == 1
     assert "Likely cause: hidden_act is 'gelu' in A's config and 'relu' in B's." in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("named_a", "named_b", "head"),
+    [(SEQUENCE, None, SEQUENCE), (HEAD, None, HEAD), (None, SEQUENCE, SEQUENCE), (None, HEAD, HEAD), (None, None, "")],
+)
+def test_the_class_is_that_of_the_side_that_has_one(
+    verify: Cli, tmp_path: Path, named_a: str | None, named_b: str | None, head: str
+) -> None:
+    tensors = checkpoints.state_dict(SEQUENCE)
+    a, b = (
+        checkpoints.save(tmp_path / place, SEQUENCE, tensors, container, architectures=named and [named])
+        for place, container, named in (("a", "safetensors", named_a), ("b", "bin", named_b))
+    )
+    outcome = verify(a, b)
+    assert outcome.code == (0 if head else 3)
+    assert (f"as {head}" in outcome.out.splitlines()) == bool(head)
+    if not head:
+        assert f"{SEQUENCE} and {HEAD} have the same tensors" in outcome.err
+        assert verify(a, b, "--head", HEAD).code == 0
 
 
 def test_a_dropped_tensor_is_told(verify: Cli) -> None:
