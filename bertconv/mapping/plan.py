@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bertconv.config import BertConfig
-from bertconv.errors import AmbiguousHead, MissingTensors, ShapeMismatch, UnknownTensors, UnsupportedCheckpoint
+from bertconv.errors import ShapeMismatch, UnsupportedCheckpoint
 from bertconv.mapping.expand import TensorSpec, expand
-from bertconv.mapping.heads import HeadChoice, choose_head, fit_config, sizes_seen
+from bertconv.mapping.heads import choose_head, fit_config, sizes_seen
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.ignore import IgnoreLists, check_regexes, first_match, ignore_lists
 from bertconv.mapping.layout import transpose_between
+from bertconv.mapping.refusals import missing_tensors, undecided, unknown_tensors
 from bertconv.mapping.table import Dialect, Dialects, Table
 from bertconv.source.stored import FLOATS, StoredTensor
 from bertconv.text import listing, printable
@@ -133,7 +134,7 @@ def make_plan(
     """
     chosen = choose_head(table, identity, config, options.head)
     if chosen.rivals:
-        raise _undecided(chosen, config)
+        raise undecided(chosen, config)
     head = chosen.head
     config, notes = fit_config(config, sizes_seen(table, identity, head), strict=not options.ignore_mismatched)
     if options.untie:
@@ -158,15 +159,6 @@ def make_plan(
         mismatched=tuple(planner.mismatched.values()) if options.ignore_mismatched else (),
         ignore=ignore,
         notes=(*([f"the class is {head}: {chosen.why}"] if chosen.why else []), *notes, *planner.notes()),
-    )
-
-
-def _undecided(chosen: HeadChoice, config: BertConfig) -> AmbiguousHead:
-    conflict = f" ({chosen.why})" if chosen.why else ""
-    return AmbiguousHead(
-        f"{' and '.join(chosen.rivals)} have the same tensors, and nothing says which of them this is{conflict}.",
-        hint="Choose one with --head CLASS, or name it under architectures in the config.",
-        file=config.path or None,
     )
 
 
@@ -277,7 +269,8 @@ class _Planner:
             else:
                 missing.append(self.sources[place])
         if missing:
-            raise self.missing_error(missing)
+            fresh = all(self.may_initialise(spec.group) for spec in missing)
+            raise missing_tensors(self.head, [spec.name for spec in missing], self.unknown(), fresh=fresh)
         return tuple(moves), tuple(unfilled)
 
     def twin_of(self, place: str) -> str | None:
@@ -292,15 +285,6 @@ class _Planner:
         """Heads and the pooler may start fresh, the body never."""
         base = self.table.base_head
         return group not in self.table.heads[base] or group in self.table.optional.get(base, ())
-
-    def missing_error(self, missing: list[TensorSpec]) -> MissingTensors:
-        fresh = all(self.may_initialise(spec.group) for spec in missing)
-        hint = "Choose another class with --head" + (", or start these afresh with --init-missing." if fresh else ".")
-        unknown = self.unknown()
-        text = f"{self.head} cannot be filled from this file; missing are:\n{listing(spec.name for spec in missing)}"
-        if unknown:
-            text += f"\nand no table knows:\n{listing(tensor.name for tensor in unknown)}"
-        return MissingTensors(text, hint=hint)
 
     def twins(self) -> tuple[Twins, ...]:
         """Every pair of stored copies that the target stores once."""
@@ -324,7 +308,7 @@ class _Planner:
     def fates(self, moves: tuple[Move, ...]) -> tuple[Fate, ...]:
         """What becomes of every source tensor that no move takes; UnknownTensors for strangers."""
         if unknown := self.unknown():
-            raise self.unknown_error(unknown)
+            raise unknown_tensors(unknown, self.identity.prefix, [spec.name for spec in self.sources.values()])
         taken = {id(move.source) for move in moves}
         homes: dict[int, tuple[StoredTensor, list[str]]] = {}
         for place, tensors in self.identity.places.items():
@@ -355,17 +339,6 @@ class _Planner:
         if (pattern := first_match(self.ignore.unexpected, tensor.name)) is not None:
             return Fate(tensor, "unused", f"not of this class: matches {pattern!r}")
         return Fate(tensor, "unknown", "allowed by --allow-unknown")
-
-    def unknown_error(self, unknown: list[StoredTensor]) -> UnknownTensors:
-        from difflib import get_close_matches
-
-        names = [name.removeprefix(self.identity.prefix) for name in (tensor.name for tensor in unknown)]
-        near = get_close_matches(names[0], [spec.name for spec in self.sources.values()], n=1)
-        hint = "If they may be left out, pass --allow-unknown REGEX."
-        return UnknownTensors(
-            f"no table knows these tensors:\n{listing(tensor.name for tensor in unknown)}",
-            hint=f"Did the first mean {near[0]}? {hint}" if near else hint,
-        )
 
     def notes(self) -> list[str]:
         """What is odd about the plan as a whole."""
