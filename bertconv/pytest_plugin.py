@@ -92,7 +92,7 @@ class _Pair(pytest.Item):
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """What is wrong, without a traceback: the lines of bertconv say nothing to its user."""
-        if isinstance(excinfo.value, AssertionError | BertconvError):
+        if isinstance(excinfo.value, AssertionError | BertconvError | UserWarning):  # the latter under -W error
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 

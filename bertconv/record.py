@@ -62,7 +62,7 @@ def report_of(
         TensorReport(spec.id, "", spec.name, "missing", "", spec.canonical.shape, "allowed by an ignore list")
         for spec in plan.unfilled
     ]
-    fates = [LeftOut(printable(fate.tensor.name), fate.state, printable(fate.why)) for fate in plan.fates]
+    fates = [LeftOut(printable(fate.tensor.name), fate.state, printable(fate.why), fate.inside) for fate in plan.fates]
     fates += [LeftOut(printable(name), "ignored", "not a weight") for name in header.others]
     return Report(
         source={

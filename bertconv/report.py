@@ -50,11 +50,19 @@ class TensorReport:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A source tensor that was not loaded: "tied", "unused", "ignored", "unknown" or "outside", and why."""
+    """A source tensor that was not loaded.
+
+    Attributes:
+        source: its name.
+        state: "tied", "unused", "ignored", "unknown" or "outside".
+        details: why.
+        inside: it is a part of the model that no table knows: without it the model is another one.
+    """
 
     source: str
     state: str
     details: str
+    inside: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,11 @@ class Report:
         return all(tensor.state in ("loaded", "tied") for tensor in self.tensors)
 
     @property
+    def omitted(self) -> tuple[str, ...]:
+        """Parts of the source's model that were left out: the output is the same as the rest of it."""
+        return tuple(one.source for one in self.left_out if one.inside)
+
+    @property
     def coverage(self) -> float:
         """Part of the target tensors that got their values from the source, from 0 to 1."""
         filled = sum(tensor.state in ("loaded", "tied") for tensor in self.tensors)
@@ -115,7 +128,8 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for scripts."""
-        return asdict(self) | {"ok": self.ok, "coverage": self.coverage, "digest": self.digest}
+        derived = {"ok": self.ok, "coverage": self.coverage, "digest": self.digest, "omitted": list(self.omitted)}
+        return asdict(self) | derived
 
     def rows(self, *, but: str = "", every: bool = False) -> Iterator[tuple[str, str, str]]:
         """Key, status and details; what was left out comes last.
@@ -153,9 +167,11 @@ class Report:
         counts = {
             "initialised afresh": sum(tensor.state == "initialised" for tensor in self.tensors),
             "missing": sum(tensor.state == "missing" for tensor in self.tensors),
-            "left out": sum(one.state not in ("tied", "ignored") for one in self.left_out),
+            "left out": sum(one.state not in ("tied", "ignored") or one.inside for one in self.left_out),
         }
         said = [f"{count} {what}" for what, count in counts.items() if count]
+        if self.omitted:
+            said[-1] += f", {len(self.omitted)} of them a part of the model"
         return " and ".join(said) if said else "nothing lost"
 
 

@@ -62,6 +62,13 @@ def listing(names: Iterable[str], limit: int = 20) -> str:
     return "\n".join(lines[:limit] + rest)
 
 
+def brief(names: Iterable[str], limit: int = 6) -> str:
+    """Names folded, in one line; what is beyond `limit` is counted."""
+    folded = [printable(name) for name in fold(names)]
+    rest = f" and {len(folded) - limit} more" if len(folded) > limit else ""
+    return ", ".join(folded[:limit]) + rest
+
+
 def human_bytes(count: float) -> str:
     """A size in decimal units, three digits: `438 MB`, `1.1 GB`."""
     for unit in ("B", "kB", "MB", "GB"):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import click
 
 from bertconv.report import Report
-from bertconv.text import human_bytes, printable
+from bertconv.text import brief, human_bytes, printable
 
 Progress = Callable[[str, int, int], None]
 
@@ -63,8 +63,10 @@ def show_report(report: Report, *, as_json: bool, quiet: bool, verbose: bool) ->
             files = [*report.target["files"], "config.json", "bertconv.json", *report.sidecars]
             show_line(f"Wrote {report.target['folder']}: {', '.join(files)}.", verbose=verbose)
     click.secho(report.summary(), bold=True)
+    if report.omitted:
+        click.secho(f"Warning: the source computes with what was left out: {brief(report.omitted)}.", fg="yellow")
     if report.parity:
-        click.secho(report.parity["verdict"], fg="green", bold=True)
+        click.secho(report.parity["verdict"], fg="yellow" if report.omitted else "green", bold=True)
 
 
 def _show_tensors(report: Report, *, verbose: bool) -> None:

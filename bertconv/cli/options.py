@@ -41,7 +41,8 @@ def output_options(command: Command) -> Command:
         click.option("--dry-run", is_flag=True, help="Plan and report; write nothing."),
         click.option("--init-missing", is_flag=True, help="Start heads that SRC lacks afresh instead of refusing."),
         click.option("--allow-unknown", multiple=True, metavar="REGEX",
-                     help="Tensors that no table knows and that may be left out; repeatable."),
+                     help="Tensors that no table knows and that may be left out; repeatable. The verdict says it "
+                          "where one is a part of the model."),
         click.option("--ignore-unexpected", multiple=True, metavar="REGEX",
                      help="More of _keys_to_ignore_on_load_unexpected; repeatable."),
         click.option("--ignore-missing", multiple=True, metavar="REGEX",

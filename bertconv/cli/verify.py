@@ -151,7 +151,7 @@ def verify(a: str, b: str | None, **options: Any) -> None:
         if not quiet:
             _show(parity, verbose=verbose)
         verdict = parity.verdict() if parity.ok else parity.failure_text()
-        click.secho(verdict, fg="green" if parity.ok else "red", bold=True)
+        click.secho(verdict, fg=_colour(parity.ok, parity.omitted), bold=True)
     if not parity.ok:
         raise click.exceptions.Exit(1)
 
@@ -168,7 +168,7 @@ def _check(folder: str, outputs: dict[str, str | None], *, quiet: bool) -> None:
     found = check_checkpoint(folder)
     _write_json(found.to_json(), outputs["json_file"])
     if outputs["json_file"] != "-":
-        click.secho(found.verdict(), fg="green" if found.ok else "red")
+        click.secho(found.verdict(), fg=_colour(found.ok, found.omitted))
         if found.added and not quiet:
             click.echo(f"Not on record: {', '.join(found.added)}.")
     if not found.ok:
@@ -203,6 +203,7 @@ def _write_json(facts: dict[str, Any], file: str | None) -> None:
 def _show(parity: Parity, *, verbose: bool) -> None:
     """The numbers as a table, and what is odd; with every place and every tensor where that is asked for."""
     from bertconv.cli.console import show_line, table
+    from bertconv.text import brief
 
     for letter, side in (("A", parity.a), ("B", parity.b)):
         click.echo(f"{letter} {side.given} ({side.dialect}, {side.container}) {side.framework}".rstrip())
@@ -221,6 +222,8 @@ def _show(parity: Parity, *, verbose: bool) -> None:
             show_line(f"  {line}.", verbose=verbose)
     if parity.left_out:
         show_line(f"Not part of {parity.head}: {', '.join(parity.left_out)}.", verbose=verbose)
+    if parity.omitted:
+        click.secho(f"Warning: not compared, but a part of the model: {brief(parity.omitted)}.", fg="yellow")
 
 
 def _oddities(parity: Parity, *, every: bool) -> list[str]:
@@ -232,6 +235,10 @@ def _oddities(parity: Parity, *, every: bool) -> list[str]:
         for odd in tensor.odd:
             found.setdefault(odd, []).append(tensor.id)
     return [f"{name}: {odd}" for odd, names in found.items() for name in (names if every else fold(names))]
+
+
+def _colour(ok: bool, omitted: tuple[str, ...]) -> str:
+    return "yellow" if ok and omitted else "green" if ok else "red"
 
 
 def _row(one: Measurement) -> tuple[str, ...]:

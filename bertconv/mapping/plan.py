@@ -12,6 +12,7 @@ from bertconv.mapping.expand import TensorSpec, expand
 from bertconv.mapping.heads import choose_head, fit_config, sizes_seen
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.ignore import IgnoreLists, check_regexes, first_match, ignore_lists
+from bertconv.mapping.inside import is_inside
 from bertconv.mapping.layout import transpose_between
 from bertconv.mapping.refusals import missing_tensors, undecided, unknown_tensors
 from bertconv.mapping.table import Dialect, Dialects, Table
@@ -69,12 +70,17 @@ class Move:
 class Fate:
     """A source tensor that is not loaded, and why.
 
-    Its state is "tied", "unused", "ignored", "unknown", "outside" or "mismatched".
+    Attributes:
+        tensor: the tensor.
+        state: "tied", "unused", "ignored", "unknown", "outside" or "mismatched".
+        why: in a few words.
+        inside: it is a part of the model that no table knows and that the caller leaves out.
     """
 
     tensor: StoredTensor
     state: str
     why: str
+    inside: bool = False
 
 
 @dataclass(frozen=True)
@@ -333,12 +339,14 @@ class _Planner:
         return Fate(tensor, "tied", f"equal to {original.name}" if original else "")
 
     def stranger(self, tensor: StoredTensor) -> Fate:
-        lists = self.table.ignore["unexpected"] + self.options.ignore_unexpected
-        if (pattern := first_match(lists, tensor.name)) is not None:
+        if (pattern := first_match(self.table.ignore["unexpected"], tensor.name)) is not None:
             return Fate(tensor, "ignored", f"matches {pattern!r}")
+        inside = is_inside(tensor.name, self.identity, self.table, self.groups)
+        if (pattern := first_match(self.options.ignore_unexpected, tensor.name)) is not None:
+            return Fate(tensor, "ignored", f"matches {pattern!r}", inside)
         if (pattern := first_match(self.ignore.unexpected, tensor.name)) is not None:
             return Fate(tensor, "unused", f"not of this class: matches {pattern!r}")
-        return Fate(tensor, "unknown", "allowed by --allow-unknown")
+        return Fate(tensor, "unknown", "allowed by --allow-unknown", inside)
 
     def notes(self) -> list[str]:
         """What is odd about the plan as a whole."""

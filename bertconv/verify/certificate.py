@@ -17,7 +17,7 @@ from bertconv.formats.streaming import Workspace
 from bertconv.record import frame_digest, manifest_digest
 from bertconv.source.place import open_in
 from bertconv.source.stored import Header, StoredTensor
-from bertconv.text import listing, parse_json, printable
+from bertconv.text import brief, listing, parse_json, printable
 from bertconv.verify.parity import Parity
 
 _MANIFEST = {
@@ -51,6 +51,7 @@ class FolderCheck:
         verified: the level at which the output was verified: "none", "weights", "outputs" or "gradients".
         parity: the certificate of its outputs; empty when they were not compared.
         written_by: version of bertconv.
+        omitted: parts of the source's model that were left out when it was written.
     """
 
     folder: str
@@ -62,6 +63,7 @@ class FolderCheck:
     verified: str
     parity: Mapping[str, Any]
     written_by: str
+    omitted: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -77,6 +79,8 @@ class FolderCheck:
         said = f"Proven then: {proven[self.verified]}." if self.verified in proven else "Nothing was verified then."
         if sentence := self.parity.get("verdict"):
             said += f" {sentence}"
+        if self.omitted:
+            said += f" The source computes with what was left out: {brief(self.omitted)}."
         there = f"{self.files} files and {self.tensors} tensors"
         return f"Unchanged: {there} are as bertconv {self.written_by} wrote them. {said}"
 
@@ -92,7 +96,7 @@ def certificate(parity: Parity) -> dict[str, Any]:
     return {
         **{
             key: facts[key]
-            for key in ("level", "head", "ok", "verdict", "dtypes", "cases", "limits", "versions", "notes")
+            for key in ("level", "head", "ok", "verdict", "omitted", "dtypes", "cases", "limits", "versions", "notes")
         },
         **{name: {key: facts[name][key] for key in ("state", "about")} for name in parity.aspects},
         "a": {"framework": parity.a.framework, "digest": parity.a.digest},
@@ -135,8 +139,14 @@ def check_folder(folder: Path) -> FolderCheck:
     return FolderCheck(
         str(folder), tuple(changes), len(files), len(wanted),
         tuple(sorted(printable(name) for name in there - {*files, MANIFEST})), manifest["digest"], manifest["verified"],
-        manifest["parity"], manifest["bertconv"],
+        manifest["parity"], manifest["bertconv"], _omitted(manifest.get("left_out")),
     )  # fmt: skip
+
+
+def _omitted(left_out: Any) -> tuple[str, ...]:
+    """Names of what was left out inside the model; manifests of earlier versions do not say."""
+    rows = [one for one in left_out if isinstance(one, dict)] if isinstance(left_out, list) else []
+    return tuple(printable(str(one.get("source", ""))) for one in rows if one.get("inside") is True)
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

@@ -116,6 +116,7 @@ def compare(a: Side, b: Side, request: Request, progress: Progress = lambda *_: 
         labels=compare_labels(a, b, ignored="labels" in request.ignore),
         tokenizer=compare_tokenizers(a, b, ignored="tokenizer" in request.ignore),
         left_out=(*(f"A: {name}" for name in a.left_out()), *(f"B: {name}" for name in b.left_out())),
+        omitted=(*(f"A: {name}" for name in a.omitted()), *(f"B: {name}" for name in b.omitted())),
         notes=(*_notes(a, b), *apart), versions=_versions(()),
     )  # fmt: skip
     if request.level != "weights":

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bertconv.text import listing
+from bertconv.text import brief, listing
 from bertconv.verify.agreement import ASPECTS, NOT_COMPARED, Agreement
 
 LEVELS = ("weights", "outputs", "gradients")
@@ -213,6 +213,8 @@ class Parity:
         labels: whether the outputs have the same names.
         tokenizer: whether a text becomes the same ids.
         left_out: tensors that are no part of `head`: names prefixed with "A: " or "B: ".
+        omitted: those of them that are a part of their side's model all the same, which no table knows: the rest of it
+            was compared.
         dtypes: element types that were computed in, float64 first; empty at level "weights".
         cases: the inputs.
         measurements: every place, element type by element type.
@@ -235,6 +237,7 @@ class Parity:
     labels: Agreement = NOT_COMPARED
     tokenizer: Agreement = NOT_COMPARED
     left_out: tuple[str, ...] = ()
+    omitted: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
     cases: tuple[Case, ...] = ()
     measurements: tuple[Measurement, ...] = ()
@@ -276,7 +279,15 @@ class Parity:
         """One line: the same model or not, and why that is known."""
         if not self.ok:
             return f"Not the same model: {self._failure()}"
-        return f"{'The same model' if self.dtypes else 'The same weights'}: {'; '.join(self._proofs())}."
+        return f"{self._claim()}: {'; '.join(self._proofs())}."
+
+    def _claim(self) -> str:
+        """What the proofs prove."""
+        if not self.omitted:
+            return "The same model" if self.dtypes else "The same weights"
+        if all(name.startswith("A: ") for name in self.omitted):
+            return "The same as the part of the source that was converted"
+        return "The same in the part that was compared"
 
     def _proofs(self) -> list[str]:
         equal = sum(tensor.state == "equal" for tensor in self.tensors)
@@ -292,7 +303,12 @@ class Parity:
         if self.gradients:
             proofs.append(f"gradients equal to {max(one.error for one in self.gradients):.1e}")
         ignored = [name for name, one in self.aspects.items() if one.ignored and one.differences]
-        return proofs + [f"differences in the {name} were ignored" for name in ignored]
+        proofs += [f"differences in the {name} were ignored" for name in ignored]
+        if self.omitted:
+            only_a = all(name.startswith("A: ") for name in self.omitted)
+            names = [name.removeprefix("A: ") for name in self.omitted] if only_a else self.omitted
+            proofs.append(f"left out: {brief(names)}")
+        return proofs
 
     def _failure(self) -> str:
         if self.divergence is None:

@@ -137,6 +137,10 @@ class Side:
         """Names of the tensors that are no part of the class."""
         return [printable(fate.tensor.name) for fate in self.plan.fates if fate.state not in ("tied", "ignored")]
 
+    def omitted(self) -> list[str]:
+        """Those of them that are a part of the model which no table knows."""
+        return [printable(fate.tensor.name) for fate in self.plan.fates if fate.inside]
+
 
 @contextmanager
 def open_side(

@@ -59,6 +59,17 @@ def test_a_pair_alone_is_a_test_run(pairs: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*collected 1 item", "bertconv::parity[[]a,b] PASSED*"])
 
 
+@pytest.mark.parametrize(("flags", "outcome"), [(("-W", "default"), "passed"), ((), "failed")])
+def test_a_part_that_was_left_out_is_a_warning(pairs: pytest.Pytester, flags: tuple[str, ...], outcome: str) -> None:
+    """Which the project's `filterwarnings = error` makes a failure."""
+    task = "bert.embeddings.task_type_embeddings.weight"
+    tensors = {**checkpoints.state_dict(HEAD), task: np.ones((3, 35), np.float32)}
+    checkpoints.save(pairs.path / "ernie", HEAD, tensors)
+    result = run(pairs, *parity("ernie", "b"), *flags)
+    result.assert_outcomes(**{outcome: 1}, warnings=int(outcome == "passed"))
+    result.stdout.fnmatch_lines([f"*The same as the part of the source that was converted*left out: {task}*"])
+
+
 def test_every_pair_is_a_test_beside_those_of_the_project(pairs: pytest.Pytester) -> None:
     pairs.makepyfile("def test_own(): pass")
     result = run(pairs, *parity("a", "b"), *parity("b", "a"), *parity("a", "other"), "-v")

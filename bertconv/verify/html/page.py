@@ -18,8 +18,8 @@ from bertconv.verify.html.weights import histograms, weights
 from bertconv.verify.parity import Parity, SideFacts
 
 _DIALECTS = {"pt": "PyTorch", "tf": "TensorFlow"}
-_MARKS = {True: "M7 12.5l3.5 3.5L17 8.5", False: "M8 8l8 8M16 8l-8 8"}
-_COLOURS = {True: "#1a7f45", False: "#b3261e"}
+_MARKS = {"good": "M7 12.5l3.5 3.5L17 8.5", "bad": "M8 8l8 8M16 8l-8 8", "part": "M12 6.5v7M12 16.6v.9"}
+_COLOURS = {"good": "#1a7f45", "bad": "#b3261e", "part": "#8a5a00"}
 _Section = tuple[str, str, Markup | None]
 """Its id, its title and what is in it."""
 
@@ -57,7 +57,7 @@ def _head(parity: Parity, style: str, script: str) -> Markup:
         tag("meta", name="color-scheme", content="light dark"),
         tag("meta", name="referrer", content="no-referrer"),
         tag("title", f"{_words(parity)[0]}: {parity.a.given} \N{RIGHTWARDS ARROW} {parity.b.given}"),
-        tag("link", rel="icon", href=f"data:image/svg+xml,{quote(_mark(parity.ok))}"),
+        tag("link", rel="icon", href=f"data:image/svg+xml,{quote(_mark(_state(parity)))}"),
         tag("style", style),
     )
 
@@ -66,11 +66,21 @@ def _hashed(text: str) -> Markup:
     return Markup(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'")
 
 
-def _mark(ok: bool, label: str | None = None) -> Markup:
-    """A tick or a cross in a disc, coloured here because it also stands alone in the tab; `label` is what it says."""
-    disc = tag("circle", cx=12, cy=12, r=11, fill=_COLOURS[ok])
+def _state(parity: Parity) -> str:
+    """Which of `_MARKS`: "part" where a part of the model was left out and the rest is the same."""
+    return ("part" if parity.omitted else "good") if parity.ok else "bad"
+
+
+def _mark(state: str, label: str | None = None) -> Markup:
+    """A tick, a cross or an exclamation mark in a disc, coloured here because it also stands alone in the tab.
+
+    Args:
+        state: as `_state` has it.
+        label: what it says.
+    """
+    disc = tag("circle", cx=12, cy=12, r=11, fill=_COLOURS[state])
     line = {"stroke": "#fff", "stroke_width": 2.4, "stroke_linecap": "round", "stroke_linejoin": "round"}
-    sign = tag("path", d=_MARKS[ok], fill="none", **line)
+    sign = tag("path", d=_MARKS[state], fill="none", **line)
     said = {"role": "img", "aria_label": label} if label else {"aria_hidden": "true"}
     return tag("svg", disc, sign, viewBox="0 0 24 24", xmlns="http://www.w3.org/2000/svg", class_="mark", **said)
 
@@ -83,16 +93,16 @@ def _words(parity: Parity) -> tuple[str, str]:
 
 def _verdict(parity: Parity) -> Markup:
     words, why = _words(parity)
-    title = tag("div", _mark(parity.ok), tag("h1", words), class_="title")
+    title = tag("div", _mark(_state(parity)), tag("h1", words), class_="title")
     first = why.partition(" ")[0]
     sentence = tag("p", prose((why[:1].upper() if first.isalpha() else why[:1]) + why[1:]), class_="why")
-    said = tag("div", title, sentence, class_=f"verdict {'good' if parity.ok else 'bad'}", id="verdict")
+    said = tag("div", title, sentence, class_=f"verdict {_state(parity)}", id="verdict")
     sides = tag("div", _side("A", "original", parity.a), _side("B", "compared with it", parity.b), class_="sides")
     return tag("header", said, _findings(parity), _tiles(parity), sides)
 
 
 def _findings(parity: Parity) -> Markup | None:
-    """Where it breaks first, likely causes, and notes."""
+    """Where it breaks first, likely causes, what was left out of the model, and notes."""
     parts = []
     if parity.divergence:
         where = (
@@ -106,6 +116,9 @@ def _findings(parity: Parity) -> Markup | None:
         parts.append(
             tag("p", tag("b", f"Likely cause: {cause.name}."), " ", prose(cause.sentence), " ", tag("small", places))
         )
+    if parity.omitted:
+        names = join((mono(name) for name in parity.omitted), ", ")
+        parts.append(tag("p", tag("b", "Left out, and a part of the model: "), names))
     parts += [tag("p", tag("b", "Note: "), prose(note)) for note in parity.notes]
     return tag("div", *parts, class_="findings") if parts else None
 
@@ -137,7 +150,7 @@ def _tiles(parity: Parity) -> Markup:
 
 
 def _tile(name: str, value: str, said: str, *, ok: bool) -> Markup:
-    label = tag("span", name, _mark(ok, "holds" if ok else "fails"))
+    label = tag("span", name, _mark("good" if ok else "bad", "holds" if ok else "fails"))
     return tag("li", label, tag("strong", value), tag("small", prose(said)), class_="good" if ok else "bad")
 
 
