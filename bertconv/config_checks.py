@@ -34,7 +34,7 @@ def bad(path: str, problem: str) -> DamagedCheckpoint | RequestError:
     """What a wrong value is: a damaged file, or a wrong argument where there is no file to blame."""
     if not path:
         return RequestError(f"{problem}.", hint="Give a value that a BERT's config can have.")
-    return DamagedCheckpoint(f"{problem}.", hint="Mend the file, or download it again.", file=path)
+    return DamagedCheckpoint(f"{problem}.", hint="Fix the file, or download it again.", file=path)
 
 
 def _shown(value: Any) -> str:

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from bertconv.config import BertConfig
-from bertconv.errors import ParityError, RequestError, UnsafeCheckpoint
+from bertconv.errors import MappingError, ParityError, RequestError, UnsafeCheckpoint, UnsupportedCheckpoint
 from bertconv.formats.destination import MANIFEST
 from bertconv.formats.interrupts import held_back
 from bertconv.formats.output import FORMATS, Format, Model, OutputFile
@@ -328,7 +328,12 @@ def _preference(dialect: str | None) -> tuple[str, ...]:
 
 
 def _plan(source: Source, header: Header, table: Table, dialects: Dialects, wish: _Wish, options: PlanOptions) -> Plan:
-    identity = identify(header.tensors, table, dialects, options.strip_prefix)
+    try:
+        identity = identify(header.tensors, table, dialects, options.strip_prefix)
+    except (MappingError, UnsupportedCheckpoint):
+        if source.config is not None:
+            source.load_config(table.model_types)  # a config of another architecture says more than names that are odd
+        raise
     if wish.source_dialect not in (None, identity.dialect.name):
         said = {"pt": ("PyTorch", "pt2tf"), "tf": ("TensorFlow", "tf2pt")}
         there, command = said[identity.dialect.name]

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from bertconv.config import BertConfig
-from bertconv.errors import BertconvError
+from bertconv.errors import BertconvError, UnsupportedCheckpoint
 from bertconv.formats.reading import open_header
 from bertconv.mapping.checks import open_table
 from bertconv.mapping.heads import HeadChoice, choose_head, sizes_seen
 from bertconv.mapping.identify import identify
 from bertconv.mapping.ignore import first_match, ignore_lists
-from bertconv.mapping.table import load_dialects
+from bertconv.mapping.table import Table, load_dialects
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.stored import Header
 from bertconv.text import fold, printable
@@ -34,7 +34,8 @@ class Inspection:
         given: the source as it was given; `revision` is the commit on the Hub.
         container: "safetensors", "torch" or "hdf5".
         files: the files of weights.
-        dialect: "pt" or "tf"; empty when it is no BERT.
+        dialect: "pt" or "tf"; empty when it is no BERT, or not certain.
+        is_bert: some tensors are named as a BERT's embeddings are.
         prefix: what stands before every name.
         head: the model class; empty where nothing decides between `alternatives`.
         equals: the classes that fit the same tensors.
@@ -58,6 +59,7 @@ class Inspection:
     container: str
     files: tuple[str, ...]
     dialect: str
+    is_bert: bool
     prefix: str
     head: str
     equals: tuple[str, ...]
@@ -117,18 +119,34 @@ def _undecided(chosen: HeadChoice) -> list[str]:
     return [f"the class is {chosen.head}: {chosen.why}"] if chosen.why else []
 
 
+def _read_config(source: Source, table: Table) -> tuple[BertConfig | None, list[str]]:
+    """The config, and what is odd about it; None where there is none or it cannot be read."""
+    if source.config is None:
+        return None, [_NO_CONFIG]
+    try:
+        config = BertConfig.load(source.config, table.model_types)
+    except BertconvError as error:
+        return None, [_sentence(error)]
+    return config, list(config.notes)
+
+
+def _sentence(error: BertconvError) -> str:
+    return str(error).replace("\n", " ").rstrip(".")
+
+
 def _describe(
     source: Source, header: Header, forced: str | None, strip_prefix: str | None, path: Path | None
 ) -> Inspection:
     table, dialects = open_table(path), load_dialects()
-    odd = [*source.notes, *header.notes]
+    config, odd_config = _read_config(source, table)
+    odd = [*source.notes, *header.notes, *odd_config]
     dialect = prefix = head = ""
+    is_bert = True
     equals: tuple[str, ...] = ()
     alternatives: tuple[str, ...] = ()
     sizes: dict[str, int] = {}
     stated: dict[str, Any] = {}
     try:
-        config = BertConfig.load(source.config, table.model_types) if source.config else None
         identity = identify(header.tensors, table, dialects, strip_prefix)
         dialect, prefix = identity.dialect.name, printable(identity.prefix)
         chosen = choose_head(table, identity, config, forced)
@@ -138,17 +156,18 @@ def _describe(
         ignored = ignore_lists(table, dialects, chosen.head).unexpected
         strangers = [printable(one.name) for one in identity.strangers if not first_match(ignored, one.name)]
         stated = {key: config.values[key] for key in sizes if config and config.values[key] != sizes[key]}
-        odd += list(config.notes) if config else [_NO_CONFIG]
         odd += _undecided(chosen)
         odd += [f"{key} is {sizes[key]} by the shapes, {value} by the config" for key, value in stated.items()]
         odd += [f"no table knows {folded} ({len(names)} tensors)" for folded, names in fold(strangers).items()]
     except BertconvError as error:
-        odd.append(str(error).replace("\n", " ").rstrip("."))
+        is_bert = bool(dialect) or not isinstance(error, UnsupportedCheckpoint) or error.tensor is not None
+        odd.append(_sentence(error))
     tokenizer = read_tokenizer(source)
     odd += [*tokenizer.problems, *tokenizer.notes, *row_notes(tokenizer, sizes.get("vocab_size"))]
     return Inspection(
         given=source.given, revision=source.revision, container=header.container, files=source.weights.files,
-        dialect=dialect, prefix=prefix, head=head, equals=equals, alternatives=alternatives, sizes=sizes, config=stated,
+        dialect=dialect, is_bert=is_bert, prefix=prefix, head=head, equals=equals, alternatives=alternatives,
+        sizes=sizes, config=stated,
         tensors=len(header.tensors),
         parameters=sum(tensor.count for tensor in header.tensors),
         nbytes=sum(tensor.nbytes for tensor in header.tensors),

@@ -9,6 +9,8 @@ import click
 
 from bertconv.cli.options import source_options
 
+_DIALECTS = {"pt": "PyTorch", "tf": "TensorFlow"}
+
 
 def _beside(others: list[str]) -> str:
     return f" ({', '.join(others)} {'has' if len(others) == 1 else 'have'} the same tensors)" if others else ""
@@ -44,7 +46,7 @@ def inspect(src: str, *, with_tensors: bool, verbose: bool, as_json: bool, **opt
         ("source", found.given + (f"@{found.revision}" if found.revision else "")),
         ("files", ", ".join(found.files)),
         ("container", found.container),
-        ("names", {"pt": "PyTorch", "tf": "TensorFlow"}.get(found.dialect, "not a BERT's")),
+        ("names", _DIALECTS.get(found.dialect, "not certain: see below" if found.is_bert else "not a BERT's")),
         ("prefix", found.prefix or "none"),
         ("class", " or ".join(found.alternatives) or (found.head or "unknown") + _beside(others)),
         ("sizes", ", ".join(f"{key} {size}" for key, size in found.sizes.items())),

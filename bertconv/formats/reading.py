@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -26,8 +27,18 @@ _IMPOSTORS = (
     (b"<html", "is an HTML page, not a checkpoint", "The download went wrong: fetch the file itself."),
     (b"<?xml", "is an XML page, not a checkpoint", "The download went wrong: fetch the file itself."),
     (b"\x1f\x8b", "is a gzip archive", "Unpack it first."),
+    (b"model_checkpoint_path:", "is TensorFlow's list of checkpoints, not one of them",
+     "Give the folder, to hear what can be done with the checkpoints in it."),
     (b"{", "is a JSON text, not a checkpoint", "Give the file or folder that holds the weights."),
 )  # fmt: skip
+
+
+_EXPORTS = (
+    (re.compile(rb"GGUF"), "is a GGUF model"),
+    # A version, the length of a name, and the name of a specification: ctranslate2, specs/model_spec.py.
+    (re.compile(rb".\0\0\0.\0\w{1,60}Spec\0", re.DOTALL), "is a CTranslate2 model"),
+)
+"""How files of other tools begin that were made from a checkpoint."""
 
 
 def open_header(source: Source, *, check_data: bool = True) -> Header:
@@ -86,10 +97,7 @@ def _sniff(file: SourceFile) -> str:
     for magic, container in _MAGIC:
         if start.startswith(magic):
             return container
-    text = start.lstrip().lower()
-    for beginning, what, hint in _IMPOSTORS:
-        if text.startswith(beginning):
-            raise DamagedCheckpoint(f"{what}.", hint=hint, file=str(file.path))
+    _refuse_known(file, start)
     if file.size < 9:
         raise DamagedCheckpoint(f"has only {file.size} bytes.", hint="Download or copy it again.", file=str(file.path))
     if start[257:262] == b"ustar":
@@ -101,6 +109,18 @@ def _sniff(file: SourceFile) -> str:
         hint="Give the file or folder that holds the weights.",
         file=str(file.path),
     )
+
+
+def _refuse_known(file: SourceFile, start: bytes) -> None:
+    """Refuse what is no checkpoint, or was made from one, by its first bytes."""
+    text = start.lstrip().lower()
+    for beginning, what, hint in _IMPOSTORS:
+        if text.startswith(beginning):
+            raise DamagedCheckpoint(f"{what}.", hint=hint, file=str(file.path))
+    for pattern, what in _EXPORTS:
+        if pattern.match(start):
+            hint = "Give the checkpoint that it was made from."
+            raise UnsupportedCheckpoint(f"{what}.", hint=hint, file=str(file.path))
 
 
 def _check_shards(headers: Mapping[str, Header], weight_map: Mapping[str, str], index: str) -> None:

@@ -210,7 +210,7 @@ def fit_config(
     if problems:
         raise ShapeMismatch(
             "\n".join(["the tensors do not fit the config:", *problems]),
-            hint="Mend the config, or give the right one with --config FILE.",
+            hint="Fix the config, or give the right one with --config FILE.",
             file=config.path,
         )
     return (config.replace(**changes) if changes else config), notes

@@ -22,6 +22,11 @@ _FOREIGN = (
      "Merge them into the model first, or convert the base model."),
     (re.compile(r"\.(SCB|weight_format|qweight|qzeros|absmax|quant_state\b.*|_packed_params.*|weight_scale(_inv)?)$"),
      "holds quantised weights", "Dequantise the model and save it again in float32, float16 or bfloat16."),
+    (re.compile(r"(^|/)vars/\d+$"), "is a Keras 3 weights file, which numbers a layer's weights and does not name them",
+     'Load it with load_weights into a model of its class, then save_pretrained(FOLDER, format="pt").'),
+    (re.compile(r"\.self_attention\.query_key_value\.|(^|\.)language_model\.embedding\."),
+     "is Megatron's, whose BERT is another architecture (normalised before each layer, query, key and value fused)",
+     "transformers' MegatronBert classes run it; bertconv does not convert it."),
 )  # fmt: skip
 
 

@@ -60,9 +60,7 @@ def check_regexes(patterns: Iterable[str]) -> None:
         try:
             re.compile(pattern)
         except re.error as error:
-            raise RequestError(
-                f"{pattern!r} is not a regular expression: {error}.", hint="Mend the pattern."
-            ) from error
+            raise RequestError(f"{pattern!r} is not a regular expression: {error}.", hint="Fix the pattern.") from error
 
 
 def _owned_names(table: Table, dialect: Dialect, head: str) -> tuple[list[str], list[str]]:

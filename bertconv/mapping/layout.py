@@ -39,12 +39,12 @@ def transpose_between(source: Layout, target: Layout) -> tuple[int, int] | None:
         BadTable: the layouts are not of the same axes, or differ by more than one transpose.
     """
     if sorted(source.axes) != sorted(target.axes):
-        raise BadTable(f"layouts {source.axes} and {target.axes} are not of the same axes.", hint="Mend the table.")
+        raise BadTable(f"layouts {source.axes} and {target.axes} are not of the same axes.", hint="Fix the table.")
     if source.axes == target.axes:
         return None
     split = source.axes.index(target.axes[0])
     if source.axes[split:] + source.axes[:split] != target.axes:
         raise BadTable(
-            f"layouts {source.axes} and {target.axes} differ by more than one transpose.", hint="Mend the table."
+            f"layouts {source.axes} and {target.axes} differ by more than one transpose.", hint="Fix the table."
         )
     return math.prod(size for _, size in source.axes[:split]), math.prod(size for _, size in source.axes[split:])

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from bertconv.config import BertConfig
-from bertconv.errors import ShapeMismatch, UnsupportedCheckpoint
+from bertconv.errors import BertconvError, ShapeMismatch, UnsupportedCheckpoint
 from bertconv.mapping.expand import TensorSpec, expand
-from bertconv.mapping.heads import choose_head, fit_config, sizes_seen
+from bertconv.mapping.heads import choose_head, fit_config, rank_heads, sizes_seen
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.ignore import IgnoreLists, check_regexes, first_match, ignore_lists
 from bertconv.mapping.inside import is_inside
 from bertconv.mapping.layout import transpose_between
-from bertconv.mapping.refusals import missing_tensors, undecided, unknown_tensors
-from bertconv.mapping.table import Dialect, Dialects, Table
+from bertconv.mapping.refusals import Unknown, missing_tensors, undecided, unknown_tensors, wrong_shapes
+from bertconv.mapping.table import Dialect, Dialects, Table, load_dialects
 from bertconv.source.stored import FLOATS, StoredTensor
 from bertconv.text import listing, printable
 
@@ -234,10 +234,6 @@ class _Planner:
 
     def check_tensors(self) -> None:
         """Refuse shapes that are not the table's and element types that are not floating point."""
-        wrong = []
-        for tensor, spec in self.mismatched.values():
-            turned = " (transposed)" if tensor.shape == spec.shape[::-1] else ""
-            wrong.append(f"  {printable(tensor.name)} is {list(tensor.shape)}, not {list(spec.shape)}{turned}")
         for place in self.sources:
             for tensor in self.identity.places.get(place, ()):
                 if place not in self.mismatched and tensor.dtype not in FLOATS:
@@ -247,12 +243,20 @@ class _Planner:
                         file=tensor.file.name,
                         tensor=tensor.name,
                     )
-        if wrong and not self.options.ignore_mismatched:
-            rest = f"\n  ... and {len(wrong) - 20} more" if len(wrong) > 20 else ""
-            raise ShapeMismatch(
-                f"{self.head} has other shapes under this config:\n" + "\n".join(wrong[:20]) + rest,
-                hint="Mend the config, or give the right one with --config FILE.",
-            )
+        if self.mismatched and not self.options.ignore_mismatched:
+            raise wrong_shapes(self.head, self.table, list(self.mismatched.values()), self.body_alone())
+
+    def body_alone(self) -> str | None:
+        """The base model, if the file holds one that nothing contradicts."""
+        base = self.table.base_head
+        if self.head == base:
+            return None
+        options = replace(self.options, head=base, groups=None, ignore=None, allow_unknown=("",))
+        try:
+            make_plan(self.identity, self.table, load_dialects(), self.config, self.target, options)
+        except BertconvError:
+            return None
+        return base
 
     def moves(self) -> tuple[tuple[Move, ...], tuple[TensorSpec, ...]]:
         """The target tensors with what fills them, and those that may stay unfilled; MissingTensors for the others."""
@@ -276,7 +280,9 @@ class _Planner:
                 missing.append(self.sources[place])
         if missing:
             fresh = all(self.may_initialise(spec.group) for spec in missing)
-            raise missing_tensors(self.head, [spec.name for spec in missing], self.unknown(), fresh=fresh)
+            ranked = rank_heads(self.table, self.identity, self.config.architectures)
+            fitting = [fit.head for fit in ranked if not fit.missing and fit.head != self.head]
+            raise missing_tensors(self.head, missing, self.told(self.unknown()), fitting, fresh=fresh)
         return tuple(moves), tuple(unfilled)
 
     def twin_of(self, place: str) -> str | None:
@@ -311,10 +317,19 @@ class _Planner:
         lists = self.ignore.unexpected + self.options.allow_unknown
         return [tensor for tensor in self.identity.strangers if first_match(lists, tensor.name) is None]
 
+    def told(self, tensors: Iterable[StoredTensor]) -> Unknown:
+        return Unknown(tuple(tensor.name for tensor in tensors), self.identity.prefix)
+
+    def lacking(self) -> list[str]:
+        """Names that the class could have and that nothing fills."""
+        whole = expand(self.table, self.identity.dialect, self.config.values, self.table.heads[self.head])
+        filled = {*self.identity.places, *self.table.tied}
+        return [spec.name for place, spec in whole.items() if place not in filled]
+
     def fates(self, moves: tuple[Move, ...]) -> tuple[Fate, ...]:
         """What becomes of every source tensor that no move takes; UnknownTensors for strangers."""
         if unknown := self.unknown():
-            raise unknown_tensors(unknown, self.identity.prefix, [spec.name for spec in self.sources.values()])
+            raise unknown_tensors(self.told(unknown), self.lacking())
         taken = {id(move.source) for move in moves}
         homes: dict[int, tuple[StoredTensor, list[str]]] = {}
         for place, tensors in self.identity.places.items():

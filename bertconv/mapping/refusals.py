@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import zip_longest
 
 from bertconv.config import BertConfig
-from bertconv.errors import AmbiguousHead, MissingTensors, UnknownTensors
+from bertconv.errors import AmbiguousHead, MissingTensors, ShapeMismatch, UnknownTensors
+from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.heads import HeadChoice
+from bertconv.mapping.table import Table
 from bertconv.source.stored import StoredTensor
 from bertconv.text import listing, printable
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """Tensors that no table knows: their `names`, and what stands before every name of the file."""
+
+    names: tuple[str, ...]
+    prefix: str
+
+    @property
+    def bare(self) -> list[str]:
+        """The names without it."""
+        return [name.removeprefix(self.prefix) for name in self.names]
 
 
 def undecided(chosen: HeadChoice, config: BertConfig) -> AmbiguousHead:
@@ -23,35 +40,86 @@ def undecided(chosen: HeadChoice, config: BertConfig) -> AmbiguousHead:
 
 
 def missing_tensors(
-    head: str, missing: Sequence[str], unknown: Sequence[StoredTensor], *, fresh: bool
+    head: str, missing: Sequence[TensorSpec], unknown: Unknown, fitting: Sequence[str], *, fresh: bool
 ) -> MissingTensors:
     """The file does not fill the class.
 
     Args:
         head: the class.
-        missing: names that the file would have.
-        unknown: tensors that no table knows.
+        missing: what the file would have.
+        unknown: what no table knows.
+        fitting: classes that the file fills.
         fresh: whether every missing one may be started afresh.
     """
-    hint = "Choose another class with --head" + (", or start these afresh with --init-missing." if fresh else ".")
-    text = f"{head} cannot be filled from this file; missing are:\n{listing(missing)}"
-    if unknown:
-        text += f"\nand no table knows:\n{listing(tensor.name for tensor in unknown)}"
+    text = f"{head} cannot be filled from this file; missing are:\n{listing(spec.name for spec in missing)}"
+    if unknown.names:
+        text += f"\nand no table knows:\n{listing(unknown.names)}"
+    conditions = {spec.when.key for spec in missing}
+    if "" not in conditions:
+        hint = f"If the model was trained without them, change {' and '.join(sorted(conditions))} in the config."
+    elif fitting:
+        one = "it" if len(fitting) == 1 else "one of them"
+        hint = f"The file fills {', '.join(fitting)}: choose {one} with --head"
+        hint += ", or start what is missing afresh with --init-missing." if fresh else "."
+    elif unknown.names:
+        hint = (
+            f"{_meant(unknown, [spec.name for spec in missing])}Every class needs what is missing: this may be another "
+            "architecture, or another spelling, for which --map FILE takes a table of your own."
+        )
+    else:
+        hint = "Every class needs them: give all of the checkpoint's files, or save it again."
     return MissingTensors(text, hint=hint)
 
 
-def unknown_tensors(unknown: Sequence[StoredTensor], prefix: str, known: Iterable[str]) -> UnknownTensors:
+def unknown_tensors(unknown: Unknown, missing: Iterable[str]) -> UnknownTensors:
     """Names that no table, head or ignore list knows.
 
     Args:
         unknown: the tensors.
-        prefix: what stands before every name.
-        known: names that the first may have meant.
+        missing: names that the class could have and that nothing fills.
     """
-    first = unknown[0].name.removeprefix(prefix)
-    near = get_close_matches(first, list(known), n=1)
     hint = "If they may be left out, pass --allow-unknown REGEX."
     return UnknownTensors(
-        f"no table knows these tensors:\n{listing(tensor.name for tensor in unknown)}",
-        hint=f"Did the first mean {printable(near[0])}? {hint}" if near else hint,
+        f"no table knows these tensors:\n{listing(unknown.names)}", hint=f"{_meant(unknown, missing)}{hint}"
     )
+
+
+def wrong_shapes(
+    head: str, table: Table, mismatched: Sequence[tuple[StoredTensor, TensorSpec]], body: str | None
+) -> ShapeMismatch:
+    """Tensors of other shapes than the class has under this config.
+
+    Args:
+        head: the class.
+        table: the architecture.
+        mismatched: the tensors with what they should be.
+        body: the class that can be taken from the file all the same; None where there is none.
+    """
+    lines = []
+    for tensor, spec in mismatched:
+        turned = " (transposed)" if tensor.shape == spec.shape[::-1] else ""
+        lines.append(f"  {printable(tensor.name)} is {list(tensor.shape)}, not {list(spec.shape)}{turned}")
+    rest = f"\n  ... and {len(lines) - 20} more" if len(lines) > 20 else ""
+    hint = "Fix the config, or give the right one with --config FILE."
+    if not all(_is_of_config(table, tensor, spec) for tensor, spec in mismatched):
+        hint = "No config fits these shapes: save the checkpoint again"
+        hint += f", or take its body alone with --head {body}." if body else "."
+    return ShapeMismatch(f"{head} has other shapes under this config:\n" + "\n".join(lines[:20]) + rest, hint=hint)
+
+
+def _is_of_config(table: Table, tensor: StoredTensor, spec: TensorSpec) -> bool:
+    """Whether another config may give the tensor's shape: a size that shapes show is as the file has it already."""
+    for factors, found, wanted in zip_longest(spec.factors, tensor.shape, spec.shape):
+        size = table.sizes.get(factors[0]) if factors and len(factors) == 1 else None
+        if found != wanted and (size is None or size.divisor is None):
+            return False
+    return True
+
+
+def _meant(unknown: Unknown, missing: Iterable[str]) -> str:
+    """The first unknown name that is close to a missing one, as a question."""
+    names = list(missing)
+    for name in unknown.bare:
+        if near := get_close_matches(name, names, n=1):
+            return f"Did {printable(name)} mean {printable(near[0])}? "
+    return ""

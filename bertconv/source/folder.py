@@ -11,7 +11,7 @@ from bertconv.errors import DamagedCheckpoint, RequestError, UnsafeCheckpoint
 from bertconv.source import integrity
 from bertconv.source.place import is_cache_link, subfolder_parts
 
-_LISTED_FOLDER = re.compile(r"[0-9]+_.+|checkpoint-[0-9]+")
+_LISTED_FOLDER = re.compile(r"[0-9]+_.+|checkpoint-[0-9]+|pytorch_model_fsdp_[0-9]+")
 
 
 class LocalFolder:

@@ -14,7 +14,7 @@ from bertconv.source import modules, sidecars
 from bertconv.source.folder import LocalFolder
 from bertconv.source.modules import Modules
 from bertconv.source.place import Place, SourceOptions, open_in
-from bertconv.source.refusals import no_weights, unsupported
+from bertconv.source.refusals import ctranslate2, no_weights, unsupported
 from bertconv.source.stored import SourceFile
 from bertconv.source.weights import SHARD, Choice, Weights, choose, is_index, is_weights, read_index, some
 
@@ -183,6 +183,8 @@ def _from_place(place: Place, given: str, options: SourceOptions, notes: tuple[s
         error.file = error.file or str(place.folder)  # names alone do not tell it
         raise
     if choice is not None:
+        if foreign := ctranslate2(place.names, choice.name, given):
+            raise foreign
         return _describe(place, replace(choice, notes=(*notes, *choice.notes)), given, options)
     for inner in _OLD_LAYOUTS:
         if any(name.startswith(f"{inner}/") for name in place.names):

@@ -3,32 +3,66 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 
 from bertconv.errors import BertconvError, UnsupportedCheckpoint
+from bertconv.source.folder import LocalFolder
 from bertconv.source.place import Place
 from bertconv.source.weights import some
 
-_RESAVE = "Save it as a PyTorch or TensorFlow checkpoint (model.safetensors, pytorch_model.bin, tf_model.h5) first."
 _MERGE = "Merge it into its base model first (peft: merge_and_unload)."
+_EXPORTED = "Give the checkpoint that it was made from: an export has other names and layouts, and often other values."
+_FLAX = "In transformers 4 with flax, load it with from_pretrained(FOLDER, from_flax=True), then save_pretrained."
+_TF1 = (
+    "One of Google's BERTs is read by transformers 4.57: load_tf_weights_in_bert(model, config, PREFIX) of "
+    "transformers.models.bert.modeling_bert fills a BertForPreTraining(config), then save_pretrained."
+)
+_TENSORFLOW = "Restore it into the model that wrote it, then save_pretrained. " + _TF1
+_KERAS = (
+    "Load it with keras.models.load_model (import its class from bertconv before), then "
+    'save_pretrained(FOLDER, format="pt").'
+)
+_KERAS_WEIGHTS = (
+    "Load it with load_weights into a model of its class, made from its config, or give model.save's .keras file to "
+    'keras.models.load_model; then save_pretrained(FOLDER, format="pt").'
+)
+_SAVED_MODEL = (
+    "Give the checkpoint that it was exported from: a SavedModel has no config. save_pretrained(saved_model=True) puts "
+    "it into saved_model/1 below tf_model.h5."
+)
+_DCP = "Make one file of it: python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER pytorch_model.bin"
+_ZERO = "Make one file of it with the script that lies beside it: python zero_to_fp32.py FOLDER OUTPUT"
+_NUMPY = (
+    "If its arrays have BERT's names (`bertconv tables show`), make a checkpoint of it: "
+    'safetensors.numpy.save_file({**numpy.load(FILE)}, "model.safetensors")'
+)
 _KINDS = (
     ("adapter_config.json", "a LoRA adapter, not a whole model", _MERGE),
     ("adapter_model.*", "a LoRA adapter, not a whole model", _MERGE),
-    ("flax_model.msgpack", "a Flax checkpoint", _RESAVE),
-    ("*.msgpack", "a Flax checkpoint", _RESAVE),
-    ("*.ckpt.index", "a TensorFlow 1 checkpoint", _RESAVE),
-    ("*.ckpt.meta", "a TensorFlow 1 checkpoint", _RESAVE),
-    ("*.data-?????-of-?????", "a TensorFlow checkpoint", _RESAVE),
-    ("*.index", "a TensorFlow checkpoint", _RESAVE),
-    ("*.weights.h5", "a Keras 3 weights file", _RESAVE),
-    ("*.keras", "a Keras 3 model", _RESAVE),
-    ("saved_model.pb", "a TensorFlow SavedModel", _RESAVE),
-    ("*.onnx", "an ONNX model", _RESAVE),
-    ("*.gguf", "a GGUF model", _RESAVE),
-    ("openvino_model.*", "an OpenVINO model", _RESAVE),
-    ("rust_model.ot", "a rust-bert model", _RESAVE),
+    ("*.msgpack", "a Flax checkpoint", _FLAX),
+    ("*.ckpt.index", "a TensorFlow 1 checkpoint", _TF1),
+    ("*.ckpt.meta", "a TensorFlow 1 checkpoint", _TF1),
+    ("*.ckpt.data-?????-of-?????", "a TensorFlow 1 checkpoint", _TF1),
+    ("*.data-?????-of-?????", "a TensorFlow checkpoint", _TENSORFLOW),
+    ("*.index", "a TensorFlow checkpoint", _TENSORFLOW),
+    ("*.weights.h5", "a Keras 3 weights file", _KERAS_WEIGHTS),
+    ("*.keras", "a Keras 3 model", _KERAS),
+    ("saved_model.pb", "a TensorFlow SavedModel", _SAVED_MODEL),
+    ("*.distcp", "a distributed checkpoint of PyTorch (FSDP)", _DCP),
+    ("zero_to_fp32.py", "a DeepSpeed checkpoint, spread over its processes", _ZERO),
+    ("*.npz", "an archive of numpy arrays", _NUMPY),
+    ("*.onnx", "an ONNX model", _EXPORTED),
+    ("*.gguf", "a GGUF model", _EXPORTED),
+    ("*.tflite", "a TensorFlow Lite model", _EXPORTED),
+    ("*.mlmodel", "a Core ML model", _EXPORTED),
+    ("openvino_model.*", "an OpenVINO model", _EXPORTED),
+    ("*.ot", "a rust-bert model", _EXPORTED),
+    ("*.pdparams", "a PaddlePaddle model", "Give the PyTorch or TensorFlow version of the model."),
 )  # fmt: skip
+_LIST = "checkpoint"
+"""TensorFlow's text file with the prefixes of a folder's checkpoints; a file of weights may be called so as well."""
+_CT2_VOCABULARY = re.compile(r"(shared_|source_|target_)?vocabulary(_\d+)?\.(json|txt)")
 
 
 def unsupported(names: Iterable[str], where: str) -> UnsupportedCheckpoint | None:
@@ -46,8 +80,28 @@ def no_weights(place: Place, where: str) -> BertconvError:
     here = sorted(name for name in place.names if "/" not in name)
     if error := unsupported(here, where):
         return error
+    if _LIST in here:
+        what = f"{_LIST} is TensorFlow's list of the checkpoints that lay beside it, and none of them is here."
+        return UnsupportedCheckpoint(what, hint=f"Copy their .index and .data files too. {_TF1}", file=where)
+    hint = _checkpoint_hint(place.names)
+    if not hint and (error := unsupported(place.names, where)):  # in folders below: onnx/model.onnx
+        return error
     problem = f"there are no weights; it has {some(here)}." if here else "there are no weights; it has no files."
-    return place.missing(problem, _checkpoint_hint(place.names), where)
+    if isinstance(place, LocalFolder):
+        hint = (
+            hint
+            or "Give the folder that holds model.safetensors, pytorch_model.bin or tf_model.h5, or the file itself."
+        )
+    return place.missing(problem, hint, where)
+
+
+def ctranslate2(names: Collection[str], chosen: str, where: str) -> UnsupportedCheckpoint | None:
+    """The error for a CTranslate2 model, whose file is named as PyTorch's weights may be; None when it is none."""
+    if chosen != "model.bin" or not any(map(_CT2_VOCABULARY.fullmatch, names)):
+        return None
+    return UnsupportedCheckpoint(
+        f"{chosen} beside a vocabulary makes it a CTranslate2 model.", hint=_EXPORTED, file=where
+    )
 
 
 def _checkpoint_hint(names: Iterable[str]) -> str:

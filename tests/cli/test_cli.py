@@ -522,6 +522,42 @@ def test_inspect_and_convert_where_nothing_says_which_class_it_is(cli: Cli, tmp_
         assert (found["head"], found["alternatives"]) == (head, [])
 
 
+@pytest.mark.parametrize(
+    ("changes", "odd"),
+    [({"hidden_act": "snake"}, "hidden_act 'snake' is unknown"), ({"vocab_size": "many"}, "vocab_size is 'many'"),
+     ({"model_type": "roberta"}, "model_type is 'roberta'")],
+    ids=str,
+)  # fmt: skip
+def test_inspect_tells_of_the_names_whatever_the_config_is(
+    cli: Cli, tmp_path: Path, changes: dict[str, Any], odd: str
+) -> None:
+    folder = cp.save(tmp_path / "in", "BertForPreTraining", cp.state_dict("BertForPreTraining"), **changes)
+    done = cli("inspect", folder)
+    assert done.code == 0
+    assert "names       PyTorch\n" in done.out
+    assert "class       BertForPreTraining\n" in done.out
+    assert odd in done.out
+    found = json.loads(cli("inspect", folder, "--json").out)
+    assert (found["dialect"], found["is_bert"], found["sizes"]["vocab_size"]) == ("pt", True, 101)
+
+
+def test_inspect_of_names_that_are_not_certain(cli: Cli, tmp_path: Path) -> None:
+    """Two encoders are a BERT's names, and more than one."""
+    two = {**cp.prefixed(cp.state_dict(), "question."), **cp.prefixed(cp.state_dict(), "answer.")}
+    done = cli("inspect", cp.save(tmp_path / "in", MLM, two))
+    assert "names       not certain: see below\n" in done.out
+    assert "holds 2 encoders" in done.out
+
+
+def test_another_architecture_is_told_by_its_config_first(cli: Cli, tmp_path: Path, out: Path) -> None:
+    """Its prefix is none that a tool put there."""
+    state = cp.renamed(cp.state_dict(MLM), "^bert", "roberta")
+    done = cli("pt2tf", cp.save(tmp_path / "in", MLM, state, model_type="roberta"), out)
+    assert (done.code, "model_type is 'roberta'" in done.err, "--strip-prefix" in done.err) == (6, True, False)
+    done = cli("pt2tf", cp.save(tmp_path / "own", MLM, state), out)
+    assert (done.code, "--strip-prefix roberta." in done.err) == (3, True)
+
+
 def test_inspect_says_what_decided(cli: Cli, tmp_path: Path) -> None:
     folder = cp.save(tmp_path / "in", SEQ, cp.state_dict(SEQ), architectures=None, finetuning_task="mrpc")
     done = cli("inspect", folder)

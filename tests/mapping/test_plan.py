@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -215,11 +216,94 @@ def test_missing_and_unknown_are_told_together() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
-def test_an_unknown_name_is_told_with_the_nearest_known_one(prefix: str) -> None:
-    header = [*REAL.header("BertForMaskedLM"), stored("bert.encoder.layer.1.output.dense.biass", 35)]
-    with pytest.raises(UnknownTensors, match=r"output\.dense\.biass") as refusal:
+def test_an_unknown_name_is_told_with_the_missing_one_that_it_may_mean(prefix: str) -> None:
+    header = renamed(REAL.header("BertForMaskedLM"), **{"1.output.dense.bias": "1.output.dense.biass"})
+    with pytest.raises(MissingTensors) as refusal:
         REAL.plan(prefixed(header, prefix))
-    assert "Did the first mean bert.encoder.layer.1.output.dense.bias?" in refusal.value.hint
+    one = "bert.encoder.layer.1.output.dense.bias"
+    assert f"Did {one}s mean {one}?" in refusal.value.hint
+    assert f"{prefix}{one}s" in refusal.value.message
+    poolerless = [*without(REAL.header("BertModel"), "pooler"), stored("pooler.dense_.bias", 35)]
+    with pytest.raises(UnknownTensors) as beside:
+        REAL.plan(poolerless)
+    assert beside.value.hint.startswith("Did pooler.dense_.bias mean bert.pooler.dense.bias? ")
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_name_that_is_filled_is_not_suggested(prefix: str) -> None:
+    header = [*REAL.header("BertForMaskedLM"), stored("bert.encoder.layer.1.output.dense.biass", 35)]
+    with pytest.raises(UnknownTensors, match=rf"{prefix}bert.encoder.*output\.dense\.biass") as refusal:
+        REAL.plan(prefixed(header, prefix))
+    assert refusal.value.hint == "If they may be left out, pass --allow-unknown REGEX."
+
+
+def test_a_missing_body_beside_unknown_names_is_perhaps_another_architecture() -> None:
+    """No class could be chosen: each has the body."""
+    header = [*without(REAL.header("BertForMaskedLM"), "attention.self.value"),
+              *(stored(f"bert.encoder.layer.{n}.attention.self.v_proj", 35, 35) for n in (0, 1))]  # fmt: skip
+    with pytest.raises(MissingTensors) as refusal:
+        REAL.plan(header)
+    assert "another architecture" in refusal.value.hint
+    assert "--map FILE" in refusal.value.hint
+    assert "--head" not in refusal.value.hint
+
+
+def test_a_missing_body_alone_is_a_file_that_is_not_whole() -> None:
+    with pytest.raises(MissingTensors) as refusal:
+        REAL.plan(without(REAL.header("BertForMaskedLM"), "layer.0.output.dense.bias"))
+    assert refusal.value.hint == "Every class needs them: give all of the checkpoint's files, or save it again."
+
+
+def test_a_class_that_is_offered_can_be_taken() -> None:
+    header = without(REAL.header("BertForSequenceClassification"), "classifier")
+    with pytest.raises(MissingTensors) as refusal:
+        REAL.plan(header, head="BertForSequenceClassification")
+    hint = "The file fills BertModel: choose it with --head, or start what is missing afresh with --init-missing."
+    assert refusal.value.hint == hint
+    assert REAL.plan(header, head="BertModel").head == "BertModel"
+    assert REAL.plan(header, head="BertForSequenceClassification", init_missing=True)
+
+
+def test_tensors_that_only_a_config_key_asks_for() -> None:
+    with pytest.raises(MissingTensors) as refusal:
+        REAL.plan(REAL.header("BertLMHeadModel"), {**CROSS, "architectures": ["BertLMHeadModel"]})
+    assert refusal.value.hint == "If the model was trained without them, change add_cross_attention in the config."
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_file_that_contradicts_itself_is_not_the_config_s_fault(dialect: str) -> None:
+    """Rows of the embedding and of the decoder differ; the body alone is sound."""
+    header = REAL.header("BertForMaskedLM", dialect, copies=True)
+    header = [replace(one, shape=(104, *one.shape[1:])) if "word_embeddings" in one.name else one for one in header]
+    with pytest.raises(ShapeMismatch) as refusal:
+        REAL.plan(header)
+    assert "config, or give" not in refusal.value.hint
+    assert "take its body alone with --head BertModel" in refusal.value.hint
+    plan = REAL.plan(header, head="BertModel")
+    assert plan.config.values["vocab_size"] == 104
+
+
+@pytest.mark.parametrize(
+    ("head", "name", "shape", "hint"),
+    [
+        ("BertModel", "encoder.layer.0.output.dense.weight", (53, 35), "No config fits these shapes: save the"),
+        ("BertForMaskedLM", "bert.encoder.layer.0.output.dense.weight", (53, 35), "save the checkpoint again."),
+        ("BertForNextSentencePrediction", "cls.seq_relationship.bias", (3,), "or take its body alone with --head"),
+    ],
+)
+def test_shapes_that_no_config_fits(head: str, name: str, shape: tuple[int, ...], hint: str) -> None:
+    header = [replace(one, shape=shape) if one.name == name else one for one in REAL.header(head)]
+    with pytest.raises(ShapeMismatch) as refusal:
+        REAL.plan(header, {"architectures": [head]}, head=head)
+    assert hint in refusal.value.hint
+    assert ("BertModel" in refusal.value.hint) == ("cls" in name)
+
+
+def test_a_number_of_heads_is_the_config_s() -> None:
+    header = REAL.header("BertModel", position_embedding_type="relative_key")
+    with pytest.raises(ShapeMismatch) as refusal:
+        REAL.plan(header, {"position_embedding_type": "relative_key", "num_attention_heads": 7})
+    assert refusal.value.hint == "Fix the config, or give the right one with --config FILE."
 
 
 def test_nothing_near_is_no_suggestion() -> None:

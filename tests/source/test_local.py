@@ -144,23 +144,59 @@ def test_shards_without_index(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "what"),
+    ("names", "what", "way"),
     [
-        (("adapter_config.json", "adapter_model.safetensors"), "LoRA"),
-        (("adapter_model.bin",), "LoRA"),
-        (("flax_model.msgpack",), "Flax"),
-        (("bert_model.ckpt.index", "bert_model.ckpt.data-00000-of-00001"), "TensorFlow 1"),
-        (("model.weights.h5", "metadata.json"), "Keras 3"),
-        (("model.keras",), "Keras 3"),
-        (("saved_model.pb",), "SavedModel"),
-        (("model.onnx",), "ONNX"),
-        (("openvino_model.bin", "openvino_model.xml"), "OpenVINO"),
+        (("adapter_config.json", "adapter_model.safetensors"), "LoRA", "merge_and_unload"),
+        (("adapter_model.bin",), "LoRA", "merge_and_unload"),
+        (("flax_model.msgpack",), "Flax", "from_flax=True"),
+        (("bert_model.ckpt.index", "bert_model.ckpt.data-00000-of-00001"), "TensorFlow 1", "load_tf_weights_in_bert"),
+        (("bert_model.ckpt.data-00000-of-00001",), "TensorFlow 1", "load_tf_weights_in_bert"),
+        (("checkpoint", "model-300.index", "model-300.data-00000-of-00001"), "TensorFlow", "Restore it"),
+        (("model.weights.h5", "metadata.json"), "Keras 3", "load_weights"),
+        (("model.keras",), "Keras 3", "keras.models.load_model (import its class from bertconv before)"),
+        (("saved_model.pb", "fingerprint.pb"), "SavedModel", "tf_model.h5"),
+        (("__0_0.distcp", "__1_0.distcp", ".metadata"), "distributed", "dcp_to_torch"),
+        (("pytorch_model_fsdp_0/__0_0.distcp", "optimizer.pt"), "distributed", "dcp_to_torch"),
+        (("latest", "zero_to_fp32.py"), "DeepSpeed", "zero_to_fp32.py FOLDER OUTPUT"),
+        (("bert.npz",), "numpy", "safetensors.numpy.save_file"),
+        (("model.onnx",), "ONNX", "made from"),
+        (("model.gguf",), "GGUF", "made from"),
+        (("model.tflite",), "TensorFlow Lite", "made from"),
+        (("model.mlmodel",), "Core ML", "made from"),
+        (("rust_model.ot",), "rust-bert", "made from"),
+        (("model_state.pdparams",), "Paddle", "PyTorch or TensorFlow version"),
+        (("openvino_model.bin", "openvino_model.xml"), "OpenVINO", "made from"),
+        (("model.bin", "vocabulary.json"), "CTranslate2", "made from"),
+        (("model.bin", "shared_vocabulary.txt"), "CTranslate2", "made from"),
     ],
 )
-def test_weights_of_another_kind(tmp_path: Path, names: tuple[str, ...], what: str) -> None:
-    assert what in refusal(UnsupportedCheckpoint, make(tmp_path, *names)).message
-    if names[0] != "adapter_config.json" and "openvino" not in names[0]:
-        assert what in refusal(UnsupportedCheckpoint, tmp_path / names[0]).message
+def test_weights_of_another_kind(tmp_path: Path, names: tuple[str, ...], what: str, way: str) -> None:
+    """Each is named, with what can be done; a lone file of the kind as well, where its name says it."""
+    error = refusal(UnsupportedCheckpoint, make(tmp_path, *names))
+    assert (what in error.message, way in error.hint) == (True, True)
+    told_alone = not {"adapter_config.json", "checkpoint", "latest", "model.bin", "openvino_model.bin"} & set(names)
+    if told_alone and "/" not in names[0]:
+        error = refusal(UnsupportedCheckpoint, tmp_path / names[0])
+        assert (what in error.message, way in error.hint) == (True, True)
+
+
+def test_a_list_of_checkpoints_without_them(tmp_path: Path) -> None:
+    error = refusal(UnsupportedCheckpoint, make(tmp_path, "checkpoint"))
+    assert "list of the checkpoints" in error.message
+    assert ".index and .data" in error.hint
+
+
+def test_weights_without_a_suffix_may_be_called_checkpoint(tmp_path: Path) -> None:
+    """Only in a folder without weights is that name TensorFlow's."""
+    make(tmp_path, "checkpoint")
+    assert open_source(tmp_path / "checkpoint").weights.files == ("checkpoint",)
+    make(tmp_path, ST)
+    assert open_source(tmp_path).weights.files == (ST,)
+
+
+@pytest.mark.parametrize("beside", ["vocab.txt", "vocabulary.csv", "my_vocabulary.json"])
+def test_a_model_bin_of_pytorch(tmp_path: Path, beside: str) -> None:
+    assert open_source(make(tmp_path, "model.bin", beside)).weights.files == ("model.bin",)
 
 
 def test_prefix_of_a_tensorflow_checkpoint(tmp_path: Path) -> None:
@@ -171,6 +207,7 @@ def test_prefix_of_a_tensorflow_checkpoint(tmp_path: Path) -> None:
 def test_no_weights(tmp_path: Path) -> None:
     error = refusal(DamagedCheckpoint, make(tmp_path, "notes.txt"))
     assert "it has config.json, notes.txt" in error.message
+    assert "Give the folder that holds model.safetensors" in error.hint
     (tmp_path / "empty").mkdir()
     assert "no files" in refusal(DamagedCheckpoint, tmp_path / "empty").message
 

@@ -49,7 +49,7 @@ def _check_superblock(file: SourceFile) -> None:
     if block[8] == _WITH_FLAGS and block[_FLAGS_PLACE] & (_WRITING | _SWMR_WRITING):
         raise DamagedCheckpoint(
             "is being written, or was not closed by the program that wrote it.",
-            hint="Wait for that program, or mend the file with `h5clear -s`.",
+            hint="Wait for that program, or repair the file with `h5clear -s`.",
             file=str(file.path),
         )
     end = int.from_bytes(block[end_place : end_place + 8], "little")

@@ -52,9 +52,10 @@ def find_state_dict(root: object, file: str) -> StateDict:
 
     Raises:
         DamagedCheckpoint: no tensor at all, or a key twice.
-        UnsupportedCheckpoint: several dicts that could be it, or tensors under an unknown key only.
+        UnsupportedCheckpoint: several dicts that could be it, or tensors under an unknown key only; Megatron-LM's.
         UnsafeCheckpoint: more or longer names than any checkpoint has.
     """
+    _refuse_megatron(root, file)
     found = _candidates(root, (), set())
     if len(found) > 1:  # class weights, states of random generators, metrics: tensors, but no model
         found = [candidate for candidate in found if _holds_a_layer(candidate[1])] or found
@@ -105,6 +106,20 @@ def _no_tensors(root: object, file: str) -> BertconvError:
     if _holds(root, holding):
         return unsupported(file, "has tensors, but no state dict.", hint="Save model.state_dict().")
     return damaged(file, "has no tensors.", hint="Give the file with the weights; this one may hold settings only.")
+
+
+def _refuse_megatron(root: object, file: str) -> None:
+    """Refuse a checkpoint of Megatron-LM, whose models keep a dictionary per part: model, language_model, embedding."""
+    if any(_below(_below(one, "language_model"), "embedding") for one in (root, _below(root, "model"))):
+        what = "is Megatron's: dictionaries inside each other under language_model, of another architecture than BERT."
+        hint = "transformers' MegatronBert classes run it once it was converted to them; bertconv does not convert it."
+        raise unsupported(file, what, hint=hint)
+
+
+def _below(value: object, key: str) -> object:
+    """What a dictionary has under a key; None where it is no dictionary or has none."""
+    items = value.items if isinstance(value, PickledDict) else []
+    return next((inner for name, inner in items if name == key), None)
 
 
 def holders(root: object) -> set[int]:

@@ -289,6 +289,15 @@ def quantised() -> dict:
     return {"w": torch.nn.Parameter(torch.ones(3), requires_grad=False), "fc._packed_params": 1}
 
 
+MEGATRON = {
+    "language_model": {
+        "embedding": {"word_embeddings": {"weight": torch.ones(3, 2)}},
+        "encoder": {"layers.0.self_attention.query_key_value.weight": torch.ones(6, 2)},
+    },
+    "lm_head": {"bias": torch.ones(3)},
+}
+
+
 UNSUPPORTED = {
     "a whole module": (lambda: torch.nn.Linear(2, 2), "whole module"),
     "a whole module of an unknown class": (Whole, "whole module"),
@@ -300,6 +309,8 @@ UNSUPPORTED = {
     "two state dicts": (lambda: {"model": {"w": torch.ones(2)}, "net": {"w": torch.ones(2)}}, "model, net"),
     "tensors under an unknown key": (lambda: {"teacher": {"w": torch.ones(2)}}, "teacher"),
     "a bare tensor": (lambda: torch.ones(2), "no state dict"),
+    "Megatron's": (lambda: {"model": MEGATRON, "iteration": 3, "torch_rng_state": torch.get_rng_state()}, "Megatron"),
+    "Megatron's without an envelope": (lambda: MEGATRON, "Megatron"),
     "keys that are numbers": (lambda: {0: torch.ones(2)}, "not text"),
 }
 
