@@ -101,9 +101,11 @@ def save_modules(
         OutputError: there is no room.
         OSError: the files cannot be written.
     """
+    if not modules:
+        return [], []
     total = sum(tensor.nbytes for one in modules for tensor in one.header.tensors)
     staged.reserve(total)
-    tick = counter("modules", 2 * total if verify else total) if modules else lambda _: None
+    tick = counter("modules", 2 * total if verify else total)
     files, checks = [], []
     for one in modules:
         if one.copied:
