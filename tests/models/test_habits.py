@@ -116,7 +116,12 @@ FINE: list[Any] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("loss", PROBABILITIES, ids=lambda loss: getattr(loss, "name", str(loss)))
+def name_of(loss: Any) -> str:
+    """A name that is the same in every process, for the workers of pytest-xdist."""
+    return str(getattr(loss, "name", getattr(loss, "__name__", loss)))
+
+
+@pytest.mark.parametrize("loss", PROBABILITIES, ids=name_of)
 def test_a_loss_of_probabilities_warns(loss: Any) -> None:
     """Once, where it is compiled, and with what to do."""
     with pytest.warns(UserWarning, match="takes probabilities, and TFBertForSequenceClassification returns") as caught:
