@@ -8,7 +8,7 @@
     |   |-- UnknownTensors (KeyError)
     |   |-- ShapeMismatch                             tensors, config and each other do not fit
     |   |-- TiedTensorsDiffer
-    |   |-- AmbiguousHead                             several classes have these tensors, and nothing says which it is
+    |   |-- AmbiguousHead                             the tensors fit several classes, and nothing says which it is
     |   `-- BadTable                                  a mapping table that says nonsense
     |-- UnsafeCheckpoint (ValueError) ............ 4  refused for safety
     |-- DamagedCheckpoint (ValueError) ........... 5  truncated, overlapping, not what the name says
@@ -98,7 +98,7 @@ class TiedTensorsDiffer(MappingError):
 
 
 class AmbiguousHead(MappingError):
-    """Several model classes have the same tensors, and nothing says which of them a checkpoint is."""
+    """The tensors fit several model classes alike, and nothing says which of them a checkpoint is."""
 
 
 class BadTable(MappingError):

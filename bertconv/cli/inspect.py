@@ -13,7 +13,7 @@ _DIALECTS = {"pt": "PyTorch", "tf": "TensorFlow"}
 
 
 def _beside(others: list[str]) -> str:
-    return f" ({', '.join(others)} {'has' if len(others) == 1 else 'have'} the same tensors)" if others else ""
+    return f" ({', '.join(others)} {'fits' if len(others) == 1 else 'fit'} as well)" if others else ""
 
 
 @click.command(short_help="Say what a checkpoint is, from its header alone.")

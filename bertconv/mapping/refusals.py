@@ -33,7 +33,7 @@ def undecided(chosen: HeadChoice, config: BertConfig) -> AmbiguousHead:
     """Several classes have the file's tensors, and nothing says which it is."""
     conflict = f" ({chosen.why})" if chosen.why else ""
     return AmbiguousHead(
-        f"{' and '.join(chosen.rivals)} have the same tensors, and nothing says which of them this is{conflict}.",
+        f"the tensors fit {' and '.join(chosen.rivals)} alike, and nothing says which of them this is{conflict}.",
         hint="Choose one with --head CLASS, or name it under architectures in the config.",
         file=config.path or None,
     )

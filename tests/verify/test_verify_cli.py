@@ -97,7 +97,7 @@ def test_the_class_is_that_of_the_side_that_has_one(
     assert outcome.code == (0 if head else 3)
     assert (f"as {head}" in outcome.out.splitlines()) == bool(head)
     if not head:
-        assert f"{SEQUENCE} and {HEAD} have the same tensors" in outcome.err
+        assert f"the tensors fit {SEQUENCE} and {HEAD} alike" in outcome.err
         assert verify(a, b, "--head", HEAD).code == 0
 
 
