@@ -64,9 +64,14 @@ def listing(names: Iterable[str], limit: int = 20) -> str:
 
 def brief(names: Iterable[str], limit: int = 6) -> str:
     """Names folded, in one line; what is beyond `limit` is counted."""
-    folded = [printable(name) for name in fold(names)]
-    rest = f" and {len(folded) - limit} more" if len(folded) > limit else ""
-    return ", ".join(folded[:limit]) + rest
+    return some((printable(name) for name in fold(names)), limit)
+
+
+def some(names: Iterable[str], limit: int = 12) -> str:
+    """Names as they are, in one line; what is beyond `limit` is counted."""
+    listed = list(names)
+    rest = f" and {len(listed) - limit} more" if len(listed) > limit else ""
+    return ", ".join(listed[:limit]) + rest
 
 
 def human_bytes(count: float) -> str:

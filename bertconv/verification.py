@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from bertconv.errors import AmbiguousHead, RequestError
 from bertconv.source import SourceOptions
-from bertconv.verify.compare import Progress, Request, compare
+from bertconv.verify.compare import ORACLES, Progress, Request, compare
 from bertconv.verify.outputs import Limits
 from bertconv.verify.parity import Parity
 from bertconv.verify.requirements import OWN_TABLE, outputs_obstacle
@@ -24,13 +24,16 @@ from bertconv.verify.sides import Side, open_side
 if TYPE_CHECKING:
     from bertconv.verify.certificate import FolderCheck
 
+DTYPES = ("float64", "float32")
+"""Element types in which outputs are computed unless others are asked for."""
+
 
 def verify_checkpoint(  # noqa: PLR0913  (one argument per option of the command)
     a: str | os.PathLike[str],
     b: str | os.PathLike[str],
     *,
     level: str = "auto",
-    dtypes: Iterable[str] = ("float64", "float32"),
+    dtypes: Iterable[str] = DTYPES,
     max_error: float | None = None,
     max_hidden_error: float | None = None,
     oracle: str = "reference",
@@ -96,10 +99,21 @@ def verify_checkpoint(  # noqa: PLR0913  (one argument per option of the command
         parity = compare(*_as_one_class(here, there, head), request, progress or _silent)
     if obstacle is not None:
         parity = replace(parity, notes=(*parity.notes, f"outputs were not compared: {obstacle}"))
-    words = ["bertconv", "verify", str(a), str(b), "--level", parity.level, "--seed", str(seed)]
-    words += ["--ignore", ",".join(aside)] if aside else []
-    words += ["--map", str(table)] if table else []
-    return replace(parity, command=shlex.join(words))
+    said = {
+        "--level": parity.level, "--seed": seed, "--ignore": ",".join(aside), "--head": head, "--map": table,
+        "--config-a": config_a, "--config-b": config_b, "--cache-dir": cache_dir,
+        "--dtype": None if request.dtypes == DTYPES else ",".join(request.dtypes),
+        "--oracle": None if oracle == ORACLES[0] else oracle,
+        "--max-error": max_error, "--max-hidden-error": max_hidden_error,
+    }  # fmt: skip
+    return replace(parity, command=_command(a, b, said, saved_model=saved_model, local_files_only=local_files_only))
+
+
+def _command(a: str | os.PathLike[str], b: str | os.PathLike[str], options: Mapping[str, object], **flags: bool) -> str:
+    """The command line that repeats a comparison; options without a value are left out, and so is the token."""
+    words = [word for name, value in options.items() if value not in (None, "") for word in (name, str(value))]
+    switches = [f"--{name.replace('_', '-')}" for name, on in flags.items() if on]
+    return shlex.join(["bertconv", "verify", str(a), str(b), *words, *switches])
 
 
 def check_checkpoint(folder: str | os.PathLike[str]) -> FolderCheck:

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -77,8 +78,7 @@ class _Stopped(BaseException):
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with the codes of `bertconv.errors`."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        signal.signal(getattr(signal, name), _stop)
+    _handle(_stop)
     streams = Streams()
     as_json = _wants_json(sys.argv[1:] if arguments is None else arguments)
     sys.exit(streams.exit_code(_run(arguments, as_json=as_json), as_json=as_json))
@@ -115,6 +115,14 @@ def _wants_json(words: list[str]) -> bool:
     return "--json=-" in words or any(word == "--json" and after.startswith("-") for word, after in following)
 
 
+def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
+    """What the caller had ignored stays ignored: `nohup` hangs up, and a shell interrupts, without ending the work."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
 def _stop(number: int, _: FrameType | None) -> None:
     """The first signal unwinds and cleans up, the second ends the process at once."""
     if interrupts.pending:
@@ -125,8 +133,7 @@ def _stop(number: int, _: FrameType | None) -> None:
         if time.monotonic() - since > interrupts.SAME_SECONDS:
             os._exit(128 + number)
 
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        signal.signal(getattr(signal, name), again)
+    _handle(again)
     raise _Stopped(number)
 
 

@@ -74,6 +74,7 @@ def check(path: str | None, *, as_json: bool) -> None:
             facts |= {
                 "builtin": found.builtin, "shared": found.shared, "added": found.added, "lacking": found.lacking,
                 "renamed": {dialect: [one._asdict() for one in ones] for dialect, ones in found.renamed.items()},
+                "by_row": found.by_row,
             }  # fmt: skip
             lines += _compared(found)
         click.echo(json.dumps(facts) if as_json else "\n".join(lines))
@@ -110,7 +111,7 @@ def ignore(head: str, path: str | None, *, as_json: bool) -> None:
 
 def _compared(found: Comparison) -> Iterator[str]:
     """A table beside the built-in one, and where a spelling of one dialect alone belongs."""
-    from bertconv.source.weights import some
+    from bertconv.text import some
 
     yield f"Beside the built-in table {found.builtin}, twelve layers counted as one:"
     for dialect, renamed in found.renamed.items():
@@ -121,12 +122,12 @@ def _compared(found: Comparison) -> Iterator[str]:
     for ids, words in ((found.added, f"not in {found.builtin}"), (found.lacking, f"only in {found.builtin}")):
         if ids:
             yield f"  {words}: {some(ids, _SHOWN)}"
-    if found.everywhere:
+    if found.by_row:
         yield (
-            f"`name` in a row is a module's name in every dialect, so {len(found.everywhere)} names differ in all of "
-            "them. If only PyTorch's spelling is another one, leave `name` as it is and put the spelling into "
-            '[names.pt], as "layer.ffn_in" = "intermediate.dense_act"; then TensorFlow keeps the names that its '
-            "programs know."
+            f"{len(found.by_row)} of TensorFlow's names differ because `name` in a row (or `at` of a group) was "
+            "edited: it counts in every dialect. If only PyTorch's spelling is another one, put the row back as it was "
+            'and write the spelling into [names.pt], as "layer.ffn_in" = "intermediate.dense_act"; then TensorFlow '
+            "keeps the names that its programs know."
         )
 
 

@@ -220,8 +220,8 @@ def _show(parity: Parity, *, verbose: bool) -> None:
         show_line(f"{name.capitalize()}: {aspect.sentence()}.", verbose=verbose)
         for line in aspect.lines() if aspect.ok else ():
             show_line(f"  {line}.", verbose=verbose)
-    if parity.left_out:
-        show_line(f"Not part of {parity.head}: {', '.join(parity.left_out)}.", verbose=verbose)
+    if others := [name for name in parity.left_out if name not in parity.omitted]:
+        show_line(f"Not part of {parity.head}: {', '.join(others)}.", verbose=verbose)
     if parity.omitted:
         click.secho(f"Warning: not compared, but a part of the model: {brief(parity.omitted)}.", fg="yellow")
 

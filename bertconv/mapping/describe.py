@@ -69,20 +69,16 @@ class Comparison(NamedTuple):
         builtin: name of the built-in table.
         shared: number of tensors that both have.
         renamed: dialect -> the tensors of these whose written name differs.
+        by_row: ids whose TensorFlow name differs since the `name` of a row, or the `at` of a group, was edited.
         added: ids that only this table has; `lacking` are those that only the built-in one has.
     """
 
     builtin: str
     shared: int
     renamed: dict[str, tuple[Renaming, ...]]
+    by_row: tuple[str, ...]
     added: tuple[str, ...]
     lacking: tuple[str, ...]
-
-    @property
-    def everywhere(self) -> tuple[str, ...]:
-        """Ids whose name differs in every dialect, as it does where `name` was edited in a row."""
-        first, *others = ({one.id: None for one in found} for found in self.renamed.values())
-        return tuple(place for place in first if all(place in other for other in others))
 
 
 def beside_builtin(path: Path) -> Comparison:
@@ -99,8 +95,16 @@ def beside_builtin(path: Path) -> Comparison:
         )
         for dialect in ("pt", "tf")
     }
+    mine, shipped = open_table(path), open_table(tables_folder() / f"{name}.toml")
+    by_row = tuple(one.id for one in renamed["tf"] if _row_of(mine, one.id) != _row_of(shipped, one.id))
     added, lacking = (tuple(x for x in one if x not in other) for one, other in ((own, theirs), (theirs, own)))
-    return Comparison(name, len(shared), renamed, added, lacking)
+    return Comparison(name, len(shared), renamed, by_row, added, lacking)
+
+
+def _row_of(table: Table, place: str) -> tuple[str, str]:
+    """Where a tensor's group stands, and the name in its module's row: what counts in every dialect."""
+    group, *_, module, _ = place.split(".")
+    return table.groups[group].at, table.groups[group].modules[module].name
 
 
 def explain_name(path: Path, name: str) -> dict[str, str]:

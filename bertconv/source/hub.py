@@ -17,7 +17,7 @@ from bertconv.errors import HubError
 from bertconv.source import integrity
 from bertconv.source.hub_errors import FAILURES, explain
 from bertconv.source.place import SourceOptions, subfolder_parts
-from bertconv.source.weights import some
+from bertconv.text import some
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from huggingface_hub import constants, errors
 
 from bertconv.errors import HubError
-from bertconv.source.weights import some
+from bertconv.text import some
 
 FAILURES: tuple[type[Exception], ...] = (
     OSError,

@@ -16,7 +16,8 @@ from bertconv.source.modules import Modules
 from bertconv.source.place import Place, SourceOptions, open_in
 from bertconv.source.refusals import ctranslate2, no_weights, unsupported
 from bertconv.source.stored import SourceFile
-from bertconv.source.weights import SHARD, Choice, Weights, choose, is_index, is_weights, read_index, some
+from bertconv.source.weights import SHARD, Choice, Weights, choose, is_index, is_weights, read_index
+from bertconv.text import some
 
 _DEFAULTS = SourceOptions()
 _OLD_LAYOUTS = ("0_Transformer", "0_BERT")

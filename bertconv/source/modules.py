@@ -16,8 +16,7 @@ from bertconv.errors import HubError, RequestError, UnsafeCheckpoint
 from bertconv.source import sidecars
 from bertconv.source.place import Place, open_in, subfolder_parts
 from bertconv.source.stored import SourceFile
-from bertconv.source.weights import some
-from bertconv.text import parse_json, printable
+from bertconv.text import parse_json, printable, some
 
 LISTING = "modules.json"
 LISTING_BYTES = 1_000_000

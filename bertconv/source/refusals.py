@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from bertconv.errors import BertconvError, UnsupportedCheckpoint
 from bertconv.source.folder import LocalFolder
 from bertconv.source.place import Place
-from bertconv.source.weights import some
+from bertconv.text import some
 
 _MERGE = "Merge it into its base model first (peft: merge_and_unload)."
 _EXPORTED = "Give the checkpoint that it was made from: an export has other names and layouts, and often other values."

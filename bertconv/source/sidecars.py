@@ -7,8 +7,8 @@ from collections.abc import Collection
 from fnmatch import fnmatchcase
 
 from bertconv.source.place import is_plain
-from bertconv.source.weights import is_index, is_weights, some
-from bertconv.text import printable
+from bertconv.source.weights import is_index, is_weights
+from bertconv.text import printable, some
 
 CONFIGS = ("config.json", "bert_config.json")
 """Names of the config, the first that is there counts."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from bertconv.config import read_json
 from bertconv.errors import DamagedCheckpoint, RequestError, UnsafeCheckpoint
 from bertconv.source.place import is_plain
+from bertconv.text import some
 
 STANDARD: Mapping[str, str] = {
     "safetensors": "model.safetensors",
@@ -191,10 +192,3 @@ def read_index(path: Path) -> dict[str, str]:
                 tensor=tensor,
             )
     return weight_map
-
-
-def some(names: Iterable[str], limit: int = 12) -> str:
-    """Names in one line; what is beyond `limit` is counted."""
-    listed = list(names)
-    rest = f" and {len(listed) - limit} more" if len(listed) > limit else ""
-    return ", ".join(listed[:limit]) + rest

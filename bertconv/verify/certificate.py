@@ -79,7 +79,7 @@ class FolderCheck:
         said = f"Proven then: {proven[self.verified]}." if self.verified in proven else "Nothing was verified then."
         if sentence := self.parity.get("verdict"):
             said += f" {sentence}"
-        if self.omitted:
+        if self.omitted and not self.parity:  # the verdict of that time names them itself
             said += f" The source computes with what was left out: {brief(self.omitted)}."
         there = f"{self.files} files and {self.tensors} tensors"
         return f"Unchanged: {there} are as bertconv {self.written_by} wrote them. {said}"

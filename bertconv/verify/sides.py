@@ -25,8 +25,7 @@ from bertconv.mapping.table import Dialects, Table, load_dialects
 from bertconv.modules import ModuleWeights, opened_modules
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.stored import Header, StoredTensor
-from bertconv.source.weights import some
-from bertconv.text import printable
+from bertconv.text import printable, some
 from bertconv.tokenizer import Tokenizer, read_tokenizer
 
 _ANY = ("",)

@@ -26,9 +26,10 @@ def src(tmp_path: Path) -> Path:
     return cp.save(tmp_path / "in", MLM, cp.state_dict(MLM))
 
 
-def own(folder: Path, *, rows: bool = False, pt: str = "") -> Path:
-    """bert.toml without its [names.pt], with the `name` of two rows edited, or with another [names.pt]."""
-    text = re.sub(r"\[names\.pt\].*?(?=\[names\.tf\])", f"[names.pt]\n{pt}\n", BUILTIN, flags=re.DOTALL)
+def own(folder: Path, *, rows: bool = False, pt: str | None = "") -> Path:
+    """bert.toml with the `name` of two rows edited, with another [names.pt], or (None) with the one it has."""
+    pattern = r"\[names\.pt\].*?(?=\[names\.tf\])"
+    text = BUILTIN if pt is None else re.sub(pattern, f"[names.pt]\n{pt}\n", BUILTIN, flags=re.DOTALL)
     for name, _ in ROWS if rows else ():
         assert text.count(f'name = "{name}"') == 1
         text = text.replace(f'name = "{name}"', f'name = "{name}_act"')
@@ -44,17 +45,30 @@ def unsound(folder: Path) -> Path:
     return table
 
 
-def test_a_name_that_was_edited_in_a_row_is_told_to_be_tensorflow_s_as_well(cli: Cli, tmp_path: Path) -> None:
-    done = cli("tables", "check", "--map", own(tmp_path, rows=True))
+@pytest.mark.parametrize("pt", ["", None], ids=["without [names.pt]", "copied whole"])
+def test_a_name_that_was_edited_in_a_row_is_told_to_be_tensorflow_s_as_well(
+    cli: Cli, tmp_path: Path, pt: str | None
+) -> None:
+    """A copy of bert.toml has [names.pt] for the same rows, which hides the edit from PyTorch's names."""
+    done = cli("tables", "check", "--map", own(tmp_path, rows=True, pt=pt))
     assert done.code == 0
     lines = done.out.splitlines()
     assert [line for line in lines if "names differ" in line][:2] == [
-        "  pt: 4 of 49 names differ",
+        f"  pt: {4 if pt == '' else 0} of 49 names differ",
         "  tf: 4 of 49 names differ",
     ]
     here, there = (f"mlm___cls/predictions/transform/{name}/kernel:0" for name in ("dense_act", "dense"))
     assert f"    mlm.dense.weight: {here}, not {there}" in lines
+    assert lines[-1].startswith("4 of TensorFlow's names differ because `name` in a row")
     assert "[names.pt]" in lines[-1]
+
+
+def test_names_of_tensorflow_that_were_edited_where_they_belong_need_no_advice(cli: Cli, tmp_path: Path) -> None:
+    table = own(tmp_path, pt=None)
+    table.write_text(table.read_text().replace('= "nsp___cls"', '= "nsp"'))
+    done = cli("tables", "check", "--map", table)
+    assert "  tf: 2 of 49 names differ" in done.out
+    assert "[names.pt]" not in done.out
 
 
 def test_a_spelling_of_pytorch_alone_leaves_tensorflow_s_names(cli: Cli, tmp_path: Path, src: Path) -> None:
