@@ -111,11 +111,13 @@ def inspect_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
         return _describe(source, header, head, strip_prefix, Path(table) if table else None)
 
 
-def _undecided(chosen: HeadChoice) -> list[str]:
+def _undecided(chosen: HeadChoice, config: BertConfig | None) -> list[str]:
     """What decided between classes of the same tensors, or that nothing does."""
     if chosen.rivals:
         conflict = f" ({chosen.why})" if chosen.why else ""
-        return [f"nothing says which of these it is{conflict}: convert with --head {' or --head '.join(chosen.rivals)}"]
+        way = f"--head {' or --head '.join(chosen.rivals)}"
+        way += "" if config else ", or with --config FILE, which may decide"
+        return [f"nothing says which of these it is{conflict}: convert with {way}"]
     return [f"the class is {chosen.head}: {chosen.why}"] if chosen.why else []
 
 
@@ -156,7 +158,7 @@ def _describe(
         ignored = ignore_lists(table, dialects, chosen.head).unexpected
         strangers = [printable(one.name) for one in identity.strangers if not first_match(ignored, one.name)]
         stated = {key: config.values[key] for key in sizes if config and config.values[key] != sizes[key]}
-        odd += _undecided(chosen)
+        odd += _undecided(chosen, config)
         odd += [f"{key} is {sizes[key]} by the shapes, {value} by the config" for key, value in stated.items()]
         odd += [f"no table knows {folded} ({len(names)} tensors)" for folded, names in fold(strangers).items()]
     except BertconvError as error:
