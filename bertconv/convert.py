@@ -100,7 +100,8 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
         verify: "weights" reads every tensor back and compares it; "outputs" also rebuilds the model from what was
             written, runs both sides and compares what they compute (needs the frameworks of both); "auto" does so where
             they are installed; "none" does nothing.
-        report_file: write the comparison of the outputs there, as an HTML page, also when they differ.
+        report_file: write the comparison of the outputs, or else of the weights, there as an HTML page, also when they
+            differ.
         progress: told of the bytes of each step.
 
     Returns:
@@ -135,7 +136,7 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
         check_twins(plan.twins, lambda _: check_signals())
         job = _Job(source, header, modules, mapping, plan, wish, progress or _silent, check_signals)
         staged = StagedFolder(Path(dst), overwrite=overwrite, inputs=(*source.inputs, mapping.path))
-        page = _checked_page(report_file, staged)
+        page = _checked_page(report_file, staged, verify)
         if dry_run:
             staged.check()
             return job.report(staged, (), (), started)
@@ -267,16 +268,21 @@ class _Job:
 
     def prove(self, staged: StagedFolder, page: Path | None) -> Proof:
         """What was written compared with its source, each run in its own framework, where that is asked for."""
-        if self.wish.verify not in ("auto", "outputs"):
+        if self.wish.verify not in ("auto", "outputs") and page is None:
             return Proof()
         started = time.perf_counter()
         from bertconv.verify.conversion import prove_conversion
 
-        required = self.wish.verify == "outputs"
+        def progress(step: str, done: int, total: int) -> None:
+            self.check_signals()  # between two runs of a model; a signal would wait for the last one otherwise
+            self.progress(step, done, total)
+
         proof = prove_conversion(
             self.source, self.header, self.modules, self.table, self.plan, staged,
-            required=required, page=page, progress=self.progress,
+            level=self.wish.verify, page=page, progress=progress,
         )  # fmt: skip
+        if self.wish.verify == "weights":
+            return Proof()
         return replace(proof, seconds=time.perf_counter() - started)
 
     def row_notes(self, staged: StagedFolder | None) -> Iterable[str]:
@@ -311,13 +317,15 @@ def _too_much(source: Source, problem: str) -> UnsafeCheckpoint:
     )
 
 
-def _checked_page(file: str | os.PathLike[str] | None, staged: StagedFolder) -> Path | None:
+def _checked_page(file: str | os.PathLike[str] | None, staged: StagedFolder, verify: str) -> Path | None:
     """Where the report goes; what cannot be written there is refused before the work."""
     if file is None:
         return None
     from bertconv.verify.report_files import check_page
 
     page = Path(file)
+    if verify == "none":
+        raise RequestError("a report shows a comparison, and --verify none makes none.", hint="Leave one of them out.")
     check_page(page, staged.destination)
     return page
 

@@ -45,6 +45,8 @@ def load_tokenizer(folder: str) -> Tokenizer:
 
 
 def _plain_tokenizer(folder: str) -> Tokenizer:
+    if importlib.util.find_spec("tokenizers") is None:
+        raise SystemExit("Run `pip install tokenizers`, which turns texts into ids.")
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))

@@ -55,7 +55,7 @@ def output_options(command: Command) -> Command:
                           "memory for it (24 bytes per weight) are there, which can take minutes; for a fast run set "
                           "weights, here or as BERTCONV_VERIFY=weights."),
         click.option("--report", "report_file", type=click.Path(dir_okay=False), metavar="FILE",
-                     help="Write the comparison of the outputs as an HTML page."),
+                     help="Write the comparison as an HTML page; of weights, where outputs are not compared."),
     )  # fmt: skip
 
 

@@ -137,6 +137,7 @@ def verify(a: str, b: str | None, **options: Any) -> None:
     """  # noqa: D301
     outputs = {name: options.pop(name) for name in ("json_file", "report", "junit")}
     quiet, verbose = options.pop("quiet"), options.pop("verbose")
+    _check_places(outputs)
     if b is None:
         _check(a, outputs, quiet=quiet)
         return
@@ -173,6 +174,15 @@ def _check(folder: str, outputs: dict[str, str | None], *, quiet: bool) -> None:
             click.echo(f"Not on record: {', '.join(found.added)}.")
     if not found.ok:
         raise click.exceptions.Exit(1)
+
+
+def _check_places(outputs: dict[str, str | None]) -> None:
+    """What cannot be written is refused before the work."""
+    if files := [file for file in outputs.values() if file not in (None, "-")]:
+        from bertconv.verify.report_files import check_replaceable
+
+        for file in files:
+            check_replaceable(Path(str(file)))
 
 
 def _write(parity: Parity, outputs: dict[str, str | None]) -> None:

@@ -351,6 +351,8 @@ class _Planner:
             owners = [head for head, groups in self.table.heads.items() if claimed & set(groups)]
             return Fate(tensor, "unused", f"owned by {', '.join(owners)}")
         original = self.first(self.table.tied.get(place, place))
+        if original is not None and original.name == tensor.name:  # Keras 2 stores a layer again under another one
+            return Fate(tensor, "tied", f"stored a second time, under {tensor.group}")
         return Fate(tensor, "tied", f"equal to {original.name}" if original else "")
 
     def stranger(self, tensor: StoredTensor) -> Fate:

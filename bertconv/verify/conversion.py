@@ -32,7 +32,7 @@ def prove_conversion(  # noqa: PLR0913  (one argument per part of a conversion)
     plan: Plan,
     staged: StagedFolder,
     *,
-    required: bool,
+    level: str,
     page: Path | None,
     progress: Callable[[str, int, int], None],
 ) -> Proof:
@@ -45,8 +45,9 @@ def prove_conversion(  # noqa: PLR0913  (one argument per part of a conversion)
         table: the architecture.
         plan: of the conversion.
         staged: the output, complete but for its manifest.
-        required: refuse where outputs cannot be compared, instead of saying why they were not.
-        page: HTML report to write, whatever the outcome.
+        level: "outputs"; "auto", which says why outputs were not compared where they cannot be, instead of refusing; or
+            "weights", which compares no outputs.
+        page: HTML report to write, whatever the outcome; where outputs are not compared, of the weights.
         progress: told of the steps.
 
     Raises:
@@ -54,17 +55,23 @@ def prove_conversion(  # noqa: PLR0913  (one argument per part of a conversion)
         RequestError: outputs are required and cannot be compared.
         OutputError: the report cannot be written.
     """
-    if reason := _obstacle(table, plan):
-        if required:
-            raise RequestError(f"outputs cannot be compared: {reason}.", hint="Pass --verify weights.")
+    reason: str | None = "" if level == "weights" else _obstacle(table, plan)
+    if reason and level == "outputs":
+        raise RequestError(f"outputs cannot be compared: {reason}.", hint="Pass --verify weights.")
+    if reason and page is None:
         return Proof(note=f"outputs were not compared: {reason}")
     head = plan.head if all(move.source for move in plan.moves) else table.base_head
     original = side_of(source, header, modules, _written(plan), table, plan.config, head)
-    with open_side(staged.path, SourceOptions(), head=head) as output:
-        if not required and (lacking := outputs_obstacle(original, output)) is not None:
-            return Proof(note=f"outputs were not compared: {lacking}")
-        parity = compare(original, output, Request("outputs"), progress)
-    parity = _named(parity, original, staged)
+    own_table = None if table.is_builtin else table.path
+    with open_side(staged.path, SourceOptions(), head=head, table=own_table) as output:
+        if level == "auto":
+            reason = reason or outputs_obstacle(original, output)
+        if reason and page is None:
+            return Proof(note=f"outputs were not compared: {reason}")
+        request = Request("weights" if reason or level == "weights" else "outputs")
+        parity = _named(compare(original, output, request, progress), original, staged)
+    if reason:
+        parity = replace(parity, notes=(*parity.notes, f"outputs were not compared: {reason}"))
     if page is not None:
         write_page(page, parity)
     if not parity.ok:
@@ -72,6 +79,8 @@ def prove_conversion(  # noqa: PLR0913  (one argument per part of a conversion)
             parity.failure_text(), file=str(staged.destination),
             hint="The output was not kept; --verify weights would keep it. Report this: it is a bug.",
         )  # fmt: skip
+    if request.level == "weights":  # which every conversion compares itself: there is nothing more to record
+        return Proof(note=f"outputs were not compared: {reason}" if reason else "")
     return Proof(certificate(parity))
 
 

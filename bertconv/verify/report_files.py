@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tempfile
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def check_page(page: Path, output: Path) -> None:
             hint="Give a place outside of it.",
             file=str(page),
         )
-    _check_replaceable(page)
+    check_replaceable(page)
 
 
 def write_page(page: Path, parity: Parity) -> None:
@@ -40,7 +41,7 @@ def write_page(page: Path, parity: Parity) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a report, whole or not at all, over nothing but an earlier one; OutputError where that cannot be."""
-    _check_replaceable(path)
+    check_replaceable(path)
     try:
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
             temporary = Path(file.name)
@@ -56,15 +57,24 @@ def write_text(path: Path, text: str) -> None:
         raise _failed(path, error) from error
 
 
-def _check_replaceable(path: Path) -> None:
-    """Refuse to replace what is no report: a mistyped command must not cost a checkpoint."""
+def check_replaceable(path: Path) -> None:
+    """Refuse to replace what is no report, since a mistyped command must not cost a checkpoint; nothing is changed.
+
+    Raises:
+        OutputError: something else is there: a file that does not begin as a report, a folder, a pipe or a device.
+    """
     try:
-        with path.open("rb") as file:
-            start = file.read(1 << 16)
+        is_regular = stat.S_ISREG(path.stat().st_mode)
+        start = b""
+        if is_regular:  # reading a pipe would wait for ever
+            with path.open("rb") as file:
+                start = file.read(1 << 16)
     except FileNotFoundError:
         return
     except OSError as error:
         raise _failed(path, error) from error
+    if not is_regular:
+        raise OutputError("is no regular file.", hint="Give the name of a file to write.", file=str(path))
     if start and not _BEGINNING.match(start):
         raise OutputError("exists and is no report.", hint="Give another name, or move it away.", file=str(path))
 

@@ -146,7 +146,8 @@ def _tensorflow() -> Any:
     if importlib.util.find_spec("tensorflow") is None:
         raise RequestError(
             "TensorFlow is not installed, and the outputs of TensorFlow weights are computed with it.",
-            hint="Install it (`pip install 'bertconv[tf]'`), or compare with --level weights.",
+            hint="Install it (`pip install 'bertconv[tf]'`), or compare weights alone.\n"
+            "That is --level weights, and --verify weights in a conversion.",
         )
     import_tensorflow()
     import tensorflow as tf

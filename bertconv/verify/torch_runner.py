@@ -33,7 +33,8 @@ class TorchRunner:
             if needed and importlib.util.find_spec(module) is None:
                 raise RequestError(
                     f"{module} is not installed, and the outputs of PyTorch weights are computed with it.",
-                    hint=f"Install it (`pip install {module}`), or compare with --level weights.",
+                    hint=f"Install it (`pip install {module}`), or compare weights alone.\n"
+                    "That is --level weights, and --verify weights in a conversion.",
                 )
         import torch
 

@@ -125,13 +125,31 @@ def test_the_report_is_written(models: Models, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "page.html"]
 
 
-@pytest.mark.parametrize("place", ["nowhere/page.html", "."])
-def test_a_report_that_cannot_be_written(models: Models, place: str, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="the report could not be written") as caught:
+@pytest.mark.parametrize(
+    ("place", "words"), [("nowhere/page.html", "the report could not be written"), (".", "is no regular file")]
+)
+def test_a_report_that_cannot_be_written(models: Models, place: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=words) as caught:
         convert_checkpoint(models("BertModel"), tmp_path / "b", verify="outputs", report_file=tmp_path / place)
     assert isinstance(caught.value, BertconvError)
     assert caught.value.exit_code == 7
     assert caught.value.file == str(tmp_path / place)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("head", ["BertModel", "BertForPreTraining"])
+def test_a_report_without_outputs_shows_the_weights(models: Models, head: str, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    report = convert_checkpoint(models(head), tmp_path / "b", verify="weights", report_file=page)
+    assert (report.verified, report.parity) == ("weights", {})
+    text = page.read_text()
+    assert "The same weights" in text
+    assert str(tmp_path / "b") in text
+
+
+def test_a_report_of_no_comparison_is_refused(models: Models, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="--verify none makes none"):
+        convert_checkpoint(models("BertModel"), tmp_path / "b", verify="none", report_file=tmp_path / "page.html")
     assert list(tmp_path.iterdir()) == []
 
 

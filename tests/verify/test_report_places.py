@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import checkpoints as cp
@@ -36,6 +38,18 @@ def test_a_file_of_a_checkpoint_is_not(tmp_path: Path, text: str) -> None:
     with pytest.raises(OutputError, match="is no report"):
         write_text(tmp_path / "file", "new")
     assert (tmp_path / "file").read_text() == text
+
+
+@pytest.mark.parametrize("option", ["--report", "--json", "--junit"])
+def test_verify_refuses_what_is_no_regular_file_before_it_reads_anything(
+    cli: Callable[..., cp.Outcome], tmp_path: Path, option: str
+) -> None:
+    """Looking into a FIFO for an earlier report would wait for a writer for ever."""
+    place = tmp_path / "there.json"
+    os.mkfifo(place)
+    done = cli("verify", tmp_path / "no model", tmp_path / "none", option, place)
+    assert (done.code, done.out) == (7, "")
+    assert done.err.startswith(f"Error: {place}: is no regular file.")
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
