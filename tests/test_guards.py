@@ -44,6 +44,7 @@ def script(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_sample_of_them_is_missed_when_it_is_gone() -> None:
+    pytest.importorskip("torch")
     sample = ("--sample", "12", "--seed", SEED, "--only", SAMPLED)
     done = script(*sample, "--json", *(word for path in QUICK for word in ("--tests", path)))
     assert done.returncode == 0, f"scripts/guards.py {' '.join(sample)}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"

@@ -58,7 +58,7 @@ class Machine:
         self.calls.write_text("")
         return subprocess.run(
             [self.root / "scripts" / script, *arguments], env={**self.variables, **variables}, cwd="/",
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True, text=True, check=False,
         )  # fmt: skip
 
     def called(self) -> list[str]:

@@ -65,6 +65,7 @@ sys.exit(trust.main())
 
 @pytest.mark.parametrize("wrong", [0, 1])
 def test_the_one_command_reruns_its_parts_and_fails_with_them(wrong: int) -> None:
+    pytest.importorskip("torch")
     words = "--part fuzz --part bitflips --scale 0.0005 --seed 4 --json".split()
     planted = PLANTED.replace("WRONG", str(wrong))
     done = subprocess.run(

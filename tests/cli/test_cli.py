@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def test_help(cli: Cli, arguments: tuple[str, ...]) -> None:
 
 def test_nothing_at_all(cli: Cli) -> None:
     done = cli()
-    assert done.code == 2
+    assert done.code == (0 if version("click").startswith("8.1.") else 2)  # click itself decides
     assert "Usage: bertconv" in done.out + done.err
 
 
@@ -671,6 +672,7 @@ needs_demo = pytest.mark.skipif(importlib.util.find_spec(demo.PACKAGE) is None, 
 
 @needs_demo
 def test_demo(cli: Cli, out: Path) -> None:
+    pytest.importorskip("tensorflow")
     done = cli("demo", out)
     assert done.code == 0
     assert "Both outputs hold the same weights: sha256:" in done.out

@@ -40,7 +40,7 @@ def shell(made: Path) -> Shell:
         words = cp.command(shlex.split(arguments), before)
         done = subprocess.run(
             ["bash", "-c", f'"$@" {redirections}', "bash", *words], cwd=made, capture_output=True, text=True,
-            timeout=60, check=False, env={**os.environ, "BERTCONV_VERIFY_LEVEL": "weights", **environment},
+            check=False, env={**os.environ, "BERTCONV_VERIFY_LEVEL": "weights", **environment},
         )  # fmt: skip
         return Outcome(done.returncode, done.stdout, done.stderr)
 
@@ -85,7 +85,7 @@ def test_a_closed_pipe_is_quiet(made: Path, arguments: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     streams = {"stdout": writer, "stderr": writer if arguments in ERRORS else subprocess.PIPE}
-    done = subprocess.run(cp.command(shlex.split(arguments)), **streams, cwd=made, timeout=60, check=False)
+    done = subprocess.run(cp.command(shlex.split(arguments)), **streams, cwd=made, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr or b"") == (BROKEN_PIPE, b"")
 
