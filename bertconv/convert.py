@@ -35,8 +35,7 @@ from bertconv.saving import Content, save_weights, shard_limit
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.modules import LISTING
 from bertconv.source.stored import FLOATS, Header
-from bertconv.tokenizer import read_tokenizer
-from bertconv.tokenizer.rows import row_notes
+from bertconv.tokenizer import read_tokenizer, tokenizer_notes
 
 Progress = Callable[[str, int, int], None]
 """Told of a step ("writing", "verifying"), of its bytes done and of its bytes in all."""
@@ -285,10 +284,10 @@ class _Job:
             return Proof()
         return replace(proof, seconds=time.perf_counter() - started)
 
-    def row_notes(self, staged: StagedFolder | None) -> Iterable[str]:
-        """Whether the tokenizer, as it was written where it was, and the embedding table fit."""
+    def tokenizer_notes(self, staged: StagedFolder | None) -> Iterable[str]:
+        """What is odd about the tokenizer, as it was written where it was, and whether the embedding table fits it."""
         place = self.source if staged is None else replace(self.source, folder=staged.path)
-        return row_notes(read_tokenizer(place), int(self.plan.config.values["vocab_size"]))
+        return tokenizer_notes(read_tokenizer(place), int(self.plan.config.values["vocab_size"]))
 
     def report(
         self, staged: StagedFolder, files: Sequence[OutputFile], checks: Sequence[TensorCheck], started: float
@@ -304,7 +303,7 @@ class _Job:
         return replace(
             report,
             target=target,
-            notes=(*report.notes, *self.row_notes(staged if files else None)),
+            notes=(*report.notes, *self.tokenizer_notes(staged if files else None)),
             seconds=time.perf_counter() - started,
             verified="weights" if checks else "none",
             dry_run=not files,

@@ -20,8 +20,8 @@ from bertconv.mapping.table import Table, load_dialects
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.stored import Header
 from bertconv.text import fold, printable
-from bertconv.tokenizer import Tokenizer, read_tokenizer
-from bertconv.tokenizer.rows import fit, row_notes
+from bertconv.tokenizer import Tokenizer, read_tokenizer, tokenizer_notes
+from bertconv.tokenizer.rows import fit
 
 _NO_CONFIG = "there is no config.json; the number of attention heads cannot be seen"
 
@@ -50,7 +50,8 @@ class Inspection:
         modules: files of weights of its sentence-transformers modules, beside `files`.
         tokenizer: what these say: `files`, `tokens` (number of them), `beyond` (id -> token, of those without a row in
             the embedding table), `padding_rows` (first and last row that is no token's, or None), `do_lower_case`,
-            `model_max_length` (None for no limit); empty where no file lists the tokens.
+            `model_max_length` (None for no limit). Where no file lists the tokens, or cannot be read, `tokens` is None
+            and there are `files` only; without any file it is empty.
         odd: what is odd about it, one sentence each.
     """
 
@@ -165,7 +166,7 @@ def _describe(
         is_bert = bool(dialect) or not isinstance(error, UnsupportedCheckpoint) or error.tensor is not None
         odd.append(_sentence(error))
     tokenizer = read_tokenizer(source)
-    odd += [*tokenizer.problems, *tokenizer.notes, *row_notes(tokenizer, sizes.get("vocab_size"))]
+    odd += tokenizer_notes(tokenizer, sizes.get("vocab_size"))
     return Inspection(
         given=source.given, revision=source.revision, container=header.container, files=source.weights.files,
         dialect=dialect, is_bert=is_bert, prefix=prefix, head=head, equals=equals, alternatives=alternatives,
@@ -183,8 +184,10 @@ def _describe(
 
 def _tokens(tokenizer: Tokenizer, rows: int | None) -> dict[str, Any]:
     """The tokenizer in a few facts."""
-    if not tokenizer.tokens:
+    if not tokenizer.files:
         return {}
+    if not tokenizer.tokens:
+        return {"files": tokenizer.files, "tokens": None}
     found, settings = fit(tokenizer, rows), tokenizer.settings or {}
     return {
         "files": tokenizer.files,

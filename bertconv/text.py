@@ -13,12 +13,15 @@ _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*$", re.IGNORECASE |
 
 def printable(text: str) -> str:
     """A name from a file, safe for a terminal: control and format characters are escaped."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def shown(value: object, most: int = 60) -> str:
     """A value from a file for a sentence: as Python writes it, which is one line, and not too long."""
-    text = printable(repr(value))
+    cut = value[: most + 1] if isinstance(value, str) else value
+    text = printable(repr(cut)[: most + 1])
     return text if len(text) <= most else f"{text[:most]}..."
 
 

@@ -71,6 +71,8 @@ def _tokenizer(facts: dict[str, Any]) -> str:
     """`31 tokens, lower-cased, at most 512 in a text`."""
     if not facts:
         return "none"
+    if facts["tokens"] is None:  # sentencepiece is not read, or `odd` says what is wrong
+        return "not readable"
     length = facts["model_max_length"]
     parts = [f"{facts['tokens']:,} tokens", "lower-cased" if facts["do_lower_case"] else "upper and lower case"]
     return ", ".join([*parts, f"at most {length:,} in a text"] if length is not None else parts)

@@ -5,5 +5,6 @@ special_tokens_map.json, added_tokens.json.
 """
 
 from bertconv.tokenizer.facts import Tokenizer, read_tokenizer
+from bertconv.tokenizer.notes import tokenizer_notes
 
-__all__ = ["Tokenizer", "read_tokenizer"]
+__all__ = ["Tokenizer", "read_tokenizer", "tokenizer_notes"]

@@ -8,12 +8,13 @@ from typing import Any
 
 from bertconv.source import Source
 from bertconv.text import shown
-from bertconv.tokenizer.files import FAST, WORDS, Files, read_files
+from bertconv.tokenizer.files import FAST, MAX_ID, WORDS, Files, read_files
 from bertconv.tokenizer.rules import flags_of, rules_of, settings_of, truncation_of
 from bertconv.tokenizer.vocabulary import (
     added_tokens,
     base_vocabulary,
     is_wordpiece,
+    model_of,
     reachable,
     special_tokens,
     whole_vocabulary,
@@ -76,7 +77,9 @@ def read_tokenizer(source: Source) -> Tokenizer:
 
 
 def _notes(files: Files, base: tuple[str, Mapping[str, int]] | None) -> Iterator[str]:
-    """Where two files of one folder say different things."""
+    """What is not told by its file alone, and where two files of one folder say different things."""
+    if "vocab" in model_of(files) and (base is None or base[0] != FAST):
+        yield f"the vocabulary in {FAST} is not tokens with whole numbers from 0 to {MAX_ID - 1:,} as ids"
     if base is not None and base[0] == FAST and files.words is not None and is_wordpiece(files):
         one, other = reachable(base[1]), reachable(files.words)
         if token := next((token for token in other if one.get(token) != other[token]), None):

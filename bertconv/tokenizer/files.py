@@ -13,9 +13,14 @@ from typing import Any
 from bertconv.errors import UnsafeCheckpoint
 from bertconv.source import Source
 from bertconv.text import parse_json
+from bertconv.tokenizer.room import Room, TooLarge
 
-MAX_BYTES = 40_000_000
-"""Largest tokenizer file that is read; real ones have up to 35 MB."""
+MAX_BYTES = 20_000_000
+"""Largest file that is read as text; those of BERTs have up to 17 MB."""
+MAX_DIGESTED = 40_000_000
+"""Largest file of which the digest is taken."""
+PIECE = 1 << 20
+"""Bytes that are digested at a time."""
 MAX_DEPTH = 40
 """Most levels of JSON; real files have up to ten."""
 MAX_ID = 2**31
@@ -26,6 +31,7 @@ FAST, WORDS = "tokenizer.json", "vocab.txt"
 SETTINGS, SPECIAL, ADDED = "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"
 SENTENCE = "sentence_bert_config.json"
 _JSON = (FAST, SETTINGS, SPECIAL, ADDED, SENTENCE)
+_INNER = {dict, list}
 _BYTES = ("*.model", "merges.txt", "vocab.json")
 """Vocabularies of other kinds, which are compared byte by byte."""
 
@@ -65,16 +71,16 @@ def read_files(source: Source) -> Files:
     words: Mapping[str, int] | None = None
     problems: list[str] = []
     found = [name for name in there if name in (*_JSON, WORDS) or _is_other(name)]
+    room = Room()
     for name in found:
         try:
-            content = _read(source, name)
             if name == WORDS:
-                words = _words(content)
+                words = _words(_read(source, name), room)
             elif name in _JSON:
-                plain[name] = _object(content)
+                plain[name] = _object(_read(source, name), room)
             else:
-                digests[name] = hashlib.sha256(content).hexdigest()
-        except _Unusable as error:
+                digests[name] = _digest(source, name)
+        except (_Unusable, TooLarge) as error:
             problems.append(f"{name} {error}")
         except UnsafeCheckpoint as error:  # what carries the files along refuses it
             problems.append(f"{name} {error.message.rstrip('.')}")
@@ -98,9 +104,23 @@ def _read(source: Source, name: str) -> bytes:
         return content
 
 
-def _object(content: bytes) -> Mapping[str, Any]:
+def _digest(source: Source, name: str) -> str:
+    with closing(source.open(name)) as file:
+        if file.size > MAX_DIGESTED:
+            raise _Unusable(f"is larger than {MAX_DIGESTED:,} bytes")
+        digest = hashlib.sha256()
+        for begin in range(0, file.size, PIECE):
+            digest.update(file.read(begin, min(PIECE, file.size - begin)))
+        file.check_unchanged()
+        return digest.hexdigest()
+
+
+def _object(content: bytes, room: Room) -> Mapping[str, Any]:
     try:
-        value = parse_json(content)
+        text = content.decode()
+        room.take_json(content, text)
+        del content  # one of the two is enough
+        value = parse_json(text)
     except (ValueError, RecursionError) as error:
         raise _Unusable(f"is not sound JSON: {error}") from error
     if not isinstance(value, dict):
@@ -114,17 +134,19 @@ def _is_deep(value: Any) -> bool:
     """Whether comparing or showing it could end in Python's limit of recursion."""
     level = [value]
     for _ in range(MAX_DEPTH):
-        inner = [child for one in level for child in (one.values() if isinstance(one, dict) else one)]
-        level = [child for child in inner if isinstance(child, dict | list)]
+        inner = (child for one in level for child in (one.values() if isinstance(one, dict) else one))
+        level = [child for child in inner if type(child) in _INNER]
         if not level:
             return False
     return True
 
 
-def _words(content: bytes) -> dict[str, int]:
+def _words(content: bytes, room: Room) -> dict[str, int]:
     """Token -> number of its line; where a token stands twice, its last line counts, as everywhere it is read."""
+    room.take_lines(content)
+    # \n, \r\n and \r end a line, and nothing else does
+    lines = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline=None)
     try:
-        lines = io.StringIO(content.decode(), newline=None)  # \n, \r\n and \r end a line, and nothing else does
+        return {line.removesuffix("\n"): number for number, line in enumerate(lines)}
     except UnicodeDecodeError as error:
         raise _Unusable("is not UTF-8") from error
-    return {line.removesuffix("\n"): number for number, line in enumerate(lines)}

@@ -33,10 +33,11 @@ def fit(tokenizer: Tokenizer, rows: int | None) -> Rows | None:
     """Compare the two; None where the tokens or the rows are not known."""
     if not tokenizer.tokens or rows is None:
         return None
-    highest = max(tokenizer.tokens.values())
-    beyond = sorted((number, token) for token, number in tokenizer.tokens.items() if number >= rows)
+    tokens = tokenizer.tokens
+    highest = max(tokens.values())
+    beyond = sorted((token for token, number in tokens.items() if number >= rows), key=tokens.__getitem__)
     padding = (highest + 1, rows - 1) if highest + 1 < rows else None
-    return Rows(rows, len(tokenizer.tokens), dict(beyond), padding)
+    return Rows(rows, len(tokens), {tokens[token]: token for token in beyond}, padding)
 
 
 def row_notes(tokenizer: Tokenizer, rows: int | None) -> Iterator[str]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bertconv.tokenizer.files import FAST, SENTENCE, SETTINGS, Files
-from bertconv.tokenizer.vocabulary import model_of
+from bertconv.tokenizer.vocabulary import is_id, model_of
 
 UNLIMITED = 10**20
 """A `model_max_length` from here on means no limit (transformers writes 1e30)."""
@@ -27,6 +27,8 @@ _STATED: Mapping[str, Any] = {
 _GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")
 """Classes that follow tokenizer.json."""
 AROUND = "special tokens around a text"
+MAX_PIECES = 1000
+"""Most tokens around a text that are spelled out; each of a template's pieces may stand for as many again."""
 _FLAGS = ("normalized", "single_word")
 """What is said of an added token and decides where it is found in a text."""
 
@@ -141,15 +143,17 @@ def _pieces(template: Any, known: Any) -> str | None:
         if not isinstance(piece, dict) or len(piece) != 1:
             return None
         (kind, facts), = piece.items()  # fmt: skip
-        name = facts.get("id") if isinstance(facts, dict) else None
-        if not isinstance(name, str):
-            return None
-        said = [name]
-        if kind == "SpecialToken":
+        name, side = (facts.get("id"), facts.get("type_id", 0)) if isinstance(facts, dict) else (None, None)
+        ids = [name]
+        if kind == "SpecialToken" and isinstance(name, str):
             token = known.get(name) if isinstance(known, dict) else None
-            ids = token.get("ids") if isinstance(token, dict) else None
-            said = list(map(str, ids if isinstance(ids, list) else [name]))
-        pieces += [f"{one}:{facts.get('type_id', 0)}" for one in said]
+            listed = token.get("ids") if isinstance(token, dict) else None
+            ids = listed if isinstance(listed, list) else ids
+        if not isinstance(name, str) or not is_id(side) or len(pieces) + len(ids) > MAX_PIECES:
+            return None
+        if not all(one is name or is_id(one) for one in ids):
+            return None
+        pieces += [f"{one}:{side}" for one in ids]
     return " ".join(pieces)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from bertconv.tokenizer.files import ADDED, FAST, MAX_ID, SETTINGS, SPECIAL, WORDS, Files
 
@@ -30,25 +30,30 @@ def is_wordpiece(files: Files) -> bool:
     return model.get("type", "WordPiece") == "WordPiece" if model else files.words is not None
 
 
-def base_vocabulary(files: Files) -> tuple[str, dict[str, int]] | None:
+def base_vocabulary(files: Files) -> tuple[str, Mapping[str, int]] | None:
     """The file that counts and the tokens in it; tokenizer.json comes first, as in transformers. None without one."""
     listed = model_of(files).get("vocab")
-    if isinstance(listed, dict) and all(_is_id(number) for number in listed.values()):
-        return FAST, dict(listed)
+    if isinstance(listed, dict) and all(is_id(number) for number in listed.values()):
+        return FAST, listed
     if isinstance(listed, list):
-        rows = (row[0] if isinstance(row, list) and row else row for row in listed)
-        return FAST, {row: number for number, row in enumerate(rows) if isinstance(row, str)}
-    return None if files.words is None else (WORDS, dict(files.words))
+        words = [row[0] if isinstance(row, list) and row else row for row in listed]
+        return FAST, {word: number for number, word in enumerate(words) if isinstance(word, str)}
+    return None if files.words is None else (WORDS, files.words)
 
 
-def reachable(tokens: Mapping[str, int]) -> dict[str, int]:
+def reachable(tokens: Mapping[str, int]) -> Mapping[str, int]:
     """The pieces of words that can come out of a text.
 
     BERT cuts a text at white space, and readers of vocab.txt differ in what white space they take off the end of a
-    line: without it they agree. An empty line is no token.
+    line: without it they agree, and the highest id counts. An empty line is no token.
     """
-    ordered = sorted(tokens.items(), key=lambda pair: pair[1])
-    return {bare: number for token, number in ordered if (bare := token.rstrip())}
+    if all(token and token.rstrip() == token for token in tokens):
+        return tokens  # as real ones are: a copy of half a million takes its time
+    found: dict[str, int] = {}
+    for token, number in tokens.items():
+        if (bare := token.rstrip()) and found.get(bare, -1) < number:
+            found[bare] = number
+    return found
 
 
 def special_tokens(files: Files) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -67,36 +72,42 @@ def added_tokens(files: Files) -> dict[str, tuple[int, Mapping[str, Any]]]:
     """Token -> its id and what is said about it, of the tokens that were added to the vocabulary."""
     found: dict[str, tuple[int, Mapping[str, Any]]] = {}
     for token in _listed(files.settings(FAST).get("added_tokens")):
-        if isinstance(token, dict) and (content := _content(token)) is not None and _is_id(token.get("id")):
+        if isinstance(token, dict) and (content := _content(token)) is not None and is_id(token.get("id")):
             found.setdefault(content, (token["id"], token))
     decoder = files.settings(SETTINGS).get("added_tokens_decoder")
     for number, token in decoder.items() if isinstance(decoder, dict) else ():
         content = _content(token)
-        if content is not None and _NUMBER.fullmatch(number) and _is_id(int(number)):
+        if content is not None and _NUMBER.fullmatch(number) and is_id(int(number)):
             found.setdefault(content, (int(number), token if isinstance(token, dict) else {}))
     for content, number in files.settings(ADDED).items():
-        if _is_id(number):
+        if is_id(number):
             found.setdefault(content, (number, {}))
     return found
 
 
 def whole_vocabulary(
     base: Mapping[str, int], added: Mapping[str, int], special: Iterable[str], *, wordpiece: bool
-) -> dict[str, int]:
+) -> Mapping[str, int]:
     """Every token with its id: the vocabulary, the added tokens, and the special tokens that neither has.
 
     transformers gives those the next free ids.
     """
-    tokens = {**added, **(reachable(base) if wordpiece else base)}
+    tokens = reachable(base) if wordpiece else base
+    more = {token: number for token, number in added.items() if token not in tokens}
+    free = max(len(base), max(added.values(), default=-1) + 1)
     for token in special:
-        if token not in tokens:
-            highest = max(added.values(), default=-1)
-            tokens[token] = max(len(base), highest + 1)
-            added = {**added, token: tokens[token]}
+        if token not in tokens and token not in more:
+            more[token] = free
+            free += 1
+    if more:
+        whole = dict(tokens) if tokens is base else cast(dict[str, int], tokens)  # a third one would take its room
+        whole.update(more)
+        return whole
     return tokens
 
 
-def _is_id(number: object) -> bool:
+def is_id(number: object) -> bool:
+    """Whether it can be the id of a token."""
     return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < MAX_ID
 
 

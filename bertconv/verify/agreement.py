@@ -63,6 +63,6 @@ class Agreement:
 NOT_COMPARED = Agreement()
 
 
-def found(differences: tuple[Mismatch, ...], about: str, *, ignored: bool) -> Agreement:
+def compared(differences: tuple[Mismatch, ...], about: str, *, ignored: bool) -> Agreement:
     """The outcome of a comparison that took place."""
     return Agreement("different" if differences else "same", about, ignored, differences)

@@ -30,7 +30,7 @@ from bertconv.verify.parity import (
 )
 from bertconv.verify.places import MODULE
 from bertconv.verify.sides import Side, with_equal_modules
-from bertconv.verify.tokenizers import compare_tokenizers, tokenizer_notes
+from bertconv.verify.tokenizers import compare_tokenizers, notes_of_both
 from bertconv.verify.weights import NOT_FINITE, compare_weights
 
 ORACLES = ("reference", "transformers")
@@ -297,7 +297,7 @@ def _notes(a: Side, b: Side) -> Iterator[str]:
         yield from (f"{label}: {note}" for note in notes)
     if keys := [key for key in _TRAINING if a.values[key] != b.values[key]]:
         yield f"the configs differ in {', '.join(keys)}, which only training uses"
-    yield from tokenizer_notes(a, b)
+    yield from notes_of_both(a, b)
 
 
 def _limits(limits: Limits, dtypes: Sequence[str]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from bertconv.config import BertConfig
 from bertconv.text import shown
-from bertconv.verify.agreement import Agreement, Mismatch, found
+from bertconv.verify.agreement import Agreement, Mismatch, compared
 from bertconv.verify.sides import Side
 
 _LABELLED = ("ForSequenceClassification", "ForTokenClassification")
@@ -26,7 +26,7 @@ def compare_labels(a: Side, b: Side, *, ignored: bool = False) -> Agreement:
     one, other = a.plan.config, b.plan.config
     number = len(one.id2label)
     about = f"{number} label{'' if number == 1 else 's'}"
-    return found(tuple(_differences(one, other, a.head)), about, ignored=ignored)
+    return compared(tuple(_differences(one, other, a.head)), about, ignored=ignored)
 
 
 def _differences(one: BertConfig, other: BertConfig, head: str) -> Iterator[Mismatch]:

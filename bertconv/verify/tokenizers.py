@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bertconv.text import shown
-from bertconv.tokenizer import Tokenizer
-from bertconv.tokenizer.rows import row_notes
+from bertconv.tokenizer import Tokenizer, tokenizer_notes
 from bertconv.tokenizer.rules import AROUND
-from bertconv.verify.agreement import Agreement, Mismatch, found
+from bertconv.verify.agreement import Agreement, Mismatch, compared
 from bertconv.verify.sides import Side
 
 _LENGTHS = ("model_max_length", "max_seq_length")
@@ -31,12 +30,12 @@ def compare_tokenizers(a: Side, b: Side, *, ignored: bool = False) -> Agreement:
     about = "settings"
     if one.tokens is not None and other.tokens is not None:
         about = f"{len(one.tokens):,} tokens"
-    return found(tuple(differences), about, ignored=ignored)
+    return compared(tuple(differences), about, ignored=ignored)
 
 
-def tokenizer_notes(a: Side, b: Side) -> Iterator[str]:
+def notes_of_both(a: Side, b: Side) -> Iterator[str]:
     """What is odd about either side's tokenizer, and where they differ without a difference in the ids of a text."""
-    odd = [[*side.tokenizer.notes, *row_notes(side.tokenizer, int(side.values["vocab_size"]))] for side in (a, b)]
+    odd = [list(tokenizer_notes(side.tokenizer, int(side.values["vocab_size"]))) for side in (a, b)]
     for note in dict.fromkeys([*odd[0], *odd[1]]):
         whose = [letter for letter, notes in zip("AB", odd, strict=True) if note in notes]
         yield f"{' and '.join(whose)}: {note}"

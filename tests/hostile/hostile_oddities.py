@@ -37,6 +37,7 @@ class Oddity:
         carried: files that go along.
         unread: files of the folder that are not to be opened.
         shards: whether the weights are three shards with an index.
+        inspected: `inspect` says the same note.
     """
 
     change: Change
@@ -45,6 +46,7 @@ class Oddity:
     carried: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
     shards: bool = False
+    inspected: bool = False
 
     def write(self, root: Path) -> Path:
         """As that of a case."""

@@ -14,6 +14,7 @@ import hostile_folders
 import hostile_indexes
 import hostile_links
 import hostile_oddities
+import hostile_tokenizers
 import pytest
 from hostile_destinations import REFUSED, TAKEN, beside, folder_of_precious, prepared
 from hostile_folders import (
@@ -37,7 +38,7 @@ from patience import Hangs, in_time
 from sweep import sweep
 
 CASES = {**hostile_links.CASES, **hostile_indexes.CASES, **hostile_configs.CASES}
-ODDITIES = hostile_oddities.CASES
+ODDITIES = {**hostile_oddities.CASES, **{f"tokenizer: {name}": case for name, case in hostile_tokenizers.CASES.items()}}
 MEGABYTES = 1_000_000
 
 
@@ -77,7 +78,10 @@ def test_odd_and_sound_folders(cli, tmp_path: Path, earlier: Path, name: str) ->
     case = ODDITIES[name]
     folder, output = case.write(tmp_path), tmp_path / "out"
     before = state(tmp_path)
-    assert watched_call(cli, tmp_path, "inspect", folder, unread=case.unread).code == 0
+    outcome = watched_call(cli, tmp_path, "inspect", folder, unread=case.unread)
+    assert outcome.code == 0, outcome
+    if case.inspected:
+        assert case.note in " ".join(json.loads(outcome.out)["odd"])
     outcome = watched_call(cli, tmp_path, "pt2tf", folder, output, unread=case.unread)
     assert outcome.code == 0, outcome
     assert case.note in " ".join(json.loads(outcome.out)["notes"])
@@ -163,6 +167,22 @@ def test_memory_of_a_large_tokenizer(tmp_path: Path) -> None:
     assert fact.kinds == ["", ""]
     assert fact.memory < 100 * MEGABYTES
     assert copied == 400 * MEGABYTES
+
+
+def test_memory_of_tokenizers_that_are_read(tmp_path: Path) -> None:
+    """Beside the size of the files, as for those of weights."""
+    (tmp_path / "work").mkdir()
+    warm = [hostile_tokenizers.told("vocab.txt", b"a\nb\n").write(tmp_path / "sound")]
+    cases = {**hostile_tokenizers.HEAVY, **hostile_tokenizers.NEARLY}
+    folders = {case.write(tmp_path / name): name for name, case in cases.items()}
+    facts = sweep(list(folders), warm, tmp_path / "work", 1_000 * MEGABYTES)
+    for folder, name in folders.items():
+        size = sum((folder / file).stat().st_size for file in cases[name].carried)
+        assert facts[folder].kinds == ["", ""], name
+        assert facts[folder].memory < 200 * MEGABYTES + size, name
+    shutil.rmtree(tmp_path / "work")  # pytest would keep them
+    for folder in folders:
+        shutil.rmtree(folder)
 
 
 def test_what_was_put_aside_comes_back(cli, tmp_path: Path, earlier: Path) -> None:
