@@ -10,12 +10,13 @@ import click
 from click.core import ParameterSource
 
 from bertconv.cli.options import detail_options
+from bertconv.verify.agreement import ASPECTS
 
 if TYPE_CHECKING:
     from bertconv.verify.parity import Measurement, Parity
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
-ASPECTS = ("labels", "tokenizer")
+"""Those of `bertconv.verify.outputs`, which imports numpy; a test holds the two together."""
 
 
 def _json_file(_: click.Context, __: click.Parameter, value: str | None) -> str | None:

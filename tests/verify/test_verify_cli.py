@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 from checkpoints import Outcome
 
+from bertconv.cli import verify as command
+from bertconv.verify import outputs
+
 HEAD, SEQUENCE = "BertForTokenClassification", "BertForSequenceClassification"
 BROKEN = "bert.encoder.layer.1.attention.self.value.bias"
 FRAMEWORKS = ("torch", "tensorflow", "keras", "transformers", "jax")
@@ -416,6 +419,10 @@ def test_options_for_two_are_refused_for_one(verify: Cli, made: Path, option: li
 
 
 # Help
+
+
+def test_the_element_types_of_the_command_are_those_of_the_comparison() -> None:
+    assert command.DTYPES == outputs.DTYPES
 
 
 def test_help_names_every_option(cli: Cli) -> None:
