@@ -13,7 +13,7 @@ from guards_texts import KEPT, TEXTS, Text
 FILES = (
     "bertconv/text.py", "bertconv/config.py", "bertconv/config_checks.py", "bertconv/config_content.py",
     "bertconv/source/**/*.py", "bertconv/formats/**/*.py", "bertconv/saving.py", "bertconv/modules.py",
-    "bertconv/convert.py", "bertconv/verify/certificate.py",
+    "bertconv/tokenizer/**/*.py", "bertconv/convert.py", "bertconv/verify/certificate.py",
 )  # fmt: skip
 """The readers and the writer."""
 

@@ -25,7 +25,8 @@ from guards_find import PROBE, Guard, probed
 
 TESTS = (
     "tests/test_*.py", "tests/formats/**/test_*.py", "tests/source/test_*.py", "tests/hostile/test_*.py",
-    "tests/cli/test_*.py", "tests/verify/test_certificate.py",
+    "tests/cli/test_*.py", "tests/tokenizer/test_*.py", "tests/verify/test_tokenizers.py",
+    "tests/verify/test_certificate.py",
 )  # fmt: skip
 """Tests that may reach a guard, and are fast."""
 _NOT = (

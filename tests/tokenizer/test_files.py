@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +16,9 @@ from tokenizer_folders import WORDS, fast, folder
 
 from bertconv import inspect_checkpoint
 from bertconv.errors import DamagedCheckpoint
-from bertconv.source import open_source
+from bertconv.source import open_source, stored
 from bertconv.source.stored import SourceFile
-from bertconv.tokenizer import Tokenizer, files, read_tokenizer
+from bertconv.tokenizer import Tokenizer, files, read_tokenizer, room
 
 NAMES = (files.FAST, files.SETTINGS, files.SPECIAL, files.ADDED, files.SENTENCE)
 JSON = st.recursive(
@@ -109,6 +110,30 @@ def test_a_file_that_is_too_large_is_not_read(checkpoint: Path, name: str, monke
 
 
 @pytest.mark.parametrize("name", [files.FAST, files.WORDS])
+def test_a_file_that_holds_too_much_is_not_read(checkpoint: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "MEMORY", 300)
+    found = put(checkpoint, {name: b"{}"})
+    assert (found.files, found.problems) == ((name,), ())
+    (problem,) = put(checkpoint, {name: b"{}\n{}\n{}"}).problems
+    assert problem == f"{name} holds more than any tokenizer: reading it would take over 300 bytes of memory"
+
+
+def test_a_vocabulary_of_another_kind_is_digested(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In pieces, whose borders may be anywhere."""
+    monkeypatch.setattr(files, "MAX_DIGESTED", 30)
+    monkeypatch.setattr(stored, "PIECE", 7)
+    path = checkpoint / "sentencepiece.bpe.model"
+    try:
+        for size in (0, 14, 30):
+            path.write_bytes(bytes(range(size)))
+            assert put(checkpoint, {}).digests == {path.name: hashlib.sha256(bytes(range(size))).hexdigest()}
+        path.write_bytes(bytes(31))
+        assert put(checkpoint, {}).problems == (f"{path.name} is larger than 30 bytes",)
+    finally:
+        path.unlink()
+
+
+@pytest.mark.parametrize("name", [files.FAST, files.WORDS])
 def test_links_are_not_followed(tmp_path: Path, name: str) -> None:
     (tmp_path / "secret").write_text("{}")
     (folder(tmp_path / "a", words=None) / name).symlink_to(tmp_path / "secret")
@@ -171,15 +196,18 @@ def test_half_a_character_does_no_harm(checkpoint: Path, cli: Callable[..., Outc
     assert cli("verify", checkpoint, checkpoint, "--level", "weights", "--json").code == 0
 
 
-def test_a_file_that_changes_while_it_is_read(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(checkpoint, {files.WORDS: b"the"})
-    real = SourceFile.read
+@pytest.mark.parametrize("name", [files.WORDS, "merges.txt"])
+def test_a_file_that_changes_while_it_is_read(checkpoint: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(checkpoint, {name: b"the"})
+    real = SourceFile.read_into
 
-    def read_and_write(file: SourceFile, *where: Any) -> bytes:
-        content = real(file, *where)
-        (checkpoint / files.WORDS).write_bytes(b"another")
-        return content
+    def read_and_write(file: SourceFile, *where: Any) -> None:
+        real(file, *where)
+        (checkpoint / name).write_bytes(b"another")
 
-    monkeypatch.setattr(SourceFile, "read", read_and_write)
-    with pytest.raises(DamagedCheckpoint, match="was modified while it was being read"):
-        read(checkpoint)
+    monkeypatch.setattr(SourceFile, "read_into", read_and_write)
+    try:
+        with pytest.raises(DamagedCheckpoint, match="was modified while it was being read"):
+            read(checkpoint)
+    finally:
+        (checkpoint / name).unlink()
