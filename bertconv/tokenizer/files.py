@@ -19,8 +19,6 @@ MAX_BYTES = 20_000_000
 """Largest file that is read as text; those of BERTs have up to 17 MB."""
 MAX_DIGESTED = 40_000_000
 """Largest file of which the digest is taken."""
-PIECE = 1 << 20
-"""Bytes that are digested at a time."""
 MAX_DEPTH = 40
 """Most levels of JSON; real files have up to ten."""
 MAX_ID = 2**31
@@ -109,8 +107,8 @@ def _digest(source: Source, name: str) -> str:
         if file.size > MAX_DIGESTED:
             raise _Unusable(f"is larger than {MAX_DIGESTED:,} bytes")
         digest = hashlib.sha256()
-        for begin in range(0, file.size, PIECE):
-            digest.update(file.read(begin, min(PIECE, file.size - begin)))
+        for piece in file.pieces(0, file.size):
+            digest.update(piece)
         file.check_unchanged()
         return digest.hexdigest()
 
@@ -142,11 +140,19 @@ def _is_deep(value: Any) -> bool:
 
 
 def _words(content: bytes, room: Room) -> dict[str, int]:
-    """Token -> number of its line; where a token stands twice, its last line counts, as everywhere it is read."""
     room.take_lines(content)
-    # \n, \r\n and \r end a line, and nothing else does
-    lines = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline=None)
     try:
-        return {line.removesuffix("\n"): number for number, line in enumerate(lines)}
+        return words_in(content)
     except UnicodeDecodeError as error:
         raise _Unusable("is not UTF-8") from error
+
+
+def words_in(content: bytes) -> dict[str, int]:
+    """Token -> number of its line; where a token stands twice, its last line counts, as everywhere it is read.
+
+    Raises:
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    # \n, \r\n and \r end a line, and nothing else does
+    lines = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline=None)
+    return {line.removesuffix("\n"): number for number, line in enumerate(lines)}

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bertconv.source.place import open_in
+from bertconv.tokenizer.files import FAST, MAX_BYTES, WORDS, words_in
+from bertconv.tokenizer.vocabulary import reachable
 from bertconv.verify.parity import Case
 from bertconv.verify.places import Array
 
@@ -50,8 +52,9 @@ Note = Callable[[str], None]
 
 
 def make_batches(
-    config: Mapping[str, Any], head: str, folder: Path, seed: int = 0, note: Note = lambda _: None
-) -> list[Batch]:
+    config: Mapping[str, Any], head: str, folder: Path, seed: int = 0, note: Note = lambda _: None,
+    settings: Mapping[str, Any] | None = None,
+) -> list[Batch]:  # fmt: skip
     """The batches for a model.
 
     Args:
@@ -60,6 +63,7 @@ def make_batches(
         folder: where its tokenizer may lie.
         seed: of the random ids.
         note: told why there are no sentences though there is a tokenizer.
+        settings: of that tokenizer, as `Tokenizer` has them; None for BERT's own.
     """
     rows = (2, 3) if head == "BertForMultipleChoice" else (3,)
     one = (1, 2) if head == "BertForMultipleChoice" else (1,)
@@ -73,7 +77,7 @@ def make_batches(
         ),
     ]
     if longest >= LENGTH and head != "BertForMultipleChoice":
-        made += _sentences(config, folder, note)
+        made += _sentences(config, folder, settings or {}, note)
     return made
 
 
@@ -106,14 +110,17 @@ def _encoder_inputs(config: Mapping[str, Any], shape: tuple[int, ...], rng: np.r
     }
 
 
-def _sentences(config: Mapping[str, Any], folder: Path, note: Note) -> Iterator[Batch]:
+def _sentences(
+    config: Mapping[str, Any], folder: Path, settings: Mapping[str, Any], note: Note
+) -> Iterator[Batch]:  # fmt: skip
     """Sentences through the checkpoint's own tokenizer, where there is one that can be used."""
-    path = next(filter(Path.is_file, (folder / name for name in ("tokenizer.json", "vocab.txt"))), None)
+    there = ((folder / name) for name in (FAST, WORDS))
+    path = next((path for path in there if path.is_symlink() or (path.exists() and not path.is_dir())), None)
     if path is None or importlib.util.find_spec("tokenizers") is None:
         return
     encoded: list[Any] = []
-    with suppress(Exception):  # it is what tokenizers raises, whatever is wrong with the file
-        tokenizer = _tokenizer(path)
+    with suppress(Exception):  # a file that is none, or what tokenizers raises, whatever is wrong with it
+        tokenizer = _tokenizer(path, settings)
         encoded = [tokenizer.encode(*filter(None, pair)) for pair in SENTENCES]
     if not encoded or not all(one.ids for one in encoded):
         note(f"{path.name} cannot be used, so the inputs hold no sentences")
@@ -133,23 +140,23 @@ def _sentences(config: Mapping[str, Any], folder: Path, note: Note) -> Iterator[
     yield Batch(case, inputs | _encoder_inputs(config, shape, rng))
 
 
-def _tokenizer(path: Path) -> Any:
+def _tokenizer(path: Path, settings: Mapping[str, Any]) -> Any:
     import tokenizers
 
-    if path.name == "vocab.txt":
-        return tokenizers.BertWordPieceTokenizer(str(path), lowercase=_is_lower_case(path.parent))
-    tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    with closing(open_in(path.parent, path.name)) as file:
+        if file.size > MAX_BYTES:
+            raise ValueError("is too large")
+        content = file.read(0, file.size)
+    if path.name == WORDS:
+        return tokenizers.BertWordPieceTokenizer(
+            dict(reachable(words_in(content))), lowercase=settings.get("do_lower_case", True),
+            strip_accents=settings.get("strip_accents"),
+            handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
+        )  # fmt: skip
+    tokenizer = tokenizers.Tokenizer.from_str(content.decode())
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
-
-
-def _is_lower_case(folder: Path) -> bool:
-    try:
-        settings = json.loads((folder / "tokenizer_config.json").read_bytes())
-    except (OSError, ValueError):
-        return True
-    return bool(settings.get("do_lower_case", True)) if isinstance(settings, dict) else True
 
 
 def _padded(rows: list[list[int]], length: int) -> Array:

@@ -133,7 +133,7 @@ def _with_outputs(parity: Parity, a: Side, b: Side, request: Request, progress: 
     one, other = _runner(a, _rounding(parity.tensors), request.oracle), _runner(b, {}, request.oracle)
     dtypes = tuple(dtype for dtype in DTYPES if dtype == "float64" or dtype in request.dtypes)
     notes: list[str] = []
-    batches = make_batches(a.values, b.head, a.source.folder, request.seed, notes.append)
+    batches = make_batches(a.values, b.head, a.source.folder, request.seed, notes.append, a.tokenizer.settings)
     runs, done = 2 * len(dtypes), 0
 
     def tick() -> None:

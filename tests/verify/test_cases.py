@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertconv.config import BertConfig
+from bertconv.verify import cases
 from bertconv.verify.cases import IDS, LENGTH, SENTENCES, Batch, make_batches
 
 WORDS = [
@@ -135,10 +137,8 @@ def test_a_seed_gives_the_same_inputs(seed: int) -> None:
 # Sentences
 
 
-def vocabulary(folder: Path, words: list[str] = WORDS, **settings: Any) -> Path:
+def vocabulary(folder: Path, words: list[str] = WORDS) -> Path:
     (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in words))
-    if settings:
-        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     return folder
 
 
@@ -187,18 +187,48 @@ def test_long_sentences_are_cut(tmp_path: Path) -> None:
     assert batch.case.shape == (len(SENTENCES), LENGTH)
 
 
-def test_case_is_kept_where_the_tokenizer_keeps_it(tmp_path: Path) -> None:
-    """The first word is "The", which only the lower-casing tokenizer knows."""
-    for said, word in (({}, "the"), ({"do_lower_case": True}, "the"), ({"do_lower_case": False}, "[UNK]")):
-        ids = batches(vocabulary(tmp_path, **said))["sentences"].inputs["input_ids"]
-        assert ids[0, 1] == WORDS.index(word)
+def sentence(folder: Path, settings: dict[str, Any] | None = None) -> list[int]:
+    """The ids of the last sentence."""
+    made = make_batches(values(), "BertModel", folder, settings=settings)
+    ids: list[int] = next(batch for batch in made if batch.case.name == "sentences").inputs["input_ids"].tolist()[-1]
+    return ids
 
 
-@pytest.mark.parametrize("content", ["[]", "{", "\0"])
-def test_odd_settings_are_passed_over(content: str, tmp_path: Path) -> None:
-    vocabulary(tmp_path)
-    (tmp_path / "tokenizer_config.json").write_text(content)
-    assert batches(tmp_path)["sentences"].inputs["input_ids"][0, 1] == WORDS.index("the")
+@pytest.mark.parametrize(
+    ("settings", "there"),
+    [
+        (None, {"zurich", "東"}),
+        ({"do_lower_case": False}, {"Zürich", "東"}),
+        ({"do_lower_case": True, "strip_accents": False}, {"zürich", "東"}),
+        ({"tokenize_chinese_chars": False}, {"zurich", "東京"}),
+    ],
+)
+def test_a_vocabulary_is_used_as_its_settings_say(
+    settings: dict[str, Any] | None, there: set[str], tmp_path: Path
+) -> None:
+    words = [*WORDS[:5], "Zürich", "zürich", "zurich", "東", "東京"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    assert {words[number] for number in sentence(tmp_path, settings)} - set(WORDS) == there
+
+
+@pytest.mark.parametrize("name", ["vocab.txt", "tokenizer.json"])
+def test_only_files_of_the_folder_are_read(name: str, tmp_path: Path) -> None:
+    """What a link leads to is somebody else's, and a FIFO has no end."""
+    (tmp_path / "a").mkdir()
+    made = {"vocab.txt": vocabulary, "tokenizer.json": tokenizer}[name](tmp_path / "a")
+    for number, make in enumerate((lambda path: path.symlink_to(made / name), os.mkfifo)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        make(folder / name)
+        assert notes_of(folder) == [f"{name} cannot be used, so the inputs hold no sentences"]
+
+
+def test_a_vocabulary_that_is_too_large_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = vocabulary(tmp_path).joinpath("vocab.txt").stat().st_size
+    monkeypatch.setattr(cases, "MAX_BYTES", size)
+    assert notes_of(tmp_path) == []
+    monkeypatch.setattr(cases, "MAX_BYTES", size - 1)
+    assert notes_of(tmp_path) == ["vocab.txt cannot be used, so the inputs hold no sentences"]
 
 
 def test_one_token_type_is_enough(tmp_path: Path) -> None:

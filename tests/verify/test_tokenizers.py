@@ -11,6 +11,7 @@ import pytest
 from tokenizer_folders import WORDS, fast, folder
 
 from bertconv import convert_checkpoint, verify_checkpoint
+from bertconv.verify import compare as comparison
 from bertconv.verify.agreement import Agreement
 from bertconv.verify.parity import Parity
 
@@ -298,3 +299,18 @@ def test_json_carries_it(tmp_path: Path) -> None:
     }  # fmt: skip
     assert facts["labels"] == {"state": "same", "about": "3 labels", "ignored": False, "ok": True, "differences": []}
     assert not facts["ok"]
+
+
+def test_sentences_are_read_as_the_settings_of_a_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class MadeError(Exception):
+        pass
+
+    def make(*arguments: Any) -> None:
+        raise MadeError(*arguments)
+
+    monkeypatch.setattr(comparison, "make_batches", make)
+    a = folder(tmp_path / "a", files={"tokenizer_config.json": {"do_lower_case": False}})
+    with pytest.raises(MadeError) as seen:
+        verify_checkpoint(a, folder(tmp_path / "b"), level="outputs")
+    settings = seen.value.args[-1]
+    assert (settings["do_lower_case"], settings["strip_accents"]) == (False, False)
