@@ -133,7 +133,7 @@ class TFBertSelfAttention(BertLayer):
         if bias is not None:
             scores += bias
         probabilities = tf.cast(tf.nn.softmax(scores), query.dtype)
-        probabilities = run(self.dropout, probabilities, training)
+        probabilities = run(self.dropout, probabilities, training=training)
         if head_mask is not None:
             probabilities *= tf.cast(head_mask, query.dtype)
         context = tf.transpose(tf.matmul(probabilities, value), [0, 2, 1, 3])

@@ -71,7 +71,7 @@ class TFBertEmbeddings(BertLayer):
         else:
             types = checked_ids(token_type_ids, self.token_type_embeddings.rows, "token_type_ids", "type_vocab_size")
             found += run(self.token_type_embeddings, types)
-        return run(self.dropout, run(self.LayerNorm, found), training)
+        return run(self.dropout, run(self.LayerNorm, found), training=training)
 
     def _positions(self, found: tf.Tensor, position_ids: tf.Tensor | None, past_length: int | tf.Tensor) -> tf.Tensor:
         table = self.position_embeddings
@@ -92,7 +92,7 @@ class TFBertSelfOutput(BertLayer):
 
     def call(self, x: tf.Tensor, residual: tf.Tensor, training: bool = False) -> tf.Tensor:
         """x: `[rows in]`, residual: `[rows hidden]` -> `[rows hidden]`."""
-        return run(self.LayerNorm, run(self.dropout, run(self.dense, x), training) + residual)
+        return run(self.LayerNorm, run(self.dropout, run(self.dense, x), training=training) + residual)
 
 
 class TFBertAttention(BertLayer):
@@ -106,7 +106,7 @@ class TFBertAttention(BertLayer):
     def call(self, hidden: tf.Tensor, *args: Any, **kwargs: Any) -> tuple[tf.Tensor, Attended]:
         """hidden: `[rows hidden]`; the other arguments are those of TFBertSelfAttention."""
         attended = run(self.self_attention, hidden, *args, **kwargs)
-        return run(self.dense_output, attended.context, hidden, kwargs["training"]), attended
+        return run(self.dense_output, attended.context, hidden, training=kwargs["training"]), attended
 
 
 class TFBertIntermediate(BertLayer):
@@ -192,7 +192,7 @@ class TFBertLayer(BertLayer):
                 past=past[2:] if past and len(past) == 4 else None, training=context.training,
             )  # fmt: skip
             cache += cross.cache
-        hidden = run(self.bert_output, run(self.intermediate, hidden), hidden, context.training)
+        hidden = run(self.bert_output, run(self.intermediate, hidden), hidden, training=context.training)
         return LayerResult(hidden, own.probabilities, cross and cross.probabilities, cache)
 
 

@@ -32,6 +32,16 @@ class BertLayer(Replaceable, keras.layers.Layer):
         self._convert_input_args = False
         self._allow_non_tensor_positional_args = True
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run with hidden states, the first argument, in the type that the layer computes in.
+
+        That is for somebody's own layer around one of ours, which may compute in another type; Keras itself would
+        convert every argument, masks included.
+        """
+        if args and tf.is_tensor(args[0]) and args[0].dtype.is_floating:
+            args = (tf.cast(args[0], self.compute_dtype), *args[1:])
+        return super().__call__(*args, **kwargs)
+
     def build(self, input_shape: Any = None) -> None:
         """Create every weight."""
         for layer in self._flatten_layers(include_self=False, recursive=False):

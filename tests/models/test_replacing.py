@@ -93,6 +93,72 @@ def test_adapters_are_trained() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
+def test_adapters_in_half_precision(dtype: str) -> None:
+    """Of the type of what they are around: trained in float32, and close to what they are in float32."""
+    wanted = adapted(make())(**inputs()).logits
+    model = make(dtype=dtype)
+    for layer in model.bert.encoder.layer:
+        attention = layer.attention.self_attention
+        attention.query = Lora(attention.query, dtype=attention.query.dtype_policy)
+    found = model(**inputs()).logits
+    assert found.dtype == dtype.removeprefix("mixed_")
+    assert_close(tf.cast(found, "float32"), wanted, 0.01 if dtype == "mixed_float16" else 0.1)
+    model.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), initial_scale=8.0), run_eagerly=True)
+    before = weights(model)
+    model.fit(inputs(CLASSIFIER), labels(CLASSIFIER), verbose=0)
+    for name in (f"{query(n)}/{leaf}" for n in range(2) for leaf in ("down", "up")):
+        assert weights(model)[name].dtype == np.float32
+        assert (weights(model)[name] != before[name]).any()
+
+
+def test_dropout_of_keras() -> None:
+    """In the place of each of ours: on in training alone."""
+    model = make()
+    wanted = model(**inputs()).logits
+    first = model.bert.encoder.layer[0]
+    holders = (
+        model,
+        model.bert.embeddings,
+        first.attention.self_attention,
+        first.attention.dense_output,
+        first.bert_output,
+    )
+    for number, holder in enumerate(holders):
+        holder.dropout = keras.layers.Dropout(0.5, seed=number)
+        assert_close(model(**inputs()).logits, wanted, 1e-6)
+    assert np.abs(model(**inputs(), training=True).logits - wanted).max() > 0.1
+    for holder in holders:
+        kept = holder.dropout
+        for other in holders:
+            other.dropout.rate = 0.5 if other.dropout is kept else 0.0
+        assert np.abs(model(**inputs(), training=True).logits - wanted).max() > 1e-3
+
+
+class Single(keras.layers.Layer):
+    """A user's layer that computes in float32 and rounds at its end, around one of ours."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__(dtype="float32")
+        self.inner = inner
+
+    def call(self, x: Any) -> Any:
+        assert x.dtype == tf.float32
+        return tf.cast(self.inner(x), self.inner.compute_dtype)
+
+
+@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16", "float16", "float64"])
+def test_a_layer_of_float32_around_one_of_another_type(dtype: str) -> None:
+    """As Keras's own layers, ours convert what they are given: no value is lost from half to float32 and back."""
+    model = make(dtype=dtype)
+    wanted = model(**inputs()).logits
+    for layer in model.bert.encoder.layer:
+        attention = layer.attention.self_attention
+        attention.query = Single(attention.query)
+        layer.intermediate = Single(layer.intermediate)
+    assert_close(model(**inputs()).logits, wanted, 1e-5 if dtype == "float64" else 1e-9)
+
+
 def test_adapters_are_saved(tmp_path: Path) -> None:
     """By Keras and by save_pretrained, and loaded into a model with the same adapters; by no other."""
     model = adapted(make())
