@@ -2,34 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from operator import index
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from bertconv.errors import RequestError
 
 
-def weigh_classes(model: Any, x: Any, y: Any, weights: Mapping[int, float]) -> tuple[Any, Any, Any]:
+def weigh_classes(model: Any, x: Any, y: Any, given: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
     """The data as Keras needs them to weigh each sample by its class.
 
     Args:
         model: its `label_names`, `label_outputs` and `has_token_labels` tell what its labels are.
         x: inputs, with the labels among them or not; or a dataset. A dict is changed.
         y: labels, or a dict of them.
-        weights: class id -> weight; 1 for a class that is not there.
+        given: class id -> weight, 1 for a class that is not there; or the weights in the order of the classes; None or
+            nothing in it for no weights.
+        sample_weight: what else weighs samples, which Keras does not combine with class weights.
 
     Returns:
         x and y with the labels in y alone, and the class weights; None for those where a dataset has them already.
 
     Raises:
-        RequestError: labels of tokens, or of several outputs, which have no one class per sample.
+        RequestError: labels of tokens, or of several outputs, which have no one class per sample; weights that are of
+            no class or no numbers; weights of samples, too; data that Keras gives no class weights to.
     """
+    weights = None if given is None else _by_class(given)
+    if not weights:
+        return x, y, None
     _check_labels(model, y)
+    _check_data(x)
+    if sample_weight is not None:
+        raise RequestError("class_weight was given, and sample_weight too.", hint="Give one of the two.")
     if isinstance(x, tf.data.Dataset):
         return x.map(lambda *batch: _weighed(model, batch, weights)), y, None
     return *_separate(model, x, y), weights
+
+
+def _by_class(given: Any) -> dict[int, float]:
+    """Class id -> weight, of a mapping or of weights in order."""
+    hint = "Pass {class id: weight}, or one weight for each class in order."
+    try:
+        found = dict(given if isinstance(given, Mapping) else enumerate(np.asarray(given, np.float64).tolist()))
+        weights = {index(number): float(weight) for number, weight in found.items()}
+    except (TypeError, ValueError):
+        weights = {0: np.nan}
+    if not all(map(np.isfinite, weights.values())):
+        raise RequestError(f"class_weight is {given!r:.80}, not a number for each class.", hint=hint)
+    return weights
+
+
+def _check_data(x: Any) -> None:
+    """Refuse what Keras gives no class weights to, or drops them for without a word."""
+    if isinstance(x, tf.data.Dataset):
+        return
+    kind = type(x).__name__
+    if isinstance(x, keras.utils.PyDataset):
+        batch = x[0]
+        is_weighed = isinstance(batch, list | tuple) and len(batch) > 1 and not isinstance(batch[1], Mapping)
+        if is_weighed and len(batch) > 2:
+            raise _both()
+    else:
+        is_weighed = not isinstance(x, Iterator) and kind not in ("DataLoader", "MapDataset", "IterDataset")
+    if not is_weighed:
+        raise RequestError(
+            f"class_weight was given, and Keras takes none for the batches of a {kind}.",
+            hint="Make a tf.data.Dataset of it; or let batches be (features, labels, sample weights), without it.",
+        )
+
+
+def _both() -> RequestError:
+    return RequestError("class_weight was given, and the dataset has weights of samples.", hint="Give one of the two.")
 
 
 def _check_labels(model: Any, y: Any) -> None:
@@ -60,9 +107,7 @@ def _separate(model: Any, x: Any, y: Any) -> tuple[Any, Any]:
 def _weighed(model: Any, batch: tuple[Any, ...], weights: Mapping[int, float]) -> tuple[Any, Any, Any]:
     """A batch of a dataset with a weight per sample."""
     if len(batch) > 2:
-        raise RequestError(
-            "class_weight was given, and the dataset has weights of samples.", hint="Give one of the two."
-        )
+        raise _both()
     inputs, *rest = batch
     x, y = _separate(model, dict(inputs) if isinstance(inputs, Mapping) else inputs, rest[0] if rest else None)
     if not tf.is_tensor(y):

@@ -52,11 +52,11 @@ def _each(loss: Any) -> Iterator[Any]:
 
 def _takes_probabilities(loss: Any) -> str | None:
     """The class of a loss of Keras that takes probabilities; None for any other loss."""
-    if isinstance(loss, str):
+    if isinstance(loss, str) or inspect.isclass(loss):
         try:
-            loss = keras.losses.get(loss)
-        except ValueError:
-            return None  # Keras tells of an unknown name
+            loss = keras.losses.get(loss)  # which makes an object of a class
+        except (ValueError, TypeError):
+            return None  # Keras tells of an unknown name, and of a class that needs arguments
     function = getattr(loss, "fn", loss)  # a loss object holds its function
     if getattr(function, "__module__", "").partition(".")[0] != "keras":
         return None

@@ -16,11 +16,13 @@ from bertconv.errors import RequestError
 FLAGS = frozenset(("output_attentions", "output_hidden_states", "return_dict", "use_cache", "training"))
 """Arguments of `call` that are True or False and no arrays."""
 
-ARRAYS = frozenset(
+FEATURES = frozenset(
     ("input_ids", "attention_mask", "token_type_ids", "position_ids", "head_mask", "inputs_embeds",
-     "encoder_hidden_states", "encoder_attention_mask", "labels", "next_sentence_label", "start_positions",
-     "end_positions")
+     "encoder_hidden_states", "encoder_attention_mask")
 )  # fmt: skip
+"""Arguments that are arrays and no labels."""
+
+ARRAYS = FEATURES | {"labels", "next_sentence_label", "start_positions", "end_positions"}
 """Arguments that are arrays; what a user's own class has beside them may be anything."""
 
 CACHE = "past_key_values"
@@ -52,7 +54,7 @@ def named_inputs(
 
     Raises:
         RequestError: an argument that is unknown, given twice, or neither an array nor a list of numbers: text,
-            lists of different lengths, PyTorch tensors; a flag that is not True or False.
+            lists of different lengths, PyTorch tensors; a flag that is not True or False; several encodings.
     """
     if len(args) > len(names):
         raise _too_many(names, len(args), model)
@@ -121,8 +123,9 @@ def unpacked_batch(x: Any, y: Any = None, sample_weight: Any = None) -> tuple[An
     """Features, labels and sample weights, where the first argument may be a batch that holds all of them.
 
     Raises:
-        RequestError: labels or sample weights are in the batch and beside it.
+        RequestError: labels or sample weights are in the batch and beside it; several encodings.
     """
+    check_one_encoding(x)
     if not is_batch(x):
         return x, y, sample_weight
     inside = (*x[1:], None, None)[:2]
@@ -130,6 +133,25 @@ def unpacked_batch(x: Any, y: Any = None, sample_weight: Any = None) -> tuple[An
         if one is not None and other is not None:
             raise RequestError(f"{name} are in the batch and beside it.", hint="Give them once.")
     return x[0], y if inside[0] is None else inside[0], sample_weight if inside[1] is None else inside[1]
+
+
+def check_one_encoding(batch: Any) -> None:
+    """Refuse several encodings in a list or tuple, of which all but the first would be taken for labels and weights.
+
+    Labels and sample weights may be mappings, too: by the names of labels or outputs.
+
+    Raises:
+        RequestError: a mapping after the first one has features, or the very names that the first has.
+    """
+    if not isinstance(batch, list | tuple) or not batch or not _is_mapping(batch[0]):
+        return
+    first = set(batch[0].keys())
+    others = [set(each.keys()) for each in batch[1:] if _is_mapping(each)]
+    if any(names & FEATURES or (names and names == first) for names in others):
+        raise RequestError(
+            f"a {type(batch).__name__} of {len(batch)} encodings is no batch.",
+            hint='Pad them together, `tokenizer(texts, padding=True, return_tensors="np")`, or join their arrays.',
+        )
 
 
 def _given(
@@ -146,6 +168,7 @@ def _given(
 def _unpacked(names: tuple[str, ...], value: Any, model: str) -> Iterable[tuple[str, Any]]:
     if _is_mapping(value):
         return _items(value)
+    check_one_encoding(value)
     if is_batch(value):
         return _items(value[0])
     if not isinstance(value, list | tuple) or not any(map(_is_tensor, value)):

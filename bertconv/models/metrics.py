@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import keras
@@ -14,11 +14,20 @@ BY_USER = ("_user_metrics", "_user_weighted_metrics")
 
 
 def metrics_list(given: Any) -> Any:
-    """What Keras 3 takes for metrics: one of them as a list; lists, dicts and None as they are."""
+    """What Keras 3 takes for metrics: one of them as a list, a list of nothing as None; other lists and dicts stay."""
+    if isinstance(given, list | tuple) and all(each is None for each in given):
+        return None
     return given if given is None or isinstance(given, list | tuple | dict) else [given]
 
 
-def repeat_metrics(compiled: Any, outputs: Iterable[str]) -> None:
+def by_output(given: Any, label_outputs: Mapping[str, str]) -> Any:
+    """A dict with the names of labels replaced by those of the outputs that they are for; anything else as it is."""
+    if not isinstance(given, Mapping):
+        return given
+    return {label_outputs.get(name, name): value for name, value in given.items()}
+
+
+def repeat_metrics(compiled: Any, outputs: Collection[str]) -> None:
     """Let metrics that `compile` got as a plain list count for every output.
 
     Keras 3 takes a list for one entry per output, whatever is in it. Only here, before the first update, it is known
@@ -29,12 +38,17 @@ def repeat_metrics(compiled: Any, outputs: Iterable[str]) -> None:
         outputs: their names.
 
     Raises:
-        RequestError: a metric cannot be made a second time.
+        RequestError: a metric cannot be made a second time; a dict names something that is no output with labels.
     """
     if compiled is None or compiled.built:
         return
     for attribute in BY_USER:
         given = getattr(compiled, attribute)
+        if isinstance(given, Mapping) and (unknown := [str(name) for name in given if name not in outputs]):
+            raise RequestError(
+                f"there are metrics for {', '.join(unknown)}, which is no output that has labels.",
+                hint=f"Outputs with labels are {', '.join(outputs)}.",
+            )
         if given and isinstance(given, list | tuple) and all(map(_is_metric, given)):
             # The first output has the user's own objects, and every other one has copies: a metric has one state.
             repeated = {

@@ -13,10 +13,13 @@ from bertconv.errors import RequestError
 from bertconv.models.class_weights import weigh_classes
 from bertconv.models.compiled_loss import is_own_loss, warn_of_probabilities
 from bertconv.models.datasets import prepare_tf_dataset
-from bertconv.models.inputs import named_inputs, plain_batch, unpacked_batch
-from bertconv.models.metrics import metrics_list, repeat_metrics
+from bertconv.models.inputs import check_one_encoding, named_inputs, plain_batch, unpacked_batch
+from bertconv.models.metrics import by_output, metrics_list, repeat_metrics
 from bertconv.models.outputs import ModelOutput
 from bertconv.models.replacing import is_stale
+
+SAMPLE_WEIGHT = "_sample_weight"
+"""The name of sample weights on their way through Keras among the inputs; see `TrainingMixin._with_weights`."""
 
 
 class TrainingMixin:
@@ -50,12 +53,15 @@ class TrainingMixin:
             loss: a Keras 3 loss; "auto", None or the model's `hf_compute_loss` takes the head's own.
             loss_weights: see Keras.
             metrics: see Keras; one metric or a plain list counts for every output that has labels, and is logged with
-                the output's name where there are several (`start_logits_accuracy`); a dict is by output name
-                (`{"start_logits": [...]}`).
+                the output's name where there are several (`start_logits_accuracy`); a dict is by the name of an
+                output or its label (`{"start_logits": [...]}`, `{"start_positions": [...]}`).
             weighted_metrics: as metrics.
             kwargs: see Keras; `jit_compile` is off by default, since every new sequence length would be compiled anew.
         """
         self._refuse_keras_2(optimizer, loss, metrics, weighted_metrics)
+        loss, loss_weights, metrics, weighted_metrics = (
+            by_output(each, self.label_outputs) for each in (loss, loss_weights, metrics, weighted_metrics)
+        )
         own = is_own_loss(self, loss)
         if not own:
             warn_of_probabilities(self, loss)
@@ -98,6 +104,7 @@ class TrainingMixin:
 
     def predict_step(self, data: Any) -> Any:
         """One step of `predict`: labels among the inputs are left out."""
+        check_one_encoding(data)
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         if isinstance(x, Mapping):
             x = {name: value for name, value in x.items() if name not in self.label_names}
@@ -120,7 +127,11 @@ class TrainingMixin:
 
     def _arranged(self, data: Any) -> tuple[Any, Any, Any]:
         """Labels where the compiled loss needs them: among the inputs for the head's own, beside them for Keras's."""
+        check_one_encoding(data)
         x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        if isinstance(x, Mapping) and SAMPLE_WEIGHT in x:
+            x = dict(x)
+            weights = tf.cast(x.pop(SAMPLE_WEIGHT), keras.backend.floatx())
         inputs = named_inputs(self.input_names, (x,), {}, model=type(self).__name__)
         inside = {name: inputs.pop(name) for name in self.label_names if name in inputs}
         if y is None:
@@ -195,7 +206,7 @@ class TrainingMixin:
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Update the metrics with labels and the outputs that they are for."""
         y, y_pred = self._matched(y, y_pred)
-        if isinstance(y_pred, Mapping) and len(y_pred) > 1:
+        if isinstance(y_pred, Mapping) and max(len(y_pred), len(self.label_outputs)) > 1:
             repeat_metrics(self._compile_metrics, y_pred)  # type: ignore[attr-defined]
         return super().compute_metrics(x, y, y_pred, sample_weight)  # type: ignore[misc]
 
@@ -222,15 +233,21 @@ class TrainingMixin:
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # Keras warns of its own default: a dataset shuffles itself
         x, y = self._unpacked(x, y, kwargs)
-        if kwargs.get("class_weight"):
-            x, y, kwargs["class_weight"] = weigh_classes(self, x, y, kwargs["class_weight"])
-        return super().fit(  # type: ignore[misc]
-            x, y, *args, validation_data=plain_batch(validation_data), **kwargs
-        )
+        weights = kwargs.get("sample_weight")
+        x, y, kwargs["class_weight"] = weigh_classes(self, x, y, kwargs.get("class_weight"), weights)
+        x, kwargs["sample_weight"] = self._with_weights(x, y, weights)
+        validation_data = plain_batch(validation_data)
+        if isinstance(validation_data, tuple) and len(validation_data) == 3:
+            inputs, targets, weights = validation_data
+            inputs, weights = self._with_weights(inputs, targets, weights)
+            validation_data = (inputs, targets, weights)
+        return super().fit(x, y, *args, validation_data=validation_data, **kwargs)  # type: ignore[misc]
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Loss and metrics; as `keras.Model.evaluate`, with x as for `fit`."""
         x, y = self._unpacked(x, y, kwargs)
+        if (weights := kwargs.get("sample_weight")) is not None:
+            x, kwargs["sample_weight"] = self._with_weights(x, y, weights)
         return super().evaluate(x, y, *args, **kwargs)  # type: ignore[misc]
 
     def predict(self, x: Any, *args: Any, pad_value: float | None = None, **kwargs: Any) -> Any:
@@ -246,17 +263,20 @@ class TrainingMixin:
         found = super().predict(plain_batch(unpacked_batch(x)[0]), *args, **kwargs)  # type: ignore[misc]
         return found if pad_value is None else keras.tree.map_structure(partial(_padded, fill=pad_value), found)
 
-    def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def train_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, **kwargs: Any
+    ) -> Any:
         """One step of training; as `keras.Model.train_on_batch`, with x as for `fit`."""
+        kwargs["sample_weight"] = sample_weight
         x, y = self._unpacked(x, y, kwargs)
-        if kwargs.get("class_weight"):
-            x, y, kwargs["class_weight"] = weigh_classes(self, x, y, kwargs["class_weight"])
-        return super().train_on_batch(x, y, *args, **kwargs)  # type: ignore[misc]
+        x, y, kwargs["class_weight"] = weigh_classes(self, x, y, class_weight, kwargs["sample_weight"])
+        return super().train_on_batch(x, y, **kwargs)  # type: ignore[misc]
 
-    def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, **kwargs: Any) -> Any:
         """Loss and metrics of one batch; as `keras.Model.test_on_batch`, with x as for `fit`."""
+        kwargs["sample_weight"] = sample_weight
         x, y = self._unpacked(x, y, kwargs)
-        return super().test_on_batch(x, y, *args, **kwargs)  # type: ignore[misc]
+        return super().test_on_batch(x, y, **kwargs)  # type: ignore[misc]
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs of one batch; as `keras.Model.predict_on_batch`, with x as for `fit`."""
@@ -269,6 +289,17 @@ class TrainingMixin:
         if weights is not None:
             kwargs["sample_weight"] = weights
         return plain_batch(x), plain_batch(y)
+
+    def _with_weights(self, x: Any, y: Any, weights: Any) -> tuple[Any, Any]:
+        """Inputs and sample weights, these among the inputs where Keras drops or repeats those beside them.
+
+        It drops an array of them where there is no y, since labels are in x, and repeats it for every label in y.
+        """
+        is_dropped = y is None or (keras.tree.is_nested(y) and len(y) > 1)
+        if not (is_dropped and hasattr(weights, "shape") and (isinstance(x, Mapping) or hasattr(x, "shape"))):
+            return x, weights
+        named = x if isinstance(x, Mapping) else {self.input_names[0]: x}
+        return {**named, SAMPLE_WEIGHT: weights}, None
 
     def prepare_tf_dataset(
         self,

@@ -88,6 +88,49 @@ def test_tensors_in_a_tuple_are_arguments() -> None:
     assert_close(found, model(given["input_ids"], given["attention_mask"]).logits)
 
 
+# Several encodings are no batch
+
+
+def encodings(count: int) -> list[Arrays]:
+    return [inputs(CLASSIFIER, seed, padded=False) for seed in range(count)]
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_several_encodings_are_refused(count: int, kind: Any) -> None:
+    """All but the first would be lost as labels and weights."""
+    model, given = compiled(), kind(encodings(count))
+    uses: list[Callable[[Any], Any]] = [
+        model, model.predict, model.predict_on_batch, model.fit, model.evaluate, model.train_on_batch,
+        model.test_on_batch, lambda x: model.fit(x, answers()), lambda x: model.predict([BatchEncoding(e) for e in x]),
+        lambda x: model.fit(features(), answers(), validation_data=(x, answers()), verbose=0),
+    ]  # fmt: skip
+    for use in uses:
+        with pytest.raises(RequestError, match=rf"a (list|tuple) of {count} encodings is no batch") as caught:
+            use(given)
+        assert "padding=True" in caught.value.hint
+
+
+@pytest.mark.parametrize("run_eagerly", [True, False], ids=["eager", "graph"])
+def test_several_encodings_in_a_data_set_are_refused(run_eagerly: bool) -> None:
+    model = compiled(run_eagerly=run_eagerly)
+    data = tf.data.Dataset.from_tensors(tuple(encodings(2)))
+    for use in (model.predict, model.evaluate, model.fit):
+        with pytest.raises(RequestError, match="a tuple of 2 encodings is no batch"):
+            use(data, verbose=0)
+
+
+def test_one_encoding_and_labels_by_name_are_a_batch() -> None:
+    model = compiled("BertForQuestionAnswering")
+    given = inputs("BertForQuestionAnswering")
+    wanted = model(given).start_logits
+    targets = labels("BertForQuestionAnswering")
+    by_output = {model.label_outputs[name]: value for name, value in targets.items()}
+    for batch in ([given], (given, targets), (given, by_output, dict.fromkeys(by_output, WEIGHTS))):
+        assert_close(model.predict_on_batch(batch).start_logits, wanted)
+        assert_close(model(batch).start_logits, wanted)
+
+
 # Different lengths
 
 LENGTHS = (5, 9, 4)

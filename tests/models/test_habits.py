@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import torch
 import transformers
 from tiny_models import BATCH, HEADS, LABELS, LENGTH, config, inputs, labels, tf_class, torch_inputs, torch_model
 from trained_models import CLASSIFIER, compiled, make
@@ -104,14 +105,23 @@ def test_the_bare_model_has_none() -> None:
 
 # Losses that take probabilities
 
+
+class FromLogits(SPARSE):  # type: ignore[misc,valid-type]
+    """A class that needs no argument for what the heads return."""
+
+    def __init__(self) -> None:
+        super().__init__(from_logits=True)
+
+
 PROBABILITIES: list[Any] = [
     "sparse_categorical_crossentropy", "categorical_crossentropy", "binary_crossentropy", "kl_divergence",
     "SparseCategoricalCrossentropy", "binary_focal_crossentropy", SPARSE(), keras.losses.BinaryCrossentropy(),
     keras.losses.categorical_crossentropy, ["sparse_categorical_crossentropy"],
-    {"logits": "sparse_categorical_crossentropy"},
+    {"logits": "sparse_categorical_crossentropy"}, SPARSE, [SPARSE], {"labels": keras.losses.KLDivergence},
 ]  # fmt: skip
 FINE: list[Any] = [
-    None, "auto", "mse", SPARSE(from_logits=True), keras.losses.BinaryCrossentropy(from_logits=True),
+    None, "auto", "mse", keras.losses.MeanSquaredError, FromLogits,
+    SPARSE(from_logits=True), keras.losses.BinaryCrossentropy(from_logits=True),
     lambda y, logits: keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True),
 ]  # fmt: skip
 
@@ -246,11 +256,97 @@ def test_class_weights_beside_those_of_samples() -> None:
         compiled().fit(tf.data.Dataset.from_tensors(inputs(CLASSIFIER)), class_weight=WEIGHTS, verbose=0)
 
 
+def test_class_weights_in_order() -> None:
+    """As a list, a tuple or an array, such as scikit-learn computes: by the class's number."""
+    model, given = compiled(optimizer=keras.optimizers.SGD(0.0)), inputs(CLASSIFIER)
+    ordered = [0.5, 1, 3.0, 1, 1, 0.0, 1]
+    wanted = float(np.mean(model(**given, labels=CLASSES).loss.numpy() * FACTORS))
+    data = tf.data.Dataset.from_tensors((given, CLASSES))
+    ways = (
+        ordered,
+        tuple(ordered),
+        np.array(ordered),
+        tf.constant(ordered),
+        {np.int64(0): 0.5, 2: np.float32(3), 5: 0},
+    )
+    for found in ways:
+        for x, y in ((given, CLASSES), (data, None)):
+            assert model.fit(x, y, class_weight=found, verbose=0).history["loss"] == pytest.approx([wanted], rel=1e-5)
+        assert model.train_on_batch(given, CLASSES, class_weight=found) == pytest.approx(wanted, rel=1e-5)
+        assert model.train_on_batch(given, CLASSES, None, found) == pytest.approx(wanted, rel=1e-5)
+    unweighted = float(np.mean(model(**given, labels=CLASSES).loss))
+    assert model.fit(given, CLASSES, class_weight={}, verbose=0).history["loss"] == pytest.approx(
+        [unweighted], rel=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "found", [{"0": 2.0}, {0.5: 1.0}, {0: "two"}, [[1.0, 2.0]], {0: np.nan}, "balanced", 3, [None, 1.0], {0: None}]
+)
+def test_class_weights_that_are_none(found: Any) -> None:
+    """Names of classes would match no label, and weigh nothing in silence."""
+    for use in (lambda model, *data: model.fit(*data, class_weight=found, verbose=0),
+                lambda model, *data: model.train_on_batch(*data, class_weight=found)):  # fmt: skip
+        with pytest.raises(RequestError, match=r"class_weight is .*, not a number for each class") as caught:
+            use(compiled(), inputs(CLASSIFIER), CLASSES)
+        assert "{class id: weight}" in caught.value.hint
+
+
+def test_class_weights_and_sample_weights() -> None:
+    given = inputs(CLASSIFIER)
+    ways = ((given, CLASSES), ({**given, "labels": CLASSES}, None))
+    for x, y in ways:
+        for use in (compiled().fit, compiled().train_on_batch):
+            with pytest.raises(RequestError, match="class_weight was given, and sample_weight too"):
+                use(x, y, class_weight=WEIGHTS, sample_weight=np.ones(BATCH))
+    with pytest.raises(RequestError, match="class_weight was given, and sample_weight too"):
+        compiled().fit((given, CLASSES, np.ones(BATCH)), class_weight=WEIGHTS)
+
+
+class Batches(keras.utils.PyDataset):  # type: ignore[misc]
+    """One batch."""
+
+    def __init__(self, batch: Any) -> None:
+        super().__init__()
+        self.batch = batch
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, number: int) -> Any:
+        return self.batch
+
+
+def test_class_weights_of_other_data() -> None:
+    """Keras takes them for a PyDataset with labels by themselves, drops them where labels are in x, else fails."""
+    model, given = compiled(optimizer=keras.optimizers.SGD(0.0)), inputs(CLASSIFIER)
+    wanted = float(np.mean(model(**given, labels=CLASSES).loss.numpy() * FACTORS))
+    inside = {**given, "labels": CLASSES}
+    found = model.fit(Batches((given, CLASSES)), class_weight=WEIGHTS, verbose=0).history["loss"]
+    assert found == pytest.approx([wanted], rel=1e-5)
+    loader = torch.utils.data.DataLoader([{"labels": 1}])
+    with pytest.raises(RequestError, match="the dataset has weights of samples"):
+        model.fit(Batches((given, CLASSES, np.ones(BATCH))), class_weight=WEIGHTS, verbose=0)
+    by_name = Batches((given, {"labels": CLASSES}))
+    for data in (
+        Batches(inside),
+        Batches((inside,)),
+        by_name,
+        iter([(given, CLASSES)]),
+        (each for each in [inside]),
+        loader,
+    ):
+        kind = type(data).__name__
+        with pytest.raises(RequestError, match=f"Keras takes none for the batches of a {kind}") as caught:
+            model.fit(data, class_weight=WEIGHTS, verbose=0)
+        assert "sample weights" in caught.value.hint
+
+
 def test_torch_agrees_about_the_loss() -> None:
     """The right value from elsewhere: PyTorch's loss of the same weights."""
-    torch = torch_model(CLASSIFIER, num_hidden_layers=1)
+    oracle = torch_model(CLASSIFIER, num_hidden_layers=1)
     assert transformers.__version__ >= "5"
     given = {**inputs(CLASSIFIER), **labels(CLASSIFIER)}
-    output = torch(**torch_inputs(CLASSIFIER, given))
+    output = oracle(**torch_inputs(CLASSIFIER, given))
     found = make(CLASSIFIER, dtype="float64").hf_compute_loss(given["labels"], output.logits.detach().numpy())
     assert float(np.mean(found)) == pytest.approx(float(output.loss.detach()), rel=1e-12)

@@ -124,6 +124,52 @@ def test_metrics_by_output_are_keras_own(metrics: Any) -> None:
     assert sorted(found) == ["end_logits_accuracy", "loss", "start_logits_q"]
 
 
+def test_metrics_and_losses_by_label() -> None:
+    """The name of a label stands for the output that it is for, wherever Keras takes a dict."""
+    head = "BertForQuestionAnswering"
+    given, answers = inputs(head), ANSWERS[head]
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def found(start: str, end: str) -> dict[str, float]:
+        model = compiled(
+            head, loss={start: loss, end: loss}, loss_weights={start: 2.0, end: 0.5},
+            metrics={start: ["accuracy"]}, weighted_metrics={end: "accuracy"},
+        )  # fmt: skip
+        return dict(model.evaluate(given, answers, verbose=0, return_dict=True))
+
+    assert found("start_positions", "end_positions") == found("start_logits", "end_logits")
+    own = compiled(head, metrics={"start_positions": ["accuracy"]})
+    names = own.evaluate(given, answers, verbose=0, return_dict=True)
+    assert sorted(names) == ["loss", "start_logits_accuracy"]
+    one = compiled(loss={"labels": loss}, metrics={"labels": "accuracy"})
+    assert sorted(one.evaluate(inputs(CLASSIFIER), labels(CLASSIFIER), verbose=0, return_dict=True)) == [
+        "accuracy",
+        "loss",
+    ]
+
+
+@pytest.mark.parametrize("where", ["metrics", "weighted_metrics"])
+@pytest.mark.parametrize("run_eagerly", [True, False])
+def test_metrics_of_no_output(where: str, run_eagerly: bool) -> None:
+    """One that has no labels has no metrics either: Keras would compute them of the other output."""
+    head = "BertForPreTraining"
+    model = compiled(head, run_eagerly=run_eagerly, **{where: {"nope": "accuracy", "prediction_logits": "accuracy"}})
+    with pytest.raises(RequestError, match="there are metrics for nope, which is no output") as caught:
+        model.evaluate(inputs(head), ANSWERS[head], verbose=0)
+    assert "prediction_logits, seq_relationship_logits" in caught.value.hint
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model = compiled("BertForQuestionAnswering", loss=loss, **{where: {"end_logits": "accuracy"}})
+    with pytest.raises(RequestError, match="there are metrics for end_logits, which is no output that has labels"):
+        model.evaluate(inputs(), {"start_positions": np.zeros(BATCH)}, verbose=0)
+
+
+@pytest.mark.parametrize("head", [CLASSIFIER, *ANSWERS])
+@pytest.mark.parametrize("metrics", [[None], [], (None, None)])
+def test_a_list_without_metrics(head: str, metrics: Any) -> None:
+    model = compiled(head, metrics=metrics, weighted_metrics=metrics)
+    assert list(model.evaluate(inputs(head), labels(head), verbose=0, return_dict=True)) == ["loss"]
+
+
 @pytest.mark.parametrize("metrics", ["accuracy", OWN("accuracy"), None])
 def test_one_metric_of_one_output(metrics: Any) -> None:
     model = compiled(metrics=metrics)

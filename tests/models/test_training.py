@@ -199,6 +199,40 @@ def test_sample_weights_of_positions() -> None:
     assert found == pytest.approx(wanted, rel=1e-5)
 
 
+@pytest.mark.parametrize("run_eagerly", [True, False])
+@pytest.mark.parametrize("head", [CLASSIFIER, "BertForQuestionAnswering"])
+def test_sample_weights_wherever_the_labels_are(head: str, run_eagerly: bool) -> None:
+    """Keras drops them where there is no y, and repeats them for every label in y."""
+    given, answers = inputs(head), labels(head)
+    factors = np.array([2.0, 0.0, 1.0])
+    still = {"optimizer": keras.optimizers.SGD(0.0), "run_eagerly": run_eagerly}
+    loss = SPARSE(from_logits=True) if head == CLASSIFIER else None
+    for model in (compiled(head, **still), *([compiled(head, loss=loss, **still)] if loss else [])):
+        wanted = float((model(**given, **answers).loss.numpy() * factors).mean())
+        ways = [({**given, **answers}, None), (given, answers), (given["input_ids"], answers)]
+        for x, y in ways[:2]:
+            kept = dict(x)
+            for weights_ in (factors, factors.astype(int), tf.constant(factors)):
+                assert model.evaluate(x, y, sample_weight=weights_, verbose=0) == pytest.approx(wanted, rel=1e-5)
+            history = model.fit(x, y, sample_weight=factors, validation_data=(x, y, factors), verbose=0).history
+            assert history["loss"] == pytest.approx([wanted], rel=1e-5)
+            assert history["val_loss"] == pytest.approx([wanted], rel=1e-5)
+            assert x == kept
+        ids, y = ways[2]
+        wanted = float((model(ids, **answers).loss.numpy() * factors).mean())
+        assert model.evaluate(ids, y, sample_weight=factors, verbose=0) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_sample_weights_inside_count_for_the_weighted_metrics() -> None:
+    """As those beside them do."""
+    given, answers = inputs(CLASSIFIER), labels(CLASSIFIER)
+    model = compiled(weighted_metrics=["accuracy"])
+    answers["labels"] = model(given).logits.numpy().argmax(-1)
+    answers["labels"][0] = (answers["labels"][0] + 1) % LABELS
+    found = model.evaluate({**given, **answers}, sample_weight=np.array([3.0, 0, 1]), verbose=0, return_dict=True)
+    assert found["weighted_accuracy"] == pytest.approx(1 / 4)
+
+
 @pytest.mark.parametrize(
     ("head", "run_eagerly"),
     [("BertForMaskedLM", True), ("BertForTokenClassification", False), ("BertForPreTraining", True)],
