@@ -67,7 +67,8 @@ def verify_checkpoint(  # noqa: PLR0913  (one argument per option of the command
         ignore: "labels", "tokenizer" or both: differences in the names of the outputs, or in the files that decide
             which ids a text becomes, are told and do not count.
         head: model class as which both are compared; by default the one that B's config names, if A holds all of it, or
-            else the one that B's tensors are, or A's where several classes have B's tensors and nothing decides.
+            else the one that B's tensors are, or A's where several classes have B's tensors and nothing decides. Where
+            it is not given, configs that name classes of different tasks are a difference.
         config_a: config file for A, in place of its own.
         config_b: config file for B.
         token: access token for the Hub.
@@ -88,7 +89,7 @@ def verify_checkpoint(  # noqa: PLR0913  (one argument per option of the command
     own_table = Path(table) if table else None
     limits = Limits(max_error=max_error, max_hidden_error=max_hidden_error)
     wanted, aside = "outputs" if level == "auto" else level, tuple(ignore)
-    request = Request(wanted, tuple(dtypes), limits, oracle, saved_model, seed, digest, aside)
+    request = Request(wanted, tuple(dtypes), limits, oracle, saved_model, seed, digest, aside, head is not None)
     given = (a, _with_config(options, config_a)), (b, _with_config(options, config_b))
     with _open_both(*given, head, own_table) as (here, there):
         obstacle = outputs_obstacle(here, there) if level == "auto" else None

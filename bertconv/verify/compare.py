@@ -16,6 +16,7 @@ from bertconv.report import model_digest
 from bertconv.text import printable
 from bertconv.verify.agreement import ASPECTS
 from bertconv.verify.cases import Batch, make_batches
+from bertconv.verify.classes import CLASS, other_classes
 from bertconv.verify.labels import compare_labels
 from bertconv.verify.outputs import DTYPES, FLOOR, KINDS, Limits, Runner, block_of, compare_gradients, measure
 from bertconv.verify.parity import (
@@ -68,6 +69,7 @@ class Request:
         seed: of the random inputs.
         digest: also digest every tensor; without, level "weights" is faster and the report has no digests.
         ignore: "labels", "tokenizer" or both: differences in these do not count.
+        forced: the class was given by the caller, so that what the configs call theirs does not count.
     """
 
     level: str = "outputs"
@@ -78,6 +80,7 @@ class Request:
     seed: int = 0
     digest: bool = True
     ignore: tuple[str, ...] = ()
+    forced: bool = False
 
     def __post_init__(self) -> None:
         for value, known, name in ((self.level, LEVELS, "level"), (self.oracle, ORACLES, "oracle"),
@@ -112,7 +115,7 @@ def compare(a: Side, b: Side, request: Request, progress: Progress = lambda *_: 
     rows = compare_weights(a, b, tick, digest=request.digest)
     parity = Parity(
         level=request.level, a=_facts(a, rows, "A"), b=_facts(b, rows, "B"), head=b.head, tensors=rows,
-        config=tuple(_config_differences(a, b)),
+        config=(*(() if request.forced else other_classes(a, b)), *_config_differences(a, b)),
         labels=compare_labels(a, b, ignored="labels" in request.ignore),
         tokenizer=compare_tokenizers(a, b, ignored="tokenizer" in request.ignore),
         left_out=(*(f"A: {name}" for name in a.left_out()), *(f"B: {name}" for name in b.left_out())),
@@ -227,13 +230,19 @@ def _divergence(parity: Parity) -> Divergence | None:
         sentence = f"the gradient of {first.id} differs by {first.error:.1e} of its largest value."
         return Divergence(first.id, "gradients", sentence)
     if not found and parity.config:
-        keys = ", ".join(one.key for one in parity.config)
-        return Divergence("config", "config", f"the configs differ in {keys}.")
+        return Divergence("config", "config", _config_sentence(parity.config))
     wrong_aspects = [(name, aspect) for name, aspect in parity.aspects.items() if not aspect.ok]
     if not found and wrong_aspects:
         name, aspect = wrong_aspects[0]
         return Divergence(name, name, f"{aspect.differences[0].sentence}.")
     return min(found, key=lambda pair: pair[0])[1] if found else None
+
+
+def _config_sentence(differences: Sequence[ConfigDifference]) -> str:
+    said = [f"A is a {one.a} and B a {one.b} by their configs" for one in differences if one.key == CLASS]
+    if keys := [one.key for one in differences if one.key != CLASS]:
+        said.append(f"the configs differ in {', '.join(keys)}")
+    return f"{', and '.join(said)}."
 
 
 def _order(parity: Parity) -> Callable[[str, str], tuple[float, ...]]:

@@ -17,6 +17,7 @@ from bertconv.record import Proof
 from bertconv.source import Source, SourceOptions
 from bertconv.source.stored import Header
 from bertconv.verify.certificate import certificate
+from bertconv.verify.classes import other_classes
 from bertconv.verify.compare import Request, compare
 from bertconv.verify.parity import Parity
 from bertconv.verify.report_files import write_page
@@ -68,8 +69,10 @@ def prove_conversion(  # noqa: PLR0913  (one argument per part of a conversion)
             reason = reason or outputs_obstacle(original, output)
         if reason and page is None:
             return Proof(note=f"outputs were not compared: {reason}")
-        request = Request("weights" if reason or level == "weights" else "outputs")
-        parity = _named(compare(original, output, request, progress), original, staged)
+        request = Request("weights" if reason or level == "weights" else "outputs", forced=True)
+        parity = compare(original, output, request, progress)
+        forced = bool(list(other_classes(original, output)))
+    parity = _named(parity, original, staged, head if forced else None)
     if reason:
         parity = replace(parity, notes=(*parity.notes, f"outputs were not compared: {reason}"))
     if page is not None:
@@ -106,8 +109,16 @@ def _written(plan: Plan) -> Identity:
     return replace(identity, places=kept, outside=(*identity.outside, *aside))
 
 
-def _named(parity: Parity, original: Side, staged: StagedFolder) -> Parity:
-    """The same, with the output called by its place to be, and the command that repeats it."""
+def _named(parity: Parity, original: Side, staged: StagedFolder, forced: str | None) -> Parity:
+    """The same, with the output called by its place to be, and the command that repeats it.
+
+    Args:
+        parity: of the two.
+        original: the source.
+        staged: the output.
+        forced: the class, where the conversion was told another one than the source's config names.
+    """
     place = str(staged.destination)
-    command = shlex.join(["bertconv", "verify", original.source.given, place])
+    options = ["--head", forced] if forced else []
+    command = shlex.join(["bertconv", "verify", original.source.given, place, *options])
     return replace(parity, b=replace(parity.b, given=place), command=command)

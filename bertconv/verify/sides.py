@@ -18,6 +18,7 @@ from bertconv.formats.readback import check_twins
 from bertconv.formats.reading import open_header
 from bertconv.formats.streaming import Elements, Transpose, Workspace, as_floats, cast, pieces
 from bertconv.mapping.checks import open_table
+from bertconv.mapping.evidence import named_in
 from bertconv.mapping.expand import TensorSpec, expand
 from bertconv.mapping.identify import Identity, identify
 from bertconv.mapping.plan import Move, Plan, PlanOptions, make_plan
@@ -128,9 +129,8 @@ class Side:
 
     @property
     def named_head(self) -> str | None:
-        """The class that its config names, where that is one of the table's."""
-        named = (name.removeprefix("TF") for name in self.config.architectures)
-        return next((name for name in named if name in self.table.heads), None)
+        """The class that its config names, where that is one of the table's, or of the task of one of them."""
+        return named_in(self.config.architectures, self.table.heads)
 
     def left_out(self) -> list[str]:
         """Names of the tensors that are no part of the class."""
