@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )  # fmt: skip
     group.addoption(
         "--bertconv-ignore", dest="bertconv_ignore", default="", metavar="WHAT",
-        help="labels, tokenizer or labels,tokenizer: differences in these do not count",
+        help="labels, tokenizer, modules, or several with commas: differences in these do not count",
     )  # fmt: skip
     group.addoption(
         "--bertconv-report", dest="bertconv_report", metavar="FILE",

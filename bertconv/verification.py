@@ -64,8 +64,8 @@ def verify_checkpoint(  # noqa: PLR0913  (one argument per option of the command
         saved_model: also run the SavedModel beside B.
         seed: of the random inputs.
         digest: also digest every tensor; without, level "weights" is faster.
-        ignore: "labels", "tokenizer" or both: differences in the names of the outputs, or in the files that decide
-            which ids a text becomes, are told and do not count.
+        ignore: any of "labels", "tokenizer" and "modules": differences in the names of the outputs, in the files that
+            decide which ids a text becomes, or in what modules of sentence-transformers do, are told and do not count.
         head: model class as which both are compared; by default the one that B's config names, if A holds all of it, or
             else the one that B's tensors are, or A's where several classes have B's tensors and nothing decides. Where
             it is not given, configs that name classes of different tasks are a difference.

@@ -90,7 +90,7 @@ def _listed(value: str, known: tuple[str, ...]) -> tuple[str, ...]:
     default="",
     callback=_aspects,
     metavar="WHAT",
-    help="labels, tokenizer or labels,tokenizer: differences in these are told and do not count.",
+    help="labels, tokenizer, modules, or several with commas: differences in these are told and do not count.",
 )
 @click.option("--head", metavar="CLASS", help="Model class as which both are compared [default: B's].")
 @click.option("--config-a", type=click.Path(dir_okay=False, exists=True), help="Config for A instead of its own.")
@@ -122,7 +122,8 @@ def verify(a: str, b: str | None, **options: Any) -> None:
 
     A is the original and B what is held to it; both are a Hub id, a folder or one file, in any format. Both are run in
     float64, where they must agree to 1e-10, and in float32, where B may be as far from the float64 truth as A itself.
-    Names of labels and tokenizer files are held to each other too: a prediction is what users compare.
+    Names of labels, tokenizer files and modules of sentence-transformers are held to each other too: a prediction is
+    what users compare.
     Exit code 0: the same; 1: not the same.
 
     With A alone, an output of bertconv: are its files and tensors still those that were written and verified?
@@ -228,6 +229,8 @@ def _show(parity: Parity, *, verbose: bool) -> None:
     for note in (*_oddities(parity, every=verbose), *parity.notes):
         show_line(f"Note: {note}.", verbose=verbose)
     for name, aspect in parity.aspects.items():
+        if name == "modules" and aspect.state == "not compared" and not parity.modules_left:
+            continue  # most models have none
         show_line(f"{name.capitalize()}: {aspect.sentence()}.", verbose=verbose)
         for line in aspect.lines() if aspect.ok else ():
             show_line(f"  {line}.", verbose=verbose)

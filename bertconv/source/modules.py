@@ -62,12 +62,12 @@ def listed(place: Place) -> dict[str, str] | None:
     if LISTING not in place.names:
         return None
     place.need([LISTING])
-    entries = _entries(place.folder)
+    entries = entries_of(place.folder)
     if entries is None:
         return None
     found = {}
     for entry in entries:
-        path = _path(entry)
+        path = path_of(entry)
         try:
             parts = subfolder_parts(path if path.isprintable() else "..")
         except RequestError as error:
@@ -114,10 +114,10 @@ def around(place: Place, inner: str, own: Collection[str]) -> Modules | None:
     weights, notes = _weights({folder: kind for folder, kind in modules.items() if folder != inner}, names)
     carried, left = sidecars.sort_out(names, (*weights, LISTING, *own), modules)
     place.need([*weights, *carried])
-    return Modules(place.folder, weights, carried, _moved(_entries(place.folder) or [], inner), left, notes)
+    return Modules(place.folder, weights, carried, _moved(entries_of(place.folder) or [], inner), left, notes)
 
 
-def _entries(folder: Path) -> list[dict[str, object]] | None:
+def entries_of(folder: Path) -> list[dict[str, object]] | None:
     """What `modules.json` lists; None when it is no list of modules."""
     with closing(open_in(folder, LISTING)) as file:
         raw = file.read(0, file.size) if file.size <= LISTING_BYTES else b""
@@ -131,7 +131,7 @@ def _entries(folder: Path) -> list[dict[str, object]] | None:
     return found if sound else None
 
 
-def _path(entry: Mapping[str, object]) -> str:
+def path_of(entry: Mapping[str, object]) -> str:
     path = str(entry["path"])
     return "" if path in (".", "./") else path.removeprefix("./")
 
@@ -154,7 +154,7 @@ def _weights(modules: Mapping[str, str], names: Collection[str]) -> tuple[tuple[
 
 def _moved(entries: Sequence[Mapping[str, object]], inner: str) -> bytes:
     """The list with the transformer at the root."""
-    moved = [{**entry, "path": "" if _path(entry).rstrip("/") == inner else entry["path"]} for entry in entries]
+    moved = [{**entry, "path": "" if path_of(entry).rstrip("/") == inner else entry["path"]} for entry in entries]
     return (json.dumps(moved, indent=2) + "\n").encode()
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-ASPECTS = ("labels", "tokenizer")
+from bertconv.text import shown
+
+ASPECTS = ("labels", "tokenizer", "modules")
 """What stands beside the weights and decides what a user sees."""
 
 
@@ -61,8 +63,18 @@ class Agreement:
 
 
 NOT_COMPARED = Agreement()
+NO_MODULES = "A and B have no files of sentence-transformers"
+"""Of most models: nothing was left uncompared."""
 
 
 def compared(differences: tuple[Mismatch, ...], about: str, *, ignored: bool) -> Agreement:
     """The outcome of a comparison that took place."""
     return Agreement("different" if differences else "same", about, ignored, differences)
+
+
+def pair(one: object, other: object) -> str:
+    """`'a' in A and 'b' in B`."""
+    return " and ".join(
+        f"missing in {letter}" if value is None else f"{shown(value)} in {letter}"
+        for letter, value in (("A", one), ("B", other))
+    )

@@ -18,6 +18,7 @@ from bertconv.verify.agreement import ASPECTS
 from bertconv.verify.cases import Batch, make_batches
 from bertconv.verify.classes import CLASS, other_classes
 from bertconv.verify.labels import compare_labels
+from bertconv.verify.modules import compare_modules
 from bertconv.verify.outputs import DTYPES, FLOOR, KINDS, Limits, Runner, block_of, compare_gradients, measure
 from bertconv.verify.parity import (
     LEVELS,
@@ -68,7 +69,7 @@ class Request:
         saved_model: also run B's SavedModel.
         seed: of the random inputs.
         digest: also digest every tensor; without, level "weights" is faster and the report has no digests.
-        ignore: "labels", "tokenizer" or both: differences in these do not count.
+        ignore: any of "labels", "tokenizer" and "modules": differences in these do not count.
         forced: the class was given by the caller, so that what the configs call theirs does not count.
     """
 
@@ -118,6 +119,7 @@ def compare(a: Side, b: Side, request: Request, progress: Progress = lambda *_: 
         config=(*(() if request.forced else other_classes(a, b)), *_config_differences(a, b)),
         labels=compare_labels(a, b, ignored="labels" in request.ignore),
         tokenizer=compare_tokenizers(a, b, ignored="tokenizer" in request.ignore),
+        modules=compare_modules(a, b, ignored="modules" in request.ignore),
         left_out=(*(f"A: {name}" for name in a.left_out()), *(f"B: {name}" for name in b.left_out())),
         omitted=(*(f"A: {name}" for name in a.omitted()), *(f"B: {name}" for name in b.omitted())),
         notes=(*_notes(a, b), *apart), versions=_versions(()),

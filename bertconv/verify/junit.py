@@ -14,7 +14,7 @@ from bertconv.verify.places import MODULE
 
 
 def junit_report(parity: Parity) -> str:
-    """One case per tensor, per output and element type, per gradient, and one each for configs, labels, tokenizer.
+    """One case per tensor, per output and element type, per gradient, and one each for configs and what stands beside.
 
     A part of the model that was left out is a skipped one.
     """

@@ -8,7 +8,7 @@ from typing import Any
 
 from bertconv.config import BertConfig
 from bertconv.text import shown
-from bertconv.verify.agreement import Agreement, Mismatch, compared
+from bertconv.verify.agreement import Agreement, Mismatch, compared, pair
 from bertconv.verify.sides import Side
 
 _LABELLED = ("ForSequenceClassification", "ForTokenClassification")
@@ -32,16 +32,16 @@ def compare_labels(a: Side, b: Side, *, ignored: bool = False) -> Agreement:
 def _differences(one: BertConfig, other: BertConfig, head: str) -> Iterator[Mismatch]:
     names = [{key: str(name) for key, name in config.id2label.items()} for config in (one, other)]
     if keys := _differing(*names):
-        sentence = f"label {shown(keys[0])} is {_pair(*(side.get(keys[0]) for side in names))}"
+        sentence = f"label {shown(keys[0])} is {pair(*(side.get(keys[0]) for side in names))}"
         yield Mismatch("id2label", len(keys), sentence)
     else:
         ids = [_ids(config) for config in (one, other)]
         if keys := _differing(*ids):
-            sentence = f"label2id gives {shown(keys[0])} the id {_pair(*(side.get(keys[0]) for side in ids))}"
+            sentence = f"label2id gives {shown(keys[0])} the id {pair(*(side.get(keys[0]) for side in ids))}"
             yield Mismatch("label2id", len(keys), sentence)
     kinds = [_problem(config) for config in (one, other)]
     if head.endswith(_LABELLED[0]) and kinds[0] != kinds[1]:
-        yield Mismatch("problem_type", 1, f"problem_type is {_pair(*kinds)}")
+        yield Mismatch("problem_type", 1, f"problem_type is {pair(*kinds)}")
 
 
 def _differing(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> list[Any]:
@@ -62,11 +62,3 @@ def _problem(config: BertConfig) -> str | None:
     """`problem_type` as transformers' pipeline takes it: several labels of which nothing is said exclude each other."""
     kind: str | None = config.values["problem_type"]
     return "single_label_classification" if kind is None and config.values["num_labels"] > 1 else kind
-
-
-def _pair(one: object, other: object) -> str:
-    """`'a' in A and 'b' in B`."""
-    return " and ".join(
-        f"missing in {letter}" if value is None else f"{shown(value)} in {letter}"
-        for letter, value in (("A", one), ("B", other))
-    )

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bertconv.text import brief, listing
-from bertconv.verify.agreement import ASPECTS, NOT_COMPARED, Agreement
+from bertconv.verify.agreement import ASPECTS, NO_MODULES, NOT_COMPARED, Agreement
 
 LEVELS = ("weights", "outputs", "gradients")
 """What is compared; each level includes those before it."""
@@ -176,7 +176,7 @@ class Divergence:
 
     Attributes:
         place: such as `layer.7.attention_out`.
-        evidence: "weights", "config", "outputs", "gradients", "labels" or "tokenizer".
+        evidence: "weights", "config", "outputs", "gradients", "labels", "tokenizer" or "modules".
         sentence: what was seen there.
     """
 
@@ -212,6 +212,7 @@ class Parity:
         config: keys that differ and decide what the model computes.
         labels: whether the outputs have the same names.
         tokenizer: whether a text becomes the same ids.
+        modules: whether sentence-transformers does the same with what the transformer computes.
         left_out: tensors that are no part of `head`: names prefixed with "A: " or "B: ".
         omitted: those of them that are a part of their side's model all the same, which no table knows: the rest of it
             was compared.
@@ -236,6 +237,7 @@ class Parity:
     config: tuple[ConfigDifference, ...] = ()
     labels: Agreement = NOT_COMPARED
     tokenizer: Agreement = NOT_COMPARED
+    modules: Agreement = NOT_COMPARED
     left_out: tuple[str, ...] = ()
     omitted: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
@@ -253,12 +255,18 @@ class Parity:
     @property
     def ok(self) -> bool:
         """Everything that was compared holds."""
-        return self.weights_ok and not self.config and self.outputs_ok and self.labels.ok and self.tokenizer.ok
+        agreed = all(one.ok for one in self.aspects.values())
+        return self.weights_ok and not self.config and self.outputs_ok and agreed
 
     @property
     def aspects(self) -> dict[str, Agreement]:
         """What stands beside the weights."""
         return {name: getattr(self, name) for name in ASPECTS}
+
+    @property
+    def modules_left(self) -> bool:
+        """Whether there are modules of sentence-transformers that were not compared."""
+        return self.modules.state == NOT_COMPARED.state and self.modules.about not in ("", NO_MODULES)
 
     @property
     def weights_ok(self) -> bool:
@@ -304,6 +312,8 @@ class Parity:
             proofs.append(f"gradients equal to {max(one.error for one in self.gradients):.1e}")
         ignored = [name for name, one in self.aspects.items() if one.ignored and one.differences]
         proofs += [f"differences in the {name} were ignored" for name in ignored]
+        if self.modules_left:
+            proofs.append(f"modules were not compared: {self.modules.about}")
         if self.omitted:
             only_a = all(name.startswith("A: ") for name in self.omitted)
             names = [name.removeprefix("A: ") for name in self.omitted] if only_a else self.omitted

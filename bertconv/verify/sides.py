@@ -25,6 +25,7 @@ from bertconv.mapping.plan import Move, Plan, PlanOptions, make_plan
 from bertconv.mapping.table import Dialects, Table, load_dialects
 from bertconv.modules import ModuleWeights, opened_modules
 from bertconv.source import Source, SourceOptions, open_source
+from bertconv.source.module_settings import ModuleSettings, read_module_settings
 from bertconv.source.stored import Header, StoredTensor
 from bertconv.text import printable, some
 from bertconv.tokenizer import Tokenizer, read_tokenizer
@@ -111,6 +112,11 @@ class Side:
     def tokenizer(self) -> Tokenizer:
         """What the tokenizer files beside it say."""
         return read_tokenizer(self.source)
+
+    @cached_property
+    def module_settings(self) -> ModuleSettings:
+        """What the modules beside it are set to."""
+        return read_module_settings(self.source)
 
     @property
     def values(self) -> dict[str, Any]:

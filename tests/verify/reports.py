@@ -243,6 +243,7 @@ def hostile() -> Parity:
         config=(ConfigDifference(name, name, {name: [name]}), ConfigDifference("layer_norm_eps", 1e-12, None)),
         labels=Agreement("different", name, differences=(Mismatch(name, 2, name),)),
         tokenizer=Agreement("not compared", name),
+        modules=Agreement("different", name, differences=(Mismatch(name, 2, name),)),
         left_out=(name,),
         cases=(Case(name, name, (2, 3), 1),),
         measurements=tuple(measured),

@@ -217,7 +217,7 @@ def test_absurd_errors_can_be_drawn(absurd: float, everywhere: bool) -> None:
 def test_labels_and_tokenizer_have_a_section() -> None:
     text = page(relabelled()).text()
     for said in (
-        "Labels and tokenizer", "different, ignored", "token 12 is 'xx' in A and missing in B.",
+        "Labels, tokenizer, modules", "different, ignored", "token 12 is 'xx' in A and missing in B.",
         "label 0 is 'negative' in A and 'positive' in B (1 more in id2label).",
     ):  # fmt: skip
         assert said in text

@@ -497,7 +497,7 @@ def test_labels_can_be_ignored(verify: Cli, relabelled: Path, ignored: str) -> N
 def test_nothing_else_can_be_ignored(verify: Cli, relabelled: Path) -> None:
     outcome = verify("a", relabelled, "--ignore", "labels,config")
     assert outcome.code == 2
-    assert "'config' is not one of labels, tokenizer" in outcome.err
+    assert "'config' is not one of labels, tokenizer, modules" in outcome.err
     assert verify("a", relabelled, "--ignore", "tokenizer").code == 1
 
 

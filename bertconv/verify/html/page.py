@@ -179,7 +179,7 @@ def _sections(parity: Parity) -> Iterable[_Section]:
     yield "weights", "Weights", weights(parity)
     yield "worst", "Worst tensors", histograms(parity)
     yield "config", "Config", config(parity)
-    yield "beside", "Labels and tokenizer", beside(parity)
+    yield "beside", "Labels, tokenizer, modules", beside(parity)
     yield "gradients", "Gradients", gradients(parity)
     yield "inputs", "Inputs", cases(parity)
     yield "origin", "Reproduce", origin(parity)

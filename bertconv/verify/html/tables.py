@@ -98,7 +98,7 @@ def config(parity: Parity) -> Markup | None:
 
 
 def beside(parity: Parity) -> Markup:
-    """Labels and tokenizer: compared or not, and every difference."""
+    """Labels, tokenizer and modules: compared or not, and every difference."""
     rows = [
         tag(
             "tr",
