@@ -110,6 +110,8 @@ class _Reader:
             return {"do_lower_case": said.get("do_lower_case", False)}
         files = [name for name in self.names if name.rpartition("/")[0] == folder and name.endswith(".json")]
         read = {name.rpartition("/")[2]: self.read(self.folder, name) for name in files}
+        if "." not in kind:
+            read = {name: _renamed(said) for name, said in read.items()}
         return {**_MEANING.get(kind, dict)(read.pop(_CONFIG, {})), **read}
 
     def read(self, folder: Path, name: str) -> dict[str, Any]:
@@ -139,26 +141,36 @@ def _is_deep(value: Any) -> bool:
     return bool(level)
 
 
+def _renamed(said: Mapping[str, Any]) -> dict[str, Any]:
+    """With the names that version 6 has for sizes."""
+    return {key.replace("word_embedding_dimension", "embedding_dimension"): value for key, value in said.items()}
+
+
 def _pooling(said: Mapping[str, Any]) -> dict[str, Any]:
     """`pooling_mode` for what older versions have a key each for; without any it is the mean."""
-    found = {key: value for key, value in said.items() if key not in (*_POOLING, "word_embedding_dimension")}
+    found = {key: value for key, value in said.items() if key not in _POOLING}
     mode = found.get("pooling_mode") or [name for key, name in _POOLING.items() if said.get(key)] or "mean"
     found["pooling_mode"] = mode[0] if isinstance(mode, list) and len(mode) == 1 else mode
-    size = said.get("embedding_dimension", said.get("word_embedding_dimension"))
-    return {"include_prompt": True, **found, "embedding_dimension": size}
+    return {"include_prompt": True, **found}
+
+
+def _named(said: Mapping[str, Any]) -> dict[str, Any]:
+    """With the names of what a module takes and gives."""
+    name = said.get("module_input_name", "sentence_embedding")
+    return {**said, "module_input_name": name, "module_output_name": said.get("module_output_name") or name}
 
 
 def _dense(said: Mapping[str, Any]) -> dict[str, Any]:
-    defaults = {"bias": True, "activation_function": "torch.nn.modules.activation.Tanh", "use_residual": False,
-                "module_input_name": "sentence_embedding", "module_output_name": None}  # fmt: skip
-    found: dict[str, Any] = {**defaults, **said}
-    found["module_output_name"] = found["module_output_name"] or found["module_input_name"]
+    defaults = {"bias": True, "activation_function": "torch.nn.modules.activation.Tanh", "use_residual": False}
+    found = _named({**defaults, **said})
     activation = str(found["activation_function"])
     found["activation_function"] = activation.rpartition(".")[2] if activation.startswith("torch.") else activation
     return found
 
 
-_MEANING: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {"Pooling": _pooling, "Dense": _dense}
+_MEANING: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "Pooling": _pooling, "Dense": _dense, "Normalize": _named,
+}  # fmt: skip
 """Classes whose settings were written in several ways."""
 
 

@@ -84,6 +84,8 @@ SAME: dict[str, dict[str, Any]] = {
     "other names": {LISTING: [{**entry, "name": f"own {entry['idx']}"} for entry in FILES[LISTING]]},
     "settings of a transformer that are its config's": {SENTENCE: {"max_seq_length": 19, "transformer_task": "x"}},
     "an empty file for none": {"3_Normalize/config.json": {}},
+    "names that are the default": {"3_Normalize/config.json": {"module_input_name": "sentence_embedding",
+                                                               "module_output_name": "sentence_embedding"}},
 }  # fmt: skip
 
 
@@ -120,6 +122,8 @@ DIFFERENT: dict[str, tuple[dict[str, Any], str]] = {
                    "do_lower_case of Transformer is False in A and True in B"),
     "arguments of a module": ({LISTING: [*FILES[LISTING][:3], {**FILES[LISTING][3], "kwargs": ["task"]}]},
                               "kwargs of 3_Normalize is missing in A and ['task'] in B"),
+    "what is normalised": ({"3_Normalize/config.json": {"module_input_name": "token_embeddings"}},
+                           "module_input_name of 3_Normalize is 'sentence_embedding' in A and 'token_embeddings' in B"),
     "another file of a module": ({"3_Normalize/own_config.json": {"p": 2}},
                                  "own_config.json of 3_Normalize is missing in A and {'p': 2} in B"),
     "a file that is no JSON": ({"1_Pooling/config.json": b"{"}, "in B 1_Pooling/config.json is no sound JSON object"),
@@ -154,6 +158,15 @@ def test_models_without_modules(tmp_path: Path) -> None:
     parity = verify_checkpoint(made(tmp_path / "a", {}), made(tmp_path / "b", {}), level="weights")
     assert (parity.modules.about, parity.ok) == (NO_MODULES, True)
     assert "modules" not in parity.verdict()
+
+
+def test_sizes_of_other_modules_were_renamed(tmp_path: Path) -> None:
+    one, other = (
+        made(tmp_path / place, {LISTING: listing("1_LSTM"), "1_LSTM/lstm_config.json": {key: 35, "hidden_dim": 7}})
+        for place, key in (("a", "word_embedding_dimension"), ("b", "embedding_dimension"))
+    )
+    parity = verify_checkpoint(one, other, level="weights")
+    assert (parity.ok, parity.modules.sentence()) == (True, "2 modules, the same")
 
 
 def test_the_same_broken_file_is_not_compared(tmp_path: Path) -> None:
