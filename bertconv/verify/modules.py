@@ -8,7 +8,7 @@ from typing import Any
 from bertconv.source.module_settings import WHOLE, Module, ModuleSettings
 from bertconv.source.modules import LISTING
 from bertconv.text import printable, some
-from bertconv.verify.agreement import NO_MODULES, Agreement, Mismatch, found, pair
+from bertconv.verify.agreement import NO_MODULES, Agreement, Mismatch, compared, pair
 from bertconv.verify.sides import Side
 
 
@@ -21,7 +21,7 @@ def compare_modules(a: Side, b: Side, *, ignored: bool = False) -> Agreement:
     if reason := _obstacle(one, other):
         return Agreement(about=reason, ignored=ignored)
     about = "settings" if one.listed is None else f"{len(one.listed)} module{'' if len(one.listed) == 1 else 's'}"
-    return found(tuple(_differences(one, other)), about, ignored=ignored)
+    return compared(tuple(_differences(one, other)), about, ignored=ignored)
 
 
 def _obstacle(one: ModuleSettings, other: ModuleSettings) -> str:
