@@ -293,9 +293,9 @@ class TrainingMixin:
     def _with_weights(self, x: Any, y: Any, weights: Any) -> tuple[Any, Any]:
         """Inputs and sample weights, these among the inputs where Keras drops or repeats those beside them.
 
-        It drops an array of them where there is no y, since labels are in x, and repeats it for every label in y.
+        It drops an array of them where there is no y, and repeats it for each label in a dict or list.
         """
-        is_dropped = y is None or (keras.tree.is_nested(y) and len(y) > 1)
+        is_dropped = y is None or keras.tree.is_nested(y)
         if not (is_dropped and hasattr(weights, "shape") and (isinstance(x, Mapping) or hasattr(x, "shape"))):
             return x, weights
         named = x if isinstance(x, Mapping) else {self.input_names[0]: x}
