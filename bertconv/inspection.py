@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ from bertconv.errors import BertconvError, UnsupportedCheckpoint
 from bertconv.formats.reading import open_header
 from bertconv.mapping.checks import open_table
 from bertconv.mapping.heads import HeadChoice, choose_head, sizes_seen
-from bertconv.mapping.identify import identify
-from bertconv.mapping.ignore import first_match, ignore_lists
-from bertconv.mapping.table import Table, load_dialects
+from bertconv.mapping.identify import Identity, identify
+from bertconv.mapping.ignore import first_match, ignore_lists, module_patterns
+from bertconv.mapping.inside import stranger_patterns
+from bertconv.mapping.table import Dialects, Table, load_dialects
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.stored import Header
 from bertconv.text import fold, printable
@@ -156,8 +158,7 @@ def _describe(
         equals, alternatives = chosen.equals, chosen.rivals
         head = "" if alternatives else chosen.head
         sizes = {key: seen.value for key, seen in sizes_seen(table, identity, chosen.head).items()}
-        ignored = ignore_lists(table, dialects, chosen.head).unexpected
-        strangers = [printable(one.name) for one in identity.strangers if not first_match(ignored, one.name)]
+        strangers = [printable(name) for name in _unknown(identity, table, dialects, chosen.head)]
         stated = {key: config.values[key] for key in sizes if config and config.values[key] != sizes[key]}
         odd += _undecided(chosen, config)
         odd += [f"{key} is {sizes[key]} by the shapes, {value} by the config" for key, value in stated.items()]
@@ -180,6 +181,15 @@ def _describe(
         sidecars=source.carried, tokenizer=_tokens(tokenizer, sizes.get("vocab_size")),
         modules=source.modules.weights if source.modules else (), odd=tuple(odd),
     )  # fmt: skip
+
+
+def _unknown(identity: Identity, table: Table, dialects: Dialects, head: str) -> Iterator[str]:
+    """Names that neither the table nor the class's ignore list knows."""
+    lists, of_modules = ignore_lists(table, dialects, head), module_patterns(table, dialects, head)
+    for tensor in identity.strangers:
+        patterns = stranger_patterns(tensor.name, lists.unexpected, of_modules, identity, table, table.heads[head])
+        if first_match(patterns, tensor.name) is None:
+            yield tensor.name
 
 
 def _tokens(tokenizer: Tokenizer, rows: int | None) -> dict[str, Any]:

@@ -120,8 +120,9 @@ def explain_name(path: Path, name: str) -> dict[str, str]:
         for spelling in spellings:
             if spelling in known:
                 return _story(table, dialects, dialect, known[spelling])
-    lists = ignore_lists(table, dialects, table.base_head)
-    if pattern := first_match(lists.unexpected, name):
+    inside = any(name.startswith(table.base + dialect.separator) for dialect in dialects.by_name.values())
+    lists = ignore_lists(table, dialects, table.base_head)  # a head's module is none where it stands in the body
+    if pattern := first_match(table.ignore["unexpected"] if inside else lists.unexpected, name):
         return {"name": printable(name), "is": "left out", "because": f"it matches the ignore list's {pattern!r}"}
     raise RequestError(
         f"no tensor of {path.stem} is called {printable(name)} in any dialect.",

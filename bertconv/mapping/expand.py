@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
+from bertconv.config import BertConfig
 from bertconv.mapping.expressions import Condition
-from bertconv.mapping.layout import Axis, Layout
+from bertconv.mapping.layout import Axis, Layout, transpose_between
 from bertconv.mapping.table import Dialect, Group, Module, Role, Table
 
 
@@ -78,6 +80,25 @@ def place_of(table: Table, dialect: Dialect, group: Group) -> str:
     return group.at.replace(".", dialect.separator) if override is None else override
 
 
+def spellings(table: Table, dialect: Dialect, group: Group, module: Module) -> list[str]:
+    """Names of a module below its group's place; the first is written, all are read."""
+    override = table.names.get(dialect.name, {}).get(f"{group.id}.{module.id}")
+    return (module.name.replace(".", dialect.separator) if override is None else override).split("|")
+
+
+def module_places(table: Table, dialect: Dialect, group: Group) -> Iterator[str]:
+    """Where each module of a group stands, in every spelling; the repeat variable not yet filled in."""
+    place = place_of(table, dialect, group)
+    for module in group.modules.values():
+        for spelling in spellings(table, dialect, group, module):
+            yield join(dialect, place, spelling)
+
+
+def place_pattern(place: str) -> str:
+    """A regex of a place, with any number for the repeat variable."""
+    return re.sub(r"\\{\w+\\}", r"\\d+", re.escape(place))
+
+
 def join(dialect: Dialect, *parts: str) -> str:
     """Parts of a name, empty ones left out."""
     return dialect.separator.join(part for part in parts if part)
@@ -135,9 +156,8 @@ class _Expansion:
     def leaves(self, group: Group, module: Module, role: str, stored: Role) -> list[str]:
         if by_role := self.overrides.get(f"{group.id}.{module.id}.{role}"):
             return by_role.split("|")
-        by_module = self.overrides.get(f"{group.id}.{module.id}")
-        name = module.name.replace(".", self.dialect.separator) if by_module is None else by_module
-        return [join(self.dialect, spelling, leaf) for spelling in name.split("|") for leaf in stored.leaves]
+        names = spellings(self.table, self.dialect, group, module)
+        return [join(self.dialect, spelling, leaf) for spelling in names for leaf in stored.leaves]
 
     def layout(self, module: Module, tokens: tuple[str, ...]) -> Layout:
         dims: list[tuple[Axis, ...]] = []
@@ -169,3 +189,20 @@ def specs_by_name(
                 for name in spec.names:
                     known.setdefault(name, []).append(spec)
     return {name: tuple(specs) for name, specs in known.items()}
+
+
+def target_specs(
+    table: Table, dialect: Dialect, config: BertConfig, head: str, groups: Iterable[str]
+) -> dict[str, TensorSpec]:
+    """What a class's own file holds in a dialect, tied copies included: the base class may leave its prefix out."""
+    specs = expand(table, dialect, config.values, groups)
+    if dialect.drops_base and head == table.base_head:
+        specs = {place: spec.without(table.base + dialect.separator) for place, spec in specs.items()}
+    return specs
+
+
+def transpose_specs(source: TensorSpec, target: TensorSpec) -> tuple[int, int] | None:
+    """The transpose from one tensor's layout to another's, of the same sizes in the same canonical order."""
+    there = transpose_between(source.layout, source.canonical)
+    back = transpose_between(target.canonical, target.layout)
+    return None if there and back else there or back

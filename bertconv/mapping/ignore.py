@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from bertconv.errors import RequestError
-from bertconv.mapping.expand import expand, join, place_of
+from bertconv.mapping.expand import expand, module_places, place_pattern
 from bertconv.mapping.table import Dialect, Dialects, Group, Table
 
 
@@ -35,6 +35,12 @@ def ignore_lists(table: Table, dialects: Dialects, head: str) -> IgnoreLists:
 
     A pattern that would hit a name the head owns is left out: two heads may call different modules alike.
     """
+    unexpected = (*module_patterns(table, dialects, head), *table.ignore["unexpected"])
+    return IgnoreLists(unexpected, table.ignore["missing"])
+
+
+def module_patterns(table: Table, dialects: Dialects, head: str) -> tuple[str, ...]:
+    """Those of a head's regexes that are made of names of modules: searched, they are found inside the model too."""
     patterns: list[str] = []
     for dialect in dialects.by_name.values():
         owned, copies = _owned_names(table, dialect, head)
@@ -46,7 +52,7 @@ def ignore_lists(table: Table, dialects: Dialects, head: str) -> IgnoreLists:
             for pattern in _module_patterns(table, dialect, group)
         ]
         patterns += [pattern for pattern in found if not any(re.search(pattern, name) for name in owned)]
-    return IgnoreLists(tuple(dict.fromkeys(patterns)) + table.ignore["unexpected"], table.ignore["missing"])
+    return tuple(dict.fromkeys(patterns))
 
 
 def first_match(patterns: Iterable[str], name: str) -> str | None:
@@ -74,14 +80,9 @@ def _owned_names(table: Table, dialect: Dialect, head: str) -> tuple[list[str], 
 
 def _module_patterns(table: Table, dialect: Dialect, group: Group) -> Iterator[str]:
     base = table.base + dialect.separator
-    place = place_of(table, dialect, group)
     end = f"({re.escape(dialect.separator)}|{dialect.suffix}$)"
-    for module in group.modules.values():
-        override = table.names.get(dialect.name, {}).get(f"{group.id}.{module.id}")
-        name = module.name.replace(".", dialect.separator) if override is None else override
-        for spelling in name.split("|"):
-            pattern = re.escape(join(dialect, place, spelling).removeprefix(base))
-            yield _bounded(dialect, re.sub(r"\\{\w+\\}", r"\\d+", pattern), end)
+    for place in module_places(table, dialect, group):
+        yield _bounded(dialect, place_pattern(place.removeprefix(base)), end)
 
 
 def _bounded(dialect: Dialect, pattern: str, end: str) -> str:

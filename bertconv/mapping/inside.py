@@ -5,9 +5,10 @@ Names say so: what a tool adds to a body is called `bert.embeddings.task_type_em
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator
 
-from bertconv.mapping.expand import join, place_of
+from bertconv.mapping.expand import module_places, place_of, place_pattern
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.table import Table
 
@@ -23,15 +24,63 @@ def is_inside(name: str, identity: Identity, table: Table, groups: Collection[st
     """
     dialect = identity.dialect
     base = table.base + dialect.separator
-    spellings = [name.removeprefix(identity.prefix)]
-    if dialect.scoped:
-        spellings.append(name.partition(dialect.separator)[2])  # under the name of another model
+    body = {place.removeprefix(base).split(dialect.separator)[0] for place in _body_places(table, identity)}
     above = [group for group in groups if group not in table.heads[table.base_head]]
-    places = {base, *_head_places(table, identity, above)}
-    if not _has_base(identity, base):
-        places |= {f"{place.removeprefix(base).split(dialect.separator)[0]}{dialect.separator}"
-                   for place in _body_places(table, identity)}  # fmt: skip
-    return any(spelling.startswith(place) for place in places for spelling in spellings)
+    places = [re.escape(base), *(f"{part}{re.escape(dialect.separator)}" for part in map(re.escape, sorted(body)))]
+    if not _has_base(identity, base):  # the root is the body's own, where a tool puts `task_type_embeddings`
+        places += [rf"\w+_{part}" for part in places[1:]]
+    places += _head_places(table, identity, above)
+    return _stands_below(places, _spellings(name, identity))
+
+
+def _is_of_others(name: str, identity: Identity, table: Table, groups: Collection[str]) -> bool:
+    """Whether a name stands where a module of a group stands that the class does not own."""
+    dialect = identity.dialect
+    base = table.base + dialect.separator
+    spelled = _spellings(name, identity)
+    end = f"({re.escape(dialect.separator)}|{dialect.suffix}$)"
+    places = [
+        place_pattern(place) + end
+        for group in table.groups.values()
+        if group.id not in groups
+        for place in module_places(table, dialect, group)
+    ]
+    return _stands_below(places, [*spelled, *(base + spelling for spelling in spelled)])
+
+
+def stranger_patterns(
+    name: str,
+    patterns: Iterable[str],
+    of_modules: Collection[str],
+    identity: Identity,
+    table: Table,
+    groups: Collection[str],
+) -> tuple[str, ...]:
+    """Those of a class's regexes that may leave out a name that no table knows.
+
+    A regex that is a module's name, `classifier`, says nothing of a `classifier` that some tool put inside the model.
+
+    Args:
+        name: as the file has it.
+        patterns: the class's regexes, the caller's too.
+        of_modules: those of them that are names of modules.
+        identity: of the file.
+        table: the architecture.
+        groups: those that the class owns.
+    """
+    if is_inside(name, identity, table, groups) and not _is_of_others(name, identity, table, groups):
+        return tuple(pattern for pattern in patterns if pattern not in of_modules)
+    return tuple(patterns)
+
+
+def _spellings(name: str, identity: Identity) -> list[str]:
+    """A name without what stands before every name of its file, and without the name of another model."""
+    found = [name.removeprefix(identity.prefix)]
+    return [*found, name.partition(identity.dialect.separator)[2]] if identity.dialect.scoped else found
+
+
+def _stands_below(places: Iterable[str], spelled: Collection[str]) -> bool:
+    return any(re.match(place, spelling) for place in places for spelling in spelled)
 
 
 def _has_base(identity: Identity, base: str) -> bool:
@@ -46,10 +95,9 @@ def _body_places(table: Table, identity: Identity) -> Iterator[str]:
 
 
 def _head_places(table: Table, identity: Identity, groups: Collection[str]) -> Iterator[str]:
+    """Regexes of where groups and their modules stand."""
     dialect = identity.dialect
     for group in groups:
-        place = place_of(table, dialect, table.groups[group])
-        if place:
-            yield place + dialect.separator
-        for module in table.groups[group].modules.values():
-            yield join(dialect, place, module.name.replace(".", dialect.separator)) + dialect.separator
+        own = place_of(table, dialect, table.groups[group])
+        for place in filter(None, (own, *module_places(table, dialect, table.groups[group]))):
+            yield place_pattern(place + dialect.separator)

@@ -8,12 +8,11 @@ from functools import cached_property
 
 from bertconv.config import BertConfig
 from bertconv.errors import BertconvError, ShapeMismatch, UnsupportedCheckpoint
-from bertconv.mapping.expand import TensorSpec, expand
+from bertconv.mapping.expand import TensorSpec, expand, target_specs, transpose_specs
 from bertconv.mapping.heads import choose_head, fit_config, rank_heads, sizes_seen
 from bertconv.mapping.identify import Identity
-from bertconv.mapping.ignore import IgnoreLists, check_regexes, first_match, ignore_lists
-from bertconv.mapping.inside import is_inside
-from bertconv.mapping.layout import transpose_between
+from bertconv.mapping.ignore import IgnoreLists, check_regexes, first_match, ignore_lists, module_patterns
+from bertconv.mapping.inside import is_inside, stranger_patterns
 from bertconv.mapping.refusals import Unknown, missing_tensors, undecided, unknown_tensors, wrong_shapes
 from bertconv.mapping.table import Dialect, Dialects, Table, load_dialects
 from bertconv.source.stored import FLOATS, StoredTensor
@@ -314,8 +313,22 @@ class _Planner:
 
     def unknown(self) -> list[StoredTensor]:
         """Strangers that no list allows."""
-        lists = self.ignore.unexpected + self.options.allow_unknown
-        return [tensor for tensor in self.identity.strangers if first_match(lists, tensor.name) is None]
+        return [
+            tensor
+            for tensor in self.identity.strangers
+            if self.expected(tensor.name) is None and first_match(self.options.allow_unknown, tensor.name) is None
+        ]
+
+    def expected(self, name: str) -> str | None:
+        """The first regex of the class's lists that leaves out a name that no table knows."""
+        patterns = stranger_patterns(
+            name, self.ignore.unexpected, self.of_modules, self.identity, self.table, self.groups
+        )
+        return first_match(patterns, name)
+
+    @cached_property
+    def of_modules(self) -> tuple[str, ...]:
+        return module_patterns(self.table, load_dialects(), self.head)
 
     def told(self, tensors: Iterable[StoredTensor]) -> Unknown:
         return Unknown(tuple(tensor.name for tensor in tensors), self.identity.prefix)
@@ -361,8 +374,9 @@ class _Planner:
         inside = is_inside(tensor.name, self.identity, self.table, self.groups)
         if (pattern := first_match(self.options.ignore_unexpected, tensor.name)) is not None:
             return Fate(tensor, "ignored", f"matches {pattern!r}", inside)
-        if (pattern := first_match(self.ignore.unexpected, tensor.name)) is not None:
-            return Fate(tensor, "unused", f"not of this class: matches {pattern!r}")
+        if (pattern := self.expected(tensor.name)) is not None:
+            known = pattern in self.of_modules
+            return Fate(tensor, "unused", f"not of this class: matches {pattern!r}", inside and not known)
         return Fate(tensor, "unknown", "allowed by --allow-unknown", inside)
 
     def notes(self) -> list[str]:
@@ -376,20 +390,3 @@ class _Planner:
         if not self.is_tied and any(copy in self.sources for copy in self.table.tied):
             notes.append("the decoder is untied and stays a tensor of its own; transformers' TF classes always tie it")
         return notes
-
-
-def target_specs(
-    table: Table, dialect: Dialect, config: BertConfig, head: str, groups: Iterable[str]
-) -> dict[str, TensorSpec]:
-    """What a class's own file holds in a dialect, tied copies included: the base class may leave its prefix out."""
-    specs = expand(table, dialect, config.values, groups)
-    if dialect.drops_base and head == table.base_head:
-        specs = {place: spec.without(table.base + dialect.separator) for place, spec in specs.items()}
-    return specs
-
-
-def transpose_specs(source: TensorSpec, target: TensorSpec) -> tuple[int, int] | None:
-    """The transpose from one tensor's layout to another's, of the same sizes in the same canonical order."""
-    there = transpose_between(source.layout, source.canonical)
-    back = transpose_between(target.canonical, target.layout)
-    return None if there and back else there or back

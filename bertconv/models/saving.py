@@ -19,8 +19,7 @@ from bertconv.formats.output import FORMATS, Format, Model
 from bertconv.formats.staging import StagedFolder
 from bertconv.formats.streaming import Elements
 from bertconv.formats.writing import Origin
-from bertconv.mapping.expand import expand
-from bertconv.mapping.plan import target_specs, transpose_specs
+from bertconv.mapping.expand import expand, target_specs, transpose_specs
 from bertconv.models.variables import Inventory, inventory
 from bertconv.record import manifest_bytes, saved_report
 from bertconv.saving import Content, extra_spec, save_weights, shard_limit

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bertconv.errors import RequestError
-from bertconv.mapping.plan import target_specs, transpose_specs
+from bertconv.mapping.expand import target_specs, transpose_specs
 from bertconv.verify.cases import IDS, Batch
 from bertconv.verify.places import OUTPUT, Array, Place, Tell, module_places, placed
 from bertconv.verify.quiet import import_tensorflow
