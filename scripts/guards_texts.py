@@ -148,7 +148,7 @@ KEPT: dict[tuple[str, str, str], str] = {
     ("bertconv/formats/pytorch/calls.py", "_encode", "not isinstance(encoding, str)"): (
         "a later alternative refuses it too, but the type checker does not see that"
     ),
-    ("bertconv/source/place.py", "is_cache_link", "not path.is_symlink()"): (
+    ("bertconv/source/place.py", "is_cache_link", "not is_so(path.is_symlink)"): (
         "a file that is no link lies in its own folder, which is not the one of blobs; this is the short way"
     ),
 }

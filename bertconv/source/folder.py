@@ -10,6 +10,7 @@ from pathlib import Path
 from bertconv.errors import DamagedCheckpoint, RequestError, UnsafeCheckpoint
 from bertconv.source import integrity
 from bertconv.source.place import is_cache_link, subfolder_parts
+from bertconv.source.stored import is_so
 
 _LISTED_FOLDER = re.compile(r"[0-9]+_.+|checkpoint-[0-9]+|pytorch_model_fsdp_[0-9]+")
 
@@ -47,11 +48,11 @@ class LocalFolder:
         path = self.folder
         for part in subfolder_parts(subfolder):
             path = path / part
-            if path.is_symlink():
+            if is_so(path.is_symlink):
                 raise UnsafeCheckpoint(
                     "is a symbolic link to another folder.", hint="Give the path of that folder itself.", file=str(path)
                 )
-        if not path.is_dir():
+        if not is_so(path.is_dir):
             raise RequestError(f"there is no subfolder {subfolder!r}.", hint="Check the name.", file=str(self.folder))
         return LocalFolder(path)
 

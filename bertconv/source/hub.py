@@ -17,6 +17,7 @@ from bertconv.errors import HubError
 from bertconv.source import integrity
 from bertconv.source.hub_errors import FAILURES, explain
 from bertconv.source.place import SourceOptions, subfolder_parts
+from bertconv.source.stored import is_so
 from bertconv.text import some
 
 
@@ -57,7 +58,7 @@ class HubFolder:
             integrity.check(self.folder, name, self.digests.get(self.prefix + name, ""))
 
     def _absent(self, names: Collection[str]) -> list[str]:
-        return [name for name in names if not (self.folder / name).exists()]
+        return [name for name in names if not is_so((self.folder / name).exists)]
 
     def within(self, subfolder: str) -> HubFolder:
         """A folder inside it."""

@@ -15,7 +15,7 @@ from bertconv.source.folder import LocalFolder
 from bertconv.source.modules import Modules
 from bertconv.source.place import Place, SourceOptions, open_in
 from bertconv.source.refusals import ctranslate2, no_weights, unsupported
-from bertconv.source.stored import SourceFile
+from bertconv.source.stored import SourceFile, is_so
 from bertconv.source.weights import SHARD, Choice, Weights, choose, is_index, is_weights, read_index
 from bertconv.text import some
 
@@ -104,7 +104,7 @@ def open_source(src: str | os.PathLike[str], options: SourceOptions = _DEFAULTS)
         HubError: the Hub did not give the files.
     """
     given = os.fspath(src)
-    if options.config is not None and not options.config.is_file():
+    if options.config is not None and not is_so(options.config.is_file):
         raise RequestError("there is no such config file.", hint="Check the path.", file=str(options.config))
     if os.path.lexists(given):
         also_id = isinstance(src, str) and _HUB_ID.fullmatch(given) is not None and not is_weights(given)

@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from bertconv.errors import HubError, RequestError, UnsafeCheckpoint
+from bertconv.errors import DamagedCheckpoint, HubError, RequestError, UnsafeCheckpoint
 from bertconv.source import sidecars
 from bertconv.source.place import Place, open_in, subfolder_parts
 from bertconv.source.stored import SourceFile
@@ -58,15 +58,13 @@ def listed(place: Place) -> dict[str, str] | None:
 
     Raises:
         UnsafeCheckpoint: a folder outside of the checkpoint.
+        DamagedCheckpoint: `modules.json` is no list of modules.
     """
     if LISTING not in place.names:
         return None
     place.need([LISTING])
-    entries = entries_of(place.folder)
-    if entries is None:
-        return None
     found = {}
-    for entry in entries:
+    for entry in entries_of(place.folder):
         path = path_of(entry)
         try:
             parts = subfolder_parts(path if path.isprintable() else "..")
@@ -114,21 +112,32 @@ def around(place: Place, inner: str, own: Collection[str]) -> Modules | None:
     weights, notes = _weights({folder: kind for folder, kind in modules.items() if folder != inner}, names)
     carried, left = sidecars.sort_out(names, (*weights, LISTING, *own), modules)
     place.need([*weights, *carried])
-    return Modules(place.folder, weights, carried, _moved(entries_of(place.folder) or [], inner), left, notes)
+    return Modules(place.folder, weights, carried, _moved(entries_of(place.folder), inner), left, notes)
 
 
-def entries_of(folder: Path) -> list[dict[str, object]] | None:
-    """What `modules.json` lists; None when it is no list of modules."""
+def entries_of(folder: Path) -> list[dict[str, object]]:
+    """What `modules.json` lists; DamagedCheckpoint when it is no list of modules, whose weights would be lost."""
     with closing(open_in(folder, LISTING)) as file:
         raw = file.read(0, file.size) if file.size <= LISTING_BYTES else b""
     try:
         found = parse_json(raw)
-    except (ValueError, RecursionError):
-        return None
-    sound = isinstance(found, list) and all(
-        isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("path", "type")) for entry in found
+    except (ValueError, RecursionError) as error:
+        reason = f"it is no sound JSON: {error}" if raw else f"it is empty or larger than {LISTING_BYTES:,} bytes"
+        raise _unsound(folder, reason) from error
+    if not isinstance(found, list):
+        raise _unsound(folder, "it is not a list")
+    for number, entry in enumerate(found):
+        if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("path", "type")):
+            raise _unsound(folder, f"entry {number} is not an object with a path and a type")
+    return found
+
+
+def _unsound(folder: Path, reason: str) -> DamagedCheckpoint:
+    return DamagedCheckpoint(
+        f"does not list the modules of a sentence-transformers model: {reason}.",
+        hint="Download or correct it; if the model is none of sentence-transformers, remove the file.",
+        file=str(folder / LISTING),
     )
-    return found if sound else None
 
 
 def path_of(entry: Mapping[str, object]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bertconv.errors import BertconvError, RequestError, UnsafeCheckpoint
-from bertconv.source.stored import SourceFile
+from bertconv.source.stored import SourceFile, is_so
 
 _SHARED_BLOB = re.compile(r"[0-9a-f]{64}")
 _SHARED_MARKER = ".huggingface-shared-blobs"
@@ -104,7 +104,7 @@ def open_in(folder: Path, name: str) -> SourceFile:
     for part in parts[:-1]:
         path = path / part
         # O_NOFOLLOW looks at the last component only.
-        if path.is_symlink():
+        if is_so(path.is_symlink):
             raise UnsafeCheckpoint("is a symbolic link.", hint="Copy the folder that it points to.", file=str(path))
     path = path / parts[-1]
     if not _is_utf8(name):
@@ -117,7 +117,7 @@ def is_cache_link(folder: Path, path: Path) -> bool:
 
     Compared after every link is resolved, so a `blobs` or a blob that is itself a link elsewhere does not count.
     """
-    if not path.is_symlink():
+    if not is_so(path.is_symlink):
         return False
     try:
         real, target = folder.resolve(strict=True), path.resolve(strict=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,14 @@ FLOATS = ("float32", "float16", "bfloat16", "float64")
 
 PIECE = 1 << 20
 """Bytes that are read at a time where a file is copied or hashed."""
+
+
+def is_so(question: Callable[[], bool]) -> bool:
+    """What `path.is_dir` and its like answer; False where the disk cannot hold such a path, as of a name too long."""
+    try:
+        return question()
+    except OSError:
+        return False
 
 
 class SourceFile:
@@ -51,7 +59,7 @@ class SourceFile:
         try:
             self._fd = os.open(path, flags)
         except OSError as error:
-            if path.is_symlink():
+            if is_so(path.is_symlink):
                 raise UnsafeCheckpoint(
                     "is a symbolic link out of the checkpoint.",
                     hint="Give the path of the file itself.",

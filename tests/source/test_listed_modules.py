@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bertconv.errors import UnsafeCheckpoint
+from bertconv.errors import DamagedCheckpoint, UnsafeCheckpoint
 from bertconv.source import Source, open_source
 from bertconv.source.modules import LISTING_BYTES
 
@@ -76,16 +76,33 @@ def test_notes(tmp_path: Path, modules: bytes, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "modules",
-    [b"{}", b'[{"path": 1, "type": "x"}]', b'[{"path": "1_fold"}]', b'["1_fold"]', b"[", b"[" * 100_000, b"\xff",
-     listing(Dense="1_fold") + b" " * LISTING_BYTES],
-    ids=range(8),
+    ("modules", "words"),
+    [(b"{}", "not a list"), (b'[{"path": 1, "type": "x"}]', "entry 0"), (b'[{"path": "1_fold"}]', "entry 0"),
+     (b'["1_fold"]', "entry 0"), (b"[", "no sound JSON"), (b"[" * 100_000, "no sound JSON"), (b"\xff", "no sound JSON"),
+     (b"", "empty"), (listing(Dense="1_fold") + b" " * LISTING_BYTES, "larger than"),
+     (listing(Dense="1_fold")[:-1] + b', {"path": "3_x"}]', "entry 2"),
+     (b"\xef\xbb\xbf" + listing(Dense="1_fold"), "no sound JSON"),
+     (listing(Dense="1_fold").replace(b'"path"', b'"type": "x", "path"', 1), "no sound JSON")],
+    ids=range(12),
 )  # fmt: skip
-def test_what_is_no_list_of_modules(tmp_path: Path, modules: bytes) -> None:
-    source = open_source(make(tmp_path, f"1_fold/{ST}", modules=modules))
-    assert source.modules is None
-    assert source.notes == ("weights in 1_fold are not converted",)
-    assert "modules.json" in source.sidecars
+@pytest.mark.parametrize("inner", ["", "0_Transformer/"])
+def test_what_is_no_list_of_modules(tmp_path: Path, modules: bytes, words: str, inner: str) -> None:
+    """Where one entry is odd, the weights of every module would be left behind."""
+    folder = make(tmp_path, f"1_fold/{ST}", modules=modules, inner=inner)
+    with pytest.raises(DamagedCheckpoint, match=words) as caught:
+        open_source(folder)
+    assert caught.value.file == str(folder / "modules.json")
+    assert "remove the file" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "path", ["é" * 300, "2_Dense/" + "a" * 300, "/".join(["a" * 200] * 30)], ids=["é", "in", "deep"]
+)
+def test_a_path_that_no_disk_can_hold(tmp_path: Path, path: str) -> None:
+    """It is not there, as any other that is not."""
+    source = open_source(make(tmp_path, f"2_Dense/{ST}", modules=listing(Dense=path)))
+    assert weights(source) == ()
+    assert any("is a Dense without weights" in note for note in source.notes)
 
 
 @pytest.mark.parametrize("path", ["../2_Dense", "/2_Dense", "2_Dense/../../x", "2\x1b[2J", "a\\b", "./../x"])

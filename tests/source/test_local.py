@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bertconv.errors import BertconvError, DamagedCheckpoint, RequestError, UnsafeCheckpoint, UnsupportedCheckpoint
 from bertconv.source import Source, SourceOptions, Weights, open_source
-from bertconv.source.place import is_plain
+from bertconv.source.place import is_plain, open_in
 from bertconv.source.weights import choose, is_index, is_weights, read_index
 
 ST, BIN, H5 = "model.safetensors", "pytorch_model.bin", "tf_model.h5"
@@ -40,7 +40,7 @@ def index(*shards: object) -> bytes:
 def make(folder: Path, *names: str, **contents: bytes) -> Path:
     """A folder with these files; `config` and `index` give the content of those two."""
     files = {
-        **{name: b"{}" if name.endswith(".json") else b"" for name in names},
+        **{name: b"[]" if name == "modules.json" else b"{}" if name.endswith(".json") else b"" for name in names},
         "config.json": contents.get("config", b"{}"),
     }
     if "index" in contents:
@@ -518,6 +518,25 @@ def test_subfolder(tmp_path: Path) -> None:
     assert open_source(tmp_path, SourceOptions(subfolder="a/b")).folder == tmp_path / "a" / "b"
     assert open_source(tmp_path, SourceOptions(subfolder="a/b/")).weights.files == (ST,)
     assert "no subfolder" in refusal(RequestError, tmp_path, SourceOptions(subfolder="c")).message
+
+
+LONG = "é" * 300
+"""A name that no file system holds: it is not there, which is not the same as that it cannot be asked for."""
+
+
+@pytest.mark.parametrize("name", [LONG, f"a/{LONG}"])
+def test_a_name_too_long_for_a_disk(tmp_path: Path, name: str) -> None:
+    assert "no subfolder" in refusal(RequestError, tmp_path, SourceOptions(subfolder=name)).message
+    assert "no such config file" in refusal(RequestError, tmp_path, SourceOptions(config=tmp_path / name)).message
+    with pytest.raises(DamagedCheckpoint, match="cannot be opened"):
+        open_in(tmp_path, name)
+
+
+def test_names_too_long_in_an_index_and_a_config(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors.index.json").write_bytes(index(LONG))
+    assert "shards that are not there" in refusal(DamagedCheckpoint, tmp_path).message
+    (tmp_path / "config.json").write_text(json.dumps({"transformers_weights": LONG}))
+    assert "it is not there" in refusal(DamagedCheckpoint, tmp_path).message
 
 
 @pytest.mark.parametrize("subfolder", ["..", "a/../..", "/etc", "/", "a//b", "a\\b", "./a"])
