@@ -63,7 +63,12 @@ def report_of(
         for spec in plan.unfilled
     ]
     fates = [LeftOut(printable(fate.tensor.name), fate.state, printable(fate.why), fate.inside) for fate in plan.fates]
-    fates += [LeftOut(printable(name), "ignored", "not a weight") for name in header.others]
+    fates += [
+        LeftOut(printable(name), "outside", "weights beside the state dict")
+        if name in header.beside
+        else LeftOut(printable(name), "ignored", "not a weight")
+        for name in header.others
+    ]
     return Report(
         source={
             "given": source.given,

@@ -177,6 +177,17 @@ def test_04_envelopes(tmp_path: Path, out: Path, key: str, legacy: bool) -> None
     assert {"epoch", "loss", "args"} <= {one.source for one in report.left_out}
 
 
+def test_04_a_head_beside_the_body_s_state_dict(tmp_path: Path, out: Path) -> None:
+    """The body arrives, and it is not said that nothing was lost."""
+    body, head = cp.state_dict(BASE), {"weight": np.ones((7, 3), np.float32), "bias": np.ones(7, np.float32)}
+    value = {"model": cp.torch_tensors(body), "classifier": cp.torch_tensors(head), "epoch": 3}
+    folder = cp.write_config(tmp_path / "in", cp.config(BASE))
+    (folder / BIN).write_bytes(cp.torch_bytes(value))
+    report = to_pt(folder, out, BASE, body)
+    assert {one.source: one.state for one in report.left_out} == {"classifier": "outside", "epoch": "ignored"}
+    assert report.summary().endswith("1 left out")
+
+
 @pytest.mark.parametrize("prefix", ["model.", "model.bert."])
 def test_04_lightning(tmp_path: Path, out: Path, prefix: str) -> None:
     """`model.bert.` in front of a base model's own names is the same as `model.` in front of a head's."""

@@ -69,6 +69,7 @@ def open_header(source: Source, *, check_data: bool = True) -> Header:
         first.metadata,
         tuple(dict.fromkeys(note for header in headers.values() for note in header.notes)),
         tuple(other for header in headers.values() for other in header.others),
+        tuple(other for header in headers.values() for other in header.beside),
     )
 
 

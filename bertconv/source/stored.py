@@ -197,6 +197,7 @@ class Header:
         metadata: the container's own free text (safetensors `__metadata__`, HDF5 root attributes).
         notes: what is odd about it, one sentence each, for `inspect` and the report.
         others: things in the files that are not weights (optimizer state, numbers), by name.
+        beside: those of `others` that are matrices of floats or hold some: they may be a part of the model.
     """
 
     container: str
@@ -204,6 +205,7 @@ class Header:
     metadata: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
     def close(self) -> None:
         """Close every file."""

@@ -97,4 +97,4 @@ def _header(tensors: tuple[StoredTensor, ...], state: StateDict, notes: list[str
             folded = list(fold(printable(name)[:200] for name in names))
             more = f" and {len(folded) - _SHOWN} more" if len(folded) > _SHOWN else ""
             notes.append(text + ", ".join(folded[:_SHOWN]) + more)
-    return Header("torch", tensors, notes=tuple(notes), others=tuple(state.others))
+    return Header("torch", tensors, notes=tuple(notes), others=tuple(state.others), beside=tuple(state.layers))

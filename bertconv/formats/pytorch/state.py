@@ -38,6 +38,7 @@ class StateDict:
         others: names of what is not a weight, in it and beside it.
         nested: those of `others` in it that hold tensors although they are lists or dicts.
         beside: those of `others` beside it that are or hold tensors.
+        layers: those of `beside` that are a dict with the matrix of a layer, as a head that was saved by itself.
     """
 
     path: tuple[str, ...]
@@ -45,6 +46,7 @@ class StateDict:
     others: list[str] = field(default_factory=list)
     nested: list[str] = field(default_factory=list)
     beside: list[str] = field(default_factory=list)
+    layers: list[str] = field(default_factory=list)
 
 
 def find_state_dict(root: object, file: str) -> StateDict:
@@ -162,6 +164,8 @@ def _collect_siblings(root: object, path: tuple[str, ...], state: StateDict, fil
                 state.others.append(".".join((*path[:index], _label(key))))
                 if _holds(value, holding):
                     state.beside.append(state.others[-1])
+                    if isinstance(value, PickledDict) and _holds_a_layer(value):
+                        state.layers.append(state.others[-1])
         if len(following) != 1:
             raise damaged(file, f"has the key {step} twice.")
         level = following[0]

@@ -176,6 +176,14 @@ def test_tensors_beside_a_state_dict(tmp_path, case, old):
         assert sorted(told.partition(": ")[2].split(", ")) == sorted(beside)
 
 
+def test_a_head_beside_a_state_dict(tmp_path):
+    """A dict with the matrix of a layer may be the model's head: it is told apart from metrics and optimizers."""
+    state = {"a.weight": torch.randn(3, 2)}
+    head = {"weight": torch.randn(7, 3), "bias": torch.randn(7)}
+    data = saved({"model": state, "classifier": head, "rng": torch.ones(2), "optimizer": {"state": {0: torch.eye(2)}}})
+    assert read(tmp_path / "x.pt", data).beside == ("classifier",)
+
+
 def test_tensors_beside_a_nested_state_dict(tmp_path):
     state = {"a.weight": torch.randn(3, 2)}
     data = saved({"rng": torch.ones(2), "model": {"weights": torch.ones(3), "net": state, "step": 4}})
