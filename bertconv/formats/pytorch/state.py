@@ -9,6 +9,7 @@ from bertconv.errors import BertconvError
 from bertconv.formats.pytorch.machine import MAX_TENSORS
 from bertconv.formats.pytorch.stream import MAX_NAME
 from bertconv.formats.pytorch.values import Container, PickledDict, Tensor, children, damaged, unsafe, unsupported
+from bertconv.mapping.table import load_table
 from bertconv.source.stored import FLOATS, ITEM_SIZE, SourceFile, StoredTensor
 from bertconv.text import printable
 
@@ -16,6 +17,8 @@ ENVELOPES = ("state_dict", "model_state_dict", "model", "net", "module", "encode
 """Keys under which training frameworks put a state dict."""
 
 MAX_ENVELOPES = 3
+FEW = 5
+"""Matrices; a body of one layer has nine."""
 MAX_EXPANSION = 4
 """Bytes of all tensors once they are written out, as a multiple of the file."""
 
@@ -61,6 +64,8 @@ def find_state_dict(root: object, file: str) -> StateDict:
     found = _candidates(root, (), set())
     if len(found) > 1:  # class weights, states of random generators, metrics: tensors, but no model
         found = [candidate for candidate in found if _holds_a_layer(candidate[1])] or found
+    if len(found) > 1:  # the matrix of a loss lies around the state dict, and is called as no layer of BERT is
+        found = [one for one in found if not _lies_around(one, found) or _is_named_as_a_layer(one[1])] or found
     if len(found) > 1:
         places = ", ".join(".".join(path) or "the root" for path, _ in found)
         raise unsupported(file, f"has several state dicts: {places}.", hint="Save the one you want by itself.")
@@ -96,6 +101,19 @@ def _holds_a_layer(mapping: PickledDict) -> bool:
         and item.dtype in FLOATS and key.rpartition(".")[2] == "weight"
         for key, item in mapping.items
     )  # fmt: skip
+
+
+def _lies_around(one: tuple[tuple[str, ...], PickledDict], found: list[tuple[tuple[str, ...], PickledDict]]) -> bool:
+    """Whether a dict has few layers of its own and another one inside it."""
+    path, mapping = one
+    few = sum(_holds_a_layer(PickledDict([pair])) for pair in mapping.items) < FEW
+    return few and any(len(other) > len(path) and other[: len(path)] == path for other, _ in found)
+
+
+def _is_named_as_a_layer(mapping: PickledDict) -> bool:
+    groups = load_table().groups.values()
+    names = {module.name.rpartition(".")[2] for group in groups for module in group.modules.values()}
+    return any(isinstance(key, str) and names.intersection(key.split(".")) for key, _ in mapping.items)
 
 
 def _no_tensors(root: object, file: str) -> BertconvError:
@@ -164,7 +182,7 @@ def _collect_siblings(root: object, path: tuple[str, ...], state: StateDict, fil
                 state.others.append(".".join((*path[:index], _label(key))))
                 if _holds(value, holding):
                     state.beside.append(state.others[-1])
-                    if isinstance(value, PickledDict) and _holds_a_layer(value):
+                    if _holds_a_layer(value if isinstance(value, PickledDict) else PickledDict([(key, value)])):
                         state.layers.append(state.others[-1])
         if len(following) != 1:
             raise damaged(file, f"has the key {step} twice.")

@@ -153,6 +153,7 @@ BESIDE = {
     "states of random generators": {"cuda_rng_state_all": torch.get_rng_state()},
     "class weights": {"class_weights": torch.ones(3)},
     "weights of a loss": {"criterion.weight": torch.ones(3), "pos_weight": torch.ones(3)},
+    "a matrix of a loss": {"criterion.weight": torch.ones(3, 3)},
     "metrics": {"metrics.f1": torch.rand(3), "confusion": torch.eye(3), "loss": torch.tensor(0.5)},
     "a copy of moving averages": {"ema": {"a.weight": torch.ones(2, 3)}, "decay": torch.ones(1)},
     "an optimizer": {"optimizer": {"state": {0: {"exp_avg": torch.ones(2, 3)}}}, "steps": torch.ones(2)},
