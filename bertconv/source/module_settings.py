@@ -96,7 +96,7 @@ class _Reader:
 
     def modules(self) -> Iterator[Module]:
         """Every listed module with its settings."""
-        for entry in entries_of(self.folder) or []:
+        for entry in entries_of(self.folder):
             kind = str(entry["type"])
             kind = kind.rpartition(".")[2] if kind.startswith(_OWN) else kind
             folder = path_of(entry).rstrip("/")
