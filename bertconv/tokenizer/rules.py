@@ -39,7 +39,7 @@ def settings_of(files: Files) -> dict[str, Any]:
     normaliser = _of_type(files.settings(FAST).get("normalizer"), "BertNormalizer")
     lower, accents = said.get("do_lower_case", True), said.get("strip_accents")
     chinese = said.get("tokenize_chinese_chars", True)
-    if is_generic(files) and normaliser is not None:
+    if said.get("tokenizer_class") in _GENERIC and normaliser is not None:
         lower, accents = normaliser.get("lowercase", True), normaliser.get("strip_accents")
         chinese = normaliser.get("handle_chinese_chars", True)
     return {
@@ -50,11 +50,6 @@ def settings_of(files: Files) -> dict[str, Any]:
         "model_max_length": _limit(said.get("model_max_length")),
         "max_seq_length": _limit(files.settings(SENTENCE).get("max_seq_length")),
     }
-
-
-def is_generic(files: Files) -> bool:
-    """Whether transformers takes tokenizer.json as it is."""
-    return files.settings(SETTINGS).get("tokenizer_class") in _GENERIC and FAST in files.json
 
 
 def rules_of(files: Files, special: Mapping[str, str], tokens: Mapping[str, int]) -> dict[str, Any]:
