@@ -72,11 +72,7 @@ def read_module_settings(source: Source) -> ModuleSettings:
         DamagedCheckpoint: a file cannot be opened or read, or changes meanwhile.
     """
     reader = _Reader(source)
-    listed = None
-    if source.modules is not None:
-        listed = tuple(reader.modules())
-    elif LISTING in source.sidecars:
-        reader.problems.append(f"{LISTING} is no list of modules")
+    listed = None if source.modules is None else tuple(reader.modules())
     whole = _whole(reader.read(reader.folder, WHOLE) if WHOLE in reader.names else {})
     own = {LISTING, WHOLE, _TRANSFORMER}
     there = source.modules is not None or any(name in own or "/" in name for name in source.sidecars)

@@ -127,7 +127,6 @@ DIFFERENT: dict[str, tuple[dict[str, Any], str]] = {
     "another file of a module": ({"3_Normalize/own_config.json": {"p": 2}},
                                  "own_config.json of 3_Normalize is missing in A and {'p': 2} in B"),
     "a file that is no JSON": ({"1_Pooling/config.json": b"{"}, "in B 1_Pooling/config.json is no sound JSON object"),
-    "a list that is none": ({LISTING: {}}, "in B modules.json is no list of modules"),
     "no list of modules": ({LISTING: None}, f"modules.json lists {KINDS} in A and is missing in B"),
     "nested to the limit": ({"1_Pooling/config.json": b'{"a":' * 60 + b"1" + b"}" * 60},
                             "in B 1_Pooling/config.json is no sound JSON object"),
