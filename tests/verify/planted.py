@@ -255,7 +255,7 @@ def class_faults() -> Iterator[Fault]:
 
 
 def _no_residual(real: Any) -> Any:
-    return lambda self, x, residual, *_: real(self, x, 0 * residual)
+    return lambda self, x, residual, **_: real(self, x, 0 * residual)
 
 
 def _from_the_end(real: Any) -> Any:
@@ -263,7 +263,7 @@ def _from_the_end(real: Any) -> Any:
 
 
 def _always_training(real: Any) -> Any:
-    return lambda self, x, *_: real(self, x, True)
+    return lambda self, x, **_: real(self, x, training=True)
 
 
 def _shifted_positions(_: Any) -> Any:
