@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+_INNER = {dict, list}
 _NUMBER = re.compile(r"\d{1,18}")
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*$", re.IGNORECASE | re.ASCII)
 
@@ -23,6 +24,17 @@ def shown(value: object, most: int = 60) -> str:
     cut = value[: most + 1] if isinstance(value, str) else value
     text = printable(repr(cut)[: most + 1])
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def is_deep(value: dict[str, Any], most: int) -> bool:
+    """Whether JSON has more than `most` levels: comparing or showing it could end in Python's limit of recursion."""
+    level: list[Any] = [value]
+    for _ in range(most):
+        inner = (child for one in level for child in (one.values() if isinstance(one, dict) else one))
+        level = [child for child in inner if type(child) in _INNER]
+        if not level:
+            return False
+    return True
 
 
 def fold(names: Iterable[str]) -> dict[str, list[str]]:

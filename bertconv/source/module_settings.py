@@ -17,7 +17,7 @@ from bertconv.errors import UnsafeCheckpoint
 from bertconv.source.local import Source
 from bertconv.source.modules import LISTING, entries_of, path_of
 from bertconv.source.place import open_in
-from bertconv.text import parse_json, printable
+from bertconv.text import is_deep, parse_json, printable
 
 WHOLE = "config_sentence_transformers.json"
 _TRANSFORMER, _CONFIG = "sentence_bert_config.json", "config.json"
@@ -122,19 +122,10 @@ class _Reader:
         except UnsafeCheckpoint as error:  # what carries the files along refuses it
             self.problems.append(f"{printable(name)} {error.message.rstrip('.')}")
             return {}
-        if not isinstance(found, dict) or _is_deep(found):
+        if not isinstance(found, dict) or is_deep(found, _MAX_DEPTH):
             self.problems.append(f"{printable(name)} is no sound JSON object")
             return {}
         return found
-
-
-def _is_deep(value: Any) -> bool:
-    """Whether comparing or showing it could end in Python's limit of recursion."""
-    level = [value]
-    for _ in range(_MAX_DEPTH):
-        inner = [child for one in level for child in (one.values() if isinstance(one, dict) else one)]
-        level = [child for child in inner if isinstance(child, dict | list)]
-    return bool(level)
 
 
 def _renamed(said: Mapping[str, Any]) -> dict[str, Any]:

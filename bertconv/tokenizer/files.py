@@ -12,7 +12,7 @@ from typing import Any
 
 from bertconv.errors import UnsafeCheckpoint
 from bertconv.source import Source
-from bertconv.text import parse_json
+from bertconv.text import is_deep, parse_json
 from bertconv.tokenizer.room import Room, TooLarge
 
 MAX_BYTES = 20_000_000
@@ -29,7 +29,6 @@ FAST, WORDS = "tokenizer.json", "vocab.txt"
 SETTINGS, SPECIAL, ADDED = "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"
 SENTENCE = "sentence_bert_config.json"
 _JSON = (FAST, SETTINGS, SPECIAL, ADDED, SENTENCE)
-_INNER = {dict, list}
 _BYTES = ("*.model", "merges.txt", "vocab.json")
 """Vocabularies of other kinds, which are compared byte by byte."""
 
@@ -123,20 +122,9 @@ def _object(content: bytes, room: Room) -> Mapping[str, Any]:
         raise _Unusable(f"is not sound JSON: {error}") from error
     if not isinstance(value, dict):
         raise _Unusable("is not a JSON object")
-    if _is_deep(value):
+    if is_deep(value, MAX_DEPTH):
         raise _Unusable(f"is nested more than {MAX_DEPTH} levels deep")
     return value
-
-
-def _is_deep(value: Any) -> bool:
-    """Whether comparing or showing it could end in Python's limit of recursion."""
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        inner = (child for one in level for child in (one.values() if isinstance(one, dict) else one))
-        level = [child for child in inner if type(child) in _INNER]
-        if not level:
-            return False
-    return True
 
 
 def _words(content: bytes, room: Room) -> dict[str, int]:
