@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from bertconv.errors import RequestError
@@ -38,9 +37,14 @@ class Schema:
         """A key in the family's own spelling."""
         return self.own.get(key, key)
 
-    def knows(self, key: str) -> bool:
-        """Whether it has a value here, in whatever spelling."""
-        return self.spelled(key) in self.defaults or key in self.fixed
+    def respelled(self, keys: Mapping[str, Any]) -> dict[str, Any]:
+        """Keys and values in the family's own spelling; of two spellings of one key the last one counts."""
+        return {self.spelled(key): value for key, value in keys.items()}
+
+    def said_twice(self, keys: Mapping[str, Any]) -> tuple[str, str] | None:
+        """Two spellings of one key that have different values; None where all agree."""
+        both = ((one, own) for one, own in self.own.items() if one in keys and own in keys)
+        return next((pair for pair in both if keys[pair[0]] != keys[pair[1]]), None)
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def read_families(path: Path) -> Mapping[str, Family]:
     """The families of one table, by model type; BadTable where the table says nonsense of them."""
     raw, _ = read_table(path)
     _check_heads(path, raw["heads"])
-    return MappingProxyType({model_type: _family(path, raw, model_type) for model_type in raw["model_types"]})
+    return {model_type: _family(path, raw, model_type) for model_type in raw["model_types"]}
 
 
 @cache
@@ -86,7 +90,7 @@ def families() -> Mapping[str, Family]:
     found: dict[str, Family] = {}
     for name in table_names():
         found |= read_families(tables_folder() / f"{name}.toml")
-    return MappingProxyType(found)
+    return found
 
 
 @cache
@@ -119,7 +123,7 @@ def _family(path: Path, raw: Mapping[str, Any], model_type: str) -> Family:
         path=path,
         model_types=tuple(raw["model_types"]),
         base=raw["base"],
-        tasks=MappingProxyType({prefix + rest: row["task"] for rest, row in raw["heads"].items()}),
+        tasks={prefix + rest: row["task"] for rest, row in raw["heads"].items()},
         schema=_schema(path, raw, model_type),
     )
 
@@ -130,10 +134,10 @@ def _schema(path: Path, raw: Mapping[str, Any], model_type: str) -> Schema:
     _check_config(path, raw, defaults)
     defaults |= raw.get("config_of", {}).get(model_type, {})
     return Schema(
-        defaults=MappingProxyType(defaults),
+        defaults=defaults,
         positional=tuple(raw.get("positional", ())),
-        own=MappingProxyType(dict(names)),
-        fixed=MappingProxyType(dict(raw.get("config_fixed", {}))),
+        own=dict(names),
+        fixed=dict(raw.get("config_fixed", {})),
     )
 
 

@@ -19,7 +19,7 @@ FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 LAYERS = (
     {"errors", "text", "report", "tasks"},
     {"families", "table_files"},
-    {"config", "config_checks", "config_content"},
+    {"config", "config_auto", "config_checks", "config_content"},
     {"source"},
     {"tokenizer"},
     {"mapping"},

@@ -81,7 +81,7 @@ def names(tables: Tables) -> Iterator[str]:
 def fixtures(tables: Tables) -> Iterator[str]:
     """Files as they are found: old names, prefixes, scopes, ballast, copies, parts left out."""
     try:
-        BertConfig.from_dict({"model_type": "bert"}, model_types=tables.table.model_types)
+        BertConfig.from_dict({"model_type": "bert"}, family=tables.table.family)
     except (BertconvError, IndexError):
         yield "BERT's own model_type is refused"
     for name, header in found_files().items():
