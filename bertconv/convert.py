@@ -16,12 +16,13 @@ from functools import partial
 from pathlib import Path
 
 from bertconv.config import Config
+from bertconv.containers.registry import preferred
+from bertconv.containers.stored import FLOATS, Header
 from bertconv.errors import MappingError, ParityError, RequestError, UnsafeCheckpoint, UnsupportedCheckpoint
 from bertconv.formats.destination import MANIFEST
 from bertconv.formats.interrupts import held_back
 from bertconv.formats.output import FORMATS, Format, Model, OutputFile
 from bertconv.formats.readback import TensorCheck, check_twins
-from bertconv.formats.reading import open_header
 from bertconv.formats.staging import StagedFolder
 from bertconv.formats.writing import Origin, initial_values
 from bertconv.mapping.checks import open_table
@@ -34,7 +35,7 @@ from bertconv.report import Report
 from bertconv.saving import Content, save_weights, shard_limit
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.modules import LISTING
-from bertconv.source.stored import FLOATS, Header
+from bertconv.source.reading import open_header
 from bertconv.tokenizer import read_tokenizer, tokenizer_notes
 
 Progress = Callable[[str, int, int], None]
@@ -229,7 +230,7 @@ class _Job:
             files, checks = save_weights(
                 staged, self.wish.form, model, self.contents(), self.wish.shard_limit, self.counter, verify=verify
             )
-            beside, more = save_modules(staged, self.modules, model, self.counter, verify=verify)
+            beside, more = save_modules(staged, self.modules, self.counter, verify=verify)
         except ParityError:
             self.check_unchanged()
             raise
@@ -329,7 +330,7 @@ def _checked_page(file: str | os.PathLike[str] | None, staged: StagedFolder, ver
 
 def _preference(dialect: str | None) -> tuple[str, ...]:
     """Containers in the order in which they are looked for."""
-    return ("hdf5", "safetensors", "torch") if dialect == "tf" else ("safetensors", "torch", "hdf5")
+    return preferred("hdf5" if dialect == "tf" else "safetensors")
 
 
 def _plan(source: Source, header: Header, table: Table, dialects: Dialects, wish: _Wish, options: PlanOptions) -> Plan:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bertconv.config import Config
+from bertconv.containers.stored import Header
 from bertconv.errors import BertconvError, UnsupportedCheckpoint
-from bertconv.formats.reading import open_header
 from bertconv.mapping.checks import open_table
 from bertconv.mapping.heads import HeadChoice, choose_head, sizes_seen
 from bertconv.mapping.identify import Identity, identify
@@ -20,7 +20,7 @@ from bertconv.mapping.ignore import first_match, ignore_lists, module_patterns
 from bertconv.mapping.inside import stranger_patterns
 from bertconv.mapping.table import Dialects, Table, load_dialects
 from bertconv.source import Source, SourceOptions, open_source
-from bertconv.source.stored import Header
+from bertconv.source.reading import open_header
 from bertconv.text import fold, printable
 from bertconv.tokenizer import Tokenizer, read_tokenizer, tokenizer_notes
 from bertconv.tokenizer.rows import fit

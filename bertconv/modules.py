@@ -10,18 +10,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 
+from bertconv.containers.container import Entry, Frame
+from bertconv.containers.registry import read_header
+from bertconv.containers.stored import Header, SourceFile, StoredTensor
 from bertconv.errors import MappingError
-from bertconv.formats.output import FORMATS, Model, OutputFile, OutputTensor
+from bertconv.formats.output import FORMATS, OutputFile, OutputTensor
 from bertconv.formats.readback import TensorCheck, WrittenTensor, verify_weights
-from bertconv.formats.reading import read_header
 from bertconv.formats.staging import StagedFolder
 from bertconv.formats.writing import Origin, sync, write_weights
 from bertconv.report import LeftOut, Report, TensorReport
 from bertconv.saving import StepCounter, extra_spec
 from bertconv.source import Source
 from bertconv.source.modules import WEIGHTS
-from bertconv.source.stored import Header, SourceFile, StoredTensor
 from bertconv.text import printable
+
+_FORM = FORMATS["pt"]
+"""What modules are written in, whatever the transformer is: sentence-transformers is a library of PyTorch."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class ModuleWeights:
     @property
     def copied(self) -> bool:
         """Whether an output has the file as it is."""
-        return self.name == self.target and self.header.container == "safetensors"
+        return self.name == self.target and self.header.container == _FORM.container.name
 
     @property
     def tensors(self) -> dict[str, StoredTensor]:
@@ -80,14 +84,13 @@ def opened_modules(source: Source, *, check_data: bool = True) -> Iterator[tuple
 
 
 def save_modules(
-    staged: StagedFolder, modules: Sequence[ModuleWeights], model: Model, counter: StepCounter, *, verify: bool
+    staged: StagedFolder, modules: Sequence[ModuleWeights], counter: StepCounter, *, verify: bool
 ) -> tuple[list[OutputFile], list[TensorCheck]]:
     """Write the weights of modules into an output, and read them back.
 
     Args:
         staged: where to; it must have been entered.
         modules: opened.
-        model: the class and its table.
         counter: begins a step.
         verify: read and compare every tensor.
 
@@ -112,7 +115,7 @@ def save_modules(
             staged.copy(one.target, one.file)
             tick(sum(tensor.nbytes for tensor in one.header.tensors))
         else:
-            made = _laid_out(staged, one, model)
+            made = _laid_out(staged, one)
             write_weights(staged.path, [made], {place: Origin(tensor) for place, tensor in one.tensors.items()}, tick)
             sync(staged.path, [made])
         with closing(SourceFile(staged.path / one.target, one.target)) as file:
@@ -153,12 +156,13 @@ def with_modules(report: Report, modules: Sequence[ModuleWeights], checks: Seque
     )
 
 
-def _laid_out(staged: StagedFolder, one: ModuleWeights, model: Model) -> OutputFile:
+def _laid_out(staged: StagedFolder, one: ModuleWeights) -> OutputFile:
     """The file without its weights."""
     path = staged.path / one.target
     path.parent.mkdir(parents=True, exist_ok=True)
     outputs = list(one.outputs.values())
-    offsets = FORMATS["pt"].whole(path, outputs, model)
+    entries = [Entry(output.spec.name, output.dtype, output.spec.shape) for output in outputs]
+    offsets = _FORM.container.lay_out(path, entries, Frame(metadata=_FORM.metadata))
     return OutputFile(one.target, path.stat().st_size, tuple(zip(outputs, offsets, strict=True)))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bertconv import __version__
+from bertconv.containers.stored import ITEM_SIZE, Header, SourceFile
 from bertconv.formats.destination import MANIFEST
 from bertconv.formats.output import Format, OutputFile
 from bertconv.formats.readback import TensorCheck
@@ -22,7 +23,6 @@ from bertconv.mapping.table import Table
 from bertconv.report import LeftOut, Report, TensorReport
 from bertconv.saving import Content
 from bertconv.source import Source
-from bertconv.source.stored import ITEM_SIZE, Header, SourceFile
 from bertconv.text import printable
 
 MANIFEST_FORMAT = 2

@@ -8,17 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 
+from bertconv.containers.registry import CONTAINERS, read_written
+from bertconv.containers.stored import Header
 from bertconv.errors import MappingError, RequestError
 from bertconv.formats.output import Format, Model, OutputFile, OutputTensor, lay_out
 from bertconv.formats.readback import TensorCheck, WrittenTensor, verify_weights
-from bertconv.formats.reading import read_written
 from bertconv.formats.staging import StagedFolder
 from bertconv.formats.workers import Tick
 from bertconv.formats.writing import Origin, sync, write_weights
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.expressions import Condition
 from bertconv.mapping.layout import Layout, transpose_between
-from bertconv.source.stored import FLOATS, Header
 from bertconv.text import listing, parse_bytes
 
 StepCounter = Callable[[str, int], Tick]
@@ -110,10 +110,12 @@ def _check(form: Format, contents: Sequence[Content]) -> None:
                 hint="Give the layers names of their own.",
             )
     for content in contents:
-        if form.suffix == ".h5" and content.dtype not in FLOATS:
+        if content.dtype not in form.container.dtypes:
+            fitting = [container.title for container in CONTAINERS if content.dtype in container.dtypes]
             raise RequestError(
-                f"is {content.dtype}, and {form.suffix} files are written with floating-point numbers only.",
-                hint="Save to safetensors.",
+                f"is {content.dtype}, and {form.container.suffix} files are written with "
+                f"{form.container.dtypes_in_words} only.",
+                hint=f"Save to {' or '.join(fitting)}." if fitting else "Cast it to a floating-point type.",
                 tensor=content.spec.name,
             )
 
@@ -129,7 +131,7 @@ def _write(
     origins = {content.spec.id: content.origin for content in contents}
     write_weights(staged.path, files, origins, counter("writing", total))
     if index is not None:
-        staged.write(form.index_name, index)
+        staged.write(form.container.index_name, index)
     return files
 
 

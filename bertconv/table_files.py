@@ -59,6 +59,19 @@ def read_table(path: Path) -> tuple[Mapping[str, Any], str]:
     return raw, digest
 
 
+@cache
+def module_names() -> frozenset[str]:
+    """The last parts of what PyTorch calls the modules of every architecture that has a table."""
+    rows = (
+        row
+        for name in table_names()
+        for group in read_table(tables_folder() / f"{name}.toml")[0]["group"].values()
+        for row in group.values()
+    )
+    named = (row["name"] for row in rows if isinstance(row, dict) and isinstance(row.get("name"), str))
+    return frozenset(name.rpartition(".")[2] for name in named)
+
+
 def read_toml(path: Path) -> tuple[dict[str, Any], str]:
     """The content of a TOML file and its sha256; BadTable where it is none."""
     try:

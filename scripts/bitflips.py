@@ -23,10 +23,10 @@ sys.path.insert(0, str(ROOT / "tests"))
 import checkpoints  # noqa: E402
 
 from bertconv import check_checkpoint, convert_checkpoint  # noqa: E402
+from bertconv.containers.registry import read_header  # noqa: E402
+from bertconv.containers.stored import SourceFile  # noqa: E402
 from bertconv.errors import BertconvError  # noqa: E402
 from bertconv.formats.destination import MANIFEST  # noqa: E402
-from bertconv.formats.reading import read_header  # noqa: E402
-from bertconv.source.stored import SourceFile  # noqa: E402
 
 HEAD = "BertForPreTraining"
 FORMATS = {

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from fuzz_mutations import Seed
 
-from bertconv.formats.reading import read_header
-from bertconv.source.stored import ITEM_SIZE, Header, SourceFile, StoredTensor
+from bertconv.containers.registry import read_header
+from bertconv.containers.stored import ITEM_SIZE, Header, SourceFile, StoredTensor
 
 
 @dataclass(frozen=True)

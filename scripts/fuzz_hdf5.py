@@ -16,8 +16,8 @@ import numpy as np
 from fuzz_common import Target, bytes_of, differ, read
 from fuzz_mutations import Seed
 
-from bertconv.formats.hdf5 import Dataset, child, lay_out, process, sandbox
-from bertconv.source.stored import Header, SourceFile
+from bertconv.containers.hdf5 import Dataset, child, lay_out, process, sandbox
+from bertconv.containers.stored import Header, SourceFile
 
 
 def _forked(file: SourceFile) -> bytes:

@@ -14,8 +14,8 @@ from fuzz_mutations import JSON_TOKENS, Seed
 from fuzz_torch import archives, pickles
 
 from bertconv.config import BertConfig
+from bertconv.containers.stored import ITEM_SIZE, Header
 from bertconv.source.place import is_plain
-from bertconv.source.stored import ITEM_SIZE, Header
 from bertconv.source.weights import read_index
 
 _JSON = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\d+|\s+|.', re.DOTALL)

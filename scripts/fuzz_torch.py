@@ -19,8 +19,8 @@ from typing import Any
 from fuzz_common import Target, bytes_of, differ, read
 from fuzz_mutations import Seed
 
-from bertconv.formats.pytorch.archive import read_archive
-from bertconv.source.stored import Header, SourceFile
+from bertconv.containers.pytorch.archive import read_archive
+from bertconv.containers.stored import Header, SourceFile
 
 
 def pickles() -> Target:

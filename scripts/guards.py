@@ -2,7 +2,7 @@
 
     python scripts/guards.py                                 all of them; 1 when the tests miss one
     python scripts/guards.py --list                          what is a guard
-    python scripts/guards.py --only formats/safetensors.py
+    python scripts/guards.py --only containers/safetensors.py
     python scripts/guards.py --sample 12 --seed 3 --tests 'tests/formats/test_*.py'
 
 Guards are found in the source (`guards_find.py`); protections that are not refusals are listed in `guards_texts.py`.

@@ -23,14 +23,14 @@ class Text:
 
 
 _TEXT, _CONVERT, _SAVING = "bertconv/text.py", "bertconv/convert.py", "bertconv/saving.py"
-_LOCAL, _PLACE, _STORED = "bertconv/source/local.py", "bertconv/source/place.py", "bertconv/source/stored.py"
+_LOCAL, _PLACE, _STORED = "bertconv/source/local.py", "bertconv/source/place.py", "bertconv/containers/stored.py"
 _STAGING, _WRITING = "bertconv/formats/staging.py", "bertconv/formats/writing.py"
 _DESTINATION = "bertconv/formats/destination.py"
 _READBACK, _CERTIFICATE = "bertconv/formats/readback.py", "bertconv/verify/certificate.py"
-_MACHINE, _WORKERS = "bertconv/formats/pytorch/machine.py", "bertconv/formats/workers.py"
+_MACHINE, _WORKERS = "bertconv/containers/pytorch/machine.py", "bertconv/formats/workers.py"
 _MODULES, _LISTING = "bertconv/modules.py", "bertconv/source/modules.py"
-_CONFIG, _CHILD = "bertconv/config.py", "bertconv/formats/hdf5/child.py"
-_PROCESS, _SANDBOX = "bertconv/formats/hdf5/process.py", "bertconv/formats/hdf5/sandbox.py"
+_CONFIG, _CHILD = "bertconv/config.py", "bertconv/containers/hdf5/child.py"
+_PROCESS, _SANDBOX = "bertconv/containers/hdf5/process.py", "bertconv/containers/hdf5/sandbox.py"
 
 TEXTS: tuple[Text, ...] = (
     # JSON
@@ -145,7 +145,7 @@ TEXTS: tuple[Text, ...] = (
 """Every one, in the order in which a conversion comes past it."""
 
 KEPT: dict[tuple[str, str, str], str] = {
-    ("bertconv/formats/pytorch/calls.py", "_encode", "not isinstance(encoding, str)"): (
+    ("bertconv/containers/pytorch/calls.py", "_encode", "not isinstance(encoding, str)"): (
         "a later alternative refuses it too, but the type checker does not see that"
     ),
     ("bertconv/source/place.py", "is_cache_link", "not is_so(path.is_symlink)"): (

@@ -24,7 +24,7 @@ import numpy as np
 
 from bertconv.cli import main
 from bertconv.config import BertConfig
-from bertconv.formats.safetensors import SourceFile, StoredTensor
+from bertconv.containers.safetensors import SourceFile, StoredTensor
 from bertconv.mapping.expand import expand
 from bertconv.mapping.table import load_dialects, load_table
 

@@ -19,6 +19,7 @@ FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 LAYERS = (
     {"errors", "text", "report", "tasks"},
     {"families", "table_files"},
+    {"containers"},
     {"config", "config_auto", "config_checks", "config_content"},
     {"source"},
     {"tokenizer"},

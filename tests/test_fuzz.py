@@ -25,8 +25,8 @@ import fuzz  # noqa: E402
 import fuzz_runs  # noqa: E402
 import fuzz_targets  # noqa: E402
 
+from bertconv.containers.stored import Header  # noqa: E402
 from bertconv.errors import DamagedCheckpoint  # noqa: E402
-from bertconv.source.stored import Header  # noqa: E402
 
 RUNS = {"safetensors": 5000, "pickle": 2500, "zip": 3000, "index": 3000, "config": 3000, "hdf5": 300}
 """Inputs per seed: some seconds for each target."""

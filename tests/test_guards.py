@@ -25,7 +25,7 @@ import guards_find  # noqa: E402
 import guards_texts  # noqa: E402
 
 SEED = os.environ.get("BERTCONV_GUARDS_SEED", "1")
-SAMPLED = "formats/pytorch/"
+SAMPLED = "containers/pytorch/"
 """Where the sample is taken: its tests are quick, and enough to miss each of its guards."""
 QUICK = ("tests/hostile/test_hostile_torch.py", "tests/formats/pytorch/test_*.py")
 GUARDS = guards_find.find(ROOT)

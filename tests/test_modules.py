@@ -14,11 +14,11 @@ import pytest
 
 import bertconv.modules
 from bertconv import check_checkpoint, verify_checkpoint
+from bertconv.containers.stored import Header
 from bertconv.convert import convert_checkpoint
 from bertconv.errors import DamagedCheckpoint, MappingError, OutputError, ParityError, UnsafeCheckpoint
 from bertconv.inspection import inspect_checkpoint
 from bertconv.report import Report
-from bertconv.source.stored import Header
 
 BASE = "BertModel"
 ST, BIN = "model.safetensors", "pytorch_model.bin"

@@ -139,7 +139,7 @@ def test_digests_do_not_depend_on_the_format(tmp_path: Path, form: str, limit: i
 def test_the_index_says_where(tmp_path: Path, form: str) -> None:
     values, contents = both(form)
     files, _ = save(tmp_path / "out", form, contents, SHARDS)
-    index = json.loads((tmp_path / "out" / FORMATS[form].index_name).read_bytes())
+    index = json.loads((tmp_path / "out" / FORMATS[form].container.index_name).read_bytes())
     scope = "tf_bert_for_masked_lm/" if form == "tf" else ""
     assert set(index["weight_map"]) == {scope + name for name in values}
     for file in files:

@@ -8,9 +8,9 @@ import os
 from contextlib import closing
 from pathlib import Path
 
+from bertconv.containers.stored import SourceFile
 from bertconv.errors import BertconvError, OutputError
 from bertconv.source import sidecars
-from bertconv.source.stored import SourceFile
 
 MANIFEST = sidecars.MANIFEST
 """Name of the manifest in every output."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from bertconv.formats import hdf5, safetensors
+from bertconv.containers.container import Container, Entry, Frame
+from bertconv.containers.registry import BY_NAME
+from bertconv.containers.stored import ITEM_SIZE
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.table import Table
-from bertconv.source.stored import ITEM_SIZE
 
 
 @dataclass(frozen=True)
@@ -51,31 +52,14 @@ class Format:
     Attributes:
         name: "pt", "tf" or "tf-safetensors".
         dialect: name of the dialect.
-        stem: first part of file names.
-        suffix: last part of file names.
-        whole: lays out the file of an output that is not sharded.
-        shard: lays out one shard.
-        scoped: the model's name stands before every tensor's: in the index of a sharded output, else in the file.
+        container: what the files are.
+        metadata: what they say of themselves.
     """
 
     name: str
     dialect: str
-    stem: str
-    suffix: str
-    whole: Layouter
-    shard: Layouter
-    scoped: bool
-
-    def file_names(self, shards: int) -> list[str]:
-        """Names of the files of an output in this many parts."""
-        if shards == 1:
-            return [f"{self.stem}{self.suffix}"]
-        return [f"{self.stem}-{number:05}-of-{shards:05}{self.suffix}" for number in range(1, shards + 1)]
-
-    @property
-    def index_name(self) -> str:
-        """Name of the index of a sharded output."""
-        return f"{self.stem}{self.suffix}.index.json"
+    container: Container
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,10 +74,6 @@ class Model:
         """The name that Keras gives the first instance of the TensorFlow class: `tf_bert_for_masked_lm`."""
         words = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", f"TF{self.head}")
         return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
-
-
-Layouter = Callable[[Path, Sequence[OutputTensor], Model], list[int]]
-"""Creates a file without its weights; returns the offset of every tensor, in the order given."""
 
 
 def split(tensors: Sequence[OutputTensor], limit: int) -> list[list[OutputTensor]]:
@@ -125,17 +105,31 @@ def lay_out(
         The files, and the content of the index when there are several.
     """
     shards = split(tensors, limit)
-    names = form.file_names(len(shards))
-    layouter = form.whole if len(shards) == 1 else form.shard
-    scope = f"{model.keras_name}/" if form.scoped else ""
-    in_file, in_index = (scope, "") if len(shards) == 1 else ("", scope)
+    container, sharded = form.container, len(shards) > 1
+    scope = f"{model.keras_name}/" if container.scoped else ""
+    in_file, in_index = ("", scope) if sharded else (scope, "")
+    frame = Frame(in_file, form.metadata, is_shard=sharded)
     files = []
-    for name, shard in zip(names, shards, strict=True):
-        offsets = layouter(folder / name, shard, model)
+    for name, shard in zip(container.file_names(len(shards)), shards, strict=True):
+        offsets = container.lay_out(folder / name, _entries(shard, model), frame)
         ends = [offset + tensor.nbytes for tensor, offset in zip(shard, offsets, strict=True)]
         size = max([*ends, (folder / name).stat().st_size])
         files.append(OutputFile(name, size, tuple(zip(shard, offsets, strict=True)), in_file))
-    return files, _index(files, in_index) if len(files) > 1 else None
+    return files, _index(files, in_index) if sharded else None
+
+
+def _entries(tensors: Sequence[OutputTensor], model: Model) -> list[Entry]:
+    layers = {tensor.spec.group: tensor.spec.name.split("/")[0] for tensor in tensors}
+    repeats = [(layers[group], other) for group, other in model.table.keras2_repeats.items() if group in layers]
+    return [
+        Entry(
+            tensor.spec.name,
+            tensor.dtype,
+            tensor.spec.shape,
+            tuple(layer for layer, other in repeats if tensor.spec.group == other),
+        )
+        for tensor in tensors
+    ]
 
 
 def _index(files: Sequence[OutputFile], scope: str) -> bytes:
@@ -145,67 +139,12 @@ def _index(files: Sequence[OutputFile], scope: str) -> bytes:
     return (json.dumps(index, indent=2, sort_keys=True) + "\n").encode()
 
 
-def _safetensors(metadata: dict[str, str]) -> Layouter:
-    def layouter(path: Path, tensors: Sequence[OutputTensor], _: Model) -> list[int]:
-        ordered = sorted(tensors, key=lambda tensor: safetensors.file_order(tensor.spec.name, tensor.dtype))
-        header, offsets = safetensors.header_bytes(
-            [(tensor.spec.name, tensor.dtype, tensor.spec.shape) for tensor in ordered], metadata
-        )
-        with path.open("xb") as file:
-            file.write(header)
-        by_id = {tensor.spec.id: offset for tensor, offset in zip(ordered, offsets, strict=True)}
-        return [by_id[tensor.spec.id] for tensor in tensors]
-
-    return layouter
-
-
-def _keras_file(path: Path, tensors: Sequence[OutputTensor], model: Model) -> list[int]:
-    """One group per top-level layer, each with the list of its weights' names, as Keras 2 reads and writes it."""
-    names: dict[str, list[str]] = {}
-    links: dict[str, list[str]] = {}
-    scoped = {tensor.spec.id: f"{model.keras_name}/{tensor.spec.name}" for tensor in tensors}
-    layers = {tensor.spec.group: tensor.spec.name.split("/")[0] for tensor in tensors}
-    for tensor in tensors:
-        names.setdefault(tensor.spec.name.split("/")[0], []).append(scoped[tensor.spec.id])
-    for group, repeated in model.table.keras2_repeats.items():
-        for tensor in tensors:
-            if group in layers and tensor.spec.group == repeated:
-                names[layers[group]].append(scoped[tensor.spec.id])
-                links.setdefault(tensor.spec.id, []).append(f"{layers[group]}/{scoped[tensor.spec.id]}")
-    datasets = [
-        hdf5.Dataset(
-            f"{tensor.spec.name.split('/')[0]}/{scoped[tensor.spec.id]}",
-            tensor.dtype,
-            tensor.spec.shape,
-            tuple(links.get(tensor.spec.id, ())),
-        )
-        for tensor in tensors
-    ]
-    root: dict[str, str | Sequence[str]] = {
-        "layer_names": list(names), "backend": "tensorflow", "keras_version": KERAS_VERSION,
-    }  # fmt: skip
-    return hdf5.lay_out(path, datasets, {"": root} | {layer: {"weight_names": own} for layer, own in names.items()})
-
-
-def _keras_shard(path: Path, tensors: Sequence[OutputTensor], _: Model) -> list[int]:
-    """A shard as transformers' TensorFlow classes wrote it: dataset paths are the names, and the root lists them."""
-    names = [tensor.spec.name for tensor in tensors]
-    datasets = [hdf5.Dataset(tensor.spec.name, tensor.dtype, tensor.spec.shape) for tensor in tensors]
-    return hdf5.lay_out(path, datasets, {"": {"layer_names": sorted(names)}})
-
-
-KERAS_VERSION = "2.15.0"
-"""What the files say of themselves: the last Keras 2, whose layout this is."""
-
-_PT = _safetensors({"format": "pt"})
-_TF = _safetensors({"format": "tf"})
-
 FORMATS = {
     form.name: form
     for form in (
-        Format("pt", "pt", "model", ".safetensors", _PT, _PT, scoped=False),
-        Format("tf", "tf", "tf_model", ".h5", _keras_file, _keras_shard, scoped=True),
-        Format("tf-safetensors", "tf", "model", ".safetensors", _TF, _TF, scoped=False),
+        Format("pt", "pt", BY_NAME["safetensors"], {"format": "pt"}),
+        Format("tf", "tf", BY_NAME["hdf5"], {"format": "tf"}),
+        Format("tf-safetensors", "tf", BY_NAME["safetensors"], {"format": "tf"}),
     )
 }
 """Every format that can be written, by its name."""

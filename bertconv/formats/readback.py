@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bertconv.containers.stored import FLOATS, StoredTensor
 from bertconv.errors import ParityError, TiedTensorsDiffer
 from bertconv.formats import workers
 from bertconv.formats.streaming import PIECE, Elements, Transpose, Workspace, cast, not_finite, pieces
 from bertconv.formats.writing import Origin
 from bertconv.mapping.plan import Twins
-from bertconv.source.stored import FLOATS, StoredTensor
 from bertconv.text import printable
 
 

@@ -19,9 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from bertconv.containers.stored import SourceFile
 from bertconv.errors import BertconvError, OutputError
 from bertconv.formats.destination import check_destination, refusal
-from bertconv.source.stored import SourceFile
 
 _ASIDE = "-old"
 _RENAME_EXCHANGE = 2

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bertconv.source.stored import ITEM_SIZE, StoredTensor
+from bertconv.containers.stored import ITEM_SIZE, StoredTensor
 
 Elements = np.ndarray[tuple[int, ...], np.dtype[Any]]
 """Elements as unsigned integers of their width."""

@@ -11,11 +11,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bertconv.containers.stored import StoredTensor
 from bertconv.errors import MappingError, RequestError
 from bertconv.formats import workers
 from bertconv.formats.output import OutputFile
 from bertconv.formats.streaming import Elements, Transpose, Workspace, cast, not_finite, pieces
-from bertconv.source.stored import StoredTensor
 
 RANGE = 32 << 20
 """Most bytes that the kernel copies at a time, so that progress is seen and an interrupt is heard."""

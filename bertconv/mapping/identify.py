@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from bertconv.containers.stored import StoredTensor
 from bertconv.errors import DamagedCheckpoint, MappingError, UnknownTensors, UnsupportedCheckpoint
 from bertconv.mapping.expand import TensorSpec, specs_by_name
 from bertconv.mapping.table import Dialect, Dialects, Table
-from bertconv.source.stored import StoredTensor
 from bertconv.text import printable
 
 _FOREIGN = (

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from bertconv.config import Config
+from bertconv.containers.stored import FLOATS, StoredTensor
 from bertconv.errors import BertconvError, ShapeMismatch, UnsupportedCheckpoint
 from bertconv.mapping.expand import TensorSpec, expand, target_specs, transpose_specs
 from bertconv.mapping.heads import choose_head, fit_config, rank_heads, sizes_seen
@@ -15,7 +16,6 @@ from bertconv.mapping.ignore import IgnoreLists, check_regexes, first_match, ign
 from bertconv.mapping.inside import is_inside, stranger_patterns
 from bertconv.mapping.refusals import Unknown, missing_tensors, undecided, unknown_tensors, wrong_shapes
 from bertconv.mapping.table import Dialect, Dialects, Table, load_dialects
-from bertconv.source.stored import FLOATS, StoredTensor
 from bertconv.text import listing, printable
 
 

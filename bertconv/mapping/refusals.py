@@ -8,11 +8,11 @@ from difflib import get_close_matches
 from itertools import zip_longest
 
 from bertconv.config import Config
+from bertconv.containers.stored import StoredTensor
 from bertconv.errors import AmbiguousHead, MissingTensors, ShapeMismatch, UnknownTensors
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.heads import HeadChoice
 from bertconv.mapping.table import Table
-from bertconv.source.stored import StoredTensor
 from bertconv.text import listing, printable
 
 

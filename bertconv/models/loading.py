@@ -15,10 +15,10 @@ import keras
 import numpy as np
 
 from bertconv.config import Config
+from bertconv.containers.stored import FLOATS, Header, StoredTensor
 from bertconv.errors import MappingError, MissingTensors, RequestError, ShapeMismatch, TiedTensorsDiffer
 from bertconv.formats import workers
 from bertconv.formats.readback import check_twins
-from bertconv.formats.reading import open_header
 from bertconv.formats.streaming import Transpose, Workspace, pieces
 from bertconv.formats.writing import checked_cast
 from bertconv.mapping.identify import Identity, identify
@@ -27,7 +27,7 @@ from bertconv.mapping.plan import Plan, PlanOptions, make_plan
 from bertconv.models.memory import as_tensor, blank_weights, empty_array
 from bertconv.models.variables import Inventory, inventory
 from bertconv.source import Source, SourceOptions, open_source
-from bertconv.source.stored import FLOATS, Header, StoredTensor
+from bertconv.source.reading import open_header
 from bertconv.text import listing
 
 LoadingInfo = dict[str, list[Any]]

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from bertconv.config import BertConfig
+from bertconv.containers.stored import FLOATS
 from bertconv.errors import RequestError
 from bertconv.mapping.ignore import IgnoreLists
 from bertconv.models import loading, saving, weight_files
@@ -24,7 +25,6 @@ from bertconv.models.serving import ServingMixin
 from bertconv.models.training import TrainingMixin
 from bertconv.models.variables import freeze_layers, frozen_layers
 from bertconv.source import SourceOptions
-from bertconv.source.stored import FLOATS
 
 REFUSED = {
     "proxies": "Set HTTPS_PROXY in the environment.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from bertconv.containers.registry import CONTAINERS
 from bertconv.errors import RequestError
 from bertconv.formats.destination import MANIFEST
 from bertconv.formats.output import FORMATS, Format, Model
@@ -24,12 +24,6 @@ from bertconv.models.variables import Inventory, inventory
 from bertconv.record import manifest_bytes, saved_report
 from bertconv.saving import Content, extra_spec, save_weights, shard_limit
 from bertconv.text import listing
-
-_WEIGHTS = {
-    ".h5": re.compile(r"tf_model(-\d{5}-of-\d{5})?\.h5(\.index\.json)?"),
-    ".safetensors": re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?"),
-}
-"""Files of weights by suffix: those of an earlier save are replaced, shards included."""
 
 
 def save_pretrained(
@@ -201,13 +195,13 @@ def _form(name: str) -> Format:
 def _is_kept(form: Format, saved_model: str | None, name: str) -> bool:
     """Whether a file of the folder belongs to somebody else, or to another version of the SavedModel."""
     ours = name in {"config.json", MANIFEST} or (saved_model is not None and name.startswith(saved_model))
-    return not ours and _WEIGHTS[form.suffix].fullmatch(name) is None
+    return not ours and not form.container.is_output(name)
 
 
 def _warn_of_others(folder: Path, form: Format) -> None:
-    foreign = [names for suffix, names in _WEIGHTS.items() if suffix != form.suffix]
+    foreign = [container for container in CONTAINERS if container.dtypes and container is not form.container]
     there = sorted(path.name for path in folder.iterdir())
-    if others := [name for name in there if any(names.fullmatch(name) for names in foreign)]:
+    if others := [name for name in there if any(container.is_output(name) for container in foreign)]:
         warnings.warn(
             f"{folder} also holds {', '.join(others)}, saved earlier: from_pretrained takes safetensors first unless "
             "it is given use_safetensors=False.",

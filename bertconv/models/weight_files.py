@@ -10,14 +10,14 @@ from typing import Any
 import keras
 
 from bertconv.config import BertConfig
+from bertconv.containers.stored import Header
 from bertconv.errors import MissingTensors, RequestError, ShapeMismatch
-from bertconv.formats.reading import open_header
 from bertconv.mapping.ignore import IgnoreLists
 from bertconv.mapping.plan import Plan
 from bertconv.models import loading
 from bertconv.models.variables import Inventory
 from bertconv.source import SourceOptions, open_source
-from bertconv.source.stored import Header
+from bertconv.source.reading import open_header
 from bertconv.source.weights import is_index, is_weights
 from bertconv.text import listing
 

@@ -7,10 +7,10 @@ import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from bertconv.containers.stored import is_so
 from bertconv.errors import DamagedCheckpoint, RequestError, UnsafeCheckpoint
 from bertconv.source import integrity
 from bertconv.source.place import is_cache_link, subfolder_parts
-from bertconv.source.stored import is_so
 
 _LISTED_FOLDER = re.compile(r"[0-9]+_.+|checkpoint-[0-9]+|pytorch_model_fsdp_[0-9]+")
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
 from huggingface_hub.file_download import repo_folder_name
 
+from bertconv.containers.stored import is_so
 from bertconv.errors import HubError
 from bertconv.source import integrity
 from bertconv.source.hub_errors import FAILURES, explain
 from bertconv.source.place import SourceOptions, subfolder_parts
-from bertconv.source.stored import is_so
 from bertconv.text import some
 
 

@@ -20,9 +20,9 @@ import hashlib
 import re
 from pathlib import Path
 
+from bertconv.containers.stored import SourceFile
 from bertconv.errors import HubError
 from bertconv.source.place import open_in
-from bertconv.source.stored import SourceFile
 
 _SHA1 = 40  # hexadecimal digits
 _DIGEST = re.compile(rf"[0-9a-f]{{{_SHA1}}}|[0-9a-f]{{64}}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from bertconv import config_content as content
 from bertconv.config import Config
 from bertconv.config_auto import config_class
+from bertconv.containers.stored import SourceFile, is_so
 from bertconv.errors import BertconvError, MappingError, RequestError
 from bertconv.families import Family
 from bertconv.source import modules, sidecars
@@ -18,7 +19,6 @@ from bertconv.source.folder import LocalFolder
 from bertconv.source.modules import Modules
 from bertconv.source.place import Place, SourceOptions, open_in
 from bertconv.source.refusals import ctranslate2, no_weights, unsupported
-from bertconv.source.stored import SourceFile, is_so
 from bertconv.source.weights import SHARD, Choice, Weights, choose, is_index, is_weights, read_index
 from bertconv.text import some
 

@@ -12,10 +12,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from bertconv.containers.stored import SourceFile
 from bertconv.errors import DamagedCheckpoint, HubError, RequestError, UnsafeCheckpoint
 from bertconv.source import sidecars
 from bertconv.source.place import Place, open_in, subfolder_parts
-from bertconv.source.stored import SourceFile
 from bertconv.text import parse_json, printable, some
 
 LISTING = "modules.json"

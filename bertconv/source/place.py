@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from bertconv.containers.registry import BY_NAME
+from bertconv.containers.stored import SourceFile, is_so
 from bertconv.errors import BertconvError, RequestError, UnsafeCheckpoint
-from bertconv.source.stored import SourceFile, is_so
 
 _SHARED_BLOB = re.compile(r"[0-9a-f]{64}")
 _SHARED_MARKER = ".huggingface-shared-blobs"
@@ -28,7 +29,7 @@ class SourceOptions:
         subfolder: folder inside the checkpoint that holds the model.
         variant: as in `model.fp16.safetensors`; it also wins over the config's `transformers_weights`.
         config: a config file to use in place of the checkpoint's own.
-        prefer: containers, the first that is there wins.
+        prefer: names of containers, the first that is there wins.
     """
 
     revision: str | None = None
@@ -39,7 +40,7 @@ class SourceOptions:
     subfolder: str = ""
     variant: str | None = None
     config: Path | None = None
-    prefer: tuple[str, ...] = ("safetensors", "torch", "hdf5")
+    prefer: tuple[str, ...] = tuple(BY_NAME)
 
 
 class Place(Protocol):

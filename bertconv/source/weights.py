@@ -9,16 +9,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from bertconv.config_content import read_json
+from bertconv.containers.registry import BY_NAME, CONTAINERS
 from bertconv.errors import DamagedCheckpoint, RequestError, UnsafeCheckpoint
 from bertconv.source.place import is_plain
 from bertconv.text import some
-
-STANDARD: Mapping[str, str] = {
-    "safetensors": "model.safetensors",
-    "torch": "pytorch_model.bin",
-    "hdf5": "tf_model.h5",
-}
-"""The file name of each container, as transformers writes it."""
 
 INDEX_BYTES = 8_000_000
 """An index has about 100 bytes per tensor, and a model some hundred tensors; a larger file is something else."""
@@ -26,14 +20,16 @@ INDEX_BYTES = 8_000_000
 MAX_ENTRIES = 100_000
 """Most tensors that an index may name."""
 
-SHARD = re.compile(r".+-\d{5}-of-\d{5}\.(safetensors|bin|h5)")
+_STEMS = "|".join(re.escape(container.stem) for container in CONTAINERS)
+_ENDS = "|".join(re.escape(container.suffix.removeprefix(".")) for container in CONTAINERS)
+SHARD = re.compile(rf".+-\d{{5}}-of-\d{{5}}\.({_ENDS})")
 
 # `model.fp16.safetensors`, `model.safetensors.index.fp16.json`; shards of a variant have their index.
 _VARIANT = re.compile(
-    r"(?:model|pytorch_model|tf_model)\."
-    r"(?:((?!weights\.h5)[^.]+(?<!-of-\d{5}))\.(?:safetensors|bin|h5)|(?:safetensors|bin|h5)\.index\.(.+)\.json)"
+    rf"(?:{_STEMS})\."
+    rf"(?:((?!weights\.h5)[^.]+(?<!-of-\d{{5}}))\.(?:{_ENDS})|(?:{_ENDS})\.index\.(.+)\.json)"
 )
-_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".hdf5")
+_SUFFIXES = tuple(suffix for container in CONTAINERS for suffix in container.suffixes)
 _NOT_WEIGHTS = (
     "training_args.bin", "optimizer.*", "scheduler.*", "rng_state*", "scaler.pt",
     "adapter_model.*", "openvino_*", "*.weights.h5",
@@ -71,7 +67,7 @@ def choose(
 
     Args:
         names: files of one folder; those of folders below are passed over.
-        prefer: containers (`STANDARD`), the first that is there wins.
+        prefer: names of containers, the first that is there wins.
         variant: the one asked for.
         named: the file that the config's `transformers_weights` names.
 
@@ -83,19 +79,12 @@ def choose(
     here = {name for name in names if "/" not in name}
     if named is not None and variant is None:
         return _named(here, named)
-    candidates = [name for container in prefer for name in _standard(container, variant) if name in here]
+    candidates = [name for container in prefer for name in BY_NAME[container].names_of(variant) if name in here]
     if candidates:
         return Choice(candidates[0], (*_beside(candidates), *_stale(here, candidates[0])))
     if variant is not None:
         raise RequestError(f"there are no weights of variant {variant!r}.", hint=_variants(here))
     return _lone(here)
-
-
-def _standard(container: str, variant: str | None) -> tuple[str, str]:
-    stem, _, suffix = STANDARD[container].rpartition(".")
-    if variant is None:
-        return f"{stem}.{suffix}", f"{stem}.{suffix}.index.json"
-    return f"{stem}.{variant}.{suffix}", f"{stem}.{suffix}.index.{variant}.json"
 
 
 def _named(here: set[str], named: str) -> Choice:
@@ -109,7 +98,7 @@ def _named(here: set[str], named: str) -> Choice:
             f"the config names {named!r} as the weights, but it is not there.",
             hint="Copy or download the checkpoint again, or give the file itself.",
         )
-    others = [name for container in STANDARD for name in _standard(container, None) if name in here - {named}]
+    others = [name for container in CONTAINERS for name in container.names_of(None) if name in here - {named}]
     note = f"{named} is used, as the config's transformers_weights says{_there_too(others)}"
     return Choice(named, (note, *_stale(here, named)))
 

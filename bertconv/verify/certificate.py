@@ -8,15 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bertconv.containers.registry import read_header
+from bertconv.containers.stored import Header, StoredTensor
 from bertconv.errors import BertconvError, DamagedCheckpoint, RequestError
 from bertconv.formats import workers
 from bertconv.formats.destination import MANIFEST, MANIFEST_BYTES
 from bertconv.formats.readback import digest_of
-from bertconv.formats.reading import read_header
 from bertconv.formats.streaming import Workspace
 from bertconv.record import frame_digest, manifest_digest
 from bertconv.source.place import open_in
-from bertconv.source.stored import Header, StoredTensor
 from bertconv.text import brief, listing, parse_json, printable
 from bertconv.verify.parity import Parity
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from bertconv.containers.stored import Header
 from bertconv.errors import ParityError, RequestError
 from bertconv.formats.staging import StagedFolder
 from bertconv.mapping.identify import Identity
@@ -15,7 +16,6 @@ from bertconv.mapping.table import Table
 from bertconv.modules import ModuleWeights
 from bertconv.record import Proof
 from bertconv.source import Source, SourceOptions
-from bertconv.source.stored import Header
 from bertconv.verify.certificate import certificate
 from bertconv.verify.classes import other_classes
 from bertconv.verify.compare import Request, compare

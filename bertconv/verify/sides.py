@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from bertconv.config import Config
+from bertconv.containers.stored import Header, StoredTensor
 from bertconv.formats.readback import check_twins
-from bertconv.formats.reading import open_header
 from bertconv.formats.streaming import Elements, Transpose, Workspace, as_floats, cast, pieces
 from bertconv.mapping.checks import open_table
 from bertconv.mapping.evidence import named_in
@@ -26,7 +26,7 @@ from bertconv.mapping.table import Dialects, Table, load_dialects
 from bertconv.modules import ModuleWeights, opened_modules
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.module_settings import ModuleSettings, read_module_settings
-from bertconv.source.stored import Header, StoredTensor
+from bertconv.source.reading import open_header
 from bertconv.text import printable, some
 from bertconv.tokenizer import Tokenizer, read_tokenizer
 

@@ -6,9 +6,9 @@ import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from bertconv.containers.stored import FLOATS, StoredTensor
 from bertconv.errors import RequestError
 from bertconv.formats.streaming import Workspace, pieces
-from bertconv.source.stored import FLOATS, StoredTensor
 from bertconv.verify.cases import IDS, Batch
 from bertconv.verify.places import Array, Tell, module_places, placed
 from bertconv.verify.sides import Side

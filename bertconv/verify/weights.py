@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from bertconv.containers.stored import FLOATS
 from bertconv.formats import workers
 from bertconv.formats.readback import digest_of, lockstep, tensor_digest
 from bertconv.formats.streaming import Workspace, cast, not_finite
-from bertconv.source.stored import FLOATS
 from bertconv.text import printable
 from bertconv.verify.parity import TensorComparison
 from bertconv.verify.places import Array

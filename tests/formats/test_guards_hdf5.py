@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 import pytest
 
+from bertconv.containers.hdf5 import child, process, sandbox, walk
 from bertconv.errors import DamagedCheckpoint, UnsafeCheckpoint, UnsupportedCheckpoint
-from bertconv.formats.hdf5 import child, process, sandbox, walk
 
 
 @pytest.fixture

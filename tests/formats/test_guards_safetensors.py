@@ -7,8 +7,8 @@ from pathlib import Path
 import checkpoints as cp
 import pytest
 
+from bertconv.containers.safetensors import MAX_TENSORS, read_safetensors
 from bertconv.errors import BertconvError, DamagedCheckpoint, UnsafeCheckpoint
-from bertconv.formats.safetensors import MAX_TENSORS, read_safetensors
 
 ENTRY = '{"dtype":"F32","shape":[2],"data_offsets":[0,8]}'
 

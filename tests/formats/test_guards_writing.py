@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from bertconv import convert
+from bertconv.containers.stored import SourceFile
 from bertconv.convert import convert_checkpoint
 from bertconv.errors import DamagedCheckpoint, OutputError, ParityError, RequestError
 from bertconv.formats import destination as destinations
@@ -24,7 +25,6 @@ from bertconv.formats import staging, writing
 from bertconv.formats.output import OutputFile
 from bertconv.formats.readback import lockstep
 from bertconv.formats.staging import StagedFolder
-from bertconv.source.stored import SourceFile
 from bertconv.verification import check_checkpoint
 from bertconv.verify import certificate
 

@@ -16,6 +16,9 @@ from h5py import h5d, h5p, h5s, h5t
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bertconv.containers.hdf5 import Dataset, child, lay_out, process, read_hdf5
+from bertconv.containers.hdf5.walk import MAX_OBJECTS
+from bertconv.containers.registry import read_header
 from bertconv.convert import convert_checkpoint
 from bertconv.errors import (
     BertconvError,
@@ -24,9 +27,6 @@ from bertconv.errors import (
     UnsafeCheckpoint,
     UnsupportedCheckpoint,
 )
-from bertconv.formats.hdf5 import Dataset, child, lay_out, process, read_hdf5
-from bertconv.formats.hdf5.walk import MAX_OBJECTS
-from bertconv.formats.reading import read_header
 
 SECRET = b"root:x:0:0:root:/root:/bin/bash\n" * 4
 VALUES = np.arange(12, dtype=np.float32).reshape(3, 4)

@@ -15,9 +15,9 @@ import checkpoints as cp
 import pytest
 from patience import until
 
+from bertconv.containers.hdf5 import Dataset, lay_out, process, read_hdf5
+from bertconv.containers.stored import Header
 from bertconv.errors import BertconvError, DamagedCheckpoint, UnsafeCheckpoint
-from bertconv.formats.hdf5 import Dataset, lay_out, process, read_hdf5
-from bertconv.source.stored import Header
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the limits of Linux")
 
@@ -41,7 +41,7 @@ def read(path: Path) -> Header:
 
 def planted(monkeypatch: pytest.MonkeyPatch, program: str, *, confined: bool = True) -> None:
     """Another program in the place of the walk, as a file might have it that has taken libhdf5 over."""
-    start = "import sys; sys.path[:] = sys.argv[2:]\nfrom bertconv.formats.hdf5 import sandbox\n"
+    start = "import sys; sys.path[:] = sys.argv[2:]\nfrom bertconv.containers.hdf5 import sandbox\n"
     start += "import ctypes, json, os, socket, time\n"
     monkeypatch.setattr(process, "_PROGRAM", start + ("sandbox.confine()\n" if confined else "") + program)
 
@@ -208,7 +208,7 @@ def test_what_it_tries_would_work_elsewhere(path: Path, monkeypatch: pytest.Monk
 
 def test_landlock_alone_refuses_files() -> None:
     code = (
-        "import sys; from bertconv.formats.hdf5 import sandbox; open('/proc/self/stat').close()\n"
+        "import sys; from bertconv.containers.hdf5 import sandbox; open('/proc/self/stat').close()\n"
         "if not sandbox.landlock(): sys.exit(77)\n"
         "for path, mode in (('/proc/self/stat', 'r'), (sys.argv[1], 'w')):\n"
         "    try: open(path, mode); sys.exit(path)\n"
@@ -222,10 +222,10 @@ def test_landlock_alone_refuses_files() -> None:
 
 def test_limits_that_were_lower_stay_so(path: Path) -> None:
     code = (
-        "import resource, sys; from pathlib import Path; from bertconv.source.stored import SourceFile\n"
+        "import resource, sys; from pathlib import Path; from bertconv.containers.stored import SourceFile\n"
         "resource.setrlimit(resource.RLIMIT_CPU, (300, 300)); resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
-        "from bertconv.formats.hdf5 import process, read_hdf5\n"
-        "more = '; from bertconv.formats.hdf5 import sandbox; sandbox.CPU_SECONDS = 1000; from'\n"
+        "from bertconv.containers.hdf5 import process, read_hdf5\n"
+        "more = '; from bertconv.containers.hdf5 import sandbox; sandbox.CPU_SECONDS = 1000; from'\n"
         "process._PROGRAM = process._PROGRAM.replace('; from', more, 1)\n"
         "print(len(read_hdf5(SourceFile(Path(sys.argv[1]))).tensors))"
     )
@@ -262,8 +262,8 @@ def test_ctrl_c_is_for_the_parent_alone(path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_an_interrupt_ends_the_child(path: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from bertconv.source.stored import SourceFile\n"
-        "from bertconv.formats.hdf5 import process, read_hdf5\n"
+        "import sys; from pathlib import Path; from bertconv.containers.stored import SourceFile\n"
+        "from bertconv.containers.hdf5 import process, read_hdf5\n"
         "process._PROGRAM = \"import os, time; open({!r}, 'w').write(str(os.getpid())); time.sleep(1000)\"\n"
         "read_hdf5(SourceFile(Path(sys.argv[1])))"
     )

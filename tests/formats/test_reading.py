@@ -8,8 +8,8 @@ from pathlib import Path
 import checkpoints as cp
 import pytest
 
+from bertconv.containers.registry import read_header
 from bertconv.errors import BertconvError, DamagedCheckpoint, UnsupportedCheckpoint
-from bertconv.formats.reading import read_header
 
 
 def ctranslate2(name: str) -> bytes:

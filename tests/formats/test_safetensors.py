@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError, deserialize, safe_open
 
+from bertconv.containers import safetensors
+from bertconv.containers.registry import read_header
+from bertconv.containers.safetensors import file_order, header_bytes, read_safetensors
 from bertconv.errors import BertconvError, DamagedCheckpoint, UnsafeCheckpoint
-from bertconv.formats import safetensors
-from bertconv.formats.reading import read_header
-from bertconv.formats.safetensors import file_order, header_bytes, read_safetensors
 
 Contents = dict[str, tuple[str, tuple[int, ...], bytes]]
 CODES = {

@@ -63,7 +63,7 @@ _FOREIGN = (
     "os.remove", "os.rename", "os.rmdir", "os.spawn", "os.symlink", "os.system", "os.truncate", "pickle.find_class",
     "pty.spawn", "shutil.rmtree", "socket.__new__", "socket.connect", "subprocess.Popen", "urllib.Request",
 )  # fmt: skip
-_READER = "bertconv.formats.hdf5.child"
+_READER = "bertconv.containers.hdf5.child"
 _FRAMEWORKS = ("torch", "tensorflow", "keras", "transformers")
 _OWN = tuple(
     {str(Path(path).resolve()) for path in (*sysconfig.get_paths().values(), sys.prefix, sys.base_prefix)}

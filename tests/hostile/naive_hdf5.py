@@ -10,7 +10,7 @@ from pathlib import Path
 PROGRAM = """
 import json, os, resource, select, signal, sys, time
 import h5py, numpy as np
-from bertconv.formats.hdf5.process import rested
+from bertconv.containers.hdf5.process import rested
 
 folders, name, place, sound, secret = json.load(sys.stdin)
 

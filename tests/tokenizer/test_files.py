@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from tokenizer_folders import WORDS, fast, folder
 
 from bertconv import inspect_checkpoint
+from bertconv.containers import stored
+from bertconv.containers.stored import SourceFile
 from bertconv.errors import DamagedCheckpoint
-from bertconv.source import open_source, stored
-from bertconv.source.stored import SourceFile
+from bertconv.source import open_source
 from bertconv.tokenizer import Tokenizer, files, read_tokenizer, room
 
 NAMES = (files.FAST, files.SETTINGS, files.SPECIAL, files.ADDED, files.SENTENCE)

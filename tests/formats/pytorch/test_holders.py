@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from bertconv.containers.pytorch import state
+from bertconv.containers.pytorch.state import find_state_dict, holders
+from bertconv.containers.pytorch.values import Container, PickledDict
 from bertconv.errors import DamagedCheckpoint
-from bertconv.formats.pytorch import state
-from bertconv.formats.pytorch.state import find_state_dict, holders
-from bertconv.formats.pytorch.values import Container, PickledDict
 
 
 def test_shared_containers_are_visited_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -417,8 +417,8 @@ def test_imports_nothing(tmp_path):
 import sys
 from pathlib import Path
 from bertconv.errors import UnsafeCheckpoint
-from bertconv.source.stored import SourceFile
-from bertconv.formats.pytorch.reader import read_torch
+from bertconv.containers.stored import SourceFile
+from bertconv.containers.pytorch.reader import read_torch
 before = set(sys.modules)
 for name in "xyz":
     try:

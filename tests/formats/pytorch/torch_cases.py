@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from bertconv.containers.pytorch.reader import read_torch
+from bertconv.containers.stored import Header, SourceFile, StoredTensor
 from bertconv.errors import BertconvError
-from bertconv.formats.pytorch.reader import read_torch
-from bertconv.source.stored import Header, SourceFile, StoredTensor
 
 MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 VERSION = b"\x80\x02M\xe9\x03."

@@ -15,7 +15,7 @@ from bertconv.errors import BertconvError, UnsafeCheckpoint
 if TYPE_CHECKING:
     import subprocess
 
-    from bertconv.source.stored import SourceFile
+    from bertconv.containers.stored import SourceFile
 
 REST_SECONDS = 60.0
 """How long the child may rest, on whatever it waits for; a hang of libhdf5 uses up its processor time long before."""
@@ -25,7 +25,7 @@ SCHEDSTAT = "/proc/{}/schedstat"
 """Nanoseconds that a process has computed, and that it has waited for a processor: sched-stats.rst of Linux."""
 
 _PROGRAM = (
-    "import sys; sys.path[:] = sys.argv[2:]; from bertconv.formats.hdf5.child import main; main(int(sys.argv[1]))"
+    "import sys; sys.path[:] = sys.argv[2:]; from bertconv.containers.hdf5.child import main; main(int(sys.argv[1]))"
 )
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from bertconv.containers.stored import ITEM_SIZE
 from bertconv.errors import DamagedCheckpoint, UnsafeCheckpoint, UnsupportedCheckpoint
-from bertconv.source.stored import ITEM_SIZE
 
 AGAIN = "Download or copy it again, or save it again with torch.save(model.state_dict(), path)."
 TRUSTED = "Ask its author for a safetensors file, or save model.state_dict() again on a machine of no value."

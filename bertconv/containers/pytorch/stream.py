@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from bertconv.containers.pytorch.values import damaged
 from bertconv.errors import DamagedCheckpoint
-from bertconv.formats.pytorch.values import damaged
 
 MAX_NAME = 1024
 

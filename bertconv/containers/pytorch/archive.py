@@ -10,9 +10,9 @@ import struct
 import zlib
 from dataclasses import dataclass, replace
 
+from bertconv.containers.pytorch.values import damaged, unsafe, unsupported
+from bertconv.containers.stored import SourceFile
 from bertconv.errors import DamagedCheckpoint
-from bertconv.formats.pytorch.values import damaged, unsafe, unsupported
-from bertconv.source.stored import SourceFile
 from bertconv.text import printable
 
 MAX_DIRECTORY = 64 << 20

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from bertconv.containers.hdf5.kinds import dtype_of
+from bertconv.containers.stored import ITEM_SIZE
 from bertconv.errors import DamagedCheckpoint, UnsafeCheckpoint, UnsupportedCheckpoint
-from bertconv.formats.hdf5.kinds import dtype_of
-from bertconv.source.stored import ITEM_SIZE
 from bertconv.text import printable
 
 MAX_OBJECTS = 20_000

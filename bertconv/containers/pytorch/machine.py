@@ -10,11 +10,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from bertconv.errors import DamagedCheckpoint
-from bertconv.formats.pytorch import calls
-from bertconv.formats.pytorch.names import PLAIN_TENSORS, resolve
-from bertconv.formats.pytorch.stream import MAX_NAME, ByteStream
-from bertconv.formats.pytorch.values import (
+from bertconv.containers.pytorch import calls
+from bertconv.containers.pytorch.names import PLAIN_TENSORS, resolve
+from bertconv.containers.pytorch.stream import MAX_NAME, ByteStream
+from bertconv.containers.pytorch.values import (
     Container,
     Global,
     Opaque,
@@ -28,6 +27,7 @@ from bertconv.formats.pytorch.values import (
     unsafe,
     unsupported,
 )
+from bertconv.errors import DamagedCheckpoint
 from bertconv.text import printable
 
 MAX_BYTES = 64 << 20

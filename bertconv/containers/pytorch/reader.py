@@ -6,12 +6,12 @@ format of torch before 1.6 by `legacy`.
 
 from __future__ import annotations
 
-from bertconv.formats.pytorch.archive import Archive, check_crc, read_archive
-from bertconv.formats.pytorch.legacy import read_legacy
-from bertconv.formats.pytorch.machine import MAX_BYTES, PickleReader
-from bertconv.formats.pytorch.state import Extent, StateDict, find_state_dict, place
-from bertconv.formats.pytorch.values import damaged, unsupported
-from bertconv.source.stored import Header, SourceFile, StoredTensor
+from bertconv.containers.pytorch.archive import Archive, check_crc, read_archive
+from bertconv.containers.pytorch.legacy import read_legacy
+from bertconv.containers.pytorch.machine import MAX_BYTES, PickleReader
+from bertconv.containers.pytorch.state import Extent, StateDict, find_state_dict, place
+from bertconv.containers.pytorch.values import damaged, unsupported
+from bertconv.containers.stored import Header, SourceFile, StoredTensor
 from bertconv.text import fold, printable
 
 _SHOWN = 100  # names in a note, layers folded

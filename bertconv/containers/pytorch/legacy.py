@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 import struct
 
+from bertconv.containers.pytorch.machine import MAX_BYTES, PickleReader
+from bertconv.containers.pytorch.state import Extent
+from bertconv.containers.pytorch.values import PickledDict, PickledList, damaged, unsafe, unsupported
+from bertconv.containers.stored import SourceFile
 from bertconv.errors import DamagedCheckpoint
-from bertconv.formats.pytorch.machine import MAX_BYTES, PickleReader
-from bertconv.formats.pytorch.state import Extent
-from bertconv.formats.pytorch.values import PickledDict, PickledList, damaged, unsafe, unsupported
-from bertconv.source.stored import SourceFile
 
 _PROTOCOL = 1001
 

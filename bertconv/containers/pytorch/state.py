@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from bertconv.containers.pytorch.machine import MAX_TENSORS
+from bertconv.containers.pytorch.stream import MAX_NAME
+from bertconv.containers.pytorch.values import Container, PickledDict, Tensor, children, damaged, unsafe, unsupported
+from bertconv.containers.stored import FLOATS, ITEM_SIZE, SourceFile, StoredTensor
 from bertconv.errors import BertconvError
-from bertconv.formats.pytorch.machine import MAX_TENSORS
-from bertconv.formats.pytorch.stream import MAX_NAME
-from bertconv.formats.pytorch.values import Container, PickledDict, Tensor, children, damaged, unsafe, unsupported
-from bertconv.mapping.table import load_table
-from bertconv.source.stored import FLOATS, ITEM_SIZE, SourceFile, StoredTensor
+from bertconv.table_files import module_names
 from bertconv.text import printable
 
 ENVELOPES = ("state_dict", "model_state_dict", "model", "net", "module", "encoder")
@@ -64,7 +64,7 @@ def find_state_dict(root: object, file: str) -> StateDict:
     found = _candidates(root, (), set())
     if len(found) > 1:  # class weights, states of random generators, metrics: tensors, but no model
         found = [candidate for candidate in found if _holds_a_layer(candidate[1])] or found
-    if len(found) > 1:  # the matrix of a loss lies around the state dict, and is called as no layer of BERT is
+    if len(found) > 1:  # the matrix of a loss lies around the state dict, and is called as no layer of a table is
         found = [one for one in found if not _lies_around(one, found) or _is_named_as_a_layer(one[1])] or found
     if len(found) > 1:
         places = ", ".join(".".join(path) or "the root" for path, _ in found)
@@ -111,8 +111,7 @@ def _lies_around(one: tuple[tuple[str, ...], PickledDict], found: list[tuple[tup
 
 
 def _is_named_as_a_layer(mapping: PickledDict) -> bool:
-    groups = load_table().groups.values()
-    names = {module.name.rpartition(".")[2] for group in groups for module in group.modules.values()}
+    names = module_names()
     return any(isinstance(key, str) and names.intersection(key.split(".")) for key, _ in mapping.items)
 
 

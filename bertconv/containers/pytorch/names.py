@@ -5,7 +5,7 @@ Nothing is ever imported or called, so the lists decide what is said about a fil
 
 from __future__ import annotations
 
-from bertconv.formats.pytorch.values import Global, Role, unsupported
+from bertconv.containers.pytorch.values import Global, Role, unsupported
 from bertconv.text import printable
 
 MODULE_PICKLED = "holds a whole module that was pickled ({}); save its state_dict()."

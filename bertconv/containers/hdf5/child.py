@@ -12,10 +12,10 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from bertconv.containers.hdf5 import sandbox
+from bertconv.containers.hdf5.layout import Dataset, in_memory
+from bertconv.containers.hdf5.walk import walk
 from bertconv.errors import BertconvError, DamagedCheckpoint, UnsafeCheckpoint
-from bertconv.formats.hdf5 import sandbox
-from bertconv.formats.hdf5.layout import Dataset, in_memory
-from bertconv.formats.hdf5.walk import walk
 from bertconv.text import printable
 
 if TYPE_CHECKING:

@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from operator import mul
+from pathlib import Path
 from typing import Any
 
+from bertconv.containers.container import Container, Entry, Frame
+from bertconv.containers.stored import ITEM_SIZE, Header, SourceFile, StoredTensor
 from bertconv.errors import DamagedCheckpoint, UnsafeCheckpoint
-from bertconv.source.stored import ITEM_SIZE, Header, SourceFile, StoredTensor
 from bertconv.text import parse_json, printable
 
 MAX_HEADER = 100_000_000
@@ -32,10 +34,38 @@ _CODES = {name: code for code, name in _DTYPES.items()}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def is_safetensors(start: bytes, size: int) -> bool:
-    """Whether the first bytes of a file of `size` bytes are a length that fits it, and the beginning of a header."""
-    length = int.from_bytes(start[:8], "little")
-    return start[8:9] == b"{" and length <= MAX_HEADER and 8 + length <= size
+class Safetensors(Container):
+    """A file of the format's own library; it has no magic."""
+
+    name = "safetensors"
+    title = "safetensors"
+    kind = "safetensors"
+    stem = "model"
+    suffixes = (".safetensors",)
+    dtypes = tuple(_CODES)
+    dtypes_in_words = "the element types that safetensors names"
+
+    def recognises(self, start: bytes, size: int) -> bool:
+        """Whether the first bytes are a length that fits the file, and the beginning of a header."""
+        length = int.from_bytes(start[:8], "little")
+        return self.resembles(start) and length <= MAX_HEADER and 8 + length <= size
+
+    def resembles(self, start: bytes) -> bool:
+        """Whether a header may begin where it should, whatever its length says."""
+        return start[8:9] == b"{"
+
+    def read(self, file: SourceFile, *, check_data: bool) -> Header:  # noqa: ARG002  (it has no checksums)
+        """As `read_safetensors`."""
+        return read_safetensors(file)
+
+    def lay_out(self, path: Path, entries: Sequence[Entry], frame: Frame) -> list[int]:
+        """The header, with tensors in the order of the reference writer."""
+        ordered = sorted(entries, key=lambda entry: file_order(entry.name, entry.dtype))
+        header, offsets = header_bytes([(entry.name, entry.dtype, entry.shape) for entry in ordered], frame.metadata)
+        with path.open("xb") as file:
+            file.write(header)
+        by_name = {entry.name: offset for entry, offset in zip(ordered, offsets, strict=True)}
+        return [by_name[entry.name] for entry in entries]
 
 
 def read_safetensors(file: SourceFile) -> Header:

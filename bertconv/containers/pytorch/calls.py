@@ -5,9 +5,8 @@ Argument lists follow `torch/_utils.py` and `torch/serialization.py` (torch 0.4 
 
 from __future__ import annotations
 
-from bertconv.errors import BertconvError
-from bertconv.formats.pytorch.names import MODULE_PICKLED, PLAIN_TENSORS
-from bertconv.formats.pytorch.values import (
+from bertconv.containers.pytorch.names import MODULE_PICKLED, PLAIN_TENSORS
+from bertconv.containers.pytorch.values import (
     Global,
     Instance,
     Opaque,
@@ -21,7 +20,8 @@ from bertconv.formats.pytorch.values import (
     unsafe,
     unsupported,
 )
-from bertconv.source.stored import ITEM_SIZE
+from bertconv.containers.stored import ITEM_SIZE
+from bertconv.errors import BertconvError
 from bertconv.text import printable
 
 MAX_RANK = 32

@@ -6,9 +6,9 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 
+from bertconv.containers.hdf5 import process
+from bertconv.containers.stored import ITEM_SIZE, Header, SourceFile, StoredTensor
 from bertconv.errors import BertconvError, DamagedCheckpoint, UnsafeCheckpoint, UnsupportedCheckpoint
-from bertconv.formats.hdf5 import process
-from bertconv.source.stored import ITEM_SIZE, Header, SourceFile, StoredTensor
 
 _SUPERBLOCK = 52
 """Bytes of the beginning that are looked at."""

@@ -1,0 +1,139 @@
+"""What a container is to the rest: recognised by its bytes, read to a header, and, where it can be, laid out.
+
+A new container is a module with a subclass of `Container`, and its line in `registry.CONTAINERS`. Checks, streaming,
+casts and the way of an output to the disk are the same for all and know none of them.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from bertconv.containers.stored import Header, SourceFile
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor that a file is to have room for.
+
+    Attributes:
+        name: without the scope.
+        dtype: element type.
+        shape: sizes as they are stored.
+        again: layers under which Keras 2 looks for it a second time; for containers that are `scoped`.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    again: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a file says besides its tensors.
+
+    Attributes:
+        scope: stands before every name, with its separator; empty in shards and in containers that are not `scoped`.
+        metadata: free text, where the container has room for it.
+        is_shard: whether it is one of several files.
+    """
+
+    scope: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    is_shard: bool = False
+
+
+class Container(ABC):
+    """One kind of file.
+
+    Attributes:
+        name: in reports and in JSON.
+        title: in sentences.
+        kind: what a file of it is called in a sentence.
+        stem: first part of the names of files, as transformers writes them.
+        suffixes: last parts of their names; the first is written.
+        magic: how a file begins, where nothing but the first bytes is needed to recognise it.
+        dtypes: element types that are written; none where nothing is.
+        dtypes_in_words: what to call them.
+        scoped: whether the model's name stands before every tensor's: in a file on its own and in an index.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    kind: ClassVar[str]
+    stem: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]]
+    magic: ClassVar[tuple[bytes, ...]] = ()
+    dtypes: ClassVar[tuple[str, ...]] = ()
+    dtypes_in_words: ClassVar[str] = ""
+    scoped: ClassVar[bool] = False
+
+    def recognises(self, start: bytes, size: int) -> bool:  # noqa: ARG002  (not every container needs the size)
+        """Whether a file of `size` bytes that begins so is one."""
+        return start.startswith(self.magic) if self.magic else False
+
+    def resembles(self, start: bytes) -> bool:  # noqa: ARG002
+        """Whether a file that nothing recognises is most likely one that is damaged, so that its reader says why."""
+        return False
+
+    @abstractmethod
+    def read(self, file: SourceFile, *, check_data: bool) -> Header:
+        """The header of a file.
+
+        Args:
+            file: the file.
+            check_data: also check the checksums that the container has, which reads all of it.
+
+        Raises:
+            DamagedCheckpoint: truncated, contradictory, or not what its first bytes say.
+            UnsafeCheckpoint: refused for safety.
+            UnsupportedCheckpoint: a variety that is not read.
+        """
+
+    def lay_out(self, path: Path, entries: Sequence[Entry], frame: Frame) -> list[int]:
+        """Create a file with room for every tensor and no weights in it; only where there are `dtypes`.
+
+        Returns:
+            Offset of every tensor from the start of the file, in the order given.
+
+        Raises:
+            OSError: the file cannot be created or written.
+        """
+        raise NotImplementedError
+
+    @property
+    def suffix(self) -> str:
+        """Last part of the names of files that are written."""
+        return self.suffixes[0]
+
+    @property
+    def file_name(self) -> str:
+        """Name of a file on its own, as transformers writes it."""
+        return f"{self.stem}{self.suffix}"
+
+    @property
+    def index_name(self) -> str:
+        """Name of the index of shards."""
+        return f"{self.file_name}.index.json"
+
+    def file_names(self, shards: int) -> list[str]:
+        """Names of the files of an output in this many parts."""
+        if shards == 1:
+            return [self.file_name]
+        return [f"{self.stem}-{number:05}-of-{shards:05}{self.suffix}" for number in range(1, shards + 1)]
+
+    def names_of(self, variant: str | None) -> tuple[str, str]:
+        """Names of the file and of the index that are looked for in a folder: `model.fp16.safetensors`."""
+        if variant is None:
+            return self.file_name, self.index_name
+        return f"{self.stem}.{variant}{self.suffix}", f"{self.file_name}.index.{variant}.json"
+
+    def is_output(self, name: str) -> bool:
+        """Whether an output has files of this name: the file on its own, a shard or the index."""
+        shard = rf"{re.escape(self.stem)}(-\d{{5}}-of-\d{{5}})?{re.escape(self.suffix)}(\.index\.json)?"
+        return re.fullmatch(shard, name) is not None

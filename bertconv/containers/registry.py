@@ -1,0 +1,98 @@
+"""Every container, and which one a file is: told from its first bytes, never from its name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from bertconv.containers.container import Container
+from bertconv.containers.hdf5 import KerasHdf5
+from bertconv.containers.pytorch import PyTorch
+from bertconv.containers.safetensors import Safetensors
+from bertconv.containers.stored import Header, SourceFile
+from bertconv.errors import DamagedCheckpoint, UnsupportedCheckpoint
+
+CONTAINERS: tuple[Container, ...] = (
+    Safetensors(),  # first: the bytes of a length may look like any of the others
+    PyTorch(),
+    KerasHdf5(),
+)
+"""In the order in which they are recognised, and looked for in a folder."""
+
+BY_NAME = {container.name: container for container in CONTAINERS}
+
+_IMPOSTORS = (
+    (b"version https://git-lfs", "is a Git-LFS pointer, not the file itself", "Run `git lfs pull` in its repository."),
+    (b"<!doctype", "is an HTML page, not a checkpoint", "The download went wrong: fetch the file itself."),
+    (b"<html", "is an HTML page, not a checkpoint", "The download went wrong: fetch the file itself."),
+    (b"<?xml", "is an XML page, not a checkpoint", "The download went wrong: fetch the file itself."),
+    (b"\x1f\x8b", "is a gzip archive", "Unpack it first."),
+    (b"model_checkpoint_path:", "is TensorFlow's list of checkpoints, not one of them",
+     "Give the folder, to hear what can be done with the checkpoints in it."),
+    (b"{", "is a JSON text, not a checkpoint", "Give the file or folder that holds the weights."),
+)  # fmt: skip
+
+
+_EXPORTS = (
+    (re.compile(rb"GGUF"), "is a GGUF model"),
+    # A version, the length of a name, and the name of a specification: ctranslate2, specs/model_spec.py.
+    (re.compile(rb".\0\0\0.\0\w{1,60}Spec\0", re.DOTALL), "is a CTranslate2 model"),
+)
+"""How files of other tools begin that were made from a checkpoint."""
+
+
+def preferred(first: str) -> tuple[str, ...]:
+    """Names of all containers, with one of them in front: the order in which they are looked for in a folder."""
+    return tuple(sorted(BY_NAME, key=lambda name: name != first))
+
+
+def read_header(file: SourceFile, *, check_data: bool = True) -> Header:
+    """The header of one file.
+
+    Args:
+        file: the file.
+        check_data: also check the checksums that its container has.
+
+    Raises:
+        DamagedCheckpoint, UnsafeCheckpoint, UnsupportedCheckpoint: as for `Container.read`; or it is none of them.
+    """
+    return _recognised(file).read(file, check_data=check_data)
+
+
+def read_written(folder: Path, names: Iterable[str]) -> Header:
+    """The header of files that were just written, all as one; their index is not needed."""
+    headers = [read_header(SourceFile(folder / name)) for name in names]
+    return Header(headers[0].container, tuple(tensor for header in headers for tensor in header.tensors))
+
+
+def _recognised(file: SourceFile) -> Container:
+    start = file.read(0, min(512, file.size))
+    for container in CONTAINERS:
+        if container.recognises(start, file.size):
+            return container
+    _refuse_known(file, start)
+    if file.size < 9:
+        raise DamagedCheckpoint(f"has only {file.size} bytes.", hint="Download or copy it again.", file=str(file.path))
+    if start[257:262] == b"ustar":
+        raise UnsupportedCheckpoint("is a tar archive.", hint="Unpack it first.", file=str(file.path))
+    for container in CONTAINERS:
+        if container.resembles(start):
+            return container
+    raise DamagedCheckpoint(
+        f"is neither {' nor '.join(container.kind for container in CONTAINERS)}.",
+        hint="Give the file or folder that holds the weights.",
+        file=str(file.path),
+    )
+
+
+def _refuse_known(file: SourceFile, start: bytes) -> None:
+    """Refuse what is no checkpoint, or was made from one, by its first bytes."""
+    text = start.lstrip().lower()
+    for beginning, what, hint in _IMPOSTORS:
+        if text.startswith(beginning):
+            raise DamagedCheckpoint(f"{what}.", hint=hint, file=str(file.path))
+    for pattern, what in _EXPORTS:
+        if pattern.match(start):
+            hint = "Give the checkpoint that it was made from."
+            raise UnsupportedCheckpoint(f"{what}.", hint=hint, file=str(file.path))
