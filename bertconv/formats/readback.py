@@ -10,8 +10,9 @@ import numpy as np
 
 from bertconv.errors import ParityError, TiedTensorsDiffer
 from bertconv.formats import workers
-from bertconv.formats.streaming import PIECE, Elements, Transpose, Workspace, cast, not_finite, pieces
+from bertconv.formats.streaming import PIECE, Elements, Workspace, cast, not_finite, pieces, reordered
 from bertconv.formats.writing import Origin
+from bertconv.mapping.layout import Transpose, both
 from bertconv.mapping.plan import Twins
 from bertconv.source.stored import FLOATS, StoredTensor
 from bertconv.text import printable
@@ -32,7 +33,7 @@ class WrittenTensor:
     id: str
     origin: Origin
     written: StoredTensor
-    canonical: Transpose
+    canonical: Transpose | None
     shape: tuple[int, ...]
 
 
@@ -72,7 +73,7 @@ def tensor_digest(dtype: str, shape: tuple[int, ...]) -> hashlib._Hash:
 
 
 def digest_of(
-    tensor: StoredTensor, transpose: Transpose, shape: tuple[int, ...], workspace: Workspace, tick: workers.Tick
+    tensor: StoredTensor, transpose: Transpose | None, shape: tuple[int, ...], workspace: Workspace, tick: workers.Tick
 ) -> str:
     """The digest of a stored tensor.
 
@@ -121,14 +122,12 @@ def _side_by_side(tensor: WrittenTensor, workspace: Workspace) -> Iterator[tuple
     if source is None:
         make = tensor.origin.make
         return lockstep(written, iter(()) if make is None else _in_order(make, tensor))
-    there, back = tensor.origin.transpose, tensor.canonical
-    elements = pieces(source, None if there and back else there or back, workspace.twin)
+    elements = pieces(source, both(tensor.origin.transpose, tensor.canonical), workspace.twin)
     return lockstep(written, (cast(piece, source.dtype, tensor.written.dtype) for piece in elements))
 
 
 def _in_order(make: Callable[[], Elements], tensor: WrittenTensor) -> Iterator[Elements]:
-    made = make()
-    yield made if tensor.canonical is None else np.ascontiguousarray(made.reshape(tensor.canonical).T).reshape(-1)
+    yield reordered(make(), tensor.canonical)
 
 
 def lockstep(one: Iterator[Elements], other: Iterator[Elements]) -> Iterator[tuple[Elements, Elements]]:

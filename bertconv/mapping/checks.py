@@ -215,7 +215,7 @@ def layouts_come_back(table: Table, dialects: Dialects) -> Iterator[Problem]:
             except BadTable as error:
                 yield f"{place}: {error.message.rstrip('.')}"
                 continue
-            if (there is None) != (back is None) or (there and back and there != back[::-1]):
+            if (there and there.inverse) != back:
                 yield f"{place} does not come back from {other.name} to {one.name}"
 
 

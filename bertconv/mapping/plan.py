@@ -13,6 +13,7 @@ from bertconv.mapping.heads import choose_head, fit_config, rank_heads, sizes_se
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.ignore import IgnoreLists, check_regexes, first_match, ignore_lists, module_patterns
 from bertconv.mapping.inside import is_inside, stranger_patterns
+from bertconv.mapping.layout import Transpose
 from bertconv.mapping.refusals import Unknown, missing_tensors, undecided, unknown_tensors, wrong_shapes
 from bertconv.mapping.table import Dialect, Dialects, Table, load_dialects
 from bertconv.source.stored import FLOATS, StoredTensor
@@ -55,13 +56,13 @@ class Move:
     Attributes:
         target: what is to be written.
         source: the tensor that fills it; None when it is initialised.
-        transpose: rows and columns of the source matrix when the elements change order, else None.
+        transpose: how the elements of the source change order, else None.
         state: "loaded", "tied" (filled from its tied twin) or "initialised".
     """
 
     target: TensorSpec
     source: StoredTensor | None
-    transpose: tuple[int, int] | None
+    transpose: Transpose | None
     state: str
 
 
@@ -88,7 +89,7 @@ class Twins:
 
     copy: StoredTensor
     original: StoredTensor
-    transpose: tuple[int, int] | None
+    transpose: Transpose | None
 
 
 @dataclass(frozen=True)
