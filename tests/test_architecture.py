@@ -17,8 +17,9 @@ PACKAGE = Path(bertconv.__file__).parent
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 LAYERS = (
-    {"errors", "text", "report"},
-    {"config", "config_checks", "config_content"},
+    {"errors", "text", "report", "tasks"},
+    {"families", "table_files"},
+    {"config", "config_auto", "config_checks", "config_content"},
     {"source"},
     {"tokenizer"},
     {"mapping"},

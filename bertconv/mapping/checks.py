@@ -15,7 +15,8 @@ from bertconv.mapping.expressions import fulfilled
 from bertconv.mapping.ignore import ignore_lists
 from bertconv.mapping.indices import variables
 from bertconv.mapping.layout import transpose_between
-from bertconv.mapping.table import Dialect, Dialects, Group, Module, Table, bad, load_dialects, load_table
+from bertconv.mapping.table import Dialect, Dialects, Group, Module, Table, load_dialects, load_table
+from bertconv.table_files import bad
 
 Problem = str
 """One sentence without its stop; a check yields every problem that it finds."""
@@ -125,7 +126,7 @@ def groups_are_known_and_used(table: Table, _: Dialects) -> Iterator[Problem]:
     )
     for head, groups in table.optional.items():
         if not set(groups) <= set(table.heads.get(head, ())):
-            yield f"[optional] {head} names groups that it does not own"
+            yield f"{head} may lack groups that it does not own"
     for one, other in table.keras2_repeats.items():
         if not {one, other} <= set(table.groups):
             yield f"[keras2_repeats] {one} = {other!r} names an unknown group"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import count, product
 from typing import Any
 
-from bertconv.config import BertConfig
+from bertconv.config import Config
 from bertconv.mapping.expressions import Conditions
 from bertconv.mapping.indices import Indices, TensorId, fill
 from bertconv.mapping.layout import Axis, Layout, Transpose, both, transpose_between
@@ -193,7 +193,7 @@ def specs_by_name(
 
 
 def target_specs(
-    table: Table, dialect: Dialect, config: BertConfig, head: str, groups: Iterable[str]
+    table: Table, dialect: Dialect, config: Config, head: str, groups: Iterable[str]
 ) -> dict[str, TensorSpec]:
     """What a class's own file holds in a dialect, tied copies included: the base class may leave its prefix out."""
     specs = expand(table, dialect, config.values, groups)

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bertconv.errors import BadTable
+from bertconv.families import Family, family_of, read_families
 from bertconv.mapping.expressions import Condition, Conditions, Size
 from bertconv.mapping.indices import variables
+from bertconv.table_files import bad, only, read_table, read_toml, shaped, tables_folder
 
-FORMAT = 1
-"""The version of the table format that this code reads."""
+INPUTS = ("token_type_ids", "position_ids")
+"""What models may take beyond `input_ids` and `attention_mask`."""
+
+POSITIONS = ("absolute", "from_ids")
+"""How positions are counted: by their place, or by the tokens that are no padding, from `pad_token_id + 1` on."""
 
 _TEXTS = {"*": str}
-_TABLE_SHAPE = {
-    "format": int, "model_types": [str], "base": str, "sizes": _TEXTS,
-    "group": {"*": {"at": str, "when": str, "repeat": _TEXTS, "*": _TEXTS}},
-    "heads": {"*": [str]}, "optional": {"*": [str]}, "tied": _TEXTS, "keras2_repeats": _TEXTS,
-    "ignore": {"*": [str]}, "names": {"*": _TEXTS},
-}  # fmt: skip
 _DIALECTS_SHAPE = {
     "kinds": {"*": _TEXTS},
     "*": {"separator": str, "suffix": str, "drops_base": bool, "scoped": bool, "wrappers": [str], "*": _TEXTS},
 }
-"""What the values of a file are; `*` is every key that is not named."""
-
-_TYPES = {str: "string", int: "whole number", float: "number", bool: "truth", list: "list", dict: "table"}
+"""What the values of dialects.toml are; `*` is every key that is not named."""
 
 _STORED = re.compile(r"(?P<leaves>[\w|]*) ?\[(?P<layout>[*\w ]+)\]")
 
@@ -98,12 +92,14 @@ class Group:
 
 @dataclass(frozen=True)
 class Table:
-    """One architecture: its modules, its heads, and what its tensors are called.
+    """One architecture under one `model_type`: its modules, its heads, and what its tensors are called.
 
     Attributes:
         path: the file that it was read from.
         digest: sha256 of that file, hexadecimal.
-        model_types: values of `model_type` in config.json.
+        family: what its `model_type` names: titles, class names, tasks, and keys of the config.
+        inputs: what its models take beyond `input_ids` and `attention_mask`.
+        positions: how positions are counted, one of `POSITIONS`.
         base: name of the base model, the prefix of its tensors in a head's checkpoint.
         sizes: size -> the config keys that give it.
         groups: group -> its modules.
@@ -118,7 +114,9 @@ class Table:
 
     path: Path
     digest: str
-    model_types: tuple[str, ...]
+    family: Family
+    inputs: tuple[str, ...]
+    positions: str
     base: str
     sizes: Mapping[str, Size]
     groups: Mapping[str, Group]
@@ -139,6 +137,30 @@ class Table:
         """The class of the base model."""
         return next(iter(self.heads))
 
+    @property
+    def model_type(self) -> str:
+        """The `model_type` of config.json that `heads` are named for."""
+        return self.family.model_type
+
+    @property
+    def model_types(self) -> tuple[str, ...]:
+        """Every `model_type` that the file is for."""
+        return self.family.model_types
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its classes begin with."""
+        return self.family.prefix
+
+    @property
+    def tasks(self) -> Mapping[str, str]:
+        """Model class -> its task, see `bertconv.tasks`."""
+        return self.family.tasks
+
+    def head_for(self, task: str) -> str | None:
+        """The class for a task; None where this architecture has none."""
+        return self.family.head_for(task)
+
 
 @dataclass(frozen=True)
 class Dialects:
@@ -148,22 +170,12 @@ class Dialects:
     by_name: Mapping[str, Dialect]
 
 
-def tables_folder() -> Path:
-    """Where the tables are: inside an installed package, or at the top of the repository."""
-    installed = Path(__file__).parents[1] / "mappings"
-    return installed if installed.is_dir() else Path(__file__).parents[2] / "mappings"
-
-
-def table_names() -> tuple[str, ...]:
-    """The architectures that have a table."""
-    return tuple(sorted(path.stem for path in tables_folder().glob("*.toml") if path.stem != "dialects"))
-
-
 @cache
 def load_dialects(path: Path | None = None) -> Dialects:
     """Read dialects.toml; BadTable when it says nonsense."""
     path = path or tables_folder() / "dialects.toml"
-    raw = _read(path, _DIALECTS_SHAPE)[0]
+    raw = read_toml(path)[0]
+    shaped(path, "", raw, _DIALECTS_SHAPE)
     if "kinds" not in raw or len(raw) == 1:
         raise bad(path, "has no [kinds] or no dialect")
     kinds = {kind: {role: tuple(axes.split()) for role, axes in row.items()} for kind, row in raw.pop("kinds").items()}
@@ -171,79 +183,60 @@ def load_dialects(path: Path | None = None) -> Dialects:
 
 
 @cache
-def load_table(path: Path | None = None) -> Table:
-    """Read a table (by default bert.toml); BadTable when it breaks a check that one file alone can break."""
+def load_table(path: Path | None = None, model_type: str | None = None) -> Table:
+    """Read a table (by default bert.toml).
+
+    Args:
+        path: the file.
+        model_type: whose classes `heads` names; by default the first that the file is for.
+
+    Raises:
+        BadTable: it breaks a check that one file alone can break, or is for other model types.
+    """
     path = path or tables_folder() / "bert.toml"
-    raw, digest = _read(path, _TABLE_SHAPE)
-    _only(path, "the table", raw, required=("format", "model_types", "base", "sizes", "group", "heads"),
-          allowed=("optional", "tied", "keras2_repeats", "ignore", "names"))  # fmt: skip
-    if raw["format"] != FORMAT:
-        raise bad(path, f"format is {raw['format']}, this bertconv reads {FORMAT}")
-    if empty := [key for key in ("model_types", "group", "heads") if not raw[key]]:
-        raise bad(path, f"the table's {empty[0]} is empty")
-    _only(path, "[ignore]", raw.get("ignore", {}), allowed=("unexpected", "missing"))
-    names = {dialect: dict(row) for dialect, row in raw.get("names", {}).items()}
+    raw, digest = read_table(path)
+    _check_inputs(path, raw)
+    known = read_families(path)
+    if model_type is not None and model_type not in known:
+        raise bad(path, f"is for {', '.join(known)}, not for {model_type}")
+    family = known[model_type or next(iter(known))]
+    heads = {family.prefix + rest: row for rest, row in raw["heads"].items()}
     return Table(
         path=path,
         digest=digest,
-        model_types=tuple(raw["model_types"]),
+        family=family,
+        inputs=tuple(raw["inputs"]),
+        positions=raw.get("positions", POSITIONS[0]),
         base=raw["base"],
         sizes={size: Size.parse(path, text) for size, text in raw["sizes"].items()},
         groups={group: _group(path, group, row) for group, row in raw["group"].items()},
-        heads={head: tuple(groups) for head, groups in raw["heads"].items()},
-        optional={head: tuple(groups) for head, groups in raw.get("optional", {}).items()},
+        heads={head: tuple(row["groups"]) for head, row in heads.items()},
+        optional={head: tuple(row["optional"]) for head, row in heads.items() if "optional" in row},
         tied=dict(raw.get("tied", {})),
         keras2_repeats=dict(raw.get("keras2_repeats", {})),
         ignore={kind: tuple(raw.get("ignore", {}).get(kind, ())) for kind in ("unexpected", "missing")},
-        names=names,
+        names={dialect: dict(row) for dialect, row in raw.get("names", {}).items()},
     )
 
 
-def bad(path: Path, problem: str) -> BadTable:
-    """A BadTable that names its file."""
-    return BadTable(
-        f"{problem}.", hint="Fix the table; `bertconv tables check --map FILE` says when it is right.", file=str(path)
-    )
+def table_for(model_type: str) -> Table:
+    """The built-in table for a `model_type` of config.json; RequestError where there is none."""
+    return load_table(family_of(model_type).path, model_type)
 
 
-def _read(path: Path, shape: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    try:
-        content = path.read_bytes()
-        raw = tomllib.loads(content.decode())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise bad(path, f"is not a readable TOML file: {error}") from error
-    _shaped(path, "", raw, shape)
-    return raw, hashlib.sha256(content).hexdigest()
-
-
-def _shaped(path: Path, where: str, value: Any, shape: Any) -> None:
-    """Refuse values of another type than `shape` gives them; keys that it does not name are somebody else's concern."""
-    found, wanted = type(value), shape if isinstance(shape, type) else type(shape)
-    if found is not wanted:
-        raise bad(path, f"{where} is a {_TYPES.get(found, 'date')}, not a {_TYPES[wanted]}")
-    if isinstance(shape, list):
-        for number, item in enumerate(value):
-            _shaped(path, f"{where}[{number}]", item, shape[0])
-    elif isinstance(shape, dict):
-        for key, item in value.items():
-            if key in shape or "*" in shape:
-                _shaped(path, f"{where}.{key}".lstrip("."), item, shape.get(key, shape.get("*")))
-
-
-def _only(
-    path: Path, where: str, row: Mapping[str, Any], *, required: tuple[str, ...] = (), allowed: tuple[str, ...] = ()
-) -> None:
-    if lacks := [key for key in required if key not in row]:
-        raise bad(path, f"{where} lacks {', '.join(lacks)}")
-    if extra := [key for key in row if key not in required + allowed]:
-        raise bad(path, f"{where} has unknown keys: {', '.join(extra)}")
+def _check_inputs(path: Path, raw: Mapping[str, Any]) -> None:
+    only(path, "[ignore]", raw.get("ignore", {}), allowed=("unexpected", "missing"))
+    if unknown := [name for name in raw["inputs"] if name not in INPUTS]:
+        raise bad(path, f"inputs has {unknown[0]!r}, not one of {', '.join(INPUTS)}")
+    if (positions := raw.get("positions", POSITIONS[0])) not in POSITIONS:
+        raise bad(path, f"positions is {positions!r}, not one of {', '.join(POSITIONS)}")
 
 
 def _dialect(path: Path, name: str, row: dict[str, Any], kinds: Mapping[str, Mapping[str, tuple[str, ...]]]) -> Dialect:
-    _only(path, f"dialect {name}", row, required=("separator", *kinds),
+    only(path, f"dialect {name}", row, required=("separator", *kinds),
           allowed=("suffix", "drops_base", "scoped", "wrappers"))  # fmt: skip
     for kind, roles in kinds.items():
-        _only(path, f"{name}.{kind}", row[kind], required=tuple(roles))
+        only(path, f"{name}.{kind}", row[kind], required=tuple(roles))
     return Dialect(
         name=name,
         separator=row["separator"],
