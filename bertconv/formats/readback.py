@@ -57,9 +57,16 @@ def verify_weights(tensors: Sequence[WrittenTensor], progress: workers.Tick) -> 
     return workers.run(tensors, _verify, progress, lambda tensor: tensor.written.nbytes)
 
 
-def check_twins(pairs: Sequence[Twins], progress: workers.Tick = lambda _: None) -> None:
-    """TiedTensorsDiffer unless the two tensors of every pair hold the same bits."""
-    workers.run(pairs, _check_twins, progress, lambda pair: pair.copy.nbytes)
+def check_twins(pairs: Sequence[Twins], progress: workers.Tick = lambda _: None) -> tuple[str, ...]:
+    """Compare the two tensors of every pair, bit by bit.
+
+    Returns:
+        One sentence for each pair that may differ and does.
+
+    Raises:
+        TiedTensorsDiffer: the tensors of a pair that must be equal differ.
+    """
+    return tuple(filter(None, workers.run(pairs, _check_twins, progress, lambda pair: pair.copy.nbytes)))
 
 
 def tensor_digest(dtype: str, shape: tuple[int, ...]) -> hashlib._Hash:
@@ -146,14 +153,19 @@ def lockstep(one: Iterator[Elements], other: Iterator[Elements]) -> Iterator[tup
         raise ParityError("the two copies of a tensor have different lengths.", hint="This is a bug: report it.")
 
 
-def _check_twins(pair: Twins, workspace: Workspace, tick: workers.Tick) -> None:
+def _check_twins(pair: Twins, workspace: Workspace, tick: workers.Tick) -> str:
     copy, original = pair.copy, pair.original
     if (copy.file, copy.offset, copy.strides, copy.dtype) == (
         original.file, original.offset, original.strides, original.dtype,
     ):  # fmt: skip
-        return
+        return ""
     for one, other in lockstep(pieces(copy, pair.transpose, workspace), pieces(original, None, workspace.twin)):
         if copy.dtype != original.dtype or not np.array_equal(one, other):
+            if pair.may_differ:
+                return (
+                    f"{printable(original.name)} holds other values than {printable(copy.name)}, with which the model "
+                    "computes: left out"
+                )
             raise TiedTensorsDiffer(
                 f"holds other values than {printable(original.name)}, of which it should be a second copy.",
                 hint="If the model was trained untied, set tie_word_embeddings to false in its config or pass --untie.",
@@ -161,3 +173,4 @@ def _check_twins(pair: Twins, workspace: Workspace, tick: workers.Tick) -> None:
                 tensor=copy.name,
             )
         tick(one.nbytes)
+    return ""

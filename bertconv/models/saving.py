@@ -151,6 +151,11 @@ def contents_of(own: Inventory, config: Any, form: Format, head: str) -> list[Co
     for place, variable in own.known.items():
         turn = transpose_specs(here[place], there[place])
         contents.append(Content(there[place], _dtype(variable), Origin(make=partial(_elements, variable, turn))))
+    for copy in own.table.stored_copies.get(form.dialect, {}):
+        original = own.table.tied[copy]
+        if copy in there and copy not in own.known and original in own.known:
+            variable, turn = own.known[original], transpose_specs(here[original], there[copy])
+            contents.append(Content(there[copy], _dtype(variable), Origin(make=partial(_elements, variable, turn))))
     for name, variable in own.extra.items():
         spec = extra_spec(f"{name}:0", tuple(variable.shape))
         contents.append(Content(spec, _dtype(variable), Origin(make=partial(_elements, variable, None))))
