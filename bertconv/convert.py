@@ -133,7 +133,8 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
             strip_prefix=strip_prefix, untie=untie,
         )  # fmt: skip
         plan = _plan(source, header, mapping, dialects, wish, options)
-        check_twins(plan.twins, lambda _: check_signals())
+        stale = check_twins(plan.twins, lambda _: check_signals())
+        plan = replace(plan, notes=(*plan.notes, *stale))
         job = _Job(source, header, modules, mapping, plan, wish, progress or _silent, check_signals)
         staged = StagedFolder(Path(dst), overwrite=overwrite, inputs=(*source.inputs, mapping.path))
         page = _checked_page(report_file, staged, verify)

@@ -15,7 +15,8 @@ from bertconv.containers.stored import StoredTensor
 from bertconv.errors import MappingError, RequestError
 from bertconv.formats import workers
 from bertconv.formats.output import OutputFile
-from bertconv.formats.streaming import Elements, Transpose, Workspace, cast, not_finite, pieces
+from bertconv.formats.streaming import Elements, Workspace, cast, not_finite, pieces
+from bertconv.mapping.layout import Transpose
 
 RANGE = 32 << 20
 """Most bytes that the kernel copies at a time, so that progress is seen and an interrupt is heard."""
@@ -38,7 +39,7 @@ class Origin:
     """
 
     tensor: StoredTensor | None = None
-    transpose: Transpose = None
+    transpose: Transpose | None = None
     make: Callable[[], Elements] | None = None
 
 

@@ -11,9 +11,11 @@ from typing import Any
 
 from bertconv.errors import BadTable
 from bertconv.mapping.expand import TensorSpec, expand, join
+from bertconv.mapping.expressions import fulfilled
 from bertconv.mapping.ignore import ignore_lists
+from bertconv.mapping.indices import variables
 from bertconv.mapping.layout import transpose_between
-from bertconv.mapping.table import Dialect, Dialects, Group, Module, Table, load_dialects, load_table
+from bertconv.mapping.table import COPIES, Dialect, Dialects, Group, Module, Table, load_dialects, load_table
 from bertconv.table_files import bad
 
 Problem = str
@@ -36,6 +38,7 @@ def check_table(table: Table, dialects: Dialects) -> int:
         places_name_their_variables,
         overrides_point_and_differ,
         ties_fit,
+        stored_copies_are_tied,
         names_are_unique,
         ignore_lists_spare_owned_names,
         layouts_come_back,
@@ -60,18 +63,29 @@ def open_table(path: Path | None = None) -> Table:
 
 
 def probe_config(table: Table, layers: int) -> dict[str, Any]:
-    """A config under which every condition holds, groups repeat `layers` times, and sizes are all different."""
-    repeats = {table.sizes[group.repeat[1]].key for group in table.groups.values() if group.repeat}
+    """A config under which every condition holds, groups repeat `layers` times, sizes are all different.
+
+    A second variable that a group repeats over has one more, so that two that are swapped give other names.
+    """
+    repeats = {
+        table.sizes[size].key: depth for group in table.groups.values() for depth, (_, size) in enumerate(group.repeat)
+    }
     divisors = {size.divisor for size in table.sizes.values() if size.divisor}
     dividends = {size.key for size in table.sizes.values() if size.divisor}
     primes = iter((11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67))
     config: dict[str, Any] = {}
-    for key in dict.fromkeys(key for size in table.sizes.values() for key in (size.key, size.divisor) if key):
-        config[key] = layers if key in repeats else 5 if key in divisors else 35 if key in dividends else next(primes)
+    for key in dict.fromkeys(key for size in table.sizes.values() for key in size.keys):
+        if key in repeats:
+            config[key] = layers + repeats[key]
+        else:
+            config[key] = 5 if key in divisors else 35 if key in dividends else next(primes)
+    for size in table.sizes.values():
+        if isinstance(size.minus, str):  # what it is taken from must be the larger one
+            config[size.key] += config[size.minus] * (size.divisor is None)
     for group in table.groups.values():
-        config |= group.when.fulfilled()
+        fulfilled(group.when, config)
         for module in group.modules.values():
-            config |= module.when.fulfilled()
+            fulfilled(module.when, config)
     return config
 
 
@@ -89,7 +103,7 @@ def rows_have_their_kinds_axes(table: Table, dialects: Dialects) -> Iterator[Pro
 
 def sizes_are_known_and_used(table: Table, _: Dialects) -> Iterator[Problem]:
     """Check 2: every factor of an axis is a size or an integer, and every size is used."""
-    used = {group.repeat[1] for group in table.groups.values() if group.repeat}
+    used = {size for group in table.groups.values() for _, size in group.repeat}
     yield from (f"a group repeats over the unknown size {size!r}" for size in sorted(used) if size not in table.sizes)
     for group, module in _rows(table):
         for axis, factors in module.axes.items():
@@ -105,8 +119,9 @@ def sizes_are_known_and_used(table: Table, _: Dialects) -> Iterator[Problem]:
 def groups_are_known_and_used(table: Table, _: Dialects) -> Iterator[Problem]:
     """Check 3: heads own groups that exist, every group is owned, every head builds on the first, the base model."""
     owned = {group for groups in table.heads.values() for group in groups}
+    stored = {group for groups in table.unused.values() for group in groups}
     yield from (f"a head owns the unknown group {group!r}" for group in owned if group not in table.groups)
-    yield from (f"no head owns group {group!r}" for group in table.groups if group not in owned)
+    yield from (f"no head owns group {group!r}" for group in table.groups if group not in owned | stored)
     base = set(table.heads[table.base_head]) - set(table.optional.get(table.base_head, ()))
     yield from (
         f"{head} lacks groups of {table.base_head}" for head, own in table.heads.items() if not base <= set(own)
@@ -120,15 +135,15 @@ def groups_are_known_and_used(table: Table, _: Dialects) -> Iterator[Problem]:
 
 
 def places_name_their_variables(table: Table, dialects: Dialects) -> Iterator[Problem]:
-    """Check 5: a group's place in every dialect names exactly the variable that it repeats over."""
+    """Check 5: a group's place in every dialect names exactly the variables that it repeats over, each once."""
     for dialect, names in table.names.items():
         if dialect not in dialects.by_name:
             yield f"[names.{dialect}] is of an unknown dialect"
         for key, name in names.items():
             group = table.groups.get(key)
-            wanted = {group.repeat[0]} if group and group.repeat else set()
-            if set(re.findall(r"{(.*?)}", name)) != wanted:
-                yield f"[names.{dialect}] {key} = {name!r} does not name exactly the variables {sorted(wanted)}"
+            wanted = sorted(variable for variable, _ in group.repeat) if group else []
+            if sorted(variables(name)) != wanted:
+                yield f"[names.{dialect}] {key} = {name!r} does not name exactly the variables {wanted}"
             if group and "|" in name:
                 yield f"[names.{dialect}] {key} = {name!r} holds other spellings; a module or a role may have them"
 
@@ -162,13 +177,28 @@ def ties_fit(table: Table, dialects: Dialects) -> Iterator[Problem]:
                 yield f"{head} owns the tied copy {copy} and not its original"
 
 
+def stored_copies_are_tied(table: Table, dialects: Dialects) -> Iterator[Problem]:
+    """Check 12: what a dialect stores beyond the rule is a tied copy, or a group, in a dialect that exists."""
+    for where, rows in (("stored_copies", table.stored_copies), ("unused", table.unused)):
+        yield from (f"[{where}] {name} is an unknown dialect" for name in rows if name not in dialects.by_name)
+    for name, copies in table.stored_copies.items():
+        for copy, kind in copies.items():
+            if copy not in table.tied:
+                yield f"[stored_copies.{name}] {copy} is no copy of [tied]"
+            if kind not in COPIES:
+                yield f"[stored_copies.{name}] {copy} = {kind!r} is none of {', '.join(COPIES)}"
+    for name, groups in table.unused.items():
+        yield from (f"[unused] {name} names the unknown group {one!r}" for one in groups if one not in table.groups)
+
+
 def names_are_unique(table: Table, dialects: Dialects) -> Iterator[Problem]:
     """Check 6: with two and three layers, no two tensors of a head share a name, aliases and base-less included."""
     for dialect in dialects.by_name.values():
         base = table.base + dialect.separator
         for layers in (2, 3):
             for head, groups in table.heads.items():
-                specs = expand(table, dialect, probe_config(table, layers), groups).values()
+                every = dict.fromkeys((*groups, *table.unused.get(dialect.name, ())))
+                specs = expand(table, dialect, probe_config(table, layers), every).values()
                 names = Counter(name for spec in specs for name in _spellings(spec, base if dialect.drops_base else ""))
                 yield from (f"{head} has two tensors {name!r} in {dialect.name}" for name in names if names[name] > 1)
 
@@ -203,7 +233,7 @@ def layouts_come_back(table: Table, dialects: Dialects) -> Iterator[Problem]:
             except BadTable as error:
                 yield f"{place}: {error.message.rstrip('.')}"
                 continue
-            if (there is None) != (back is None) or (there and back and there != back[::-1]):
+            if (there and there.inverse) != back:
                 yield f"{place} does not come back from {other.name} to {one.name}"
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bertconv.families import Family, family_of, read_families
-from bertconv.mapping.expressions import Condition, Size
+from bertconv.mapping.expressions import Condition, Conditions, Size
+from bertconv.mapping.indices import variables
 from bertconv.table_files import bad, only, read_table, read_toml, shaped, tables_folder
 
 INPUTS = ("token_type_ids", "position_ids")
@@ -18,6 +19,10 @@ INPUTS = ("token_type_ids", "position_ids")
 
 POSITIONS = ("absolute", "from_ids")
 """How positions are counted: by their place, or by the tokens that are no padding, from `pad_token_id + 1` on."""
+
+COUNTS, EQUAL = "counts", "equal"
+COPIES = (COUNTS, EQUAL)
+"""What holds of a stored copy: the dialect computes with it, and its original may be stale; or both must be equal."""
 
 _TEXTS = {"*": str}
 _DIALECTS_SHAPE = {
@@ -75,17 +80,17 @@ class Module:
     kind: str
     axes: Mapping[str, tuple[str, ...]]
     name: str
-    when: Condition
+    when: Conditions
 
 
 @dataclass(frozen=True)
 class Group:
-    """Modules that a head owns or does not own together; `repeat` is (variable, size) or None."""
+    """Modules that a head owns or does not own together; `repeat` is (variable, size) per index, outermost first."""
 
     id: str
     at: str
-    repeat: tuple[str, str] | None
-    when: Condition
+    repeat: tuple[tuple[str, str], ...]
+    when: Conditions
     modules: Mapping[str, Module]
 
 
@@ -105,6 +110,8 @@ class Table:
         heads: model class -> groups that it owns; the first head is the base model.
         optional: model class -> groups that it can do without.
         tied: id of a copy -> id of its original.
+        stored_copies: dialect -> copies of `tied` that its files hold as well, with one of `COPIES`.
+        unused: dialect -> groups that its files hold whether the class computes with them or not.
         keras2_repeats: group -> a group that Keras 2 files store a second time under the first one's layer.
         ignore: "unexpected" and "missing" -> regexes.
         names: dialect -> what differs there: group, group.module or group.module.role -> name; the latter two with
@@ -122,6 +129,8 @@ class Table:
     heads: Mapping[str, tuple[str, ...]]
     optional: Mapping[str, tuple[str, ...]]
     tied: Mapping[str, str]
+    stored_copies: Mapping[str, Mapping[str, str]]
+    unused: Mapping[str, tuple[str, ...]]
     keras2_repeats: Mapping[str, str]
     ignore: Mapping[str, tuple[str, ...]]
     names: Mapping[str, Mapping[str, str]]
@@ -135,6 +144,11 @@ class Table:
     def base_head(self) -> str:
         """The class of the base model."""
         return next(iter(self.heads))
+
+    def counting(self, dialect: Dialect) -> Mapping[str, str]:
+        """Original -> the stored copy of it that files of a dialect are read by, where it is the copy that counts."""
+        copies = self.stored_copies.get(dialect.name, {})
+        return {self.tied[copy]: copy for copy, kind in copies.items() if kind == COUNTS}
 
     @property
     def model_type(self) -> str:
@@ -212,6 +226,8 @@ def load_table(path: Path | None = None, model_type: str | None = None) -> Table
         heads={head: tuple(row["groups"]) for head, row in heads.items()},
         optional={head: tuple(row["optional"]) for head, row in heads.items() if "optional" in row},
         tied=dict(raw.get("tied", {})),
+        stored_copies={dialect: dict(row) for dialect, row in raw.get("stored_copies", {}).items()},
+        unused={dialect: tuple(groups) for dialect, groups in raw.get("unused", {}).items()},
         keras2_repeats=dict(raw.get("keras2_repeats", {})),
         ignore={kind: tuple(raw.get("ignore", {}).get(kind, ())) for kind in ("unexpected", "missing")},
         names={dialect: dict(row) for dialect, row in raw.get("names", {}).items()},
@@ -262,14 +278,12 @@ def _role(path: Path, text: str, axes: tuple[str, ...]) -> Role:
 def _group(path: Path, name: str, row: dict[str, Any]) -> Group:
     row = dict(row)
     at, when, repeat = row.pop("at", ""), row.pop("when", ""), row.pop("repeat", {})
-    if len(repeat) > 1:
-        raise bad(path, f"group {name} repeats over more than one variable")
-    if set(re.findall(r"{(\w+)}", at)) != set(repeat):
+    if sorted(variables(at)) != sorted(repeat):
         raise bad(path, f"the place {at!r} of group {name} does not name exactly the variables that it repeats over")
     if not row:
         raise bad(path, f"group {name} has no rows")
     modules = {module: _module(path, f"{name}.{module}", values) for module, values in row.items()}
-    return Group(name, at, next(iter(repeat.items()), None), Condition.parse(path, when), modules)
+    return Group(name, at, tuple(repeat.items()), Condition.parse_all(path, when), modules)
 
 
 def _module(path: Path, name: str, row: dict[str, Any]) -> Module:
@@ -284,4 +298,4 @@ def _module(path: Path, name: str, row: dict[str, Any]) -> Module:
             path, f"the name {pt_name!r} of {name} holds other spellings; these belong into [names.D] of a dialect"
         )
     axes = {axis: tuple(sizes.split()) for axis, sizes in row.items()}
-    return Module(name.split(".")[1], kind, axes, pt_name, Condition.parse(path, when))
+    return Module(name.split(".")[1], kind, axes, pt_name, Condition.parse_all(path, when))
