@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import Any, ClassVar, NoReturn
 
+from bertconv import tasks
 from bertconv.config import BertConfig
 from bertconv.errors import RequestError
-from bertconv.models import bert_heads, bert_task_heads
+from bertconv.mapping.table import table_for
 from bertconv.models.pretrained import TFPreTrainedModel
+
+
+def class_for(model_type: str, task: str) -> type[TFPreTrainedModel]:
+    """The class of a model type for a task.
+
+    Raises:
+        RequestError: there is none.
+    """
+    table = table_for(model_type)
+    head = table.head_for(task)
+    module = importlib.import_module(f"bertconv.models.families.{table.path.stem}")
+    found: type[TFPreTrainedModel] | None = getattr(module, f"TF{head}", None)
+    if found is None:
+        others = [other for other, own in table.tasks.items() if own != task]
+        raise RequestError(
+            f"{model_type} has no class for {task.replace('_', ' ')}.", hint=f"There are {', '.join(others)}."
+        )
+    return found
 
 
 class _AutoModel:
     """Never made itself: `from_pretrained` and `from_config` give the class of the checkpoint's architecture.
 
     Attributes:
-        classes: model_type -> class.
+        task: what the class is for.
     """
 
-    classes: ClassVar[dict[str, type[TFPreTrainedModel]]] = {}
+    task: ClassVar[str]
 
     def __init__(self, *_: Any, **__: Any) -> NoReturn:
         raise RequestError(
@@ -32,63 +52,66 @@ class _AutoModel:
         Raises:
             UnsupportedCheckpoint: an architecture that bertconv has no classes for.
         """
-        return cls.classes["bert"].from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        return class_for(BertConfig.model_type, cls.task).from_pretrained(
+            pretrained_model_name_or_path, *args, **kwargs
+        )
 
     @classmethod
     def from_config(cls, config: Any, **kwargs: Any) -> Any:
         """A model with fresh weights; errors as for `from_pretrained`."""
-        return cls.classes["bert"].from_config(BertConfig.coerce(config), **kwargs)
+        config = BertConfig.coerce(config)
+        return class_for(config.model_type, cls.task).from_config(config, **kwargs)
 
 
 class TFAutoModel(_AutoModel):
     """The bare model."""
 
-    classes: ClassVar = {"bert": bert_heads.TFBertModel}
+    task = tasks.BASE
 
 
 class TFAutoModelForPreTraining(_AutoModel):
-    """Masked words and next sentences."""
+    """Masked words and next sentences, or what else the architecture is pretrained for."""
 
-    classes: ClassVar = {"bert": bert_heads.TFBertForPreTraining}
+    task = tasks.PRETRAINING
 
 
 class TFAutoModelForMaskedLM(_AutoModel):
     """Masked words."""
 
-    classes: ClassVar = {"bert": bert_heads.TFBertForMaskedLM}
+    task = tasks.MASKED_LM
 
 
 class TFAutoModelForCausalLM(_AutoModel):
     """The next word."""
 
-    classes: ClassVar = {"bert": bert_heads.TFBertLMHeadModel}
+    task = tasks.CAUSAL_LM
 
 
 class TFAutoModelForNextSentencePrediction(_AutoModel):
     """Next sentences."""
 
-    classes: ClassVar = {"bert": bert_heads.TFBertForNextSentencePrediction}
+    task = tasks.NEXT_SENTENCE
 
 
 class TFAutoModelForSequenceClassification(_AutoModel):
     """Classes of sequences."""
 
-    classes: ClassVar = {"bert": bert_task_heads.TFBertForSequenceClassification}
+    task = tasks.SEQUENCE_CLASSIFICATION
 
 
 class TFAutoModelForMultipleChoice(_AutoModel):
     """Choices."""
 
-    classes: ClassVar = {"bert": bert_task_heads.TFBertForMultipleChoice}
+    task = tasks.MULTIPLE_CHOICE
 
 
 class TFAutoModelForTokenClassification(_AutoModel):
     """Classes of tokens."""
 
-    classes: ClassVar = {"bert": bert_task_heads.TFBertForTokenClassification}
+    task = tasks.TOKEN_CLASSIFICATION
 
 
 class TFAutoModelForQuestionAnswering(_AutoModel):
     """Where an answer starts and ends."""
 
-    classes: ClassVar = {"bert": bert_task_heads.TFBertForQuestionAnswering}
+    task = tasks.QUESTION_ANSWERING
