@@ -3,32 +3,48 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
+from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn
 
 from bertconv import tasks
-from bertconv.config import BertConfig
-from bertconv.errors import RequestError
-from bertconv.mapping.table import table_for
-from bertconv.models.pretrained import TFPreTrainedModel
+from bertconv.config import Config
+from bertconv.config_auto import AutoConfig, said_family
+from bertconv.config_content import MAX_BYTES, keys_of, read_json
+from bertconv.errors import MappingError, RequestError, UnsupportedCheckpoint
+from bertconv.families import Family
+from bertconv.models.pretrained import TFPreTrainedModel, source_options
+from bertconv.source import open_source
 
 
-def class_for(model_type: str, task: str) -> type[TFPreTrainedModel]:
-    """The class of a model type for a task.
+def class_for(family: Family, task: str) -> type[TFPreTrainedModel]:
+    """The class of a family for a task.
 
     Raises:
-        RequestError: there is none.
+        UnsupportedCheckpoint: there is none.
     """
-    table = table_for(model_type)
-    head = table.head_for(task)
-    module = importlib.import_module(f"bertconv.models.families.{table.path.stem}")
-    found: type[TFPreTrainedModel] | None = getattr(module, f"TF{head}", None)
+    place = f"bertconv.models.families.{family.path.stem}"
+    if importlib.util.find_spec(place) is None:
+        raise UnsupportedCheckpoint(
+            f"there are no TensorFlow classes for {family.model_type!r}.", hint="Convert it to PyTorch's format."
+        )
+    head = family.head_for(task)
+    found: type[TFPreTrainedModel] | None = getattr(importlib.import_module(place), f"TF{head}", None)
     if found is None:
-        others = [other for other, own in table.tasks.items() if own != task]
-        raise RequestError(
-            f"{model_type} has no class for {task.replace('_', ' ')}.", hint=f"There are {', '.join(others)}."
+        raise UnsupportedCheckpoint(
+            f"{family.title} has no TensorFlow class for {task.replace('_', ' ')}.",
+            hint=f"It has {', '.join(other for other, own in family.tasks.items() if own != task)}.",
         )
     return found
+
+
+def _family(keys: Mapping[str, Any], file: str = "") -> Family:
+    """The family that the keys of a config name."""
+    try:
+        return said_family(keys, file)
+    except RequestError as error:
+        raise UnsupportedCheckpoint(error.message, hint=error.hint) from error
 
 
 class _AutoModel:
@@ -52,15 +68,27 @@ class _AutoModel:
         Raises:
             UnsupportedCheckpoint: an architecture that bertconv has no classes for.
         """
-        return class_for(BertConfig.model_type, cls.task).from_pretrained(
-            pretrained_model_name_or_path, *args, **kwargs
-        )
+        config = kwargs.get("config")
+        source = open_source(pretrained_model_name_or_path, source_options(kwargs))
+        if isinstance(config, str | os.PathLike):
+            kwargs["config"] = config = AutoConfig.from_pretrained(config)
+        if config is not None:
+            family = AutoConfig.coerce(config).family
+        elif source.config is None:
+            raise MappingError(
+                "has no config.json.", hint="Pass config=: an object such as BertConfig(...).", file=str(source.folder)
+            )
+        else:
+            family = _family(read_json(source.config, MAX_BYTES), source.config.name)
+        return class_for(family, cls.task).from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     @classmethod
     def from_config(cls, config: Any, **kwargs: Any) -> Any:
         """A model with fresh weights; errors as for `from_pretrained`."""
-        config = BertConfig.coerce(config)
-        return class_for(config.model_type, cls.task).from_config(config, **kwargs)
+        if not isinstance(config, Config):
+            _family(keys_of(config, "config"))
+        config = AutoConfig.coerce(config)
+        return class_for(config.family, cls.task).from_config(config, **kwargs)
 
 
 class TFAutoModel(_AutoModel):

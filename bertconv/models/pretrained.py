@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -216,12 +217,12 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         """
         _check_arguments(pretrained_model_name_or_path, kwargs)
         wants_info = kwargs.pop("output_loading_info", False)
-        options = SourceOptions(
-            revision=revision, token=token, cache_dir=None if cache_dir is None else Path(cache_dir),
-            local_files_only=local_files_only, force_download=force_download,
-            subfolder=kwargs.pop("subfolder", "") or "", variant=kwargs.pop("variant", None),
-            prefer=_containers(use_safetensors, from_pt=kwargs.pop("from_pt", False)),
-        )  # fmt: skip
+        options = source_options(kwargs | {
+            "cache_dir": cache_dir, "force_download": force_download, "local_files_only": local_files_only,
+            "token": token, "revision": revision, "use_safetensors": use_safetensors,
+        })  # fmt: skip
+        for key in ("subfolder", "variant", "from_pt"):
+            kwargs.pop(key, None)
         given = None if config is None else loading.config_of(config, options, cls.config_class)
         settings = {key: kwargs.pop(key) for key in cls._constructor_names() if key in kwargs}
         if settings.get("dtype") is not None:
@@ -350,6 +351,18 @@ def _check_arguments(path: Any, kwargs: dict[str, Any]) -> None:
         raise RequestError(
             "trust_remote_code was given, and no code of a checkpoint is ever run.", hint="Leave it out."
         )
+
+
+def source_options(given: Mapping[str, Any]) -> SourceOptions:
+    """How from_pretrained finds a checkpoint by its arguments; others among them do not matter."""
+    cache_dir = given.get("cache_dir")
+    return SourceOptions(
+        revision=given.get("revision"), token=given.get("token"),
+        cache_dir=None if cache_dir is None else Path(cache_dir), local_files_only=given.get("local_files_only", False),
+        force_download=given.get("force_download", False), subfolder=given.get("subfolder") or "",
+        variant=given.get("variant"),
+        prefer=_containers(given.get("use_safetensors"), from_pt=given.get("from_pt", False)),
+    )  # fmt: skip
 
 
 def _containers(use_safetensors: bool | None, *, from_pt: bool) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from bertconv.config import BertConfig as Config
+from bertconv.config import Config
 from bertconv.errors import RequestError
 from bertconv.mapping.expand import TensorSpec, expand
 from bertconv.mapping.table import Dialect, Dialects, Table, load_dialects
