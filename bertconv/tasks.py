@@ -1,4 +1,4 @@
-"""The tasks of model classes: what a head computes, whatever its family calls the class."""
+"""What a model class is for, as tables state it under `[heads]`: code goes by task, never by the name of a class."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ CAUSAL_LM = "causal_lm"
 PRETRAINING = "pretraining"
 NEXT_SENTENCE = "next_sentence"
 SEQUENCE_CLASSIFICATION = "sequence_classification"
-TOKEN_CLASSIFICATION = "token_classification"  # noqa: S105  (a task, no password)
+TOKEN_CLASSIFICATION = "token_classification"  # noqa: S105  (a token of a text)
 MULTIPLE_CHOICE = "multiple_choice"
 QUESTION_ANSWERING = "question_answering"
 DISCRIMINATOR = "discriminator"
 
 TASKS = (
-    BASE, MASKED_LM, CAUSAL_LM, PRETRAINING, NEXT_SENTENCE, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION,
-    MULTIPLE_CHOICE, QUESTION_ANSWERING, DISCRIMINATOR,
-)  # fmt: skip
-"""Every task."""
+    BASE,
+    MASKED_LM,
+    CAUSAL_LM,
+    PRETRAINING,
+    NEXT_SENTENCE,
+    SEQUENCE_CLASSIFICATION,
+    TOKEN_CLASSIFICATION,
+    MULTIPLE_CHOICE,
+    QUESTION_ANSWERING,
+    DISCRIMINATOR,
+)
+"""Every task; a family has at most one class for each."""

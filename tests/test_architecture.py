@@ -17,7 +17,7 @@ PACKAGE = Path(bertconv.__file__).parent
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 LAYERS = (
-    {"errors", "text", "report"},
+    {"errors", "text", "report", "tasks"},
     {"config", "config_checks", "config_content"},
     {"source"},
     {"tokenizer"},

@@ -112,7 +112,7 @@ def groups_are_known_and_used(table: Table, _: Dialects) -> Iterator[Problem]:
     )
     for head, groups in table.optional.items():
         if not set(groups) <= set(table.heads.get(head, ())):
-            yield f"[optional] {head} names groups that it does not own"
+            yield f"{head} may lack groups that it does not own"
     for one, other in table.keras2_repeats.items():
         if not {one, other} <= set(table.groups):
             yield f"[keras2_repeats] {one} = {other!r} names an unknown group"

@@ -11,17 +11,24 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bertconv.errors import BadTable
+from bertconv.errors import BadTable, RequestError
 from bertconv.mapping.expressions import Condition, Size
+from bertconv.tasks import BASE, TASKS
 
-FORMAT = 1
+FORMAT = 2
 """The version of the table format that this code reads."""
+
+INPUTS = ("token_type_ids", "position_ids")
+"""What models may take beyond `input_ids` and `attention_mask`."""
+
+POSITIONS = ("absolute", "from_ids")
+"""How positions are counted: by their place, or by the tokens that are no padding, from `pad_token_id + 1` on."""
 
 _TEXTS = {"*": str}
 _TABLE_SHAPE = {
-    "format": int, "model_types": [str], "base": str, "sizes": _TEXTS,
+    "format": int, "base": str, "inputs": [str], "positions": str, "model_types": _TEXTS, "sizes": _TEXTS,
     "group": {"*": {"at": str, "when": str, "repeat": _TEXTS, "*": _TEXTS}},
-    "heads": {"*": [str]}, "optional": {"*": [str]}, "tied": _TEXTS, "keras2_repeats": _TEXTS,
+    "heads": {"*": {"task": str, "groups": [str], "optional": [str]}}, "tied": _TEXTS, "keras2_repeats": _TEXTS,
     "ignore": {"*": [str]}, "names": {"*": _TEXTS},
 }  # fmt: skip
 _DIALECTS_SHAPE = {
@@ -97,16 +104,21 @@ class Group:
 
 @dataclass(frozen=True)
 class Table:
-    """One architecture: its modules, its heads, and what its tensors are called.
+    """One architecture under one `model_type`: its modules, its heads, and what its tensors are called.
 
     Attributes:
         path: the file that it was read from.
         digest: sha256 of that file, hexadecimal.
-        model_types: values of `model_type` in config.json.
+        model_type: the `model_type` of config.json that the classes below are named for.
+        prefix: what the names of these classes begin with.
+        model_types: every `model_type` that the file is for.
+        inputs: what its models take beyond `input_ids` and `attention_mask`.
+        positions: how positions are counted, one of `POSITIONS`.
         base: name of the base model, the prefix of its tensors in a head's checkpoint.
         sizes: size -> the config keys that give it.
         groups: group -> its modules.
         heads: model class -> groups that it owns; the first head is the base model.
+        tasks: model class -> its task, see `bertconv.tasks`.
         optional: model class -> groups that it can do without.
         tied: id of a copy -> id of its original.
         keras2_repeats: group -> a group that Keras 2 files store a second time under the first one's layer.
@@ -117,11 +129,16 @@ class Table:
 
     path: Path
     digest: str
+    model_type: str
+    prefix: str
     model_types: tuple[str, ...]
+    inputs: tuple[str, ...]
+    positions: str
     base: str
     sizes: Mapping[str, Size]
     groups: Mapping[str, Group]
     heads: Mapping[str, tuple[str, ...]]
+    tasks: Mapping[str, str]
     optional: Mapping[str, tuple[str, ...]]
     tied: Mapping[str, str]
     keras2_repeats: Mapping[str, str]
@@ -137,6 +154,10 @@ class Table:
     def base_head(self) -> str:
         """The class of the base model."""
         return next(iter(self.heads))
+
+    def head_for(self, task: str) -> str | None:
+        """The class for a task; None where this architecture has none."""
+        return next((head for head, own in self.tasks.items() if own == task), None)
 
 
 @dataclass(frozen=True)
@@ -170,31 +191,56 @@ def load_dialects(path: Path | None = None) -> Dialects:
 
 
 @cache
-def load_table(path: Path | None = None) -> Table:
-    """Read a table (by default bert.toml); BadTable when it breaks a check that one file alone can break."""
+def load_table(path: Path | None = None, model_type: str | None = None) -> Table:
+    """Read a table (by default bert.toml).
+
+    Args:
+        path: the file.
+        model_type: whose classes `heads` names; by default the first that the file is for.
+
+    Raises:
+        BadTable: it breaks a check that one file alone can break, or is for other model types.
+    """
     path = path or tables_folder() / "bert.toml"
     raw, digest = _read(path, _TABLE_SHAPE)
-    _only(path, "the table", raw, required=("format", "model_types", "base", "sizes", "group", "heads"),
-          allowed=("optional", "tied", "keras2_repeats", "ignore", "names"))  # fmt: skip
-    if raw["format"] != FORMAT:
-        raise bad(path, f"format is {raw['format']}, this bertconv reads {FORMAT}")
-    if empty := [key for key in ("model_types", "group", "heads") if not raw[key]]:
-        raise bad(path, f"the table's {empty[0]} is empty")
-    _only(path, "[ignore]", raw.get("ignore", {}), allowed=("unexpected", "missing"))
-    names = {dialect: dict(row) for dialect, row in raw.get("names", {}).items()}
+    _check_top(path, raw)
+    model_type = next(iter(raw["model_types"])) if model_type is None else model_type
+    if model_type not in raw["model_types"]:
+        raise bad(path, f"is for {', '.join(raw['model_types'])}, not for {model_type}")
+    prefix = raw["model_types"][model_type]
+    heads = {prefix + rest: _head(path, rest, row) for rest, row in raw["heads"].items()}
     return Table(
         path=path,
         digest=digest,
+        model_type=model_type,
+        prefix=prefix,
         model_types=tuple(raw["model_types"]),
+        inputs=tuple(raw["inputs"]),
+        positions=raw.get("positions", POSITIONS[0]),
         base=raw["base"],
         sizes={size: Size.parse(path, text) for size, text in raw["sizes"].items()},
         groups={group: _group(path, group, row) for group, row in raw["group"].items()},
-        heads={head: tuple(groups) for head, groups in raw["heads"].items()},
-        optional={head: tuple(groups) for head, groups in raw.get("optional", {}).items()},
+        heads={head: tuple(row["groups"]) for head, row in heads.items()},
+        tasks={head: row["task"] for head, row in heads.items()},
+        optional={head: tuple(row["optional"]) for head, row in heads.items() if "optional" in row},
         tied=dict(raw.get("tied", {})),
         keras2_repeats=dict(raw.get("keras2_repeats", {})),
         ignore={kind: tuple(raw.get("ignore", {}).get(kind, ())) for kind in ("unexpected", "missing")},
-        names=names,
+        names={dialect: dict(row) for dialect, row in raw.get("names", {}).items()},
+    )
+
+
+@cache
+def table_for(model_type: str) -> Table:
+    """The built-in table for a `model_type` of config.json; RequestError where there is none."""
+    paths = [tables_folder() / f"{name}.toml" for name in table_names()]
+    known: dict[str, Path] = {}
+    for path in sorted(paths, key=lambda path: path.stem != model_type):  # most often it is the file of that name
+        known |= dict.fromkeys(load_table(path).model_types, path)
+        if model_type in known:
+            return load_table(path, model_type)
+    raise RequestError(
+        f"there is no mapping table for the model type {model_type!r}.", hint=f"There are: {', '.join(sorted(known))}."
     )
 
 
@@ -211,6 +257,8 @@ def _read(path: Path, shape: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
         raw = tomllib.loads(content.decode())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise bad(path, f"is not a readable TOML file: {error}") from error
+    if shape is _TABLE_SHAPE and type(raw.get("format")) is int and raw["format"] != FORMAT:
+        raise _other_format(path, raw["format"])
     _shaped(path, "", raw, shape)
     return raw, hashlib.sha256(content).hexdigest()
 
@@ -236,6 +284,44 @@ def _only(
         raise bad(path, f"{where} lacks {', '.join(lacks)}")
     if extra := [key for key in row if key not in required + allowed]:
         raise bad(path, f"{where} has unknown keys: {', '.join(extra)}")
+
+
+def _other_format(path: Path, number: int) -> BadTable:
+    hint = "Take one of bertconv's own tables as a pattern, or another version of bertconv."
+    if number == 1:
+        hint = (
+            'Set `format = 2`; add `inputs = ["token_type_ids", "position_ids"]`; write [model_types] as MODEL_TYPE = '
+            'CLASS_PREFIX (bert = "Bert"); and write each row of [heads] as REST_OF_THE_CLASS_NAME = { task = "...", '
+            "groups = [...], optional = [...] }, what [optional] had in it. bert.toml is a pattern."
+        )
+    return BadTable(f"format is {number}, this bertconv reads {FORMAT}.", hint=hint, file=str(path))
+
+
+def _check_top(path: Path, raw: Mapping[str, Any]) -> None:
+    """Refuse a table that lacks a part, has one too many, or says what no architecture can be."""
+    _only(path, "the table", raw, required=("format", "base", "inputs", "model_types", "sizes", "group", "heads"),
+          allowed=("positions", "tied", "keras2_repeats", "ignore", "names"))  # fmt: skip
+    if empty := [key for key in ("model_types", "group", "heads") if not raw[key]]:
+        raise bad(path, f"the table's {empty[0]} is empty")
+    _only(path, "[ignore]", raw.get("ignore", {}), allowed=("unexpected", "missing"))
+    if unknown := [name for name in raw["inputs"] if name not in INPUTS]:
+        raise bad(path, f"inputs has {unknown[0]!r}, not one of {', '.join(INPUTS)}")
+    if (positions := raw.get("positions", POSITIONS[0])) not in POSITIONS:
+        raise bad(path, f"positions is {positions!r}, not one of {', '.join(POSITIONS)}")
+    tasks: dict[str, str] = {}
+    for head, row in raw["heads"].items():
+        task = _head(path, head, row)["task"]
+        if (other := tasks.setdefault(task, head)) != head:
+            raise bad(path, f"{other} and {head} have the same task {task!r}")
+    if next(iter(tasks)) != BASE:
+        raise bad(path, f"the first of [heads] has the task {next(iter(tasks))!r}, not {BASE!r}")
+
+
+def _head(path: Path, name: str, row: dict[str, Any]) -> dict[str, Any]:
+    _only(path, f"head {name}", row, required=("task", "groups"), allowed=("optional",))
+    if row["task"] not in TASKS:
+        raise bad(path, f"head {name} has the unknown task {row['task']!r}; there are {', '.join(TASKS)}")
+    return row
 
 
 def _dialect(path: Path, name: str, row: dict[str, Any], kinds: Mapping[str, Mapping[str, tuple[str, ...]]]) -> Dialect:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bertconv.mapping.table import tables_folder
+from bertconv.tasks import TASKS
 
 Raw = dict[str, Any]
 Edit = Callable[[Raw], object]
@@ -176,25 +177,36 @@ def _heads(raw: Raw) -> Iterator[tuple[str, Edit]]:
     heads = raw["heads"]
     swap, keys = next(_swaps(list(heads)))
     yield f"heads: {swap}", _reorder("heads", keys=keys)
-    for head, groups in heads.items():
+    for head, row in heads.items():
+        groups = row["groups"]
         yield f"{head}: delete", _drop("heads", head)
         yield f"{head}: rename", _put("heads", value={key + "x" * (key == head): own for key, own in heads.items()})
+        yield f"{head}: delete task", _drop("heads", head, "task")
+        for task in TASKS:
+            yield f"{head}: task {task}", _put("heads", head, "task", value=task)
         for group in raw["group"]:
             if group in groups:
-                yield f"{head}: lose {group}", _put("heads", head, value=[one for one in groups if one != group])
+                rest = [one for one in groups if one != group]
+                yield f"{head}: lose {group}", _put("heads", head, "groups", value=rest)
             else:
-                yield f"{head}: gain {group}", _put("heads", head, value=[*groups, group])
+                yield f"{head}: gain {group}", _put("heads", head, "groups", value=[*groups, group])
+        yield from _optional(head, row)
+
+
+def _optional(head: str, row: Raw) -> Iterator[tuple[str, Edit]]:
+    may_lack = row.get("optional", [])
+    if may_lack:
+        yield f"{head}: delete optional", _drop("heads", head, "optional")
+        for group in row["groups"]:
+            if group not in may_lack:
+                yield f"{head}: may lack {group}", _put("heads", head, "optional", value=[*may_lack, group])
 
 
 def _small_tables(raw: Raw) -> Iterator[tuple[str, Edit]]:
-    for table in ("optional", "tied", "keras2_repeats"):
+    for table in ("tied", "keras2_repeats"):
         yield f"{table}: delete", _drop(table)
         for key in raw[table]:
             yield f"{table}: delete {key}", _drop(table, key)
-    for head, groups in raw["optional"].items():
-        for group in raw["heads"][head]:
-            if group not in groups:
-                yield f"optional: {head} may lack {group}", _put("optional", head, value=[*groups, group])
     for copy, original in raw["tied"].items():
         swapped = {key: value for key, value in raw["tied"].items() if key != copy} | {original: copy}
         yield f"tied: the other way round {copy}", _put("tied", value=swapped)
@@ -240,11 +252,16 @@ def _overrides(raw: Raw) -> Iterator[tuple[str, Edit]]:
 
 
 def _head_of_file(raw: Raw) -> Iterator[tuple[str, Edit]]:
-    for key in ("format", "model_types", "base", "sizes", "group", "heads"):
+    for key in ("format", "base", "inputs", "model_types", "sizes", "group", "heads"):
         yield f"delete {key}", _drop(key)
-    yield "format 2", _put("format", value=raw["format"] + 1)
-    yield "model_types of another", _put("model_types", value=["roberta"])
-    yield "no model_types", _put("model_types", value=[])
+    yield "the next format", _put("format", value=raw["format"] + 1)
+    yield "model_types of another", _put("model_types", value={"roberta": "Bert"})
+    yield "prefix of another", _put("model_types", "bert", value="Roberta")
+    yield "no model_types", _put("model_types", value={})
+    for number, name in enumerate(raw["inputs"]):
+        yield f"inputs: less {name}", _drop("inputs", number)
+        yield f"inputs: spoil {name}", _put("inputs", number, value=f"{name}x")
+    yield "positions from ids", _put("positions", value="from_ids")
     yield "base of another", _put("base", value="roberta")
 
 

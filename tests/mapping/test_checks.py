@@ -11,11 +11,11 @@ import pytest
 from table_headers import REAL
 from table_mutants import Raw, read, to_toml
 
-from bertconv.errors import BadTable
+from bertconv.errors import BadTable, RequestError
 from bertconv.mapping.checks import check_table, probe_config
 from bertconv.mapping.expand import expand
 from bertconv.mapping.expressions import Condition, Size
-from bertconv.mapping.table import load_dialects, load_table, table_names, tables_folder
+from bertconv.mapping.table import load_dialects, load_table, table_for, table_names, tables_folder
 
 Edit = Callable[[Raw], object]
 
@@ -69,9 +69,9 @@ BAD_TABLES = {
     "1 unknown key": (put("hedas", value={}), "the table has unknown keys: hedas"),
     "1 no key": (drop("sizes"), "the table lacks sizes"),
     "1 unknown key in ignore": (put("ignore", "unexpectd", value=[]), "[ignore] has unknown keys: unexpectd"),
-    "1 other format": (put("format", value=2), "format is 2"),
+    "1 other format": (put("format", value=3), "format is 3"),
     "1 no heads": (put("heads", value={}), "the table's heads is empty"),
-    "1 no model types": (put("model_types", value=[]), "the table's model_types is empty"),
+    "1 no model types": (put("model_types", value={}), "the table's model_types is empty"),
     "1 no rows": (put("group", "pooler", value={"at": "bert.pooler"}), "group pooler has no rows"),
     "1 no kind": (drop("group", "pooler", "dense", "kind"), "pooler.dense lacks a kind or a name"),
     "1 no name": (drop("group", "pooler", "dense", "name"), "pooler.dense lacks a kind or a name"),
@@ -83,11 +83,17 @@ BAD_TABLES = {
     "2 zero": (put("group", "pooler", "dense", "in", value="0"), "unknown size '0'"),
     "2 unused size": (put("sizes", "depth", value="depth"), "size 'depth' is never used"),
     "2 unknown repeat": (drop("sizes", "layers"), "repeats over the unknown size 'layers'"),
-    "3 unknown group": (put("heads", "BertModel", value=["embeddings", "body"]), "owns the unknown group 'body'"),
+    "3 unknown group": (put("heads", "Model", "groups", value=["embeddings", "body"]), "owns the unknown group 'body'"),
     "3 unused group": (put("group", "spare", value={"dense": ROW}), "no head owns group 'spare'"),
-    "3 not on the base": (put("heads", "BertForMaskedLM", value=["embeddings", "mlm"]), "lacks groups of BertModel"),
-    "3 optional of another": (put("optional", "BertForMaskedLM", value=["pooler"]), "groups that it does not own"),
-    "3 optional of nobody": (put("optional", "BertForPoetry", value=["pooler"]), "[optional] BertForPoetry"),
+    "3 not on the base": (put("heads", "ForMaskedLM", "groups", value=["embeddings", "mlm"]), "lacks groups of"),
+    "3 optional of another": (put("heads", "ForMaskedLM", "optional", value=["pooler"]), "may lack groups that it"),
+    "3 unknown task": (put("heads", "Model", "task", value="poetry"), "head Model has the unknown task 'poetry'"),
+    "3 no task": (drop("heads", "Model", "task"), "head Model lacks task"),
+    "3 one task twice": (put("heads", "ForMaskedLM", "task", value="causal_lm"), "have the same task 'causal_lm'"),
+    "3 no base first": (put("heads", "Model", "task", value="discriminator"), "the task 'discriminator', not 'base'"),
+    "3 more of a head": (put("heads", "Model", "loss", value="x"), "head Model has unknown keys: loss"),
+    "1 unknown input": (put("inputs", value=["langs"]), "inputs has 'langs', not one of token_type_ids, position_ids"),
+    "1 unknown positions": (put("positions", value="rotary"), "positions is 'rotary', not one of absolute, from_ids"),
     "3 repeats nothing": (put("keras2_repeats", "mlm", value="body"), "mlm = 'body' names an unknown group"),
     "5 no variable": (put("group", "layer", "at", value="bert.encoder"), "place 'bert.encoder' of group"),
     "5 other variable": (put("group", "pooler", "at", value="bert.{layer}"), "place 'bert.{layer}' of group pooler"),
@@ -127,7 +133,7 @@ BAD_TABLES = {
     "bad condition of a row": (put("group", "pooler", "dense", "when", value="x >= 1"), "'x >= 1' is not a condition"),
     "number for a name": (put("base", value=3), "base is a whole number, not a string"),
     "truth for a number": (put("format", value=True), "format is a truth, not a whole number"),
-    "string for a list": (put("heads", "BertModel", value="embeddings"), "heads.BertModel is a string, not a list"),
+    "string for a list": (put("heads", "Model", "groups", value="x"), "heads.Model.groups is a string, not a list"),
     "list in a list": (put("ignore", "missing", value=[["x"]]), "ignore.missing[0] is a list, not a string"),
     "string for a row": (put("group", "pooler", "att", value="x"), "group.pooler.att is a string, not a table"),
     "table for a name": (put("names", "tf", "pooler", value={"dense": "x"}), "names.tf.pooler is a table, not"),
@@ -169,7 +175,7 @@ def test_bad_dialects_are_refused(case: str, tmp_path: Path) -> None:
 def test_names_are_unique_where_the_base_is_left_out_as_well(tmp_path: Path) -> None:
     """`bert.pooler.dense` of a base model's file is called as a head's own `pooler.dense` would be."""
     edits = put("group", "qa", "at", value="pooler"), put("group", "qa", "dense", "name", value="dense")
-    problem = refused(tmp_path, "bert.toml", *edits, put("heads", "BertForQuestionAnswering",
+    problem = refused(tmp_path, "bert.toml", *edits, put("heads", "ForQuestionAnswering", "groups",
                       value=["embeddings", "layer", "pooler", "qa"]))  # fmt: skip
     assert "BertForQuestionAnswering has two tensors 'pooler.dense.weight' in pt" in problem
 
@@ -209,6 +215,39 @@ def test_an_empty_file_is_refused(load: Callable[[Path], object], tmp_path: Path
     (tmp_path / "empty.toml").write_text("")
     with pytest.raises(BadTable, match=r"lacks|has no"):
         load(tmp_path / "empty.toml")
+
+
+def test_format_1_is_refused_with_what_to_change(tmp_path: Path) -> None:
+    path = tmp_path / "old.toml"
+    path.write_text('format = 1\nmodel_types = ["bert"]\n[heads]\nBertModel = ["embeddings"]\n')
+    with pytest.raises(BadTable, match=r"format is 1, this bertconv reads 2\.") as refusal:
+        load_table(path)
+    assert refusal.value.file == str(path)
+    for part in ("format = 2", "inputs =", "[model_types]", "[heads]", "task =", "[optional]"):
+        assert part in str(refusal.value.hint)
+
+
+def test_a_table_is_for_one_model_type(tmp_path: Path) -> None:
+    raw = read("bert.toml")
+    raw["model_types"] = {"bert": "Bert", "my-bert": "MyBert"}
+    path = tmp_path / "twins.toml"
+    path.write_text(to_toml(raw))
+    one, other = load_table(path), load_table(path, "my-bert")
+    assert (one.model_type, one.prefix, other.model_type, other.prefix) == ("bert", "Bert", "my-bert", "MyBert")
+    assert one.model_types == other.model_types == ("bert", "my-bert")
+    assert [head.replace("Bert", "MyBert") for head in one.heads] == list(other.heads)
+    assert other.head_for("causal_lm") == "MyBertLMHeadModel"
+    assert other.head_for("discriminator") is None
+    assert other.optional == {"MyBertModel": ("pooler",)}
+    with pytest.raises(BadTable, match="is for bert, my-bert, not for roberta"):
+        load_table(path, "roberta")
+
+
+def test_built_in_tables_are_found_by_model_type() -> None:
+    assert table_for("bert") is load_table(tables_folder() / "bert.toml", "bert")
+    with pytest.raises(RequestError, match="no mapping table for the model type 'gpt2'") as refusal:
+        table_for("gpt2")
+    assert "bert" in str(refusal.value.hint)
 
 
 @pytest.mark.parametrize("name", table_names())

@@ -31,7 +31,7 @@ from bertconv.mapping.table import load_dialects, load_table
 
 WHOLE = "no row of BERT gives this axis more than one factor, so there is nothing to keep apart"
 SURVIVORS = {
-    "optional: BertModel may lack embeddings": "a file without a single embedding is not recognised as BERT at all",
+    "Model: may lack embeddings": "a file without a single embedding is not recognised as BERT at all",
     "pt.embedding.weight: split rows": WHOLE,
     "pt.norm.scale: split dim": WHOLE,
     "pt.norm.shift: split dim": WHOLE,
@@ -88,6 +88,21 @@ def fixtures(tables: Tables) -> Iterator[str]:
             yield name
 
 
+TASKS = {
+    "BertModel": "base", "BertForPreTraining": "pretraining", "BertForMaskedLM": "masked_lm",
+    "BertLMHeadModel": "causal_lm", "BertForNextSentencePrediction": "next_sentence",
+    "BertForSequenceClassification": "sequence_classification", "BertForMultipleChoice": "multiple_choice",
+    "BertForTokenClassification": "token_classification", "BertForQuestionAnswering": "question_answering",
+}  # fmt: skip
+
+
+def facts(tables: Tables) -> Iterator[str]:
+    """What the classes are for and take."""
+    table = tables.table
+    if (table.tasks, table.inputs, table.positions) != (TASKS, ("token_type_ids", "position_ids"), "absolute"):
+        yield "other tasks, inputs or positions"
+
+
 def lists(tables: Tables) -> Iterator[str]:
     """The attributes that users of transformers know."""
     wanted = {pattern for model in observed(MODELS)["models"].values() for pattern in model["ignore_missing"]}
@@ -100,7 +115,7 @@ def listings(tables: Tables) -> Iterator[str]:
     yield from golden.stale(golden.GOLDEN, golden.listings(*tables))
 
 
-DETECTORS: tuple[Callable[[Tables], Iterator[str]], ...] = (static, names, listings, lists, fixtures)
+DETECTORS: tuple[Callable[[Tables], Iterator[str]], ...] = (static, names, facts, listings, lists, fixtures)
 
 
 def _first(problems: Iterator[str]) -> list[str]:
