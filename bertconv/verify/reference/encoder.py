@@ -10,8 +10,8 @@ from bertconv.errors import ShapeMismatch
 from bertconv.verify.reference.family import FROM_IDS, POSITIONS, SHIFT, Family, Values
 from bertconv.verify.reference.modules import Modules
 
-_SCALED = "scores_scaled"
-"""A setting for mistakes: whether scores are divided by the root of a head's size."""
+_POWER = "score_power"
+"""A setting for mistakes: the power of a head's size that scores are multiplied by, which is -0.5."""
 
 
 def is_relative(family: Family, config: Values) -> bool:
@@ -117,8 +117,7 @@ class _Block:
         scores = query @ key.transpose(2, 3)
         if not kind and is_relative(self._family, self._run.config):
             scores = scores + self._distance_scores(query, key)
-        if self._run.config.get(_SCALED, True):
-            scores = scores * query.shape[-1] ** -0.5
+        scores = scores * query.shape[-1] ** float(self._run.config.get(_POWER, -0.5))
         if added is not None:
             scores = scores + added
         if bias is not None:

@@ -73,12 +73,12 @@ def _canonical(name: str, root: str, family: str) -> str | None:
 
 @cache
 def _pattern(family: str) -> re.Pattern[str]:
-    """Every name of the family's files; a head's module may be called as one of the body is."""
+    """Every name of the family's files, as long as it can be: `sop_classifier.classifier` is no `classifier`."""
     own = family_of(family)
     names = list(_names(own))
     body = [name.removeprefix(_escaped(f"{own.base}.")) for name in names if name.startswith(_escaped(f"{own.base}."))]
     head = [name for name in names if not name.startswith(_escaped(f"{own.base}."))]
-    return re.compile(rf"(?P<prefix>(?:.+\.)?)(?:(?P<body>{'|'.join(body)})|(?P<head>{'|'.join(head)}))")
+    return re.compile(rf"(?P<prefix>(?:.+?\.)??)(?:(?P<body>{'|'.join(body)})|(?P<head>{'|'.join(head)}))")
 
 
 def _names(own: Family) -> Iterator[str]:

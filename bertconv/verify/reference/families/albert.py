@@ -6,8 +6,16 @@ from collections.abc import Iterator
 
 from bertconv import tasks
 from bertconv.verify.reference.family import (
-    Act, Family, Head, Linear, Mistake, Norm, Order, Output, Values,
-)  # fmt: skip
+    Act,
+    Family,
+    Head,
+    Linear,
+    Mistake,
+    Norm,
+    Order,
+    Output,
+    Values,
+)
 
 _NAMES = {
     "word": "embeddings.word_embeddings",

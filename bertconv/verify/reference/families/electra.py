@@ -1,4 +1,4 @@
-"""ELECTRA (Clark and others, arXiv:2003.10555): embeddings of their own size, a discriminator, heads without a pooler."""
+"""ELECTRA (Clark and others, arXiv:2003.10555): embeddings of their own size, a discriminator, no pooler."""
 
 from __future__ import annotations
 
@@ -7,8 +7,16 @@ from collections.abc import Iterator
 from bertconv import tasks
 from bertconv.errors import UnsupportedCheckpoint
 from bertconv.verify.reference.family import (
-    COMMON_NAMES, Act, Family, Head, Linear, Mistake, Norm, Output, Values,
-)  # fmt: skip
+    COMMON_NAMES,
+    Act,
+    Family,
+    Head,
+    Linear,
+    Mistake,
+    Norm,
+    Output,
+    Values,
+)
 
 _HEAD_ACT = "lm_head_act"
 

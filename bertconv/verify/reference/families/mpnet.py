@@ -9,8 +9,18 @@ import torch
 
 from bertconv import tasks
 from bertconv.verify.reference.family import (
-    FROM_IDS, POSITIONS, SHIFT, Act, Family, Head, Linear, Mistake, Norm, Output, Values,
-)  # fmt: skip
+    FROM_IDS,
+    POSITIONS,
+    SHIFT,
+    Act,
+    Family,
+    Head,
+    Linear,
+    Mistake,
+    Norm,
+    Output,
+    Values,
+)
 from bertconv.verify.reference.modules import Modules
 
 _PAD = 1
@@ -57,7 +67,9 @@ def _bias(run: Modules, x: torch.Tensor) -> torch.Tensor:
     if run.config.get(_TURNED):
         distances = -distances
     count, farthest = int(run.config["relative_attention_num_buckets"]), int(run.config.get("farthest", _FARTHEST))
-    return run.embedding("mpnet.encoder.relative_attention_bias", _buckets(distances, count, farthest)).permute(2, 0, 1)[None]
+    return run.embedding("mpnet.encoder.relative_attention_bias", _buckets(distances, count, farthest)).permute(
+        2, 0, 1
+    )[None]
 
 
 def _buckets(distances: torch.Tensor, count: int, farthest: int) -> torch.Tensor:

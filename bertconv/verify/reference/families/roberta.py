@@ -1,6 +1,7 @@
 """RoBERTa, XLM-RoBERTa and CamemBERT (Liu and others, arXiv:1907.11692).
 
-Positions are counted from the ids and begin behind the pad id; heads pool for themselves; gelu is fixed in the head of words.
+Positions are counted from the ids and begin behind the pad id; heads pool for
+themselves; gelu is fixed in the head of words.
 """
 
 from __future__ import annotations
@@ -9,8 +10,19 @@ from collections.abc import Iterator
 
 from bertconv import tasks
 from bertconv.verify.reference.family import (
-    COMMON_NAMES, FROM_IDS, POSITIONS, SHIFT, Act, Family, Head, Linear, Mistake, Norm, Output, Values,
-)  # fmt: skip
+    COMMON_NAMES,
+    FROM_IDS,
+    POSITIONS,
+    SHIFT,
+    Act,
+    Family,
+    Head,
+    Linear,
+    Mistake,
+    Norm,
+    Output,
+    Values,
+)
 
 _POOLED = (Linear("roberta.pooler.dense"), Act("tanh"))
 _HEAD_ACT = "lm_head_act"
