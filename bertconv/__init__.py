@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from bertconv.config import BertConfig
+    from bertconv.config import (
+        AlbertConfig,
+        BertConfig,
+        CamembertConfig,
+        DistilBertConfig,
+        ElectraConfig,
+        MPNetConfig,
+        RobertaConfig,
+        XLMRobertaConfig,
+    )
+    from bertconv.config_auto import AutoConfig
     from bertconv.convert import convert_checkpoint
     from bertconv.errors import BertconvError
     from bertconv.inspection import Inspection, inspect_checkpoint
@@ -50,12 +60,19 @@ if TYPE_CHECKING:
     from bertconv.verify.parity import Parity
 
 _HOMES = {
+    "AlbertConfig": "bertconv.config",
+    "AutoConfig": "bertconv.config_auto",
     "BertConfig": "bertconv.config",
     "BertconvError": "bertconv.errors",
+    "CamembertConfig": "bertconv.config",
+    "DistilBertConfig": "bertconv.config",
+    "ElectraConfig": "bertconv.config",
     "FolderCheck": "bertconv.verify.certificate",
     "Inspection": "bertconv.inspection",
+    "MPNetConfig": "bertconv.config",
     "Parity": "bertconv.verify.parity",
     "Report": "bertconv.report",
+    "RobertaConfig": "bertconv.config",
     "TFAutoModel": "bertconv.models.auto",
     "TFAutoModelForCausalLM": "bertconv.models.auto",
     "TFAutoModelForMaskedLM": "bertconv.models.auto",
@@ -78,20 +95,28 @@ _HOMES = {
     "TFBertModel": "bertconv.models.bert_heads",
     "TFBertPreTrainedModel": "bertconv.models.bert_heads",
     "TFPreTrainedModel": "bertconv.models.pretrained",
-    "create_optimizer": "bertconv.models.optimization",
+    "XLMRobertaConfig": "bertconv.config",
     "check_checkpoint": "bertconv.verification",
     "convert_checkpoint": "bertconv.convert",
+    "create_optimizer": "bertconv.models.optimization",
     "inspect_checkpoint": "bertconv.inspection",
     "verify_checkpoint": "bertconv.verification",
 }
 
 __all__ = [
+    "AlbertConfig",
+    "AutoConfig",
     "BertConfig",
     "BertconvError",
+    "CamembertConfig",
+    "DistilBertConfig",
+    "ElectraConfig",
     "FolderCheck",
     "Inspection",
+    "MPNetConfig",
     "Parity",
     "Report",
+    "RobertaConfig",
     "TFAutoModel",
     "TFAutoModelForCausalLM",
     "TFAutoModelForMaskedLM",
@@ -114,6 +139,7 @@ __all__ = [
     "TFBertModel",
     "TFBertPreTrainedModel",
     "TFPreTrainedModel",
+    "XLMRobertaConfig",
     "__version__",
     "check_checkpoint",
     "convert_checkpoint",

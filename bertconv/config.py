@@ -1,4 +1,8 @@
-"""config.json or bert_config.json as a BertConfig: BERT's defaults filled in, nonsense refused, unknown keys kept."""
+"""config.json or bert_config.json as a config object: defaults filled in, nonsense refused, unknown keys kept.
+
+What a family's configs have is data: `[config]` in its table. `values` holds every key in BERT's spelling
+(`hidden_size`) beside the family's own one (`dim`), so that nothing else has to know the family.
+"""
 
 from __future__ import annotations
 
@@ -7,32 +11,14 @@ import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from bertconv import config_checks as checks
 from bertconv import config_content as content
-from bertconv.errors import DamagedCheckpoint
-from bertconv.text import parse_json
+from bertconv.errors import RequestError
+from bertconv.families import Family, Schema, family_of
 
-MAX_BYTES = 1_000_000
-"""A config is a few kilobytes; a larger file is something else."""
-
-DEFAULTS: Mapping[str, Any] = {
-    "vocab_size": 30522,
-    "hidden_size": 768,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
-    "hidden_act": "gelu",
-    "hidden_dropout_prob": 0.1,
-    "attention_probs_dropout_prob": 0.1,
-    "max_position_embeddings": 512,
-    "type_vocab_size": 2,
-    "initializer_range": 0.02,
-    "layer_norm_eps": 1e-12,
-    "pad_token_id": 0,
-    "position_embedding_type": "absolute",
-    "classifier_dropout": None,
+COMMON: Mapping[str, Any] = {
     "is_decoder": False,
     "add_cross_attention": False,
     "tie_word_embeddings": True,
@@ -47,7 +33,10 @@ DEFAULTS: Mapping[str, Any] = {
     "decoder_start_token_id": None,
     "chunk_size_feed_forward": 0,
 }
-"""What BERT's published config means where it says nothing (google-research/bert, modeling.py; transformers 4.57)."""
+"""Keys that the configs of every family have, with what they mean where nothing is said (transformers 4.57)."""
+
+ABSENT: Mapping[str, Any] = {"classifier_dropout": None}
+"""Keys that everything may ask for, with what they are in a family that has none; it need not say so."""
 
 ACTIVATIONS = frozenset(
     ("gelu", "gelu_10", "gelu_accurate", "gelu_fast", "gelu_new", "gelu_python", "gelu_python_tanh",
@@ -56,67 +45,76 @@ ACTIVATIONS = frozenset(
 )  # fmt: skip
 """Values of `hidden_act` with a meaning; the activation is part of the model, so any other is refused."""
 
-_OWN = ("values", "raw", "path", "model_types", "notes")
+_OWN = ("values", "raw", "path", "family", "notes")
 
 
-class BertConfig:
-    """The config of one model or checkpoint, used as transformers' BertConfig.
+class Config:
+    """The config of one model or checkpoint, used as transformers' config classes.
 
-    `BertConfig(hidden_size=36, num_labels=3)` takes every key by name, and the sixteen of transformers 4.57 by position
-    too; unknown keys are kept. Keys are read and written as attributes. What is written is checked at once, except that
-    `hidden_size` and `num_attention_heads` may disagree until both are set: `coerce`, `replace` and `save_pretrained`
-    look at that.
+    `BertConfig(hidden_size=36, num_labels=3)` takes every key by name, and those of transformers 4.57 by position too;
+    unknown keys are kept. Keys are read and written as attributes, in the family's own spelling or in BERT's: a file
+    keeps the family's own. What is written is checked at once, except that `hidden_size` and `num_attention_heads` may
+    disagree until both are set: `coerce`, `replace` and `save_pretrained` look at that.
 
     Attributes:
-        values: every key with its value, BERT's defaults filled in, `num_labels` worked out.
-        raw: the keys that were given and nothing else, in their order, as JSON has them.
+        values: every key with its value, defaults filled in, `num_labels` worked out, in both spellings.
+        raw: the keys that were given and nothing else, in their order, as JSON has them, in the family's own spelling.
         path: where it was read from; empty for one made from arguments.
-        model_types: values of `model_type` that the mapping table is for.
+        family: what its model type names: the defaults and spellings of its keys.
         notes: what is odd about the file, one sentence each.
         model_type: the kind of model.
-        is_encoder_decoder: False, unless the keys say otherwise: no BERT here is both at once.
+        is_encoder_decoder: False, unless the keys say otherwise: no model here is both at once.
         id2label: names of the labels by their number, LABEL_0 and so on where nothing names them. It sets and follows
             `num_labels`, and is assigned as a whole.
         label2id: the same turned round.
 
     Raises:
-        RequestError: values that no BERT can have, or that JSON cannot hold.
+        RequestError: values that no such model can have, or that JSON cannot hold.
         UnsupportedCheckpoint: another architecture, quantised or pruned weights, an unknown activation.
     """
 
-    model_type: str = "bert"
+    model_type: str = ""
     is_encoder_decoder: bool = False
-    values: Mapping[str, Any] = {**DEFAULTS, "num_labels": 2}
+    values: Mapping[str, Any]
     raw: Mapping[str, Any] = {}
     path: str = ""
-    model_types: tuple[str, ...] = ()
+    family: Family
     notes: tuple[str, ...] = ()
     id2label: Mapping[int, str]
     label2id: Mapping[str, int]
 
     def __init__(self, /, *args: Any, **keys: Any) -> None:
         # A subclass may have set attributes before: `self.raw` is no longer the class's empty one then.
-        _become(self, content.in_step(self.raw, content.plain(content.by_name(args, keys))))
+        given = content.by_name(args, keys, self.family.schema.positional)
+        _become(self, _changed(self, given), self.family)
 
     @classmethod
-    def load(cls, path: Path, model_types: tuple[str, ...] = ()) -> Self:
-        """Read and check a config file.
+    def own_family(cls) -> Family:
+        """The family of the class; of a user's subclass, that of the class of bertconv's it is derived from."""
+        for kind in cls.__mro__:
+            if Config in kind.__bases__:
+                return family_of(vars(kind)["model_type"])
+        raise RequestError("Config itself is of no family.", hint="Use a class such as BertConfig, or AutoConfig.")
+
+    @classmethod
+    def load(cls, path: Path, family: Family | None = None) -> Self:
+        """Read and check a config file; it is of the class's own family unless another one is given.
 
         Raises:
-            DamagedCheckpoint: not JSON, or values that no BERT can have.
+            DamagedCheckpoint: not JSON, or values that no such model can have.
             UnsupportedCheckpoint: another architecture, quantised or pruned weights, an unknown activation.
         """
-        return cls.from_dict(read_json(path, MAX_BYTES), str(path), model_types)
+        return cls.from_dict(content.read_json(path, content.MAX_BYTES), str(path), family)
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any], path: str = "config", model_types: tuple[str, ...] = ()) -> Self:
+    def from_dict(cls, raw: Mapping[str, Any], path: str = "config", family: Family | None = None) -> Self:
         """Check keys and values that were read elsewhere; errors as for `load`."""
-        config = cls.__new__(cls)
-        _become(config, content.plain(raw, path), path, model_types, blame=path)
-        if cls.__init__ is BertConfig.__init__:
+        config, family = cls.__new__(cls), family or cls.own_family()
+        _become(config, content.plain(raw, path), family, path, blame=path)
+        if cls.__init__ is Config.__init__:
             return config
         made = cls(**config.raw)  # a subclass may add keys of its own
-        _become(made, {**config.raw, **made.raw}, path, model_types, blame=path)
+        _become(made, {**config.raw, **made.raw}, family, path, blame=path)
         return made
 
     @classmethod
@@ -134,33 +132,42 @@ class BertConfig:
             overrides: keys to change.
 
         Raises:
-            RequestError: nothing there; overrides that no config has, or with values that no BERT can have.
+            RequestError: nothing there; overrides that no config has, or with values that no such model can have.
             DamagedCheckpoint, UnsupportedCheckpoint: as for `load`.
         """
         config = cls.load(content.config_file(Path(path, subfolder) if subfolder else path))
         content.check_known(overrides, (*config.values, *content.OTHERS))
-        _become(config, content.in_step(config.raw, content.plain(overrides)), config.path, config.model_types)
+        _become(config, _changed(config, overrides), config.family, config.path)
         return config
 
     @classmethod
-    def coerce(cls, value: Any) -> BertConfig:
-        """What a user gives as a config, as a BertConfig: one of these, a dict, transformers' object, or a local path.
+    def coerce(cls, value: Any) -> Self:
+        """What a user gives as a config, as a config: an object, a dict, transformers' object, or a local path.
 
         Raises:
-            RequestError: anything else, or as for the class.
+            RequestError: anything else, or as for the class; an object of another family, its twins aside.
             DamagedCheckpoint, UnsupportedCheckpoint: as for `load`.
         """
-        if isinstance(value, BertConfig):
-            checks.check_agreement(value.values, "")
-            return value
+        if isinstance(value, Config):
+            if cls is not Config and value.family.path != cls.own_family().path:
+                raise RequestError(
+                    f"a {type(value).__name__} was given for a {cls.__name__}.",
+                    hint="Use the classes of that family, or AutoConfig and the automatic classes.",
+                )
+            checks.check_agreement(value.values, value.family.schema, "")
+            return cast("Self", value)
         if isinstance(value, str | os.PathLike):
             return cls.from_pretrained(value)
-        return cls(**content.plain(value if isinstance(value, Mapping) else content.content_of(value)))
+        return cls(**content.plain(content.keys_of(value, cls.__name__)))
 
     def __getattr__(self, name: str) -> Any:
+        if name == "family":  # of an object that is only being made; and so below
+            return type(self).own_family()
+        if name == "values":
+            return _whole({}, self.family.schema) | {"num_labels": 2}
         if name in {"id2label", "label2id"}:
             return (content.names_of if name == "id2label" else content.ids_of)(self.raw, self.values["num_labels"])
-        if name in self.values:
+        if not name.startswith("__") and name in self.values:
             return self.values[name]
         near = [] if name.startswith("__") else get_close_matches(name, (*self.values, "id2label", "label2id"), n=1)
         also = f"; did you mean {near[0]!r}?" if near else ""
@@ -179,7 +186,9 @@ class BertConfig:
         return sorted({*super().__dir__(), *self.values, "id2label", "label2id"})
 
     def __eq__(self, other: object) -> bool:
-        return self.raw == other.raw if isinstance(other, BertConfig) else NotImplemented
+        if not isinstance(other, Config):
+            return NotImplemented
+        return self.raw == other.raw and self.family.path == other.family.path
 
     __hash__ = None  # type: ignore[assignment]  # it can change
 
@@ -189,9 +198,7 @@ class BertConfig:
     @property
     def architectures(self) -> tuple[str, ...]:
         """Model classes that the file names, TensorFlow's `TF` taken off."""
-        named = self.raw.get("architectures")
-        names = named if isinstance(named, list) else []
-        return tuple(name.removeprefix("TF") for name in names if isinstance(name, str))
+        return content.architectures_of(self.raw)
 
     @architectures.setter
     def architectures(self, names: Any) -> None:
@@ -204,26 +211,26 @@ class BertConfig:
 
     def says(self, key: str) -> bool:
         """Whether the file itself gives this key (`num_labels` also by `id2label`)."""
-        return key in self.raw or (key == "num_labels" and bool(self.raw.get("id2label")))
+        return self.family.schema.spelled(key) in self.raw or (key == "num_labels" and bool(self.raw.get("id2label")))
 
     def knows(self, key: str) -> bool:
-        """Whether this is a key of transformers' BERT configs, or of this one."""
+        """Whether this is a key of transformers' configs of the family, or of this one."""
         return key in self.values or key in content.OTHERS
 
     def replace(self, **changes: Any) -> Self:
         """The same config with some keys changed; every other key stays as it was, labels in step aside."""
-        changed, raw = copy.copy(self), content.in_step(self.raw, content.plain(changes))
-        _become(changed, raw, self.path, self.model_types, blame=self.path)
+        changed = copy.copy(self)
+        _become(changed, _changed(self, changes), self.family, self.path, blame=self.path)
         return changed
 
     def update(self, changes: Mapping[str, Any]) -> None:
         """Change some keys of this config, as by assignment, but together."""
-        _become(self, content.in_step(self.raw, content.plain(changes)), self.path, self.model_types, is_whole=False)
+        _become(self, _changed(self, changes), self.family, self.path, is_whole=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Every key with its value, deeply copied; the keys of `id2label` are numbers."""
+        """Every key of the family with its value, deeply copied; the keys of `id2label` are numbers."""
         labels = {"id2label": dict(self.id2label), "label2id": dict(self.label2id)}
-        return {**content.plain(self.values), **labels, "model_type": self.model_type}
+        return {**content.plain(self._own_values()), **labels, "model_type": self.model_type}
 
     def to_bytes(self) -> bytes:
         """The content of a config.json: the file's keys in its order."""
@@ -238,7 +245,7 @@ class BertConfig:
 
     def save_pretrained(self, folder: str | os.PathLike[str], /) -> None:
         """Write config.json into a folder, which is made where it is lacking; OutputError when that fails."""
-        checks.check_agreement(self.values, "")
+        checks.check_agreement(self.values, self.family.schema, "")
         self.to_json_file(Path(folder, content.CONFIG_FILES[0]))
 
     def to_json_file(self, path: str | os.PathLike[str], use_diff: bool = True) -> None:
@@ -246,55 +253,101 @@ class BertConfig:
         content.write_config(Path(path), self.to_json_string(use_diff).encode())
 
     def _told(self) -> dict[str, Any]:
-        """What was given, and what every BERT's config says."""
-        told = {key: value for key, value in self.values.items() if key in self.raw or key in content.POSITIONAL}
+        """What was given, and what every config of the family says."""
+        always = self.family.schema.positional or tuple(self.family.schema.defaults)
+        told = {key: value for key, value in self._own_values().items() if key in self.raw or key in always}
         return {**told, "model_type": self.model_type}
+
+    def _own_values(self) -> dict[str, Any]:
+        """The values without those that are there to be asked for: BERT's spellings, keys that the family has not."""
+        schema = self.family.schema
+        hidden = {*schema.own, *schema.fixed, *(ABSENT.keys() - schema.defaults.keys())}
+        return {key: value for key, value in self.values.items() if key not in hidden} | dict(self.raw)
+
+
+class BertConfig(Config):
+    """The config of a BERT; see `Config`."""
+
+    model_type = "bert"
+
+
+class RobertaConfig(Config):
+    """The config of a RoBERTa; see `Config`."""
+
+    model_type = "roberta"
+
+
+class XLMRobertaConfig(Config):
+    """The config of an XLM-RoBERTa; see `Config`."""
+
+    model_type = "xlm-roberta"
+
+
+class CamembertConfig(Config):
+    """The config of a CamemBERT; see `Config`."""
+
+    model_type = "camembert"
+
+
+class DistilBertConfig(Config):
+    """The config of a DistilBERT; see `Config`. Its `dim` is `hidden_size` too, `n_layers` is `num_hidden_layers`."""
+
+    model_type = "distilbert"
+
+
+class ElectraConfig(Config):
+    """The config of an ELECTRA; see `Config`."""
+
+    model_type = "electra"
+
+
+class MPNetConfig(Config):
+    """The config of an MPNet; see `Config`."""
+
+    model_type = "mpnet"
+
+
+class AlbertConfig(Config):
+    """The config of an ALBERT; see `Config`."""
+
+    model_type = "albert"
+
+
+def _whole(raw: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
+    """Keys with defaults filled in, and those in BERT's spelling beside those in the family's own."""
+    values = {**ABSENT, **COMMON, **schema.defaults, **raw}
+    return values | {neutral: values[own] for neutral, own in schema.own.items()} | dict(schema.fixed)
+
+
+def _changed(config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A config's keys with some of them changed, those about labels in step."""
+    schema = config.family.schema
+    return content.in_step(config.raw, schema.respelled(content.plain(changes)))
 
 
 def _become(
-    config: BertConfig,
-    raw: Mapping[str, Any],
-    path: str = "",
-    model_types: tuple[str, ...] = (),
-    *,
-    blame: str = "",
-    is_whole: bool = True,
+    config: Config, raw: Mapping[str, Any], family: Family, path: str = "", *, blame: str = "", is_whole: bool = True
 ) -> None:
     """Make a config one of these keys, or raise and leave it what it was.
 
     Args:
         config: to be changed.
         raw: the keys.
+        family: whose config it is; keys that name one of its twins are that one's.
         path: where they were read from.
-        model_types: values that `model_type` may have; by default the class's own and "bert".
         blame: the file to name in errors; empty where arguments are at fault.
         is_whole: whether keys must agree with each other by now.
     """
-    types = model_types or tuple(dict.fromkeys((type(config).model_type, "bert")))
-    values = {**DEFAULTS, **raw, "num_labels": checks.count_labels(raw, blame)}
-    checks.check_values(values, blame, types, ACTIVATIONS)
+    schema = family.schema
+    if (pair := schema.said_twice(raw)) is not None:
+        raise checks.bad(blame, f"{pair[0]} and {pair[1]} are two spellings of one key and differ")
+    raw = schema.respelled(raw)
+    types = tuple(dict.fromkeys(filter(None, (type(config).model_type, *family.model_types))))
+    values = {**_whole(raw, schema), "num_labels": checks.count_labels(raw, blame)}
+    checks.check_values(values, schema, blame, types, ACTIVATIONS)
     if is_whole:
-        checks.check_agreement(values, blame)
+        checks.check_agreement(values, schema, blame)
     notes = checks.notes_on(raw) if path else ()
     # What a class has as a constant, as `model_type`, would hide the value; a method must not be hidden.
     shown = {key: value for key, value in values.items() if not callable(getattr(type(config), key, callable))}
-    vars(config).update(shown | {"values": values, "raw": raw, "path": path, "model_types": types, "notes": notes})
-
-
-def read_json(path: Path, limit: int) -> dict[str, Any]:
-    """A JSON object from a file of at most `limit` bytes; duplicate keys, NaN and Infinity are refused."""
-    try:
-        stored = path.read_bytes() if path.stat().st_size <= limit else b""
-    except OSError as error:
-        raise DamagedCheckpoint(
-            f"cannot be read: {error.strerror}.", hint="Check the path and its permissions.", file=str(path)
-        ) from error
-    if not stored:
-        raise checks.bad(str(path), f"is empty or larger than {limit:,} bytes")
-    try:
-        value = parse_json(stored)
-    except (ValueError, RecursionError) as error:
-        raise checks.bad(str(path), f"is not sound JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise checks.bad(str(path), "is not a JSON object")
-    return value
+    vars(config).update(shown | {"values": values, "raw": raw, "path": path, "family": family, "notes": notes})

@@ -1,4 +1,4 @@
-"""Which values may stand in a BERT's config; one by one, and those that must agree."""
+"""Which values may stand in a config; one by one, and those that must agree."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from bertconv.errors import DamagedCheckpoint, RequestError, UnsupportedCheckpoint
+from bertconv.families import Schema
 
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 """Values of `problem_type`, which chooses the loss of sequence classification; None leaves it to the labels."""
 
-_POSITIVE = ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size", "max_position_embeddings")
-_FLAGS = (
-    "is_decoder", "add_cross_attention", "tie_word_embeddings", "use_cache", "output_attentions",
-    "output_hidden_states", "return_dict",
+_POSITIVE = (
+    "vocab_size", "hidden_size", "num_attention_heads", "intermediate_size", "max_position_embeddings",
+    "embedding_size", "inner_group_num", "num_hidden_groups", "relative_attention_num_buckets",
 )  # fmt: skip
-_HIGHEST = {
-    "layer_norm_eps": 1.0,
-    "hidden_dropout_prob": 1.0,
-    "attention_probs_dropout_prob": 1.0,
-    "classifier_dropout": 1.0,
-    "initializer_range": math.inf,
-}
+"""Sizes that are never zero."""
+
+_FLAGS = dict.fromkeys(
+    ("is_decoder", "add_cross_attention", "tie_word_embeddings", "use_cache", "output_attentions",
+     "output_hidden_states", "return_dict"), False
+)  # fmt: skip
+"""Keys of every family that are true or false."""
+
+_POSITION_TYPES = ("absolute", "relative_key", "relative_key_query")
 _UNSAFE = re.compile(r"auto_map|custom_pipelines|trust_remote_code|_attn_implementation.*|.*_internal")
 _LIMIT = 2**31
 _SHOWN = 200
@@ -33,7 +35,7 @@ _SHOWN = 200
 def bad(path: str, problem: str) -> DamagedCheckpoint | RequestError:
     """What a wrong value is: a damaged file, or a wrong argument where there is no file to blame."""
     if not path:
-        return RequestError(f"{problem}.", hint="Give a value that a BERT's config can have.")
+        return RequestError(f"{problem}.", hint="Give a value that such a config can have.")
     return DamagedCheckpoint(f"{problem}.", hint="Fix the file, or download it again.", file=path)
 
 
@@ -43,7 +45,7 @@ def _shown(value: Any) -> str:
 
 
 def count_labels(raw: Mapping[str, Any], path: str) -> Any:
-    """`num_labels` as the keys have it, said outright or by their names; BERT's 2 where they do not say."""
+    """`num_labels` as the keys have it, said outright or by their names; 2 where they do not say."""
     names = raw.get("id2label")
     if names is not None and not isinstance(names, dict):
         raise bad(path, "id2label is not an object")
@@ -55,62 +57,75 @@ def count_labels(raw: Mapping[str, Any], path: str) -> Any:
 
 
 def check_values(
-    values: Mapping[str, Any], path: str, model_types: tuple[str, ...], activations: Collection[str]
+    values: Mapping[str, Any], schema: Schema, path: str, model_types: tuple[str, ...], activations: Collection[str]
 ) -> None:
-    """Every value for itself.
+    """Every value for itself, by what its default is: a size, a flag, a number.
 
     Args:
         values: all keys, defaults filled in.
+        schema: the family's keys.
         path: the file to blame; empty for arguments.
         model_types: values that `model_type` may have.
         activations: values that `hidden_act` may have.
 
     Raises:
-        DamagedCheckpoint: values that no BERT can have; RequestError where `path` is empty.
+        DamagedCheckpoint: values that no such model can have; RequestError where `path` is empty.
         UnsupportedCheckpoint: another architecture, quantised or pruned weights, an unknown activation.
     """
-    _check_architecture(values, path, model_types, activations)
-    for key in (*_POSITIVE, "num_hidden_layers", "type_vocab_size", "num_labels"):
-        low = 1 if key in _POSITIVE else 0
-        number = values[key]
-        if not isinstance(number, int) or isinstance(number, bool) or not low <= number < _LIMIT:
-            raise bad(path, f"{key} is {_shown(number)}, not a whole number from {low} up")
-    for key in _FLAGS:
-        if not isinstance(values[key], bool):
+    _check_architecture(values, schema, path, model_types, activations)
+    positive = {schema.spelled(key) for key in _POSITIVE}
+    defaults = {**schema.defaults, **_FLAGS, "num_labels": 0}
+    for key, default in defaults.items():
+        if isinstance(default, int) and not isinstance(default, bool) and not key.endswith("_token_id"):
+            _check_size(key, values[key], 1 if key in positive else 0, path)
+    for key, default in defaults.items():
+        if isinstance(default, bool) and not isinstance(values[key], bool):
             raise bad(path, f"{key} is {_shown(values[key])}, not true or false")
-    for key, high in _HIGHEST.items():
-        number = values[key]
-        if key == "classifier_dropout" and number is None:
-            continue
-        if not isinstance(number, int | float) or isinstance(number, bool) or not 0 <= number <= high:
-            raise bad(path, f"{key} is {_shown(number)}, not a number from 0 to {high:g}")
+    for key, default in defaults.items():
+        if isinstance(default, float) or "dropout" in key:
+            _check_number(key, values[key], path, may_be_null=default is None)
     if values["problem_type"] is not None and values["problem_type"] not in PROBLEM_TYPES:
         raise bad(path, f"problem_type is {_shown(values['problem_type'])}, not null, {', '.join(PROBLEM_TYPES)}")
 
 
-def check_agreement(values: Mapping[str, Any], path: str) -> None:
+def _check_size(key: str, number: Any, low: int, path: str) -> None:
+    if not isinstance(number, int) or isinstance(number, bool) or not low <= number < _LIMIT:
+        raise bad(path, f"{key} is {_shown(number)}, not a whole number from {low} up")
+
+
+def _check_number(key: str, number: Any, path: str, *, may_be_null: bool) -> None:
+    """Rates and epsilons are at most one."""
+    if may_be_null and number is None:
+        return
+    high = 1.0 if "dropout" in key or key.endswith("_eps") else math.inf
+    if not isinstance(number, int | float) or isinstance(number, bool) or not 0 <= number <= high:
+        raise bad(path, f"{key} is {_shown(number)}, not a number from 0 to {high:g}")
+
+
+def check_agreement(values: Mapping[str, Any], schema: Schema, path: str) -> None:
     """What keys must be to each other; raises as `check_values`, which comes first."""
     hidden, heads = values["hidden_size"], values["num_attention_heads"]
     if hidden % heads:
-        raise bad(path, f"hidden_size {hidden} is not a multiple of num_attention_heads {heads}")
+        names = schema.spelled("hidden_size"), schema.spelled("num_attention_heads")
+        raise bad(path, f"{names[0]} {hidden} is not a multiple of {names[1]} {heads}")
 
 
 def _check_architecture(
-    values: Mapping[str, Any], path: str, model_types: tuple[str, ...], activations: Collection[str]
+    values: Mapping[str, Any], schema: Schema, path: str, model_types: tuple[str, ...], activations: Collection[str]
 ) -> None:
     def refuse(what: str, hint: str) -> UnsupportedCheckpoint:
         return UnsupportedCheckpoint(f"{what}.", hint=hint, file=path or None)
 
     if values.get("model_type", model_types[0]) not in model_types:
         raise refuse(f"model_type is {_shown(values['model_type'])}, not {' or '.join(map(repr, model_types))}",
-                     "Only BERT has a mapping table; `--map FILE` takes one of your own.")  # fmt: skip
-    if not isinstance(values["hidden_act"], str) or values["hidden_act"] not in activations:
-        raise refuse(
-            f"hidden_act {_shown(values['hidden_act'])} is unknown", f"Known are {', '.join(sorted(activations))}."
-        )
-    if values["position_embedding_type"] not in ("absolute", "relative_key", "relative_key_query"):
+                     "Use the classes of that family; `--map FILE` takes a mapping table of your own.")  # fmt: skip
+    act = values["hidden_act"]
+    if not isinstance(act, str) or act not in activations:
+        raise refuse(f"{schema.spelled('hidden_act')} {_shown(act)} is unknown",
+                     f"Known are {', '.join(sorted(activations))}.")  # fmt: skip
+    if values["position_embedding_type"] not in _POSITION_TYPES:
         raise refuse(f"position_embedding_type {_shown(values['position_embedding_type'])} is unknown",
-                     "Known are absolute, relative_key and relative_key_query.")  # fmt: skip
+                     f"Known are {', '.join(_POSITION_TYPES)}.")  # fmt: skip
     if values.get("pruned_heads"):
         raise refuse("attention heads were pruned", "Convert the checkpoint as it was before pruning.")
     if values.get("quantization_config"):

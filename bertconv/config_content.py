@@ -5,41 +5,63 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
 from bertconv.config_checks import bad
-from bertconv.errors import OutputError, RequestError
+from bertconv.errors import DamagedCheckpoint, OutputError, RequestError
 from bertconv.text import parse_json
 
 CONFIG_FILES = ("config.json", "bert_config.json")
 """Names of a config file in a folder; the first is written."""
-
-POSITIONAL = (
-    "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
-    "hidden_dropout_prob", "attention_probs_dropout_prob", "max_position_embeddings", "type_vocab_size",
-    "initializer_range", "layer_norm_eps", "pad_token_id", "position_embedding_type", "use_cache", "classifier_dropout",
-)  # fmt: skip
-"""Keys by position, in the order of transformers 4.57; the keys that every BERT's config.json has."""
 
 OTHERS = (
     "id2label", "label2id", "architectures", "model_type", "name_or_path", "tokenizer_class", "torch_dtype", "dtype",
     "is_encoder_decoder", "tie_encoder_decoder", "cross_attention_hidden_size", "finetuning_task", "pruned_heads",
     "task_specific_params", "prefix", "torchscript", "tf_legacy_loss", "use_bfloat16", "transformers_version",
 )  # fmt: skip
-"""Keys of transformers' configs that BERT has no default for: kept, most of them without a meaning here."""
+"""Keys of transformers' configs that no family has a default for: kept, most of them without a meaning here."""
+
+MAX_BYTES = 1_000_000
+"""A config is a few kilobytes; a larger file is something else."""
 
 _ID = re.compile(r"-?\d{1,18}", re.ASCII)
 
 
-def by_name(args: tuple[Any, ...], keys: Mapping[str, Any]) -> dict[str, Any]:
+def read_json(path: Path, limit: int) -> dict[str, Any]:
+    """A JSON object from a file of at most `limit` bytes; duplicate keys, NaN and Infinity are refused."""
+    try:
+        stored = path.read_bytes() if path.stat().st_size <= limit else b""
+    except OSError as error:
+        raise DamagedCheckpoint(
+            f"cannot be read: {error.strerror}.", hint="Check the path and its permissions.", file=str(path)
+        ) from error
+    if not stored:
+        raise bad(str(path), f"is empty or larger than {limit:,} bytes")
+    try:
+        value = parse_json(stored)
+    except (ValueError, RecursionError) as error:
+        raise bad(str(path), f"is not sound JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise bad(str(path), "is not a JSON object")
+    return value
+
+
+def architectures_of(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """Model classes that a config names, TensorFlow's `TF` taken off."""
+    named = raw.get("architectures")
+    names = named if isinstance(named, list) else []
+    return tuple(name.removeprefix("TF") for name in names if isinstance(name, str))
+
+
+def by_name(args: tuple[Any, ...], keys: Mapping[str, Any], positional: Sequence[str]) -> dict[str, Any]:
     """What a config was called with, as keys; RequestError for too many or the same twice."""
-    if len(args) > len(POSITIONAL):
+    if len(args) > len(positional):
         raise RequestError(f"{len(args)} values were given by position.", hint="Give keys by name.")
-    by_position = dict(zip(POSITIONAL, args, strict=False))
+    by_position = dict(zip(positional, args, strict=False))
     if twice := sorted(by_position.keys() & keys):
         raise RequestError(f"{twice[0]} was given twice.", hint="Give each key once.")
     return by_position | dict(keys)
@@ -74,7 +96,7 @@ def _number(value: Any) -> Any:
     raise TypeError(f"it holds a {type(value).__name__}")
 
 
-def content_of(value: Any) -> dict[str, Any]:
+def content_of(value: Any, wanted: str) -> dict[str, Any]:
     """The keys of a transformers config object, which is known by what it can do; RequestError for anything else."""
     speaks = None if isinstance(value, type) else value
     content: Any = None
@@ -87,11 +109,14 @@ def content_of(value: Any) -> dict[str, Any]:
         content = value.to_dict()
     if not isinstance(content, dict) or "model_type" not in content:  # other objects of transformers lack it
         what = f"the class {value.__name__}" if speaks is not value else f"an object of type {type(value).__name__}"
-        raise RequestError(
-            f"a config was expected, not {what}.",
-            hint="Give a BertConfig, a dictionary, a config object of transformers, or the path of a folder or file.",
-        )
+        hint = f"Give a {wanted}, a dictionary, a config object of transformers, or the path of a folder or file."
+        raise RequestError(f"a config was expected, not {what}.", hint=hint)
     return content
+
+
+def keys_of(value: Any, wanted: str) -> Mapping[str, Any]:
+    """The keys of a dictionary or of a transformers config object; RequestError for anything else."""
+    return value if isinstance(value, Mapping) else content_of(value, wanted)
 
 
 def config_file(path: str | os.PathLike[str]) -> Path:

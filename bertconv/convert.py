@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from bertconv.config import BertConfig
+from bertconv.config import Config
 from bertconv.errors import MappingError, ParityError, RequestError, UnsafeCheckpoint, UnsupportedCheckpoint
 from bertconv.formats.destination import MANIFEST
 from bertconv.formats.interrupts import held_back
@@ -256,11 +256,11 @@ class _Job:
         if modules and modules.listing is not None:
             staged.write(LISTING, modules.listing)
 
-    def config(self) -> BertConfig:
+    def config(self) -> Config:
         """The source's config with the class that was written, and the element type where it names one."""
         config = self.plan.config
         changes: dict[str, object] = {"architectures": [self.plan.head]}
-        changes |= {} if config.says("model_type") else {"model_type": self.table.model_types[0]}
+        changes |= {} if config.says("model_type") else {"model_type": self.table.model_type}
         if self.wish.dtype != "keep":
             changes |= {key: self.wish.dtype for key in ("torch_dtype", "dtype") if config.says(key)}
         return config.replace(**changes)
@@ -337,7 +337,7 @@ def _plan(source: Source, header: Header, table: Table, dialects: Dialects, wish
         identity = identify(header.tensors, table, dialects, options.strip_prefix)
     except (MappingError, UnsupportedCheckpoint):
         if source.config is not None:
-            source.load_config(table.model_types)  # a config of another architecture says more than names that are odd
+            source.load_config(table.family)  # a config of another architecture says more than names that are odd
         raise
     if wish.source_dialect not in (None, identity.dialect.name):
         said = {"pt": ("PyTorch", "pt2tf"), "tf": ("TensorFlow", "tf2pt")}
@@ -347,7 +347,7 @@ def _plan(source: Source, header: Header, table: Table, dialects: Dialects, wish
             hint=f"Use `bertconv {command}`, or `bertconv convert` for any direction.",
             file=source.weights.files[0],
         )
-    config = source.load_config(table.model_types)
+    config = source.load_config(table.family)
     return make_plan(identity, table, dialects, config, dialects.by_name[wish.form.dialect], options)
 
 

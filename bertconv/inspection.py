@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bertconv.config import BertConfig
+from bertconv.config import Config
 from bertconv.errors import BertconvError, UnsupportedCheckpoint
 from bertconv.formats.reading import open_header
 from bertconv.mapping.checks import open_table
@@ -114,7 +114,7 @@ def inspect_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
         return _describe(source, header, head, strip_prefix, Path(table) if table else None)
 
 
-def _undecided(chosen: HeadChoice, config: BertConfig | None) -> list[str]:
+def _undecided(chosen: HeadChoice, config: Config | None) -> list[str]:
     """What decided between classes of the same tensors, or that nothing does."""
     if chosen.rivals:
         conflict = f" ({chosen.why})" if chosen.why else ""
@@ -124,12 +124,12 @@ def _undecided(chosen: HeadChoice, config: BertConfig | None) -> list[str]:
     return [f"the class is {chosen.head}: {chosen.why}"] if chosen.why else []
 
 
-def _read_config(source: Source, table: Table) -> tuple[BertConfig | None, list[str]]:
+def _read_config(source: Source, table: Table) -> tuple[Config | None, list[str]]:
     """The config, and what is odd about it; None where there is none or it cannot be read."""
     if source.config is None:
         return None, [_NO_CONFIG]
     try:
-        config = BertConfig.load(source.config, table.model_types)
+        config = source.load_config(table.family)
     except BertconvError as error:
         return None, [_sentence(error)]
     return config, list(config.notes)

@@ -195,11 +195,11 @@ def make_checkpoint(size: str, folder: str) -> None:
     """Write config.json and model.safetensors with BertForPreTraining's names and shapes, and random float32 values."""
     import numpy as np
 
-    from bertconv.config import DEFAULTS
+    from bertconv.config import BertConfig
     from bertconv.mapping.expand import expand
     from bertconv.mapping.table import load_dialects, load_table
 
-    config: dict[str, Any] = {**DEFAULTS, **SIZES[size], "num_labels": 2}
+    config: dict[str, Any] = {**BertConfig().values, **SIZES[size], "num_labels": 2}
     table, dialect, head = load_table(), load_dialects().by_name["pt"], "BertForPreTraining"
     specs = expand(table, dialect, config, table.heads[head])
     shapes = {spec.name: (spec.shape, 4 * spec.count) for id_, spec in specs.items() if id_ not in table.tied}

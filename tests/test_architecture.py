@@ -18,7 +18,8 @@ FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 LAYERS = (
     {"errors", "text", "report", "tasks"},
-    {"config", "config_checks", "config_content"},
+    {"families", "table_files"},
+    {"config", "config_auto", "config_checks", "config_content"},
     {"source"},
     {"tokenizer"},
     {"mapping"},

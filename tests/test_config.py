@@ -7,6 +7,7 @@ import json
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,23 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertconv.config import ACTIVATIONS, DEFAULTS, MAX_BYTES, BertConfig, read_json
+from bertconv.config import ACTIVATIONS, COMMON, BertConfig
+from bertconv.config_content import MAX_BYTES, read_json
 from bertconv.errors import BertconvError, DamagedCheckpoint, OutputError, RequestError, UnsupportedCheckpoint
+from bertconv.families import Family
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=6,
 )
+DEFAULTS = {**COMMON, **BertConfig.own_family().schema.defaults}
 KNOWN = [*DEFAULTS, "num_labels", "id2label", "model_type", "architectures", "pruned_heads", "quantization_config"]
+
+
+def twins(*model_types: str) -> Family:
+    """BERT's family as a table of the user's own may have it, for other model types."""
+    return replace(BertConfig.own_family(), model_types=model_types)
 
 
 def load(tmp_path: Path, content: bytes | dict[str, Any]) -> BertConfig:
@@ -263,7 +272,7 @@ def test_architectures_lose_tensorflow_s_prefix(named: Any, architectures: tuple
 
 def test_other_model_types_are_the_table_s_choice(tmp_path: Path) -> None:
     raw = {"model_type": "electra"}
-    assert BertConfig.from_dict(raw, model_types=("bert", "electra")).values["model_type"] == "electra"
+    assert BertConfig.from_dict(raw, family=twins("bert", "electra")).values["model_type"] == "electra"
     assert "'bert'" in refused(tmp_path, raw, UnsupportedCheckpoint)
 
 
@@ -304,7 +313,7 @@ def test_keys_are_given_by_name_or_by_position() -> None:
     by_name, by_position = BertConfig(**SMALL), BertConfig(*SMALL.values())
     assert by_name.raw == by_position.raw == SMALL
     assert by_name.values == {**DEFAULTS, **SMALL, "num_labels": 2}
-    assert (by_name.path, by_name.notes, by_name.model_types) == ("", (), ("bert",))
+    assert (by_name.path, by_name.notes, by_name.family.model_type) == ("", (), "bert")
     mixed = BertConfig(101, 36, num_attention_heads=4, unknown=[1, {"x": None}], self="x", path="y")
     assert (mixed.vocab_size, mixed.hidden_size, mixed.unknown, mixed.path) == (101, 36, [1, {"x": None}], "")
     assert (mixed.raw["self"], mixed.raw["path"]) == ("x", "y")
@@ -463,11 +472,11 @@ def test_private_names_are_plain_attributes() -> None:
 
 @pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy, lambda config: pickle.loads(pickle.dumps(config))])
 def test_copies_are_equal_and_apart(twin: Any) -> None:
-    config = BertConfig.from_dict({**SMALL, "id2label": {"0": "a"}, "x": [1]}, "some/config.json", ("bert", "b"))
+    config = BertConfig.from_dict({**SMALL, "id2label": {"0": "a"}, "x": [1]}, "some/config.json", twins("bert", "b"))
     other = twin(config)
     assert other == config
     assert vars(other) == vars(config)
-    assert (other.id2label, other.path, other.model_types) == ({0: "a"}, "some/config.json", ("bert", "b"))
+    assert (other.id2label, other.path, other.family.model_types) == ({0: "a"}, "some/config.json", ("bert", "b"))
     other.num_labels = 5
     assert (config.num_labels, config.id2label, other.num_labels) == (1, {0: "a"}, 5)
     assert other != config
@@ -737,7 +746,8 @@ def test_a_subclass_adds_keys(tmp_path: Path) -> None:
     again = Wide.from_pretrained(tmp_path, width=8)
     assert (type(again), again.width, again.depth, again.raw["model_type"]) == (Wide, 8, 4, "wide")
     assert Wide.from_dict(SMALL, "x").raw == {**SMALL, "width": 5}
-    assert Wide.from_dict({"model_type": "bert"}).model_types == ("wide", "bert")
+    assert Wide.from_dict({"model_type": "bert"}).family.model_types == ("bert",)
+    assert Wide.from_dict({"model_type": "wide"}).values["model_type"] == "wide"
     assert (Wide().width, Wide().raw, BertConfig().raw, BertConfig.raw) == (5, {"width": 5}, {}, {})
     assert BertConfig.model_type == "bert"
     with pytest.raises(UnsupportedCheckpoint, match="'wide'"):
@@ -746,7 +756,7 @@ def test_a_subclass_adds_keys(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model_types", [("electra",), ("bert", "electra")])
 def test_the_model_type_is_that_of_the_file(model_types: tuple[str, ...]) -> None:
-    config = BertConfig.from_dict({"model_type": "electra"}, model_types=model_types)
+    config = BertConfig.from_dict({"model_type": "electra"}, family=twins(*model_types))
     assert (config.model_type, config.to_dict()["model_type"], config.replace(x=1).model_type) == ("electra",) * 3
 
 

@@ -62,7 +62,8 @@ def check(path: str | None, *, as_json: bool) -> None:
     """
     from bertconv.mapping.checks import check_table
     from bertconv.mapping.describe import beside_builtin
-    from bertconv.mapping.table import load_dialects, load_table, table_names
+    from bertconv.mapping.table import load_dialects, load_table
+    from bertconv.table_files import table_names
 
     for name in [path] if path else list(table_names()):
         loaded, dialects = load_table(_table_path(name, path)), load_dialects()
@@ -133,7 +134,7 @@ def _compared(found: Comparison) -> Iterator[str]:
 
 def _table_path(name: str, path: str | None) -> Path:
     from bertconv.errors import RequestError
-    from bertconv.mapping.table import table_names, tables_folder
+    from bertconv.table_files import table_names, tables_folder
 
     if path:
         return Path(path)

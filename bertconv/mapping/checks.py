@@ -13,7 +13,8 @@ from bertconv.errors import BadTable
 from bertconv.mapping.expand import TensorSpec, expand, join
 from bertconv.mapping.ignore import ignore_lists
 from bertconv.mapping.layout import transpose_between
-from bertconv.mapping.table import Dialect, Dialects, Group, Module, Table, bad, load_dialects, load_table
+from bertconv.mapping.table import Dialect, Dialects, Group, Module, Table, load_dialects, load_table
+from bertconv.table_files import bad
 
 Problem = str
 """One sentence without its stop; a check yields every problem that it finds."""

@@ -11,14 +11,8 @@ from bertconv.mapping.checks import open_table, probe_config
 from bertconv.mapping.expand import TensorSpec, expand, specs_by_name
 from bertconv.mapping.heads import known_head
 from bertconv.mapping.ignore import first_match, ignore_lists
-from bertconv.mapping.table import (
-    Dialect,
-    Dialects,
-    Table,
-    load_dialects,
-    table_names,
-    tables_folder,
-)
+from bertconv.mapping.table import Dialect, Dialects, Table, load_dialects
+from bertconv.table_files import table_names, tables_folder
 from bertconv.text import fold, printable
 
 _LAYERS = 12

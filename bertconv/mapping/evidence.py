@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-from bertconv.config import BertConfig
+from bertconv.config import Config
 from bertconv.text import printable
 
 SEQUENCE, TOKEN, CHOICE = "ForSequenceClassification", "ForTokenClassification", "ForMultipleChoice"
@@ -34,7 +34,7 @@ Vote = tuple[str, str]
 """How the name of the class must end, and why."""
 
 
-def votes(config: BertConfig | None) -> Iterator[Vote]:
+def votes(config: Config | None) -> Iterator[Vote]:
     """What a config says for certain about the class; several that differ are a contradiction."""
     raw = {} if config is None else config.raw
     task = raw.get("finetuning_task")

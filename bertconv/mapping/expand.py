@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
-from bertconv.config import BertConfig
+from bertconv.config import Config
 from bertconv.mapping.expressions import Condition
 from bertconv.mapping.layout import Axis, Layout, transpose_between
 from bertconv.mapping.table import Dialect, Group, Module, Role, Table
@@ -192,7 +192,7 @@ def specs_by_name(
 
 
 def target_specs(
-    table: Table, dialect: Dialect, config: BertConfig, head: str, groups: Iterable[str]
+    table: Table, dialect: Dialect, config: Config, head: str, groups: Iterable[str]
 ) -> dict[str, TensorSpec]:
     """What a class's own file holds in a dialect, tied copies included: the base class may leave its prefix out."""
     specs = expand(table, dialect, config.values, groups)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from bertconv.config import BertConfig
+from bertconv.config import Config
 from bertconv.errors import RequestError, ShapeMismatch
 from bertconv.mapping.evidence import CAUSAL, MASKED, named_in, scope_vote, votes
 from bertconv.mapping.expand import TensorSpec
@@ -95,7 +95,7 @@ def known_head(table: Table, name: str) -> str:
     return head
 
 
-def choose_head(table: Table, identity: Identity, config: BertConfig | None, forced: str | None = None) -> HeadChoice:
+def choose_head(table: Table, identity: Identity, config: Config | None, forced: str | None = None) -> HeadChoice:
     """The head of a header, or the heads between which nothing decides.
 
     The tensors come first, then the config's `architectures`, then what else is certain (see `evidence`). A pooler says
@@ -129,7 +129,7 @@ def choose_head(table: Table, identity: Identity, config: BertConfig | None, for
     return _decided(equals, table, identity, config)
 
 
-def _decided(equals: tuple[str, ...], table: Table, identity: Identity, config: BertConfig | None) -> HeadChoice:
+def _decided(equals: tuple[str, ...], table: Table, identity: Identity, config: Config | None) -> HeadChoice:
     """The one of several classes with the same tensors, if something says for certain which."""
     if config is not None:
         if (named := named_in(config.architectures, equals)) is not None:
@@ -148,7 +148,7 @@ def _decided(equals: tuple[str, ...], table: Table, identity: Identity, config: 
     return HeadChoice(left[0], equals, left, " but ".join(reasons.values()))
 
 
-def _possible(heads: tuple[str, ...], table: Table, identity: Identity, config: BertConfig) -> tuple[str, ...]:
+def _possible(heads: tuple[str, ...], table: Table, identity: Identity, config: Config) -> tuple[str, ...]:
     """Those that the config's other keys leave: a language model is causal or not, and labels have their number."""
     causal = [head for head in heads if head.endswith(CAUSAL)]
     masked = [head for head in heads if head.endswith(MASKED)]
@@ -189,9 +189,7 @@ def sizes_seen(table: Table, identity: Identity, head: str) -> dict[str, SizeSee
     return seen
 
 
-def fit_config(
-    config: BertConfig, seen: Mapping[str, SizeSeen], *, strict: bool = True
-) -> tuple[BertConfig, list[str]]:
+def fit_config(config: Config, seen: Mapping[str, SizeSeen], *, strict: bool = True) -> tuple[Config, list[str]]:
     """The config with what the file knows better, and a note for each such change.
 
     ShapeMismatch for anything else; without `strict` the config wins wherever it speaks.

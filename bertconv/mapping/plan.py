@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from bertconv.config import BertConfig
+from bertconv.config import Config
 from bertconv.errors import BertconvError, ShapeMismatch, UnsupportedCheckpoint
 from bertconv.mapping.expand import TensorSpec, expand, target_specs, transpose_specs
 from bertconv.mapping.heads import choose_head, fit_config, rank_heads, sizes_seen
@@ -113,7 +113,7 @@ class Plan:
     head: str
     equals: tuple[str, ...]
     identity: Identity
-    config: BertConfig
+    config: Config
     dialect: Dialect
     moves: tuple[Move, ...]
     fates: tuple[Fate, ...]
@@ -125,7 +125,7 @@ class Plan:
 
 
 def make_plan(
-    identity: Identity, table: Table, dialects: Dialects, config: BertConfig, target: Dialect, options: PlanOptions
+    identity: Identity, table: Table, dialects: Dialects, config: Config, target: Dialect, options: PlanOptions
 ) -> Plan:
     """Match every source tensor with a target tensor.
 
@@ -173,7 +173,7 @@ class _Planner:
 
     identity: Identity
     table: Table
-    config: BertConfig
+    config: Config
     target: Dialect
     options: PlanOptions
     head: str

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import zip_longest
 
-from bertconv.config import BertConfig
+from bertconv.config import Config
 from bertconv.errors import AmbiguousHead, MissingTensors, ShapeMismatch, UnknownTensors
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.heads import HeadChoice
@@ -29,7 +29,7 @@ class Unknown:
         return [name.removeprefix(self.prefix) for name in self.names]
 
 
-def undecided(chosen: HeadChoice, config: BertConfig) -> AmbiguousHead:
+def undecided(chosen: HeadChoice, config: Config) -> AmbiguousHead:
     """Several classes have the file's tensors, and nothing says which it is."""
     conflict = f" ({chosen.why})" if chosen.why else ""
     return AmbiguousHead(

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from bertconv.config import BertConfig
+from bertconv.config import Config
 from bertconv.errors import MappingError, MissingTensors, RequestError, ShapeMismatch, TiedTensorsDiffer
 from bertconv.formats import workers
 from bertconv.formats.readback import check_twins
@@ -55,12 +55,12 @@ class LoadRequest:
 
     path: Any
     source: SourceOptions
-    config: BertConfig | None
-    config_class: type[BertConfig]
+    config: Config | None
+    config_class: type[Config]
     overrides: Mapping[str, Any]
     ignore_mismatched_sizes: bool
     ignore: IgnoreLists
-    build: Callable[[BertConfig], keras.Model]
+    build: Callable[[Config], keras.Model]
     table_head: str | None
     class_name: str
 
@@ -91,7 +91,7 @@ def load(request: LoadRequest) -> tuple[keras.Model, LoadingInfo]:
     return model, matches.info
 
 
-def planned(header: Header, config: BertConfig, request: LoadRequest) -> tuple[keras.Model, Inventory, Plan]:
+def planned(header: Header, config: Config, request: LoadRequest) -> tuple[keras.Model, Inventory, Plan]:
     """The model that a config describes, its variables, and how the file fills them."""
     model = request.build(config)
     model.build_in_name_scope()
@@ -126,7 +126,7 @@ def paused_collection() -> Iterator[None]:
             gc.enable()
 
 
-def load_config(source: Source, request: LoadRequest) -> BertConfig:
+def load_config(source: Source, request: LoadRequest) -> Config:
     """The config of the checkpoint or the caller's, with the caller's overrides."""
     config = request.config
     if config is None:
@@ -144,7 +144,7 @@ def load_config(source: Source, request: LoadRequest) -> BertConfig:
     return config.replace(**request.overrides) if request.overrides else config
 
 
-def _agreed(config: BertConfig, request: LoadRequest) -> BertConfig:
+def _agreed(config: Config, request: LoadRequest) -> Config:
     """The config as the file has it, unless the caller said otherwise."""
     asked = config.replace(**request.overrides).values
     for key in ("num_labels", *request.overrides):
@@ -157,7 +157,7 @@ def _agreed(config: BertConfig, request: LoadRequest) -> BertConfig:
     return config
 
 
-def _plan(identity: Identity, own: Inventory, config: BertConfig, request: LoadRequest) -> Plan:
+def _plan(identity: Identity, own: Inventory, config: Config, request: LoadRequest) -> Plan:
     options = PlanOptions(
         head=own.head, groups=own.groups, init_missing=True, allow_unknown=ANY_NAME, ignore=request.ignore,
         ignore_mismatched=request.ignore_mismatched_sizes,
@@ -244,7 +244,7 @@ def _read(fill: _Fill, workspace: Workspace, tick: workers.Tick) -> np.ndarray[A
     return array
 
 
-def fresh_values(variable: keras.Variable, config: BertConfig) -> Any:
+def fresh_values(variable: keras.Variable, config: Config) -> Any:
     """Initial values by the variable's role: normal weights, gamma one, everything else zero."""
     if variable.name in {"kernel", "weight", "embeddings"}:
         initializer = keras.initializers.TruncatedNormal(stddev=float(config.values["initializer_range"]))
@@ -356,7 +356,7 @@ def warn_of(request: LoadRequest, info: LoadingInfo, fate: str = "newly initiali
         warnings.warn(f"{request.class_name} from {request.path}: " + "\n".join(parts), stacklevel=4)
 
 
-def config_of(path: Any, options: SourceOptions, config_class: type[BertConfig]) -> BertConfig:
+def config_of(path: Any, options: SourceOptions, config_class: type[Config]) -> Config:
     """The config that a caller gives: itself, or by path or Hub id."""
     if not isinstance(path, str) or Path(path).exists():
         return config_class.coerce(path)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import keras
 
-from bertconv.config import BertConfig
+from bertconv.config import Config
 from bertconv.errors import RequestError
 from bertconv.mapping.expand import TensorSpec, expand
 from bertconv.mapping.table import Dialects, Table, load_dialects, load_table
@@ -34,7 +34,7 @@ class Inventory:
     extra: dict[str, keras.Variable]
 
 
-def inventory(model: keras.Model, config: BertConfig, head: str | None) -> Inventory:
+def inventory(model: keras.Model, config: Config, head: str | None) -> Inventory:
     """Every weight of a model, each by its place in the table or, beyond the table, by its name.
 
     Args:
@@ -65,7 +65,7 @@ def inventory(model: keras.Model, config: BertConfig, head: str | None) -> Inven
     return Inventory(table, dialects, head or table.base_head, groups, known, extra)
 
 
-def _stored(table: Table, specs: dict[str, TensorSpec], config: BertConfig) -> dict[str, TensorSpec]:
+def _stored(table: Table, specs: dict[str, TensorSpec], config: Config) -> dict[str, TensorSpec]:
     """Without the copies that a tied model does not have."""
     is_tied = config.values["tie_word_embeddings"]
     return {place: spec for place, spec in specs.items() if not (is_tied and place in table.tied)}

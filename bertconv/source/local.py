@@ -8,8 +8,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bertconv import config as configs
+from bertconv import config_content as content
+from bertconv.config import Config
+from bertconv.config_auto import config_class
 from bertconv.errors import BertconvError, MappingError, RequestError
+from bertconv.families import Family
 from bertconv.source import modules, sidecars
 from bertconv.source.folder import LocalFolder
 from bertconv.source.modules import Modules
@@ -73,19 +76,19 @@ class Source:
         """Open a file of it; errors as for `open_in`."""
         return open_in(self.folder, name)
 
-    def load_config(self, model_types: tuple[str, ...]) -> configs.BertConfig:
-        """Its config.
+    def load_config(self, family: Family) -> Config:
+        """Its config, which must be of that family.
 
         Raises:
             MappingError: it has none.
-            DamagedCheckpoint, UnsupportedCheckpoint: as for `BertConfig.load`.
+            DamagedCheckpoint, UnsupportedCheckpoint: as for `Config.load`.
         """
         if self.config is None:
             raise MappingError(
                 "has no config.json.", hint="Give one with --config FILE; shapes alone do not tell the activation.",
                 file=str(self.folder),
             )  # fmt: skip
-        return configs.BertConfig.load(self.config, model_types)
+        return config_class(family).load(self.config, family)
 
 
 def open_source(src: str | os.PathLike[str], options: SourceOptions = _DEFAULTS) -> Source:
@@ -249,5 +252,5 @@ def _config(place: Place, options: SourceOptions) -> Path | None:
 
 def _named_weights(place: Place, options: SourceOptions) -> str | None:
     path = _config(place, options)
-    named = configs.read_json(path, configs.MAX_BYTES).get("transformers_weights") if path else None
+    named = content.read_json(path, content.MAX_BYTES).get("transformers_weights") if path else None
     return named if isinstance(named, str) else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from bertconv.config import read_json
+from bertconv.config_content import read_json
 from bertconv.errors import DamagedCheckpoint, RequestError, UnsafeCheckpoint
 from bertconv.source.place import is_plain
 from bertconv.text import some

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bertconv.config import BertConfig
+from bertconv.config import Config
 from bertconv.text import shown
 from bertconv.verify.agreement import Agreement, Mismatch, compared, pair
 from bertconv.verify.sides import Side
@@ -29,7 +29,7 @@ def compare_labels(a: Side, b: Side, *, ignored: bool = False) -> Agreement:
     return compared(tuple(_differences(one, other, a.head)), about, ignored=ignored)
 
 
-def _differences(one: BertConfig, other: BertConfig, head: str) -> Iterator[Mismatch]:
+def _differences(one: Config, other: Config, head: str) -> Iterator[Mismatch]:
     names = [{key: str(name) for key, name in config.id2label.items()} for config in (one, other)]
     if keys := _differing(*names):
         sentence = f"label {shown(keys[0])} is {pair(*(side.get(keys[0]) for side in names))}"
@@ -50,7 +50,7 @@ def _differing(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> list[Any]:
     return sorted(keys, key=lambda key: (not isinstance(key, int), key if isinstance(key, int) else 0, str(key)))
 
 
-def _ids(config: BertConfig) -> dict[str, str]:
+def _ids(config: Config) -> dict[str, str]:
     """`label2id`; one of LABEL_0 and so on beside real names was left behind by those who set only the names."""
     stated = {str(name): str(number) for name, number in config.label2id.items()}
     if stated and all(_UNNAMED.fullmatch(name) for name in stated):
@@ -58,7 +58,7 @@ def _ids(config: BertConfig) -> dict[str, str]:
     return stated
 
 
-def _problem(config: BertConfig) -> str | None:
+def _problem(config: Config) -> str | None:
     """`problem_type` as transformers' pipeline takes it: several labels of which nothing is said exclude each other."""
     kind: str | None = config.values["problem_type"]
     return "single_label_classification" if kind is None and config.values["num_labels"] > 1 else kind

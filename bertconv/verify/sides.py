@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bertconv.config import BertConfig
+from bertconv.config import Config
 from bertconv.formats.readback import check_twins
 from bertconv.formats.reading import open_header
 from bertconv.formats.streaming import Elements, Transpose, Workspace, as_floats, cast, pieces
@@ -75,7 +75,7 @@ class Side:
     identity: Identity
     table: Table
     dialects: Dialects
-    config: BertConfig
+    config: Config
     plan: Plan
 
     @property
@@ -173,7 +173,7 @@ def open_side(
     source = open_source(given, options)
     with closing(open_header(source)) as header, opened_modules(source) as modules:
         mapping = open_table(table)
-        config = source.load_config(mapping.model_types)
+        config = source.load_config(mapping.family)
         identity = identify(header.tensors, mapping, load_dialects())
         side = side_of(source, header, modules, identity, mapping, config, head)
         check_twins(side.plan.twins)
@@ -188,7 +188,7 @@ def side_of(
     modules: tuple[ModuleWeights, ...],
     identity: Identity,
     table: Table,
-    config: BertConfig,
+    config: Config,
     head: str | None,
 ) -> Side:
     """A side whose files are open already; the caller closes them."""
@@ -210,7 +210,7 @@ def with_equal_modules(a: Side, b: Side) -> tuple[Side, Side, tuple[str, ...]]:
     return replace(a, modules=()), replace(b, modules=()), notes
 
 
-def _plan(identity: Identity, table: Table, dialects: Dialects, config: BertConfig, head: str | None) -> Plan:
+def _plan(identity: Identity, table: Table, dialects: Dialects, config: Config, head: str | None) -> Plan:
     options = PlanOptions(head=head, allow_unknown=_ANY, ignore_missing=_ANY)
     return make_plan(identity, table, dialects, config, dialects.by_name["pt"], options)
 

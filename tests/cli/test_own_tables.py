@@ -13,7 +13,7 @@ from checkpoints import Outcome
 
 from bertconv import convert_checkpoint, inspect_checkpoint, verify_checkpoint
 from bertconv.errors import BadTable
-from bertconv.mapping.table import tables_folder
+from bertconv.table_files import tables_folder
 
 Cli = Callable[..., Outcome]
 MLM = "BertForMaskedLM"

@@ -9,7 +9,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bertconv.mapping.table import tables_folder
+from bertconv.table_files import tables_folder
 from bertconv.tasks import TASKS
 
 Raw = dict[str, Any]
@@ -46,7 +46,7 @@ def _value(value: Any) -> str:
 def table_mutants() -> Iterator[Mutant]:
     """Changes to bert.toml."""
     raw = read("bert.toml")
-    for edits in (_rows, _groups, _heads, _small_tables, _ignore, _sizes, _overrides, _head_of_file):
+    for edits in (_rows, _groups, _heads, _small_tables, _ignore, _sizes, _overrides, _head_of_file, _config):
         for name, edit in edits(raw):
             yield from _mutant(name, "bert.toml", raw, edit)
 
@@ -252,7 +252,8 @@ def _overrides(raw: Raw) -> Iterator[tuple[str, Edit]]:
 
 
 def _head_of_file(raw: Raw) -> Iterator[tuple[str, Edit]]:
-    for key in ("format", "base", "inputs", "model_types", "sizes", "group", "heads"):
+    for key in ("format", "base", "inputs", "model_types", "titles", "config", "unset", "positional", "sizes", "group",
+                "heads"):  # fmt: skip
         yield f"delete {key}", _drop(key)
     yield "the next format", _put("format", value=raw["format"] + 1)
     yield "model_types of another", _put("model_types", value={"roberta": "Bert"})
@@ -261,8 +262,24 @@ def _head_of_file(raw: Raw) -> Iterator[tuple[str, Edit]]:
     for number, name in enumerate(raw["inputs"]):
         yield f"inputs: less {name}", _drop("inputs", number)
         yield f"inputs: spoil {name}", _put("inputs", number, value=f"{name}x")
+    yield "title of another", _put("titles", "bert", value="RoBERTa")
     yield "positions from ids", _put("positions", value="from_ids")
     yield "base of another", _put("base", value="roberta")
+
+
+def _config(raw: Raw) -> Iterator[tuple[str, Edit]]:
+    for key, value in raw["config"].items():
+        yield f"config.{key}: delete", _drop("config", key)
+        other = value + "x" if isinstance(value, str) else not value if isinstance(value, bool) else value + 1
+        yield f"config.{key} = {other}", _put("config", key, value=other)
+    for number, key in enumerate(raw["unset"]):
+        yield f"unset: less {key}", _drop("unset", number)
+    for swap, keys in _swaps(raw["positional"]):
+        yield f"positional: {swap}", _put("positional", value=keys)
+    yield "positional: less the last", _drop("positional", len(raw["positional"]) - 1)
+    yield "config_names: one more", _put("config_names", value={"dim": "hidden_size"})
+    yield "config_fixed: one more", _put("config_fixed", value={"embedding_size": 3})
+    yield "config_of: one more", _put("config_of", value={"bert": {"vocab_size": 7}})
 
 
 def _kinds(raw: Raw) -> Iterator[tuple[str, Edit]]:

@@ -15,7 +15,8 @@ from bertconv.errors import BadTable, RequestError
 from bertconv.mapping.checks import check_table, probe_config
 from bertconv.mapping.expand import expand
 from bertconv.mapping.expressions import Condition, Size
-from bertconv.mapping.table import load_dialects, load_table, table_for, table_names, tables_folder
+from bertconv.mapping.table import load_dialects, load_table, table_for
+from bertconv.table_files import table_names, tables_folder
 
 Edit = Callable[[Raw], object]
 

@@ -24,6 +24,7 @@ from table_mutants import Mutant, dialect_mutants, read, table_mutants, to_toml
 
 from bertconv.config import BertConfig
 from bertconv.errors import BadTable, BertconvError
+from bertconv.families import Schema
 from bertconv.mapping import checks
 from bertconv.mapping.identify import StoredTensor
 from bertconv.mapping.plan import Plan
@@ -80,7 +81,7 @@ def names(tables: Tables) -> Iterator[str]:
 def fixtures(tables: Tables) -> Iterator[str]:
     """Files as they are found: old names, prefixes, scopes, ballast, copies, parts left out."""
     try:
-        BertConfig.from_dict({"model_type": "bert"}, model_types=tables.table.model_types)
+        BertConfig.from_dict({"model_type": "bert"}, family=tables.table.family)
     except (BertconvError, IndexError):
         yield "BERT's own model_type is refused"
     for name, header in found_files().items():
@@ -96,11 +97,29 @@ TASKS = {
 }  # fmt: skip
 
 
+SCHEMA = Schema(
+    {
+        "vocab_size": 30522, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
+        "intermediate_size": 3072, "hidden_act": "gelu", "hidden_dropout_prob": 0.1,
+        "attention_probs_dropout_prob": 0.1, "max_position_embeddings": 512, "type_vocab_size": 2,
+        "initializer_range": 0.02, "layer_norm_eps": 1e-12, "pad_token_id": 0, "position_embedding_type": "absolute",
+        "use_cache": True, "classifier_dropout": None,
+    }, (
+        "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
+        "hidden_dropout_prob", "attention_probs_dropout_prob", "max_position_embeddings", "type_vocab_size",
+        "initializer_range", "layer_norm_eps", "pad_token_id", "position_embedding_type", "use_cache",
+        "classifier_dropout",
+    ), {}, {},
+)  # fmt: skip
+
+
 def facts(tables: Tables) -> Iterator[str]:
     """What the classes are for and take."""
     table = tables.table
     if (table.tasks, table.inputs, table.positions) != (TASKS, ("token_type_ids", "position_ids"), "absolute"):
         yield "other tasks, inputs or positions"
+    if (table.family.title, table.family.schema) != ("BERT", SCHEMA):
+        yield "another title or config"
 
 
 def lists(tables: Tables) -> Iterator[str]:

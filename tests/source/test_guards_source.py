@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from hub_server import HubServer
 
-from bertconv.config import BertConfig, read_json
+from bertconv.config import BertConfig
+from bertconv.config_content import read_json
 from bertconv.errors import DamagedCheckpoint, HubError, RequestError, UnsafeCheckpoint
 from bertconv.source import SourceOptions, open_source
 from bertconv.source.place import open_in

@@ -18,7 +18,7 @@ from compared import Models
 from bertconv import convert_checkpoint
 from bertconv.convert import _Job
 from bertconv.errors import BertconvError, OutputError, ParityError, RequestError
-from bertconv.mapping.table import tables_folder
+from bertconv.table_files import tables_folder
 from bertconv.verify import outputs
 
 

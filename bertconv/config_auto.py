@@ -1,0 +1,69 @@
+"""Which class a config is of: AutoConfig, and the family that the keys of a config name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bertconv import config_content as content
+from bertconv.config import BertConfig, Config
+from bertconv.errors import RequestError
+from bertconv.families import Family, family_of, family_of_class
+
+_CLASSES: Mapping[str, type[Config]] = {kind.model_type: kind for kind in Config.__subclasses__()}
+
+
+def config_class(family: Family) -> type[Config]:
+    """The class for the configs of a family; the generic one for a family of the user's own."""
+    return _CLASSES.get(family.model_type, Config)
+
+
+class AutoConfig:
+    """Its functions give the config of the class that a model type asks for; it is never made itself."""
+
+    def __init__(self) -> None:
+        raise RequestError("AutoConfig is never made itself.", hint="Use its from_pretrained or for_model.")
+
+    @staticmethod
+    def for_model(model_type: str, /, *args: Any, **keys: Any) -> Config:
+        """The config of a model type; RequestError where bertconv has no such family."""
+        return config_class(family_of(model_type))(*args, **keys)
+
+    @staticmethod
+    def from_pretrained(path: str | os.PathLike[str], /, *, subfolder: str = "", **overrides: Any) -> Config:
+        """The config of a model on this machine; arguments and errors as for `BertConfig.from_pretrained`."""
+        file = content.config_file(Path(path, subfolder) if subfolder else path)
+        family = said_family(content.read_json(file, content.MAX_BYTES), file.name)
+        return config_class(family).from_pretrained(file, **overrides)
+
+    @staticmethod
+    def coerce(value: Any) -> Config:
+        """What a user gives as a config, as the config of the class that its model type asks for."""
+        if isinstance(value, Config):
+            return Config.coerce(value)
+        if isinstance(value, str | os.PathLike):
+            return AutoConfig.from_pretrained(value)
+        keys = content.plain(content.keys_of(value, "config"))
+        return config_class(said_family(keys))(**keys)
+
+
+def said_family(raw: Mapping[str, Any], file: str = "") -> Family:
+    """The built-in family that a config's keys name.
+
+    Args:
+        raw: the keys.
+        file: name of the config file: Google's BERT called it bert_config.json and wrote no model type.
+
+    Raises:
+        RequestError: the keys name a family that bertconv has not, or none at all.
+    """
+    if "model_type" in raw:
+        return family_of(str(raw["model_type"]))
+    for name in content.architectures_of(raw):
+        if (family := family_of_class(name)) is not None:
+            return family
+    if file == content.CONFIG_FILES[1]:
+        return family_of(BertConfig.model_type)
+    raise RequestError("the config has no model_type.", hint="Use a class such as BertConfig, or add the key.")
