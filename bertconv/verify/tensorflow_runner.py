@@ -56,7 +56,8 @@ class TensorFlowRunner:
                         name: tf.reshape(one, [-1, one.shape[-1]]) if name in IDS else one
                         for name, one in inputs.items()
                     }
-                    outputs = model.bert(**flat, output_hidden_states=True, return_dict=True)
+                    body = getattr(model, self.side.table.base)
+                    outputs = body(**flat, output_hidden_states=True, return_dict=True)
                     _tell_outputs({"hidden_states": outputs["hidden_states"]}, number, tell)
 
     def gradients(self, batch: Batch, weigh: Callable[[str, tuple[int, ...]], Array]) -> dict[str, Array]:
@@ -93,7 +94,7 @@ class TensorFlowRunner:
 
         source = self.side.source
         path = source.folder / (source.weights.index or source.weights.files[0])
-        lacks_pooler = self.side.head == self.side.table.base_head and not any(
+        lacks_pooler = "pooler" in self.side.table.optional.get(self.side.head, ()) and not any(
             place.startswith("pooler.") for place in self.side.tensors
         )
         extra = {"add_pooling_layer": False} if lacks_pooler else {}

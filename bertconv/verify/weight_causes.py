@@ -15,7 +15,9 @@ from bertconv.verify.places import Array
 from bertconv.verify.sides import Tensor
 from bertconv.verify.weights import digests
 
-_LAYER = re.compile(r"layer\.(\d+)\.(\w+)\.(\w+)")
+_LAYER = re.compile(r"layer\.(\d+(?:\.\d+)*)\.(\w+)\.(\w+)")
+_LOOKUPS = ("embeddings.", "relative.")
+"""How ids of tables of rows begin."""
 _WORDS = {"position": "positions", "segment": "token types", "word": "words"}
 
 
@@ -87,15 +89,21 @@ Words = Callable[[str, str, str], tuple[str, str]]
 
 def _pairs(found: Mapping[tuple[str, str], list[str]], swapped: Words, copied: Words) -> Iterator[Cause]:
     for (here, there), ids in found.items():
-        numbers = sorted({int(place.split(".")[1]) for place in ids})
-        where = f"layer{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+        numbers = sorted({_numbers(part[1]) for place in ids if (part := _LAYER.fullmatch(place))})
+        named = ", ".join(".".join(map(str, number)) for number in numbers)
+        where = f"layer{'s' if len(numbers) > 1 else ''} {named}"
         back = found.get((there, here))
         if back is None:
             name, sentence = copied(here, there, where)
             yield Cause(name, tuple(ids), sentence)
-        elif (int(here), int(there)) < (int(there), int(here)) if here.isdigit() else _first(here, there):
+        elif _numbers(here) < _numbers(there) if here[0].isdigit() else _first(here, there):
             name, sentence = swapped(here, there, where)
             yield Cause(name, (*ids, *back), sentence)
+
+
+def _numbers(layer: str) -> tuple[int, ...]:
+    """Of a layer; of a layer within a group, that of the group first."""
+    return tuple(map(int, layer.split(".")))
 
 
 _ORDER = ("query", "key", "value", "attention_out", "cross_query", "cross_key", "cross_value", "ffn_in", "ffn_out")
@@ -164,14 +172,14 @@ def _is_rounded(dtype: Any) -> Callable[[Array, Array, TensorComparison, int], b
 
 def _is_shifted(a: Array, b: Array, row: TensorComparison, heads: int) -> bool:
     """Rows moved by one or two: as where a padding row is counted."""
-    return row.id.startswith("embeddings.") and any(
+    return row.id.startswith(_LOOKUPS) and any(
         _same(a[by:], b[:-by]) or _same(a[:-by], b[by:]) for by in (1, 2) if a.ndim == 2 and len(a) > by + 1
     )
 
 
 def _is_permuted(a: Array, b: Array, row: TensorComparison, heads: int) -> bool:
     """The same rows in another order, of an embedding."""
-    if not row.id.startswith("embeddings.") or a.ndim != 2:
+    if not row.id.startswith(_LOOKUPS) or a.ndim != 2:
         return False
     return sorted(one.tobytes() for one in a) == sorted(one.tobytes() for one in b)
 

@@ -138,6 +138,12 @@ def test_other_summaries_are_refused() -> None:
     rm.reference_of("electra", tasks.BASE, state, summary_type="mean")
 
 
+def test_positions_need_a_pad_id() -> None:
+    state = rm.canonical("roberta", rm.shared_model("roberta", tasks.BASE).state_dict())
+    with pytest.raises(UnsupportedCheckpoint, match="no pad_token_id"):
+        rm.reference_of("roberta", tasks.BASE, state, pad_token_id=None)
+
+
 def test_distilberts_epsilon_is_fixed() -> None:
     state = rm.canonical("distilbert", rm.shared_model("distilbert", tasks.BASE).state_dict())
     tensors = rm.tensors_of(rm.inputs_of("distilbert", tasks.BASE))
