@@ -36,21 +36,19 @@ if TYPE_CHECKING:
         TFAutoModelForSequenceClassification,
         TFAutoModelForTokenClassification,
     )
-    from bertconv.models.bert import TFBertMainLayer
-    from bertconv.models.bert_heads import (
+    from bertconv.models.families.bert import (
+        TFBertEmbeddings,
         TFBertForMaskedLM,
+        TFBertForMultipleChoice,
         TFBertForNextSentencePrediction,
         TFBertForPreTraining,
-        TFBertLMHeadModel,
-        TFBertModel,
-        TFBertPreTrainedModel,
-    )
-    from bertconv.models.bert_layers import TFBertEmbeddings
-    from bertconv.models.bert_task_heads import (
-        TFBertForMultipleChoice,
         TFBertForQuestionAnswering,
         TFBertForSequenceClassification,
         TFBertForTokenClassification,
+        TFBertLMHeadModel,
+        TFBertMainLayer,
+        TFBertModel,
+        TFBertPreTrainedModel,
     )
     from bertconv.models.optimization import create_optimizer
     from bertconv.models.pretrained import TFPreTrainedModel
@@ -82,18 +80,18 @@ _HOMES = {
     "TFAutoModelForQuestionAnswering": "bertconv.models.auto",
     "TFAutoModelForSequenceClassification": "bertconv.models.auto",
     "TFAutoModelForTokenClassification": "bertconv.models.auto",
-    "TFBertEmbeddings": "bertconv.models.bert_layers",
-    "TFBertForMaskedLM": "bertconv.models.bert_heads",
-    "TFBertForMultipleChoice": "bertconv.models.bert_task_heads",
-    "TFBertForNextSentencePrediction": "bertconv.models.bert_heads",
-    "TFBertForPreTraining": "bertconv.models.bert_heads",
-    "TFBertForQuestionAnswering": "bertconv.models.bert_task_heads",
-    "TFBertForSequenceClassification": "bertconv.models.bert_task_heads",
-    "TFBertForTokenClassification": "bertconv.models.bert_task_heads",
-    "TFBertLMHeadModel": "bertconv.models.bert_heads",
-    "TFBertMainLayer": "bertconv.models.bert",
-    "TFBertModel": "bertconv.models.bert_heads",
-    "TFBertPreTrainedModel": "bertconv.models.bert_heads",
+    "TFBertEmbeddings": "bertconv.models.families.bert",
+    "TFBertForMaskedLM": "bertconv.models.families.bert",
+    "TFBertForMultipleChoice": "bertconv.models.families.bert",
+    "TFBertForNextSentencePrediction": "bertconv.models.families.bert",
+    "TFBertForPreTraining": "bertconv.models.families.bert",
+    "TFBertForQuestionAnswering": "bertconv.models.families.bert",
+    "TFBertForSequenceClassification": "bertconv.models.families.bert",
+    "TFBertForTokenClassification": "bertconv.models.families.bert",
+    "TFBertLMHeadModel": "bertconv.models.families.bert",
+    "TFBertMainLayer": "bertconv.models.families.bert",
+    "TFBertModel": "bertconv.models.families.bert",
+    "TFBertPreTrainedModel": "bertconv.models.families.bert",
     "TFPreTrainedModel": "bertconv.models.pretrained",
     "XLMRobertaConfig": "bertconv.config",
     "check_checkpoint": "bertconv.verification",
