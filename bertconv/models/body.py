@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import keras
 import tensorflow as tf
 
+from bertconv.config import Config
 from bertconv.errors import RequestError
 from bertconv.models.attention import mask_bias
 from bertconv.models.blocks import Context
@@ -66,7 +67,7 @@ class MainLayer(BaseLayer):
         embeddings, encoder, pooler: what `make_layers` makes.
     """
 
-    config_class: ClassVar[Any]
+    config_class: ClassVar[type[Config]]
     base_name: ClassVar[str]
     model_inputs: ClassVar[tuple[str, ...]] = ("token_type_ids", "position_ids")
     is_cached: ClassVar[bool] = True

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from bertconv.config import Config
 from bertconv.errors import RequestError
 from bertconv.mapping.ignore import IgnoreLists, ignore_lists
 from bertconv.mapping.table import Table, load_dialects, table_for
@@ -72,7 +73,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         _keys_to_ignore_on_load_missing: regexes of weights that may start afresh without a word.
     """
 
-    config_class: ClassVar[Any]
+    config_class: ClassVar[type[Config]]
     main_layer: ClassVar[type[MainLayer]]
     base_model_prefix: ClassVar[str] = ""
     task: ClassVar[str | None] = None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from bertconv.config import BertConfig
+from bertconv.config import BertConfig, Config
 from bertconv.models.blocks import Embeddings, Encoder, Pooler, linear
 from bertconv.models.body import MainLayer
 from bertconv.models.heads.base import Base
@@ -22,21 +22,21 @@ from bertconv.models.settings import Settings
 class TFBertEmbeddings(Embeddings):
     """Word, position and token type vectors, added and normalised."""
 
-    def __init__(self, config: BertConfig, *, name: str = "embeddings", dtype: Any = None) -> None:
+    def __init__(self, config: Config, *, name: str = "embeddings", dtype: Any = None) -> None:
         super().__init__(Settings.of(config, dtype), name=name)
 
 
 class TFBertPooler(Pooler):
     """A linear map and tanh on the first position."""
 
-    def __init__(self, config: BertConfig, *, name: str = "pooler", dtype: Any = None) -> None:
+    def __init__(self, config: Config, *, name: str = "pooler", dtype: Any = None) -> None:
         super().__init__(Settings.of(config, dtype), name=name)
 
 
 class TFBertMainLayer(MainLayer, is_family=True):
     """BERT without a head, as a Keras layer of its own: use it in functional models and in models of your own."""
 
-    config_class = BertConfig
+    config_class: ClassVar[type[Config]] = BertConfig
     base_name = "bert"
 
     def make_layers(self, settings: Settings, *, add_pooling_layer: bool) -> None:
@@ -49,9 +49,9 @@ class TFBertMainLayer(MainLayer, is_family=True):
 class TFBertLMPredictionHead(WordScores):
     """Scores of every word, behind a linear map, the activation and layer normalisation."""
 
-    def make_transform(self, settings: Settings) -> None:
+    def make_transform(self, settings: Settings, act: str, norm_name: str) -> None:
         """See WordScores."""
-        self.transform = Transform(settings)
+        self.transform = Transform(settings, act=act)
 
     def transformed(self, rows: tf.Tensor) -> tf.Tensor:
         """See WordScores."""
@@ -61,7 +61,7 @@ class TFBertLMPredictionHead(WordScores):
 class TFBertMLMHead(BaseLayer):
     """The head that predicts words."""
 
-    def __init__(self, config: BertConfig, *, name: str = "mlm___cls", dtype: Any = None) -> None:
+    def __init__(self, config: Config, *, name: str = "mlm___cls", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
         self.predictions = TFBertLMPredictionHead(Settings.of(config, dtype), name="predictions")
 
@@ -73,7 +73,7 @@ class TFBertMLMHead(BaseLayer):
 class TFBertNSPHead(BaseLayer):
     """The head that tells whether the second sentence follows the first."""
 
-    def __init__(self, config: BertConfig, *, name: str = "nsp___cls", dtype: Any = None) -> None:
+    def __init__(self, config: Config, *, name: str = "nsp___cls", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
         settings = Settings.of(config, dtype)
         self.seq_relationship = linear(settings, settings.hidden, 2, "seq_relationship", "nsp.dense")
@@ -86,7 +86,7 @@ class TFBertNSPHead(BaseLayer):
 class TFBertPreTrainedModel(TFPreTrainedModel):
     """The base of every BERT: subclass it for a head of your own, with a TFBertMainLayer as `self.bert`."""
 
-    config_class = BertConfig
+    config_class: ClassVar[type[Config]] = BertConfig
     main_layer = TFBertMainLayer
     base_model_prefix = "bert"
 

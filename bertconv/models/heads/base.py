@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from typing import Any, ClassVar
 
 import tensorflow as tf
@@ -94,3 +95,15 @@ class OneLabel(Head):
         label = next(iter(labels.values()))
         loss = None if label is None else self.hf_compute_loss(label, logits)
         return self.output_class(loss, logits, outputs.hidden_states, outputs.attentions)
+
+
+def twin(head: type[TFPreTrainedModel], base: type[TFPreTrainedModel]) -> Any:
+    """The class of a twin family: the same as another's but for its name, config and table.
+
+    Args:
+        head: the class of the other family.
+        base: the base class of the twin's classes.
+    """
+    name = f"TF{base.table().prefix}{head.__name__.removeprefix(f'TF{head.table().prefix}')}"
+    space = {"__module__": base.__module__, "__doc__": head.__doc__}
+    return types.new_class(name, (head, base), {"is_head": True}, lambda found: found.update(space))

@@ -24,21 +24,30 @@ class WordScores(BaseLayer):
         width: size of the states that it is given; by default that of the hidden states.
         bias: neutral id of the bias.
         name: of the layer.
+        act: name of the activation of what comes before; by default the config's.
+        norm_name: name of its layer normalisation.
     """
 
     def __init__(
-        self, settings: Settings, *, width: int | None = None, bias: str = "mlm.bias.value", name: str
+        self,
+        settings: Settings,
+        *,
+        width: int | None = None,
+        bias: str = "mlm.bias.value",
+        act: str | None = None,
+        norm_name: str = "layer_norm",
+        name: str,
     ) -> None:
         super().__init__(name=name, dtype=settings.dtype, spread=settings.spread)
         self.width = width or settings.hidden
         self.units = settings.vocab
         self.bias_module, _, self.bias_role = bias.rpartition(".")
-        self.make_transform(settings)
+        self.make_transform(settings, act or settings.activation, norm_name)
         self.decoder: Any = None
         if not settings.is_tied:
             self.decoder = linear(settings, settings.embedding, settings.vocab, "decoder", "mlm.decoder")
 
-    def make_transform(self, settings: Settings) -> None:
+    def make_transform(self, settings: Settings, act: str, norm_name: str) -> None:
         """Make the layers before the product."""
 
     def transformed(self, rows: tf.Tensor) -> tf.Tensor:
@@ -62,22 +71,10 @@ class WordScores(BaseLayer):
 
 
 class DenseWordScores(WordScores):
-    """WordScores behind a linear map, an activation and layer normalisation, all in one layer.
+    """WordScores behind a linear map, an activation and layer normalisation, all in one layer."""
 
-    Args:
-        settings: of the model.
-        act: name of the activation; by default the config's.
-        norm_name: name of the layer normalisation.
-        kwargs: as for WordScores.
-    """
-
-    def __init__(self, settings: Settings, *, act: str | None = None, norm_name: str, **kwargs: Any) -> None:
-        self._made_with = act or settings.activation, norm_name
-        super().__init__(settings, **kwargs)
-
-    def make_transform(self, settings: Settings) -> None:
+    def make_transform(self, settings: Settings, act: str, norm_name: str) -> None:
         """See WordScores."""
-        act, norm_name = self._made_with
         self.transform_act_fn = activation(act)
         self.dense = linear(settings, settings.hidden, settings.embedding, "dense", "mlm.dense")
         self.layer_norm = norm(settings, "mlm.norm", norm_name, settings.embedding)

@@ -12,6 +12,7 @@ from bertconv.errors import RequestError
 from bertconv.models import losses
 from bertconv.models.blocks import dropout, linear
 from bertconv.models.heads.base import Head, OneLabel
+from bertconv.models.heads.layers import FirstTokenClassifier
 from bertconv.models.outputs import (
     ModelOutput,
     TFMultipleChoiceModelOutput,
@@ -74,6 +75,26 @@ class SequenceClassification(Classifier):
         """See `losses.sequence_classification_loss`; Keras hands labels to a compiled function as floats: cast ids."""
         kind = self.config.values["problem_type"]
         return losses.sequence_classification_loss(labels, logits, kind, self.num_labels)
+
+
+class DeepSequenceClassification(SequenceClassification):
+    """Classifies sequences by their first position with two linear maps; the body has no pooler.
+
+    Attributes:
+        classifier_act: name of the activation between the two.
+    """
+
+    is_pooled = False
+    classifier_act: ClassVar[str] = "tanh"
+
+    def make_head(self, settings: Settings) -> None:
+        """See Head."""
+        self.num_labels = settings.labels
+        self.classifier = FirstTokenClassifier(settings, rate=self.dropout_rate, act=self.classifier_act)
+
+    def logits(self, outputs: Any, training: bool) -> Any:
+        """See Head."""
+        return self.classifier(outputs.last_hidden_state, training=training)
 
 
 class TokenClassification(Classifier):
