@@ -174,14 +174,17 @@ class Truth:
         )
 
 
+_BELOW = ("embeddings", "project", "relative")
+"""Groups that are run before the layers."""
+
 KINDS = (MODULE, ATTENTIONS, HIDDEN, OUTPUT)
 """Kinds of places, as they follow each other in a block."""
 
 
 def block_of(name: str) -> tuple[int, int]:
-    """Where a place stands in the model: embeddings, layers by number, what is above them."""
+    """Where a place stands in the model: what comes before the layers, layers by number, what is above them."""
     first, _, rest = name.partition(".")
-    if first == "embeddings":
+    if first in _BELOW:
         return 0, 0
     return (1, int(rest.partition(".")[0])) if first == "layer" else (2, 0)
 
