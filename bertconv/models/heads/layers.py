@@ -12,12 +12,15 @@ from bertconv.models.layers import BaseLayer
 from bertconv.models.replacing import run
 from bertconv.models.settings import Settings
 
+_DECODER = "mlm.decoder"
+"""Neutral id of the map from states to scores of words."""
+
 
 class WordScores(BaseLayer):
     """Scores of every word from hidden states: their product with the words' vectors, and a bias.
 
-    The vectors are the embeddings, or those of a `decoder` of its own when untied. What comes before the product is
-    `transform`, nothing here.
+    The vectors are the embeddings or, when untied, its own: those of a `decoder` in here, or its own `kernel` where the
+    table's decoder is this layer itself, bias and all. What comes before the product is `transform`, nothing here.
 
     Args:
         settings: of the model.
@@ -44,8 +47,11 @@ class WordScores(BaseLayer):
         self.bias_module, _, self.bias_role = bias.rpartition(".")
         self.make_transform(settings, act or settings.activation, norm_name)
         self.decoder: Any = None
-        if not settings.is_tied:
-            self.decoder = linear(settings, settings.embedding, settings.vocab, "decoder", "mlm.decoder")
+        self.kernel: Any = None
+        self.inputs = settings.embedding
+        self.has_kernel = not settings.is_tied and self.bias_module == _DECODER
+        if not settings.is_tied and not self.has_kernel:
+            self.decoder = linear(settings, settings.embedding, settings.vocab, "decoder", _DECODER)
 
     def make_transform(self, settings: Settings, act: str, norm_name: str) -> None:
         """Make the layers before the product."""
@@ -55,18 +61,22 @@ class WordScores(BaseLayer):
         return rows
 
     def build(self, input_shape: Any = None) -> None:
-        """Create the bias and the layers."""
+        """Create the kernel, where there is one, the bias and the layers."""
+        if self.has_kernel:
+            self.kernel = self.new_weight("kernel", (self.inputs, self.units), "weight", module=_DECODER)
         self.bias = self.new_weight("bias", (self.units,), self.bias_role, module=self.bias_module)
         super().build()
 
     def call(self, hidden: tf.Tensor, words: Any) -> tf.Tensor:
         """hidden: `[batch sequence width]`, words: `[vocab embedding]` -> `[batch sequence vocab]`."""
         rows = self.transformed(tf.reshape(hidden, [-1, self.width]))
-        if self.decoder is None:
+        if self.decoder is not None:
+            scores = run(self.decoder, rows)
+        elif self.kernel is not None:
+            scores = tf.nn.bias_add(tf.matmul(rows, self.kernel), self.bias)
+        else:
             vectors = tf.cast(words.value, rows.dtype)
             scores = tf.nn.bias_add(tf.matmul(rows, vectors, transpose_b=True), self.bias)
-        else:
-            scores = run(self.decoder, rows)
         return tf.reshape(scores, tf.concat([tf.shape(hidden)[:2], tf.shape(scores)[1:]], 0))
 
 
