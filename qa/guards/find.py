@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from guards_texts import KEPT, TEXTS, Text
+from qa.guards.marks import KEPT, TEXTS, Text
 
 FILES = (
     "bertconv/text.py", "bertconv/config.py", "bertconv/config_checks.py", "bertconv/config_content.py",
@@ -43,7 +43,7 @@ class Guard:
         line: where it stands.
         kind: "if" (a condition), "or" (one of several alternatives), "and" (a part of what a predicate returns),
             "raise" (a branch that only refuses), "call" (of a check), "except" (an exception that is handled), "text"
-            (a protection that is not a refusal, from `guards_texts`).
+            (a protection that is not a refusal, from `marks`).
         text: its source in one line.
         function: where it stands.
         deletion: the edits that take it away.
@@ -261,7 +261,8 @@ class _Finder(ast.NodeVisitor):
 
     def _innermost(self, at: int) -> tuple[str, ast.stmt | None]:
         """The function and the statement at an offset; no statement outside of functions."""
-        scope, found, node = "", None, self.tree
+        scope, found = "", None
+        node: ast.AST = self.tree
         while (inner := next(self._around(node, at), None)) is not None:
             node = inner
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
