@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from qa import ROOT
-from qa.guards import find, marks
+from qa.guards import changes, find, marks
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, and descriptors of processes")
 
@@ -61,19 +61,22 @@ def test_every_file_that_refuses_something_has_guards() -> None:
     lacking = {name for name, path in paths.items() if refuses(path)} - {guard.file for guard in GUARDS}
     assert not lacking
     assert len(GUARDS) > 400
-    assert {guard.kind for guard in GUARDS} == {"if", "or", "and", "raise", "call", "except", "text"}
+    assert {guard.kind for guard in GUARDS} == {"if", "or", "and", "raise", "call", "except", "mark"}
 
 
-def test_every_textual_change_still_fits() -> None:
-    assert find.stale(ROOT) == []
-    assert {guard.text for guard in GUARDS if guard.kind == "text"} == {one.why for one in marks.TEXTS}
+def test_every_mark_has_a_change_and_every_change_is_marked_once() -> None:
+    assert marks.unmatched(ROOT) == []
+    marked = [guard.text.partition(":")[0] for guard in GUARDS if guard.kind == "mark"]
+    assert sorted(marked) == sorted(marks.MARKS)
 
 
 def test_every_guard_that_nothing_needs_is_still_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = dict(marks.KEPT)
-    monkeypatch.setattr(find, "KEPT", {})
-    found = {(guard.file, guard.function, guard.text.partition(":")[0]) for guard in find.find(ROOT)}
-    assert not kept.keys() - found
+    texts = {path: path.read_text() for path in (ROOT / "bertconv").rglob("*.py")}
+    kept = {(path.relative_to(ROOT).as_posix(), line) for path, text in texts.items() for line in marks.kept(text)}
+    assert kept
+    assert not kept & {(guard.file, guard.line) for guard in GUARDS}
+    monkeypatch.setattr(find, "kept", lambda _: set())
+    assert not kept - {(guard.file, guard.line) for guard in find.find(ROOT)}
 
 
 @pytest.mark.parametrize("file", sorted({guard.file for guard in GUARDS}))
@@ -123,7 +126,7 @@ def test_deletions(before: str, after: list[str]) -> None:
         return f"def {name}():\n" + "\n".join(f"    {line}" for line in body.splitlines())
 
     source = function(before)
-    guards = find.find_in(source, "x.py", ())
+    guards = find.find_in(source, "x.py", {})
     assert [find.apply(source, guard.deletion) for guard in guards] == [function(body) for body in after]
 
 
@@ -136,16 +139,68 @@ def test_deletions(before: str, after: list[str]) -> None:
 )
 def test_deletions_in_what_answers_yes_or_no(before: str, after: list[str]) -> None:
     source = f"def is_sound():\n    {before}"
-    guards = find.find_in(source, "x.py", ())
+    guards = find.find_in(source, "x.py", {})
     assert [find.apply(source, guard.deletion).splitlines()[1].strip() for guard in guards] == after
 
 
-def test_a_textual_change_that_does_not_fit_once_is_told(tmp_path: Path) -> None:
-    source = "def f():\n    pass\n    pass\n    one()\n"
-    (tmp_path / "x.py").write_text(source)
-    texts = [marks.Text("x.py", old, "", old) for old in ("one()", "pass", "nothing of the kind")]
-    assert [guard.text for guard in find.find_in(source, "x.py", texts)] == ["one()"]
-    assert [told.split()[3] for told in find.stale(tmp_path, texts)] == ["2", "0"]
+MARKED = """
+def f(path, wanted):
+    if path.is_link() and wanted:  # why it is so; guard: one
+        # guard: two
+        return read(
+            path,
+            strict=True,  # guard: three, four
+        )
+    elif wanted:  # guard: five
+        note()
+        close(path)  # guard: six
+    value = path if wanted else b":"  # guard: seven
+    return path and not wanted  # guard: eight
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "line"),
+    [
+        ("one", changes.never, "if False:"),
+        ("one", changes.operand(1), "if path.is_link() and True:"),
+        ("two", changes.replace("return 1"), "return 1"),
+        ("three", changes.sub(r",\s*strict=\w+", ""), "path,  # guard: three, four"),
+        ("four", changes.sub("True", "False"), "strict=False,"),
+        ("five", changes.always, "elif True:"),
+        ("six", changes.drop, "pass"),
+        ("six", changes.before(1), "close(path)\n        note()"),
+        ("seven", changes.first, "value = path"),
+        ("seven", changes.last, 'value = b":"'),
+        ("eight", changes.operand(0), "return True and not wanted"),
+    ],
+)
+def test_changes_of_marked_statements(name: str, change: changes.Change, line: str) -> None:
+    (guard,) = find.find_in(MARKED, "x.py", {name: marks.Mark(change, "gone")}, refusals=False)
+    changed = find.apply(MARKED, guard.deletion)
+    compile(changed, "x.py", "exec")
+    compile(find.probed(MARKED, [(0, guard)]), "x.py", "exec")
+    assert line in changed
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [("one", changes.first), ("two", changes.never), ("six", changes.before(2)), ("seven", changes.operand(0)),
+     ("eight", changes.sub("nothing of the kind", ""))],
+)  # fmt: skip
+def test_a_statement_of_another_form_is_named(name: str, change: changes.Change) -> None:
+    with pytest.raises(ValueError, match=f"x.py:.*guard: {name}: "):
+        find.find_in(MARKED, "x.py", {name: marks.Mark(change, "gone")})
+
+
+def test_marks_that_are_lost_doubled_or_unknown_are_told(tmp_path: Path) -> None:
+    (tmp_path / "bertconv").mkdir()
+    names = list(marks.MARKS)
+    lines = [f"f()  # guard: {name}" for name in (*names[1:], names[1], "nobody")]
+    (tmp_path / "bertconv/x.py").write_text("\n".join([*lines, "x = '# guard: text'", ""]))
+    told = marks.unmatched(tmp_path)
+    assert sorted(text.split("`")[1] for text in told) == sorted(f"guard: {name}" for name in (*names[:2], "nobody"))
+    assert sum(text.count("x.py:") for text in told) == 3
 
 
 # The tool itself

@@ -123,6 +123,7 @@ def _side_by_side(tensor: WrittenTensor, workspace: Workspace) -> Iterator[tuple
         return lockstep(written, iter(()) if make is None else _in_order(make, tensor))
     there, back = tensor.origin.transpose, tensor.canonical
     elements = pieces(source, None if there and back else there or back, workspace.twin)
+    # guard: compared-with-source
     return lockstep(written, (cast(piece, source.dtype, tensor.written.dtype) for piece in elements))
 
 

@@ -5,7 +5,7 @@
     python -m qa.guards --only formats/safetensors.py
     python -m qa.guards --sample 12 --seed 3 --tests 'tests/formats/test_*.py'
 
-Guards are found in the source (`find`); protections that are not refusals are listed in `marks`.
+Guards are found in the source (`find`); protections that are no refusals are marked in it (`marks`).
 They are deleted in a copy. First every test runs once with a probe at each guard, which tells the tests that make it
 refuse (kept in the temporary folder, by the digest of the sources); then only those run, and the first red one ends it.
 """
@@ -23,7 +23,8 @@ from pathlib import Path
 from qa import ROOT
 from qa.guards.bench import TESTS, Bench, Reach, prepare
 from qa.guards.campaign import Campaign, Outcome
-from qa.guards.find import Guard, find, stale
+from qa.guards.find import Guard, find
+from qa.guards.marks import unmatched
 
 
 def run(arguments: argparse.Namespace, guards: list[Guard], tell: Callable[[str], None]) -> tuple[list[Outcome], Reach]:
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace, guards: list[Guard], tell: Callable[[str]
 
 
 def main() -> int:
-    """The command line; 1 when a deletion goes unnoticed, 2 when there is a textual one that does not fit."""
+    """The command line; 1 when a deletion goes unnoticed, 2 when a mark has no change, or a change no mark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true", help="only list the guards")
     parser.add_argument("--only", default="", metavar="PATH", help="guards of the files whose path holds this")
@@ -61,8 +62,8 @@ def main() -> int:
             json.dumps([one.row() for one in chosen]) if arguments.json else "\n".join(str(one.guard) for one in chosen)
         )
         return 0
-    if arguments.root == ROOT and (old := stale(ROOT)):
-        print("qa/guards/marks.py is out of date:", *old, sep="\n", file=sys.stderr)
+    if arguments.root == ROOT and (wrong := unmatched(ROOT)):
+        print(*wrong, sep="\n", file=sys.stderr)
         return 2
     outcomes, reach = run(
         arguments, guards, lambda text: None if arguments.quiet else print(text, file=sys.stderr, flush=True)

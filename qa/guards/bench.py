@@ -282,7 +282,7 @@ class Reach:
         The fastest come first, but three of a file before others have their turn. Nearly every test comes past a
         protection that is no refusal: there the module's own tests come first.
         """
-        own = f"test_{Path(guard.file).stem}.py" if guard.kind == "text" else ""
+        own = f"test_{Path(guard.file).stem}.py" if guard.kind == "mark" else ""
         turns: dict[str, int] = {}
         order = []
         for test in sorted(self.by_guard[number], key=self.seconds.__getitem__):
