@@ -34,7 +34,7 @@ _ID = re.compile(r"-?\d{1,18}", re.ASCII)
 def read_json(path: Path, limit: int) -> dict[str, Any]:
     """A JSON object from a file of at most `limit` bytes; duplicate keys, NaN and Infinity are refused."""
     try:
-        stored = path.read_bytes() if path.stat().st_size <= limit else b""
+        stored = path.read_bytes() if path.stat().st_size <= limit else b""  # guard: json-size
     except OSError as error:
         raise DamagedCheckpoint(
             f"cannot be read: {error.strerror}.", hint="Check the path and its permissions.", file=str(path)

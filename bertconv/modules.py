@@ -117,11 +117,11 @@ def save_modules(
         else:
             made = _laid_out(staged, one)
             write_weights(staged.path, [made], {place: Origin(tensor) for place, tensor in one.tensors.items()}, tick)
-            sync(staged.path, [made])
+            sync(staged.path, [made])  # guard: modules-sync
         with closing(SourceFile(staged.path / one.target, one.target)) as file:
             written = {tensor.name: tensor for tensor in read_header(file).tensors}
             pairs = [_pair(place, output, written, one) for place, output in one.outputs.items()]
-            checks += verify_weights(pairs, tick) if verify else []
+            checks += verify_weights(pairs, tick) if verify else []  # guard: modules-read-back
             files.append(OutputFile(one.target, file.size, tuple(
                 (output, pair.written.offset) for output, pair in zip(one.outputs.values(), pairs, strict=True)
             )))  # fmt: skip

@@ -130,6 +130,7 @@ def _side_by_side(tensor: WrittenTensor, workspace: Workspace) -> Iterator[tuple
         make = tensor.origin.make
         return lockstep(written, iter(()) if make is None else _in_order(make, tensor))
     elements = pieces(source, both(tensor.origin.transpose, tensor.canonical), workspace.twin)
+    # guard: compared-with-source
     return lockstep(written, (cast(piece, source.dtype, tensor.written.dtype) for piece in elements))
 
 

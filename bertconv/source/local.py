@@ -230,7 +230,7 @@ def _weights(place: Place, name: str) -> tuple[Weights, tuple[str, ...]]:
     if not is_index(name):
         return Weights((name,)), ()
     place.need([name])
-    open_in(place.folder, name).close()
+    open_in(place.folder, name).close()  # guard: index-link
     weight_map = read_index(place.folder / name)
     shards = tuple(sorted(set(weight_map.values())))
     if absent := [shard for shard in shards if shard not in place.names]:
@@ -251,7 +251,7 @@ def _config(place: Place, options: SourceOptions) -> Path | None:
     if name is None:
         return None
     place.need([name])
-    open_in(place.folder, name).close()
+    open_in(place.folder, name).close()  # guard: config-link
     return place.folder / name
 
 
