@@ -50,13 +50,17 @@ def check_table(table: Table, dialects: Dialects) -> int:
     return sum(len(expand(table, dialect, config)) for dialect in dialects.by_name.values())
 
 
-def open_table(path: Path | None = None) -> Table:
-    """The built-in table, which the tests hold to every check, or one of the user's own, which is checked here.
+def open_table(path: Path, model_type: str | None = None) -> Table:
+    """A built-in table, which the tests hold to every check, or one of the user's own, which is checked here.
+
+    Args:
+        path: the file.
+        model_type: whose classes its heads name; by default the first that it is for.
 
     Raises:
         BadTable: as `check_table`, for a table of the user's own that `bertconv tables check` refuses.
     """
-    table = load_table(path)
+    table = load_table(path, model_type)
     if not table.is_builtin:
         check_table(table, load_dialects())
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -20,6 +21,9 @@ from bertconv.source.place import open_in
 from bertconv.source.stored import Header, StoredTensor
 from bertconv.text import brief, listing, parse_json, printable
 from bertconv.verify.parity import Parity
+
+_SCOPE = re.compile(r"tf[a-z]*_")
+"""What Keras calls a model of these classes begins with this: tf_bert_model, tfxlm_roberta_model, tfmp_net_model."""
 
 _MANIFEST = {
     "bertconv": str, "digest": str, "files": dict, "manifest_sha256": str, "parity": dict, "tensors": dict,
@@ -250,7 +254,7 @@ def _key(file: str, tensor: StoredTensor) -> str:
 def _own_name(name: str) -> str:
     """A tensor's name without the model's own in front, which Keras puts before `bert/` and the heads."""
     scope, _, rest = name.partition("/")
-    return rest if scope.startswith("tf_") and rest else name
+    return rest if _SCOPE.match(scope) and rest else name
 
 
 def _check_tensor(
