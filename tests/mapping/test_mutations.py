@@ -125,8 +125,18 @@ KINDS = {
 }
 
 
+ABOUT = {
+    "pt": ("PyTorch", "torch", ("safetensors", "torch", "hdf5")),
+    "tf": ("TensorFlow", "tensorflow", ("hdf5", "safetensors", "torch")),
+}
+
+
 def kinds(tables: Tables) -> Iterator[str]:
-    """The kinds that no row of BERT is of."""
+    """What dialects are, and the kinds that no row of BERT is of."""
+    for name, about in ABOUT.items():
+        dialect = tables.dialects.by_name[name]
+        if (dialect.title, dialect.framework, dialect.containers) != about:
+            yield f"{name}: another title, framework or order of containers"
     for (dialect, kind), roles in KINDS.items():
         if list(tables.dialects.by_name[dialect].kinds[kind].items()) != list(roles.items()):
             yield f"{dialect}.{kind}"
