@@ -14,6 +14,7 @@ from table_mutants import Raw, to_toml
 from bertconv.config_auto import AutoConfig
 from bertconv.errors import BadTable, MissingTensors
 from bertconv.mapping.checks import check_table
+from bertconv.mapping.describe import explain_name
 from bertconv.mapping.expand import expand
 from bertconv.mapping.identify import Identity, StoredTensor, identify
 from bertconv.mapping.plan import Plan, PlanOptions, make_plan
@@ -205,3 +206,10 @@ def test_every_mutant_is_caught(name: str, tmp_path: Path) -> None:
     listings = golden.listings(table, DIALECTS)
     current = {file: (golden.GOLDEN / file).read_text() for file in listings}
     assert told[0] != told[1] or places[0] != places[1] or listings != current
+
+
+def test_explain_tells_of_both() -> None:
+    story = explain_name([table_for("albert")], "predictions/decoder/bias")
+    assert story["also in tf"] == "beside its original; the model computes with the copy, and it is what is read"
+    story = explain_name([table_for("mpnet")], "mpnet.pooler.dense.weight")
+    assert story["always in"] == "files of tf, whether the class computes with it or not"
