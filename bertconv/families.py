@@ -37,6 +37,10 @@ class Schema:
         """A key in the family's own spelling."""
         return self.own.get(key, key)
 
+    def known(self) -> set[str]:
+        """Every key that has a value here, in the family's own spelling or in BERT's."""
+        return {*self.defaults, *self.own, *self.fixed}
+
     def respelled(self, keys: Mapping[str, Any]) -> dict[str, Any]:
         """Keys and values in the family's own spelling; of two spellings of one key the last one counts."""
         return {self.spelled(key): value for key, value in keys.items()}
