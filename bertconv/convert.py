@@ -135,7 +135,8 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
         )  # fmt: skip
         mapping, identity = recognise(header.tensors, source, wanted)
         plan = _plan(source, mapping, identity, wish, options)
-        check_twins(plan.twins, lambda _: check_signals())
+        stale = check_twins(plan.twins, lambda _: check_signals())
+        plan = replace(plan, notes=(*plan.notes, *stale))
         job = _Job(source, header, modules, mapping, plan, wish, progress or _silent, check_signals)
         staged = StagedFolder(Path(dst), overwrite=overwrite, inputs=(*source.inputs, mapping.path))
         page = _checked_page(report_file, staged, verify)

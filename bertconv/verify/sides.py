@@ -15,10 +15,11 @@ import numpy as np
 from bertconv.config import Config
 from bertconv.formats.readback import check_twins
 from bertconv.formats.reading import open_header
-from bertconv.formats.streaming import Elements, Transpose, Workspace, as_floats, cast, pieces
+from bertconv.formats.streaming import Elements, Workspace, as_floats, cast, pieces
 from bertconv.mapping.evidence import named_in
 from bertconv.mapping.expand import TensorSpec, expand
 from bertconv.mapping.identify import Identity
+from bertconv.mapping.layout import Transpose
 from bertconv.mapping.plan import Move, Plan, PlanOptions, make_plan
 from bertconv.mapping.recognise import ANYTHING, Wanted, recognise
 from bertconv.mapping.table import Dialects, Table, load_dialects
@@ -39,7 +40,7 @@ class Tensor:
 
     spec: TensorSpec
     stored: StoredTensor
-    transpose: Transpose
+    transpose: Transpose | None
 
     def elements(self, workspace: Workspace) -> Iterator[Elements]:
         """Its elements in PyTorch's order, piece by piece, as unsigned integers."""
