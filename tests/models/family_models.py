@@ -109,6 +109,7 @@ def labels(config: Config, head: str, seed: int = 0) -> Arrays:
         tasks.MASKED_LM: {"labels": words},
         tasks.CAUSAL_LM: {"labels": words},
         tasks.PRETRAINING: {"labels": words, second: sentences},
+        tasks.DISCRIMINATOR: {"labels": np.where(words < 0, 0, words % 2)},
         tasks.NEXT_SENTENCE: {"next_sentence_label": sentences},
         tasks.SEQUENCE_CLASSIFICATION: {"labels": rng.integers(0, LABELS, BATCH)},
         tasks.MULTIPLE_CHOICE: {"labels": rng.integers(0, CHOICES, BATCH)},
