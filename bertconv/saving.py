@@ -16,7 +16,6 @@ from bertconv.formats.staging import StagedFolder
 from bertconv.formats.workers import Tick
 from bertconv.formats.writing import Origin, sync, write_weights
 from bertconv.mapping.expand import TensorSpec
-from bertconv.mapping.expressions import Condition
 from bertconv.mapping.layout import Layout, transpose_between
 from bertconv.source.stored import FLOATS, Header
 from bertconv.text import listing, parse_bytes
@@ -42,8 +41,7 @@ def extra_spec(name: str, shape: tuple[int, ...]) -> TensorSpec:
         shape: sizes as they lie in memory, which are also those of its digest.
     """
     layout = Layout(tuple(((f"axis{number}", size),) for number, size in enumerate(shape)))
-    always = Condition("", negated=False, literal=None, other=None)
-    return TensorSpec(f"extra.{name}", "", (name,), layout, layout, tuple((str(size),) for size in shape), always)
+    return TensorSpec(f"extra.{name}", "", (name,), layout, layout, tuple((str(size),) for size in shape), ())
 
 
 def shard_limit(size: int | str) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
 _INNER = {dict, list}
 _NUMBER = re.compile(r"\d{1,18}")
+_INDEX = re.compile(r"(?<![^\W_])\d{1,18}")
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*$", re.IGNORECASE | re.ASCII)
 
 
@@ -38,16 +40,21 @@ def is_deep(value: dict[str, Any], most: int) -> bool:
 
 
 def fold(names: Iterable[str]) -> dict[str, list[str]]:
-    """Names that differ in one number only, folded: `layer.{0...11}.query.weight` -> the names it stands for."""
-    alike: dict[str, list[str]] = {}
+    """Names that differ in a number only, folded: `layer.{0...11}.query.weight` -> the names it stands for.
+
+    Names that differ in several numbers are folded where every combination is there: `layer.{0...1}.{0...2}.query`.
+    Where a part of a name is a number, as the 3 of `layer.3.ffn.lin1`, the digits of its words are none.
+    """
+    alike: dict[tuple[re.Pattern[str], str], list[str]] = {}
     for name in names:
-        alike.setdefault(_NUMBER.sub("#", name), []).append(name)
+        number = _INDEX if _INDEX.search(name) else _NUMBER
+        alike.setdefault((number, number.sub("#", name)), []).append(name)
     folded: dict[str, list[str]] = {}
-    for members in alike.values():
-        numbers = [[int(found) for found in _NUMBER.findall(name)] for name in members]
-        varying = [place for place, column in enumerate(zip(*numbers, strict=True)) if len(set(column)) > 1]
-        if len(varying) == 1:
-            name = _folded_name(members[0], varying[0], [row[varying[0]] for row in numbers])
+    for (number, _), members in alike.items():
+        columns = list(zip(*([int(found) for found in number.findall(name)] for name in members), strict=True))
+        varying = [place for place, column in enumerate(columns) if len(set(column)) > 1]
+        if len(varying) == 1 or (varying and _is_product([columns[place] for place in varying])):
+            name = _folded_name(number, members[0], {place: list(columns[place]) for place in varying})
             folded.setdefault(name, []).extend(members)
         else:
             for name in members:
@@ -55,9 +62,18 @@ def fold(names: Iterable[str]) -> dict[str, list[str]]:
     return folded
 
 
-def _folded_name(name: str, place: int, numbers: list[int]) -> str:
-    found = list(_NUMBER.finditer(name))[place]
-    return name[: found.start()] + _span(numbers) + name[found.end() :]
+def _is_product(columns: list[tuple[int, ...]]) -> bool:
+    """Whether the rows are every combination of the columns' numbers, each once."""
+    rows = list(zip(*columns, strict=True))
+    return len(set(rows)) == len(rows) == math.prod(len(set(column)) for column in columns)
+
+
+def _folded_name(number: re.Pattern[str], name: str, varying: dict[int, list[int]]) -> str:
+    found = list(number.finditer(name))
+    for place, numbers in sorted(varying.items(), reverse=True):
+        several = numbers if len(varying) == 1 else sorted(set(numbers))
+        name = name[: found[place].start()] + _span(several) + name[found[place].end() :]
+    return name
 
 
 def _span(numbers: list[int]) -> str:

@@ -25,7 +25,7 @@ def listing(table: Table, dialects: Dialects, head: str) -> str:
     lines = []
     for place, one in columns[0].items():
         cells = [place, *(f"{' or '.join(specs[place].names)} [{axes_of(specs[place])}]" for specs in columns)]
-        cells += [f"when {one.when.text}"] if one.when.key else []
+        cells += [f"when {' and '.join(condition.text for condition in one.when)}"] if one.when else []
         cells += [f"tied to {table.tied[place]}"] if place in table.tied else []
         lines.append(" | ".join(cells))
     return "\n".join(lines) + "\n"

@@ -11,7 +11,9 @@ from typing import Any
 
 from bertconv.errors import BadTable
 from bertconv.mapping.expand import TensorSpec, expand, join
+from bertconv.mapping.expressions import fulfilled
 from bertconv.mapping.ignore import ignore_lists
+from bertconv.mapping.indices import variables
 from bertconv.mapping.layout import transpose_between
 from bertconv.mapping.table import Dialect, Dialects, Group, Module, Table, load_dialects, load_table
 from bertconv.table_files import bad
@@ -60,18 +62,29 @@ def open_table(path: Path | None = None) -> Table:
 
 
 def probe_config(table: Table, layers: int) -> dict[str, Any]:
-    """A config under which every condition holds, groups repeat `layers` times, and sizes are all different."""
-    repeats = {table.sizes[group.repeat[1]].key for group in table.groups.values() if group.repeat}
+    """A config under which every condition holds, groups repeat `layers` times, sizes are all different.
+
+    A second variable that a group repeats over has one more, so that two that are swapped give other names.
+    """
+    repeats = {
+        table.sizes[size].key: depth for group in table.groups.values() for depth, (_, size) in enumerate(group.repeat)
+    }
     divisors = {size.divisor for size in table.sizes.values() if size.divisor}
     dividends = {size.key for size in table.sizes.values() if size.divisor}
     primes = iter((11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67))
     config: dict[str, Any] = {}
-    for key in dict.fromkeys(key for size in table.sizes.values() for key in (size.key, size.divisor) if key):
-        config[key] = layers if key in repeats else 5 if key in divisors else 35 if key in dividends else next(primes)
+    for key in dict.fromkeys(key for size in table.sizes.values() for key in size.keys):
+        if key in repeats:
+            config[key] = layers + repeats[key]
+        else:
+            config[key] = 5 if key in divisors else 35 if key in dividends else next(primes)
+    for size in table.sizes.values():
+        if isinstance(size.minus, str):  # what it is taken from must be the larger one
+            config[size.key] += config[size.minus] * (size.divisor is None)
     for group in table.groups.values():
-        config |= group.when.fulfilled()
+        fulfilled(group.when, config)
         for module in group.modules.values():
-            config |= module.when.fulfilled()
+            fulfilled(module.when, config)
     return config
 
 
@@ -89,7 +102,7 @@ def rows_have_their_kinds_axes(table: Table, dialects: Dialects) -> Iterator[Pro
 
 def sizes_are_known_and_used(table: Table, _: Dialects) -> Iterator[Problem]:
     """Check 2: every factor of an axis is a size or an integer, and every size is used."""
-    used = {group.repeat[1] for group in table.groups.values() if group.repeat}
+    used = {size for group in table.groups.values() for _, size in group.repeat}
     yield from (f"a group repeats over the unknown size {size!r}" for size in sorted(used) if size not in table.sizes)
     for group, module in _rows(table):
         for axis, factors in module.axes.items():
@@ -120,15 +133,15 @@ def groups_are_known_and_used(table: Table, _: Dialects) -> Iterator[Problem]:
 
 
 def places_name_their_variables(table: Table, dialects: Dialects) -> Iterator[Problem]:
-    """Check 5: a group's place in every dialect names exactly the variable that it repeats over."""
+    """Check 5: a group's place in every dialect names exactly the variables that it repeats over, each once."""
     for dialect, names in table.names.items():
         if dialect not in dialects.by_name:
             yield f"[names.{dialect}] is of an unknown dialect"
         for key, name in names.items():
             group = table.groups.get(key)
-            wanted = {group.repeat[0]} if group and group.repeat else set()
-            if set(re.findall(r"{(.*?)}", name)) != wanted:
-                yield f"[names.{dialect}] {key} = {name!r} does not name exactly the variables {sorted(wanted)}"
+            wanted = sorted(variable for variable, _ in group.repeat) if group else []
+            if sorted(variables(name)) != wanted:
+                yield f"[names.{dialect}] {key} = {name!r} does not name exactly the variables {wanted}"
             if group and "|" in name:
                 yield f"[names.{dialect}] {key} = {name!r} holds other spellings; a module or a role may have them"
 

@@ -11,6 +11,7 @@ from bertconv.mapping.checks import open_table, probe_config
 from bertconv.mapping.expand import TensorSpec, expand, specs_by_name
 from bertconv.mapping.heads import known_head
 from bertconv.mapping.ignore import first_match, ignore_lists
+from bertconv.mapping.indices import TensorId
 from bertconv.mapping.table import Dialect, Dialects, Table, load_dialects
 from bertconv.table_files import table_names, tables_folder
 from bertconv.text import fold, printable
@@ -97,8 +98,8 @@ def beside_builtin(path: Path) -> Comparison:
 
 def _row_of(table: Table, place: str) -> tuple[str, str]:
     """Where a tensor's group stands, and the name in its module's row: what counts in every dialect."""
-    group, *_, module, _ = place.split(".")
-    return table.groups[group].at, table.groups[group].modules[module].name
+    one = TensorId.parse(re.sub(r"{\d[^}]*}", "0", place))  # layers are folded
+    return table.groups[one.group].at, table.groups[one.group].modules[one.module].name
 
 
 def explain_name(path: Path, name: str) -> dict[str, str]:
@@ -155,14 +156,14 @@ def _story(table: Table, dialects: Dialects, dialect: Dialect, specs: tuple[Tens
     story["owned by"] = ", ".join(dict.fromkeys(owner for one in specs for owner in _owners(table, one).split(", ")))
     if spec.id in table.tied:
         story["tied to"] = f"{table.tied[spec.id]}: stored once unless tie_word_embeddings is false"
-    if spec.when.key:
-        story["only when"] = spec.when.text
+    if spec.when:
+        story["only when"] = " and ".join(one.text for one in spec.when)
     return story
 
 
 def _in_dialect(table: Table, dialect: Dialect, place: str) -> TensorSpec:
-    number = next((int(part) for part in place.split(".") if part.isdigit()), 0)
-    return expand(table, dialect, probe_config(table, number + 1))[place]
+    most = max(TensorId.parse(place).indices, default=0)
+    return expand(table, dialect, probe_config(table, most + 1))[place]
 
 
 def _owners(table: Table, spec: TensorSpec) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, product
 from typing import Any
 
 from bertconv.config import Config
-from bertconv.mapping.expressions import Condition
+from bertconv.mapping.expressions import Conditions
+from bertconv.mapping.indices import Indices, TensorId, fill
 from bertconv.mapping.layout import Axis, Layout, transpose_between
 from bertconv.mapping.table import Dialect, Group, Module, Role, Table
 
@@ -20,13 +20,13 @@ class TensorSpec:
     """One tensor of an architecture in one dialect.
 
     Attributes:
-        id: the neutral name, the same in every dialect: group, index, module, role (`layer.3.query.weight`).
+        id: the neutral name, the same in every dialect: group, indices, module, role (`layer.3.query.weight`).
         group: the group that owns it.
         names: full names in the dialect; the first is written, all are read.
         layout: its axes as they lie in memory; the shape follows.
         canonical: the same axes in the canonical order of its kind, which is PyTorch's; digests are made in it.
         factors: for every dimension the names of the sizes (or integers) whose product it is.
-        when: the condition under which the module exists.
+        when: the conditions under which it exists: its group's and its module's.
     """
 
     id: str
@@ -35,7 +35,7 @@ class TensorSpec:
     layout: Layout
     canonical: Layout
     factors: tuple[tuple[str, ...], ...]
-    when: Condition
+    when: Conditions
 
     @property
     def name(self) -> str:
@@ -75,7 +75,7 @@ def expand(
 
 
 def place_of(table: Table, dialect: Dialect, group: Group) -> str:
-    """Where a group stands in a dialect, its repeat variable not yet filled in."""
+    """Where a group stands in a dialect, its indices not yet filled in."""
     override = table.names.get(dialect.name, {}).get(group.id)
     return group.at.replace(".", dialect.separator) if override is None else override
 
@@ -87,16 +87,11 @@ def spellings(table: Table, dialect: Dialect, group: Group, module: Module) -> l
 
 
 def module_places(table: Table, dialect: Dialect, group: Group) -> Iterator[str]:
-    """Where each module of a group stands, in every spelling; the repeat variable not yet filled in."""
+    """Where each module of a group stands, in every spelling; indices not yet filled in."""
     place = place_of(table, dialect, group)
     for module in group.modules.values():
         for spelling in spellings(table, dialect, group, module):
             yield join(dialect, place, spelling)
-
-
-def place_pattern(place: str) -> str:
-    """A regex of a place, with any number for the repeat variable."""
-    return re.sub(r"\\{\w+\\}", r"\\d+", re.escape(place))
 
 
 def join(dialect: Dialect, *parts: str) -> str:
@@ -114,31 +109,37 @@ class _Expansion:
         self.sizes = {name: 1 if config is None else size.value(config) for name, size in table.sizes.items()}
         self.overrides = table.names.get(dialect.name, {})
 
-    def holds(self, condition: Condition) -> bool:
-        return self.config is None or condition.holds(self.config)
+    def holds(self, conditions: Conditions) -> bool:
+        return self.config is None or all(condition.holds(self.config) for condition in conditions)
 
     def occurring(self, group: Group, present: Collection[str]) -> Iterator[TensorSpec]:
         """A group's tensors; a repeating one's as long as the next index occurs among the names `present`."""
-        if group.repeat is None:
-            yield from self.at(group, None)
-            return
+        if group.repeat:
+            yield from self.occurring_below(group, (), present)
+        else:
+            yield from self.at(group, ())
+
+    def occurring_below(self, group: Group, outer: Indices, present: Collection[str]) -> Iterator[TensorSpec]:
+        """A repeating group's tensors below the indices `outer`."""
         for index in count():
-            specs = list(self.at(group, index))
-            if not any(name in present for spec in specs for name in spec.names):
+            inner = (*outer, index)
+            if len(inner) < len(group.repeat):
+                specs = list(self.occurring_below(group, inner, present))
+            else:
+                specs = list(self.at(group, inner))
+                specs = specs if any(name in present for spec in specs for name in spec.names) else []
+            if not specs:
                 return
             yield from specs
 
     def group(self, group: Group) -> Iterator[TensorSpec]:
         if self.holds(group.when):
-            indices: Iterable[int | None] = (None,) if group.repeat is None else range(self.sizes[group.repeat[1]])
-            for index in indices:
-                yield from self.at(group, index)
+            for numbers in product(*(range(self.sizes[size]) for _, size in group.repeat)):
+                yield from self.at(group, numbers)
 
-    def at(self, group: Group, index: int | None) -> Iterator[TensorSpec]:
-        place, prefix = place_of(self.table, self.dialect, group), group.id
-        if group.repeat is not None:
-            place = place.replace(f"{{{group.repeat[0]}}}", str(index))
-            prefix = f"{group.id}.{index}"
+    def at(self, group: Group, numbers: Indices) -> Iterator[TensorSpec]:
+        place = fill(place_of(self.table, self.dialect, group), group.repeat, numbers)
+        prefix = TensorId(group.id, numbers, "", "").at
         for module in group.modules.values():
             if self.holds(module.when):
                 for role, stored in self.dialect.kinds[module.kind].items():
@@ -150,7 +151,7 @@ class _Expansion:
                         layout=self.layout(module, stored.layout),
                         canonical=self.layout(module, stored.canonical),
                         factors=tuple(module.axes[token.removeprefix("*")] for token in stored.layout),
-                        when=module.when,
+                        when=(*group.when, *module.when),
                     )
 
     def leaves(self, group: Group, module: Module, role: str, stored: Role) -> list[str]:

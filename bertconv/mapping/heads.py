@@ -11,6 +11,7 @@ from bertconv.errors import RequestError, ShapeMismatch
 from bertconv.mapping.evidence import CAUSAL, MASKED, named_in, scope_vote, votes
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.identify import Identity
+from bertconv.mapping.indices import TensorId
 from bertconv.mapping.table import Table
 from bertconv.text import printable
 
@@ -70,7 +71,7 @@ def rank_heads(table: Table, identity: Identity, architectures: tuple[str, ...])
         needed = {
             spec.id
             for spec in _specs(identity, groups)
-            if not spec.when.key and spec.id not in table.tied and not _left_out(table, head, spec.group, identity)
+            if not spec.when and spec.id not in table.tied and not _left_out(table, head, spec.group, identity)
         }
         taken = {place for place, tensors in identity.places.items() if _takes(identity, groups, place)}
         tied = {original for copy, original in table.tied.items() if copy in present}
@@ -176,12 +177,12 @@ def sizes_seen(table: Table, identity: Identity, head: str) -> dict[str, SizeSee
                 votes.setdefault(key, Counter())[value] += 1
                 examples.setdefault((key, value), f"{printable(name)} {list(shape)}")
     for group in table.heads[head]:
-        if repeat := table.groups[group].repeat:
-            indices = {place.split(".")[1] for place in identity.places if place.startswith(f"{group}.")}
-            if indices:
-                key = table.sizes[repeat[1]].key
-                votes[key] = Counter({len(indices): len(indices)})
-                examples[key, len(indices)] = f"{group}.{{0...{len(indices) - 1}}}"
+        found = {one.indices for place in identity.places if (one := TensorId.parse(place)).group == group}
+        for depth, (_, size) in enumerate(table.groups[group].repeat):
+            if (number := len({indices[depth] for indices in found})) and table.sizes[size].is_key:
+                key = table.sizes[size].key
+                votes[key] = Counter({number: number})
+                examples[key, number] = f"{group}{'.0' * depth}.{{0...{number - 1}}}"
     seen = {}
     for key, counter in votes.items():
         value, tensors = counter.most_common(1)[0]
@@ -228,8 +229,7 @@ def _shapes(table: Table, identity: Identity, head: str) -> Iterator[tuple[Tenso
 
 def _takes(identity: Identity, groups: tuple[str, ...], place: str) -> bool:
     """Whether a head that owns `groups` has this place, literal sizes (two classes, one choice) included."""
-    group = place.split(".", maxsplit=1)[0]
-    if group not in groups:
+    if TensorId.parse(place).group not in groups:
         return False
     tensor = identity.places[place][0]
     spec = identity.specs[place]
@@ -250,5 +250,5 @@ def _is_torn(identity: Identity, fit: HeadFit) -> bool:
     """The head misses a part, but not the whole, of a group."""
     return any(
         any(_takes(identity, (group,), place) for place in identity.places)
-        for group in {place.split(".")[0] for place in fit.missing}
+        for group in {TensorId.parse(place).group for place in fit.missing}
     )

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from bertconv.errors import RequestError
-from bertconv.mapping.expand import expand, module_places, place_pattern
+from bertconv.mapping.expand import expand, module_places
+from bertconv.mapping.indices import place_pattern
 from bertconv.mapping.table import Dialect, Dialects, Group, Table
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator
 
-from bertconv.mapping.expand import module_places, place_of, place_pattern
+from bertconv.mapping.expand import module_places, place_of
 from bertconv.mapping.identify import Identity
+from bertconv.mapping.indices import place_pattern
 from bertconv.mapping.table import Table
 
 

@@ -220,11 +220,11 @@ class _Planner:
         """Refuse tensors of the head that the config switches off."""
         off = [place for place in self.identity.places if self.owns(place) and place not in self.sources]
         if off:
-            condition = self.identity.specs[off[0]].when
+            keys = {one.key: None for one in self.identity.specs[off[0]].when if not one.holds(self.config.values)}
+            values = " and ".join(f"{key} = {self.config.values.get(key)!r}" for key in keys)
             raise ShapeMismatch(
-                f"the file holds tensors that the config switches off with {condition.key} = "
-                f"{self.config.values.get(condition.key)!r}:\n{listing(off)}",
-                hint=f"Set {condition.key} in the config as the model was trained.",
+                f"the file holds tensors that the config switches off with {values}:\n{listing(off)}",
+                hint=f"Set {' and '.join(keys)} in the config as the model was trained.",
                 file=self.config.path,
             )
 

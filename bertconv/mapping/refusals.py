@@ -54,7 +54,7 @@ def missing_tensors(
     text = f"{head} cannot be filled from this file; missing are:\n{listing(spec.name for spec in missing)}"
     if unknown.names:
         text += f"\nand no table knows:\n{listing(unknown.names)}"
-    conditions = {spec.when.key for spec in missing}
+    conditions = {" and ".join(dict.fromkeys(one.key for one in spec.when)) for spec in missing}
     if "" not in conditions:
         hint = f"If the model was trained without them, change {' and '.join(sorted(conditions))} in the config."
     elif fitting:
@@ -111,7 +111,7 @@ def _is_of_config(table: Table, tensor: StoredTensor, spec: TensorSpec) -> bool:
     """Whether another config may give the tensor's shape: a size that shapes show is as the file has it already."""
     for factors, found, wanted in zip_longest(spec.factors, tensor.shape, spec.shape):
         size = table.sizes.get(factors[0]) if factors and len(factors) == 1 else None
-        if found != wanted and (size is None or size.divisor is None):
+        if found != wanted and (size is None or len(size.keys) == 1):
             return False
     return True
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bertconv.families import Family, family_of, read_families
-from bertconv.mapping.expressions import Condition, Size
+from bertconv.mapping.expressions import Condition, Conditions, Size
+from bertconv.mapping.indices import variables
 from bertconv.table_files import bad, only, read_table, read_toml, shaped, tables_folder
 
 INPUTS = ("token_type_ids", "position_ids")
@@ -75,17 +76,17 @@ class Module:
     kind: str
     axes: Mapping[str, tuple[str, ...]]
     name: str
-    when: Condition
+    when: Conditions
 
 
 @dataclass(frozen=True)
 class Group:
-    """Modules that a head owns or does not own together; `repeat` is (variable, size) or None."""
+    """Modules that a head owns or does not own together; `repeat` is (variable, size) per index, outermost first."""
 
     id: str
     at: str
-    repeat: tuple[str, str] | None
-    when: Condition
+    repeat: tuple[tuple[str, str], ...]
+    when: Conditions
     modules: Mapping[str, Module]
 
 
@@ -262,14 +263,12 @@ def _role(path: Path, text: str, axes: tuple[str, ...]) -> Role:
 def _group(path: Path, name: str, row: dict[str, Any]) -> Group:
     row = dict(row)
     at, when, repeat = row.pop("at", ""), row.pop("when", ""), row.pop("repeat", {})
-    if len(repeat) > 1:
-        raise bad(path, f"group {name} repeats over more than one variable")
-    if set(re.findall(r"{(\w+)}", at)) != set(repeat):
+    if sorted(variables(at)) != sorted(repeat):
         raise bad(path, f"the place {at!r} of group {name} does not name exactly the variables that it repeats over")
     if not row:
         raise bad(path, f"group {name} has no rows")
     modules = {module: _module(path, f"{name}.{module}", values) for module, values in row.items()}
-    return Group(name, at, next(iter(repeat.items()), None), Condition.parse(path, when), modules)
+    return Group(name, at, tuple(repeat.items()), Condition.parse_all(path, when), modules)
 
 
 def _module(path: Path, name: str, row: dict[str, Any]) -> Module:
@@ -284,4 +283,4 @@ def _module(path: Path, name: str, row: dict[str, Any]) -> Module:
             path, f"the name {pt_name!r} of {name} holds other spellings; these belong into [names.D] of a dialect"
         )
     axes = {axis: tuple(sizes.split()) for axis, sizes in row.items()}
-    return Module(name.split(".")[1], kind, axes, pt_name, Condition.parse(path, when))
+    return Module(name.split(".")[1], kind, axes, pt_name, Condition.parse_all(path, when))

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from bertconv.mapping.indices import TensorId
+
 Array = np.ndarray[Any, Any]
 
 MODULE, HIDDEN, ATTENTIONS, OUTPUT = "module", "hidden state", "attentions", "output"
 """The kinds of places."""
 
-_LAYER = re.compile(r"layer\.(\d+)\.(.+)")
 _BEFORE = {"attention_out": "attention", "cross_attention_out": "cross_attention", "ffn_out": "activation"}
 """Module of a layer -> what its input is called: a step that has no weights of its own."""
 
@@ -38,10 +38,10 @@ Tell = Callable[[int, Place, Array], None]
 
 def module_places(module: str) -> tuple[Place | None, Place]:
     """The places of a module's input and output, by its neutral name; the input only where it is a step of its own."""
-    found = _LAYER.fullmatch(module)
-    layer, name = (int(found[1]), found[2]) if found else (None, module)
-    before = _BEFORE.get(name) if found else "mlm.activation" if module == "mlm.norm" else None
-    start = f"layer.{layer}." if found else ""
+    one = TensorId.parse(module)
+    layer, name = (one.indices[0], one.module) if one.indices else (None, module)
+    before = _BEFORE.get(name) if one.indices else "mlm.activation" if module == "mlm.norm" else None
+    start = f"{one.at}." if one.indices else ""
     return Place(f"{start}{before}", MODULE, layer, before) if before else None, Place(module, MODULE, layer, name)
 
 

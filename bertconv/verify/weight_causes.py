@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from bertconv.mapping.indices import TensorId
 from bertconv.verify.parity import Cause, TensorComparison
 from bertconv.verify.places import Array
 from bertconv.verify.sides import Tensor
 from bertconv.verify.weights import digests
 
-_LAYER = re.compile(r"layer\.(\d+)\.(\w+)\.(\w+)")
 _WORDS = {"position": "positions", "segment": "token types", "word": "words"}
 
 
@@ -64,15 +63,16 @@ def _moved(wrong: Sequence[TensorComparison], own: Mapping[str, str]) -> dict[st
 
 def _of_moves(moved: Mapping[str, str]) -> Iterator[Cause]:
     """Mistakes that put whole tensors in wrong places."""
-    parts = {here: (_LAYER.fullmatch(here), _LAYER.fullmatch(there)) for here, there in moved.items()}
+    parts = {here: (TensorId.parse(here), TensorId.parse(there)) for here, there in moved.items()}
     layers: dict[tuple[str, str], list[str]] = defaultdict(list)
     modules: dict[tuple[str, str], list[str]] = defaultdict(list)
     others = []
     for here, (one, other) in parts.items():
-        if one and other and one[1] != other[1] and one.group(2, 3) == other.group(2, 3):
-            layers[one[1], other[1]].append(here)
-        elif one and other and one[1] == other[1] and one[3] == other[3]:
-            modules[one[2], other[2]].append(here)
+        alike = one.group == other.group and one.indices and other.indices
+        if alike and one.indices != other.indices and one[2:] == other[2:]:
+            layers[_number(one), _number(other)].append(here)
+        elif alike and one.indices == other.indices and one.role == other.role:
+            modules[one.module, other.module].append(here)
         else:
             others.append(here)
     yield from _pairs(layers, _swapped_layers, _copied_layer)
@@ -87,13 +87,13 @@ Words = Callable[[str, str, str], tuple[str, str]]
 
 def _pairs(found: Mapping[tuple[str, str], list[str]], swapped: Words, copied: Words) -> Iterator[Cause]:
     for (here, there), ids in found.items():
-        numbers = sorted({int(place.split(".")[1]) for place in ids})
-        where = f"layer{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+        numbers = list(dict.fromkeys(map(_number, sorted(map(TensorId.parse, ids)))))
+        where = f"layer{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
         back = found.get((there, here))
         if back is None:
             name, sentence = copied(here, there, where)
             yield Cause(name, tuple(ids), sentence)
-        elif (int(here), int(there)) < (int(there), int(here)) if here.isdigit() else _first(here, there):
+        elif _first(here, there):
             name, sentence = swapped(here, there, where)
             yield Cause(name, (*ids, *back), sentence)
 
@@ -101,7 +101,14 @@ def _pairs(found: Mapping[tuple[str, str], list[str]], swapped: Words, copied: W
 _ORDER = ("query", "key", "value", "attention_out", "cross_query", "cross_key", "cross_value", "ffn_in", "ffn_out")
 
 
+def _number(one: TensorId) -> str:
+    return ".".join(map(str, one.indices))
+
+
 def _first(here: str, there: str) -> bool:
+    """Whether this one of two layers, by number, or of two modules is named first."""
+    if here[0].isdecimal():
+        return [int(part) for part in here.split(".")] < [int(part) for part in there.split(".")]
     order = {name: number for number, name in enumerate(_ORDER)}
     return (order.get(here, 99), here) < (order.get(there, 99), there)
 
@@ -214,7 +221,7 @@ _SINGLE: dict[str, Callable[[Array, Array, TensorComparison, int], bool]] = {
 
 def _sentence(name: str, ids: Sequence[str]) -> str:
     some = ", ".join(ids[:4]) + (f" and {len(ids) - 4} more" if len(ids) > 4 else "")
-    words = _WORDS.get(ids[0].split(".")[1] if "." in ids[0] else "", "rows")
+    words = _WORDS.get(TensorId.parse(ids[0]).module, "rows")
     one = len(ids) == 1
     holds, is_, was, stands = ("holds", "is", "was", "it was") if one else ("hold", "are", "were", "they were")
     return {

@@ -14,7 +14,7 @@ from table_mutants import Raw, read, to_toml
 from bertconv.errors import BadTable, RequestError
 from bertconv.mapping.checks import check_table, probe_config
 from bertconv.mapping.expand import expand
-from bertconv.mapping.expressions import Condition, Size
+from bertconv.mapping.expressions import Condition, Size, fulfilled
 from bertconv.mapping.table import load_dialects, load_table, table_for
 from bertconv.table_files import table_names, tables_folder
 
@@ -98,7 +98,7 @@ BAD_TABLES = {
     "3 repeats nothing": (put("keras2_repeats", "mlm", value="body"), "mlm = 'body' names an unknown group"),
     "5 no variable": (put("group", "layer", "at", value="bert.encoder"), "place 'bert.encoder' of group"),
     "5 other variable": (put("group", "pooler", "at", value="bert.{layer}"), "place 'bert.{layer}' of group pooler"),
-    "5 two variables": (put("group", "layer", "repeat", value={"a": "layers", "b": "layers"}), "than one variable"),
+    "5 two variables": (put("group", "layer", "repeat", value={"a": "layers", "b": "layers"}), "exactly the variables"),
     "5 variable in a name": (put("group", "pooler", "dense", "name", value="{layer}"), "only places may"),
     "5 none in a dialect": (put("names", "tf", "layer", value="bert/layer"), "the variables ['layer']"),
     "5 other in a dialect": (put("names", "tf", "nsp", value="nsp_{layer}"), "exactly the variables []"),
@@ -130,7 +130,7 @@ BAD_TABLES = {
     "10 layout in an override": (put("names", "tf", "pooler.dense.weight", value="dense/kernel [out in]"),
                                  "layouts are the dialect's, not a row's"),
     "bad size": (put("sizes", "ffn", value="intermediate_size + 1"), "'intermediate_size + 1' is not a size"),
-    "bad condition": (put("group", "pooler", "when", value="a and b"), "'a and b' is not a condition"),
+    "bad condition": (put("group", "pooler", "when", value="a or b"), "'a or b' is not a condition"),
     "bad condition of a row": (put("group", "pooler", "dense", "when", value="x >= 1"), "'x >= 1' is not a condition"),
     "number for a name": (put("base", value=3), "base is a whole number, not a string"),
     "truth for a number": (put("format", value=True), "format is a truth, not a whole number"),
@@ -262,7 +262,7 @@ def test_the_tables_that_ship_are_sound(name: str) -> None:
 def test_probe_makes_every_condition_hold_and_every_size_another() -> None:
     config = probe_config(REAL.table, 3)
     rows = [row for group in REAL.table.groups.values() for row in (group, *group.modules.values())]
-    assert all(row.when.holds(config) for row in rows)
+    assert all(condition.holds(config) for row in rows for condition in row.when)
     sizes = [size.value(config) for name, size in REAL.table.sizes.items() if name != "layers"]
     assert len(set(sizes)) == len(sizes)
     assert config["num_hidden_layers"] == 3
@@ -277,17 +277,46 @@ def test_probe_makes_every_condition_hold_and_every_size_another() -> None:
         ("positions - 3", 7),
         ("hidden_size / heads", 9),
         ("3 * hidden_size / heads - 2", 25),
+        ("hidden_size - positions", 26),
+        ("2 * hidden_size / heads - heads", 14),
+        ("buckets or positions", 10),
+        ("none or positions", 10),
+        ("heads or positions", 4),
+        ("2 * (buckets or positions)", 20),
+        ("2 * (heads or positions) - 1", 7),
     ],
 )
 def test_sizes_are_read_and_computed(text: str, value: int) -> None:
     size = Size.parse(Path("t.toml"), text)
-    assert size.value({"hidden_size": 36, "heads": 4, "positions": 10}) == value
+    assert size.value({"hidden_size": 36, "heads": 4, "positions": 10, "buckets": -1, "none": None}) == value
     assert size.is_key is (text == "hidden_size")
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "2", "a+1", "a * 2", "2*a", "a / 2", "a - b", "-1 * a", "A", "a  - 1", "__import__('os')", "a\n", "a - 1\n"],
+    [
+        "",
+        "2",
+        "a+1",
+        "a * 2",
+        "2*a",
+        "a / 2",
+        "a or",
+        "or a",
+        "(a",
+        "a)",
+        "2 * (a or b",
+        "a or b or c",
+        "a - not",
+        "a - b - 1",
+        "in",
+        "-1 * a",
+        "A",
+        "a  - 1",
+        "__import__('os')",
+        "a\n",
+        "a - 1\n",
+    ],
 )
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(BadTable) as refusal:
@@ -299,8 +328,17 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "config", "holds"),
     [
-        ("", {}, True),
         ("flag", {"flag": True}, True),
+        ("not flag", {"flag": True}, False),
+        ("not flag", {"flag": False}, True),
+        ("'p2c' in kinds", {"kinds": ["c2p", "p2c"]}, True),
+        ("'p2c' in kinds", {"kinds": ["c2p"]}, False),
+        ("'p2c' in kinds", {"kinds": "P2C | c2p"}, True),
+        ("'p2c' in kinds", {"kinds": "p2cx|c2p"}, False),
+        ("'p2c' in kinds", {"kinds": None}, False),
+        ("'p2c' in kinds", {}, False),
+        ("'p2c' not in kinds", {"kinds": ["c2p"]}, True),
+        ("'p2c' not in kinds", {"kinds": "c2p|p2c"}, False),
         ("flag", {"flag": False}, False),
         ("flag", {}, False),
         ("kind == 'a b'", {"kind": "a b"}, True),
@@ -324,7 +362,29 @@ def test_conditions_are_read_and_decided(text: str, config: dict[str, Any], hold
 
 
 @pytest.mark.parametrize(
-    "text", ["a and b", "not a", "a = 'x'", 'a == "x"', "a > 3", "a == 'x' ", "3 == a", "a == -1", "A", "a()", "a\n"]
+    "text",
+    [
+        "",
+        "a and b",
+        "not",
+        "not not a",
+        "in",
+        "a == not",
+        "a in b",
+        "'x' in",
+        "'' in a",
+        "'x'  in a",
+        "not 'x' in a",
+        "a = 'x'",
+        'a == "x"',
+        "a > 3",
+        "a == 'x' ",
+        "3 == a",
+        "a == -1",
+        "A",
+        "a()",
+        "a\n",
+    ],
 )
 def test_what_is_no_condition_is_refused(text: str) -> None:
     with pytest.raises(BadTable) as refusal:
@@ -361,3 +421,13 @@ def test_no_value_of_another_type_does_more_than_be_refused(file: str, wrong: ob
             assert refusal.file == str(path)  # noqa: PT017  (it may also pass)
             refusals += 1
     assert refusals
+
+
+def test_conditions_joined_by_and_must_all_hold() -> None:
+    conditions = Condition.parse_all(Path("t.toml"), "not shared and 'c2p' in kinds and 'p2c' in kinds")
+    assert [one.key for one in conditions] == ["shared", "kinds", "kinds"]
+    assert fulfilled(conditions, {}) == {"shared": False, "kinds": ["c2p", "p2c"]}
+    assert Condition.parse_all(Path("t.toml"), "") == ()
+    for text in ("a and", "and a", "a and and b", "a  and b"):
+        with pytest.raises(BadTable):
+            Condition.parse_all(Path("t.toml"), text)

@@ -1,0 +1,73 @@
+"""Indices of groups that repeat: in neutral ids, and in the places that dialects give a group.
+
+An id is group, indices, module and role: `layer.3.query.weight`, or `layer.0.1.query.weight` where a group repeats over
+two variables. A place spells an index as `{layer}`, with an offset or a step as `{layer+4}` and `{6*layer+1}`, and with
+`:keras` as Keras numbers layers of one name: nothing, `_1`, `_2` (`dense{layer:keras}`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+_VARIABLE = re.compile(r"{(?:(?P<step>[1-9]\d*)\*)?(?P<variable>[a-z_]\w*)(?:\+(?P<offset>\d+))?(?P<keras>:keras)?}")
+_BRACES = re.compile(r"{[^{}]*}?|}")
+
+Indices = tuple[int, ...]
+"""One number for each variable that a group repeats over, outermost first."""
+
+
+class TensorId(NamedTuple):
+    """A neutral id, or the id of a module, taken apart; `role` is empty for a module."""
+
+    group: str
+    indices: Indices
+    module: str
+    role: str
+
+    @classmethod
+    def parse(cls, text: str) -> TensorId:
+        """Take an id apart; what is not one comes back as a group alone, or with an empty module and role."""
+        group, *rest = text.split(".")
+        indices = []
+        while rest and rest[0].isdecimal():
+            indices.append(int(rest.pop(0)))
+        module, role = (*rest, "", "")[:2]
+        return cls(group, tuple(indices), module, role)
+
+    @property
+    def at(self) -> str:
+        """The group with its indices: `layer.3`."""
+        return ".".join((self.group, *map(str, self.indices)))
+
+
+def variables(place: str) -> list[str]:
+    """The variables that a place names, in order; a spelling that is none comes back as it stands, braces included."""
+    found = []
+    for braces in _BRACES.findall(place):
+        spelled = _VARIABLE.fullmatch(braces)
+        found.append(spelled["variable"] if spelled else braces)
+    return found
+
+
+def fill(place: str, repeat: Sequence[tuple[str, str]], indices: Indices) -> str:
+    """The place with an index for each of the variables that its group repeats over."""
+    values = {variable: index for (variable, _), index in zip(repeat, indices, strict=True)}
+    return _VARIABLE.sub(lambda found: _spelled(found, values[found["variable"]]), place)
+
+
+def place_pattern(place: str) -> str:
+    """A regex of the place, with any number for every index."""
+    found, end = "", 0
+    for variable in _VARIABLE.finditer(place):
+        found += re.escape(place[end : variable.start()]) + (r"(_\d+)?" if variable["keras"] else r"\d+")
+        end = variable.end()
+    return found + re.escape(place[end:])
+
+
+def _spelled(found: re.Match[str], index: int) -> str:
+    number = int(found["step"] or 1) * index + int(found["offset"] or 0)
+    if not found["keras"]:
+        return str(number)
+    return f"_{number}" if number else ""
