@@ -273,9 +273,13 @@ class Encoder(BaseLayer):
 
     def __init__(self, settings: Settings, *, layer: type[EncoderLayer] = EncoderLayer, name: str = "encoder") -> None:
         super().__init__(name=name, dtype=settings.dtype)
+        self.make_shared(settings)
         self.layer = [
             layer(settings, at=f"layer.{number}.", name=f"layer_._{number}") for number in range(settings.layers)
         ]
+
+    def make_shared(self, settings: Settings) -> None:
+        """Make what the layers share, which checkpoints have before them."""
 
     def call(
         self,

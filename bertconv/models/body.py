@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import keras
@@ -102,6 +103,8 @@ class MainLayer(BaseLayer):
             raise RequestError(f"{type(self).__name__} has no argument {', '.join(kwargs)}.", hint="Take it out.")
         check_decoder(config)
         settings = Settings.of(config, self.dtype_policy)
+        if not self.is_cached:  # the family has no decoders, whatever its config says
+            settings = replace(settings, is_decoder=False, is_crossed=False)
         self.settings = settings
         self.make_layers(settings, add_pooling_layer=add_pooling_layer and self.can_pool)
         self.trainable = trainable  # for every layer inside

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,14 @@ import transformers
 
 from bertconv import tasks
 from bertconv.config import Config
-from bertconv.families import Family, family_of
+from bertconv.families import Family, families, family_of
 
-MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "camembert")
-"""Families with TensorFlow classes."""
+MODEL_TYPES = [
+    model_type
+    for model_type, family in families().items()
+    if importlib.util.find_spec(f"bertconv.models.families.{family.path.stem}") is not None
+]
+"""Families with TensorFlow classes: those with a file of them."""
 
 BATCH, CHOICES, LENGTH, LABELS, NO_LABEL = 3, 4, 11, 7, -100
 SIZES = {
