@@ -29,7 +29,7 @@ SIZES = {
     "max_position_embeddings": 37, "num_hidden_layers": 2, "hidden_dropout_prob": 0.0,
     "attention_probs_dropout_prob": 0.0,
 }  # fmt: skip
-EXTRA: Mapping[str, Mapping[str, Any]] = {}
+EXTRA: Mapping[str, Mapping[str, Any]] = {"electra": {"embedding_size": 30}}
 """Keys of the config that a family has beside those."""
 
 Arrays = dict[str, Any]
