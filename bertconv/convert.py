@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from bertconv.config import Config
-from bertconv.errors import MappingError, ParityError, RequestError, UnsafeCheckpoint, UnsupportedCheckpoint
+from bertconv.errors import ParityError, RequestError, UnsafeCheckpoint
 from bertconv.formats.destination import MANIFEST
 from bertconv.formats.interrupts import held_back
 from bertconv.formats.output import FORMATS, Format, Model, OutputFile
@@ -24,10 +24,10 @@ from bertconv.formats.readback import TensorCheck, check_twins
 from bertconv.formats.reading import open_header
 from bertconv.formats.staging import StagedFolder
 from bertconv.formats.writing import Origin, initial_values
-from bertconv.mapping.checks import open_table
-from bertconv.mapping.identify import identify
+from bertconv.mapping.identify import Identity
 from bertconv.mapping.plan import Move, Plan, PlanOptions, make_plan
-from bertconv.mapping.table import Dialects, Table, load_dialects
+from bertconv.mapping.recognise import Wanted, recognise
+from bertconv.mapping.table import Table, load_dialects
 from bertconv.modules import ModuleWeights, opened_modules, save_modules, with_modules
 from bertconv.record import Proof, manifest_bytes, report_of
 from bertconv.report import Report
@@ -65,12 +65,13 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
     ignore_missing: Iterable[str] = (),
     strip_prefix: str | None = None,
     untie: bool = False,
+    family: str | None = None,
     table: str | os.PathLike[str] | None = None,
     verify: str = "weights",
     report_file: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Convert a BERT checkpoint to another format, and check that every tensor arrived.
+    """Convert a checkpoint to another format, and check that every tensor arrived.
 
     Args:
         src: folder, file or Hub id (`org/name`, `org/name@revision`).
@@ -95,6 +96,7 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
         ignore_missing: more regexes for `_keys_to_ignore_on_load_missing`.
         strip_prefix: use only the names that begin with this, and take it off.
         untie: keep a decoder that differs from the embeddings, and say so in the config.
+        family: the `model_type` of the source's family, where its config does not say it.
         table: a mapping table of the caller's own.
         verify: "weights" reads every tensor back and compares it; "outputs" also rebuilds the model from what was
             written, runs both sides and compares what they compute (needs the frameworks of both); "auto" does so where
@@ -112,7 +114,7 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
     """
     started = time.perf_counter()
     wish = _Wish.of(to, dtype, max_shard_size, verify, source_dialect)
-    mapping, dialects = open_table(Path(table) if table else None), load_dialects()
+    wanted = Wanted.of(family, table, strip_prefix)
     source = open_source(
         src,
         SourceOptions(
@@ -131,8 +133,10 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
             ignore_unexpected=tuple(ignore_unexpected), ignore_missing=tuple(ignore_missing),
             strip_prefix=strip_prefix, untie=untie,
         )  # fmt: skip
-        plan = _plan(source, header, mapping, dialects, wish, options)
-        check_twins(plan.twins, lambda _: check_signals())
+        mapping, identity = recognise(header.tensors, source, wanted)
+        plan = _plan(source, mapping, identity, wish, options)
+        stale = check_twins(plan.twins, lambda _: check_signals())
+        plan = replace(plan, notes=(*plan.notes, *stale))
         job = _Job(source, header, modules, mapping, plan, wish, progress or _silent, check_signals)
         staged = StagedFolder(Path(dst), overwrite=overwrite, inputs=(*source.inputs, mapping.path))
         page = _checked_page(report_file, staged, verify)
@@ -332,13 +336,7 @@ def _preference(dialect: str | None) -> tuple[str, ...]:
     return ("hdf5", "safetensors", "torch") if dialect == "tf" else ("safetensors", "torch", "hdf5")
 
 
-def _plan(source: Source, header: Header, table: Table, dialects: Dialects, wish: _Wish, options: PlanOptions) -> Plan:
-    try:
-        identity = identify(header.tensors, table, dialects, options.strip_prefix)
-    except (MappingError, UnsupportedCheckpoint):
-        if source.config is not None:
-            source.load_config(table.family)  # a config of another architecture says more than names that are odd
-        raise
+def _plan(source: Source, table: Table, identity: Identity, wish: _Wish, options: PlanOptions) -> Plan:
     if wish.source_dialect not in (None, identity.dialect.name):
         said = {"pt": ("PyTorch", "pt2tf"), "tf": ("TensorFlow", "tf2pt")}
         there, command = said[identity.dialect.name]
@@ -348,6 +346,7 @@ def _plan(source: Source, header: Header, table: Table, dialects: Dialects, wish
             file=source.weights.files[0],
         )
     config = source.load_config(table.family)
+    dialects = load_dialects()
     return make_plan(identity, table, dialects, config, dialects.by_name[wish.form.dialect], options)
 
 

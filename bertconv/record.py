@@ -15,8 +15,7 @@ from bertconv.formats.destination import MANIFEST
 from bertconv.formats.output import Format, OutputFile
 from bertconv.formats.readback import TensorCheck
 from bertconv.formats.staging import StagedFolder
-from bertconv.mapping.expand import TensorSpec
-from bertconv.mapping.layout import transpose_between
+from bertconv.mapping.layout import is_transposed
 from bertconv.mapping.plan import Move, Plan
 from bertconv.mapping.table import Table
 from bertconv.report import LeftOut, Report, TensorReport
@@ -192,7 +191,7 @@ def _identity(table: Table) -> dict[str, str]:
 
 def _moved(move: Move, dtype: str, check: TensorCheck | None) -> TensorReport:
     details = []
-    if move.transpose:
+    if move.transpose or (move.source and move.source.shape != move.target.shape == move.source.shape[::-1]):
         details.append("transposed")
     if move.source is not None and move.source.dtype != dtype:
         details.append(f"{move.source.dtype} to {dtype}")
@@ -203,19 +202,23 @@ def _moved(move: Move, dtype: str, check: TensorCheck | None) -> TensorReport:
     shape = move.target.canonical.shape
     return TensorReport(
         move.target.id, source, move.target.name, move.state, dtype, shape, ", ".join(details), digest,
-        _is_transposed(move.target),
+        is_transposed(move.target.layout, move.target.canonical),
     )  # fmt: skip
 
 
 def _saved(content: Content, digest: str) -> TensorReport:
     spec = content.spec
     return TensorReport(
-        spec.id, "", spec.name, "saved", content.dtype, spec.canonical.shape, "", digest, _is_transposed(spec)
+        spec.id,
+        "",
+        spec.name,
+        "saved",
+        content.dtype,
+        spec.canonical.shape,
+        "",
+        digest,
+        is_transposed(spec.layout, spec.canonical),
     )
-
-
-def _is_transposed(spec: TensorSpec) -> bool:
-    return transpose_between(spec.layout, spec.canonical) is not None
 
 
 def _notes(checks: Sequence[TensorCheck]) -> list[str]:

@@ -10,8 +10,9 @@ import numpy as np
 
 from bertconv.errors import ParityError, TiedTensorsDiffer
 from bertconv.formats import workers
-from bertconv.formats.streaming import PIECE, Elements, Transpose, Workspace, cast, not_finite, pieces
+from bertconv.formats.streaming import PIECE, Elements, Workspace, cast, not_finite, pieces, reordered
 from bertconv.formats.writing import Origin
+from bertconv.mapping.layout import Transpose, both
 from bertconv.mapping.plan import Twins
 from bertconv.source.stored import FLOATS, StoredTensor
 from bertconv.text import printable
@@ -32,7 +33,7 @@ class WrittenTensor:
     id: str
     origin: Origin
     written: StoredTensor
-    canonical: Transpose
+    canonical: Transpose | None
     shape: tuple[int, ...]
 
 
@@ -56,9 +57,16 @@ def verify_weights(tensors: Sequence[WrittenTensor], progress: workers.Tick) -> 
     return workers.run(tensors, _verify, progress, lambda tensor: tensor.written.nbytes)
 
 
-def check_twins(pairs: Sequence[Twins], progress: workers.Tick = lambda _: None) -> None:
-    """TiedTensorsDiffer unless the two tensors of every pair hold the same bits."""
-    workers.run(pairs, _check_twins, progress, lambda pair: pair.copy.nbytes)
+def check_twins(pairs: Sequence[Twins], progress: workers.Tick = lambda _: None) -> tuple[str, ...]:
+    """Compare the two tensors of every pair, bit by bit.
+
+    Returns:
+        One sentence for each pair that may differ and does.
+
+    Raises:
+        TiedTensorsDiffer: the tensors of a pair that must be equal differ.
+    """
+    return tuple(filter(None, workers.run(pairs, _check_twins, progress, lambda pair: pair.copy.nbytes)))
 
 
 def tensor_digest(dtype: str, shape: tuple[int, ...]) -> hashlib._Hash:
@@ -72,7 +80,7 @@ def tensor_digest(dtype: str, shape: tuple[int, ...]) -> hashlib._Hash:
 
 
 def digest_of(
-    tensor: StoredTensor, transpose: Transpose, shape: tuple[int, ...], workspace: Workspace, tick: workers.Tick
+    tensor: StoredTensor, transpose: Transpose | None, shape: tuple[int, ...], workspace: Workspace, tick: workers.Tick
 ) -> str:
     """The digest of a stored tensor.
 
@@ -121,14 +129,12 @@ def _side_by_side(tensor: WrittenTensor, workspace: Workspace) -> Iterator[tuple
     if source is None:
         make = tensor.origin.make
         return lockstep(written, iter(()) if make is None else _in_order(make, tensor))
-    there, back = tensor.origin.transpose, tensor.canonical
-    elements = pieces(source, None if there and back else there or back, workspace.twin)
+    elements = pieces(source, both(tensor.origin.transpose, tensor.canonical), workspace.twin)
     return lockstep(written, (cast(piece, source.dtype, tensor.written.dtype) for piece in elements))
 
 
 def _in_order(make: Callable[[], Elements], tensor: WrittenTensor) -> Iterator[Elements]:
-    made = make()
-    yield made if tensor.canonical is None else np.ascontiguousarray(made.reshape(tensor.canonical).T).reshape(-1)
+    yield reordered(make(), tensor.canonical)
 
 
 def lockstep(one: Iterator[Elements], other: Iterator[Elements]) -> Iterator[tuple[Elements, Elements]]:
@@ -147,14 +153,19 @@ def lockstep(one: Iterator[Elements], other: Iterator[Elements]) -> Iterator[tup
         raise ParityError("the two copies of a tensor have different lengths.", hint="This is a bug: report it.")
 
 
-def _check_twins(pair: Twins, workspace: Workspace, tick: workers.Tick) -> None:
+def _check_twins(pair: Twins, workspace: Workspace, tick: workers.Tick) -> str:
     copy, original = pair.copy, pair.original
     if (copy.file, copy.offset, copy.strides, copy.dtype) == (
         original.file, original.offset, original.strides, original.dtype,
     ):  # fmt: skip
-        return
+        return ""
     for one, other in lockstep(pieces(copy, pair.transpose, workspace), pieces(original, None, workspace.twin)):
         if copy.dtype != original.dtype or not np.array_equal(one, other):
+            if pair.may_differ:
+                return (
+                    f"{printable(original.name)} holds other values than {printable(copy.name)}, with which the model "
+                    "computes: left out"
+                )
             raise TiedTensorsDiffer(
                 f"holds other values than {printable(original.name)}, of which it should be a second copy.",
                 hint="If the model was trained untied, set tie_word_embeddings to false in its config or pass --untie.",
@@ -162,3 +173,4 @@ def _check_twins(pair: Twins, workspace: Workspace, tick: workers.Tick) -> None:
                 tensor=copy.name,
             )
         tick(one.nbytes)
+    return ""

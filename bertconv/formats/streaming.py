@@ -1,4 +1,4 @@
-"""The elements of a stored tensor, piece by piece, in its own order or transposed, in bounded memory.
+"""The elements of a stored tensor, piece by piece, in its own order or another, in bounded memory.
 
 Everything that touches weights goes through here: the writer, the check after it and the digests. Elements are moved
 as unsigned integers of their width, so that a NaN keeps its payload and bfloat16 needs no special type.
@@ -6,19 +6,19 @@ as unsigned integers of their width, so that a NaN keeps its payload and bfloat1
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import numpy as np
 
+from bertconv.mapping.layout import Transpose
 from bertconv.source.stored import ITEM_SIZE, StoredTensor
 
 Elements = np.ndarray[tuple[int, ...], np.dtype[Any]]
 """Elements as unsigned integers of their width."""
-
-Transpose = tuple[int, int] | None
-"""Rows and columns of the matrix as it is stored, when its elements are wanted column by column; None: as stored."""
 
 PIECE = 1 << 20
 """Bytes of a piece in stored order: small enough for a processor's cache."""
@@ -26,6 +26,8 @@ PANEL = 16 << 20
 """Bytes of a piece of a transposed tensor, and so of the largest matrix that is transposed in one go."""
 ROWS = 64
 """Rows that are transposed at a time."""
+RUN = 4096
+"""Bytes below which a run of a file is read together with what lies between it and the next."""
 PAD = 64
 """Bytes between the rows of the scratch: without them rows 4096 bytes apart fall on the same cache sets."""
 
@@ -57,48 +59,53 @@ class Workspace:
         return padded[:, :columns]
 
 
-def piece_size(tensor: StoredTensor, transpose: Transpose) -> int:
-    """Elements per piece: a transposed tensor comes in whole rows of its target."""
-    item = ITEM_SIZE[tensor.dtype]
-    if transpose is None:
-        return max(PIECE // item, 1)
-    rows, columns = transpose
-    return rows * min(columns, max(PANEL // (rows * item), 1))
+def pieces(tensor: StoredTensor, transpose: Transpose | None, workspace: Workspace) -> Iterator[Elements]:
+    """The elements in target order as flat arrays of unsigned integers, each of PIECE bytes or of PANEL at most.
 
-
-def pieces(tensor: StoredTensor, transpose: Transpose, workspace: Workspace, size: int = 0) -> Iterator[Elements]:
-    """The elements in target order, `size` at a time (by default `piece_size`), as flat arrays of unsigned integers.
+    A matrix whose columns are longer than that comes column by column.
 
     Args:
         tensor: what to read.
-        transpose: rows and columns of the stored matrix when its columns are to become rows.
+        transpose: how its elements change order; None: as stored.
         workspace: buffers; an array is overwritten by the next one.
-        size: elements per piece; for a transposed tensor a multiple of its number of rows.
 
     Raises:
         DamagedCheckpoint: the file ends too early or cannot be read.
     """
     if tensor.count == 0:
         return
-    size = size or piece_size(tensor, transpose)
+    turn = transpose.reduced if transpose else None
     if tensor.strides is not None:
-        yield from _strided(tensor, transpose, size)
-    elif transpose is None:
-        item = ITEM_SIZE[tensor.dtype]
-        for start in range(0, tensor.count, size):
-            flat = workspace.panel(min(size, tensor.count - start), item)
-            tensor.file.read_into(flat.data.cast("B"), tensor.offset + start * item, tensor.name)
-            yield flat
+        yield from _strided(tensor, turn)
+    elif turn is None:
+        yield from _as_stored(tensor, workspace)
+    elif len(turn.shape) == 2:
+        yield from _transposed(tensor, turn, workspace)
     else:
-        yield from _transposed(tensor, transpose, workspace, size)
+        yield from _permuted(tensor, turn, workspace)
 
 
-def _transposed(
-    tensor: StoredTensor, transpose: tuple[int, int], workspace: Workspace, size: int
-) -> Iterator[Elements]:
-    rows, columns = transpose
+def reordered(values: Elements, transpose: Transpose | None) -> Elements:
+    """Elements that are in memory, flat and in target order; the array itself where the order stays."""
+    if transpose is None:
+        return values.reshape(-1)
+    return np.ascontiguousarray(values.reshape(transpose.shape).transpose(transpose.order)).reshape(-1)
+
+
+def _as_stored(tensor: StoredTensor, workspace: Workspace) -> Iterator[Elements]:
     item = ITEM_SIZE[tensor.dtype]
-    width = size // rows
+    size = max(PIECE // item, 1)
+    for start in range(0, tensor.count, size):
+        flat = workspace.panel(min(size, tensor.count - start), item)
+        tensor.file.read_into(flat.data.cast("B"), tensor.offset + start * item, tensor.name)
+        yield flat
+
+
+def _transposed(tensor: StoredTensor, turn: Transpose, workspace: Workspace) -> Iterator[Elements]:
+    """The columns of a matrix, as many at a time as a panel holds."""
+    rows, columns = turn.shape
+    item = ITEM_SIZE[tensor.dtype]
+    width = min(columns, max(PANEL // (rows * item), 1))
     for left in range(0, columns, width):
         right = min(left + width, columns)
         flat = workspace.panel((right - left) * rows, item)
@@ -121,7 +128,57 @@ def _read_block(tensor: StoredTensor, block: Elements, start: int, stride: int) 
         tensor.file.read_into(row, tensor.offset + start + number * stride, tensor.name)
 
 
-def _strided(tensor: StoredTensor, transpose: Transpose, size: int) -> Iterator[Elements]:
+def _permuted(tensor: StoredTensor, turn: Transpose, workspace: Workspace) -> Iterator[Elements]:
+    """Axes in any other order: box by box of the target, as large as a panel."""
+    item = ITEM_SIZE[tensor.dtype]
+    back = turn.inverse.order
+    for box in _boxes(turn.result, max(PANEL // item, 1)):
+        flat = workspace.panel(math.prod(map(len, box)), item)
+        as_read = flat.reshape([len(side) for side in box]).transpose(back)
+        _read_box(tensor, turn.shape, [box[axis] for axis in back], as_read, workspace)
+        yield flat
+
+
+def _boxes(shape: tuple[int, ...], most: int) -> Iterator[list[range]]:
+    """Boxes of at most so many elements that follow each other in memory and fill the shape."""
+    axis = next(number for number in range(len(shape)) if math.prod(shape[number + 1 :]) <= most)
+    width = max(most // math.prod(shape[axis + 1 :]), 1)
+    whole = [range(size) for size in shape[axis + 1 :]]
+    for outer in product(*map(range, shape[:axis])):
+        for start in range(0, shape[axis], width):
+            yield [*(range(one, one + 1) for one in outer), range(start, min(start + width, shape[axis])), *whole]
+
+
+def _read_box(
+    tensor: StoredTensor, shape: tuple[int, ...], box: list[range], into: Elements, workspace: Workspace
+) -> None:
+    """Fill an array with a box of a stored tensor, in runs as long as the scratch allows.
+
+    Axes within the axis of a run are read whole: short runs are read together with what lies between them.
+    """
+    item, limit = ITEM_SIZE[tensor.dtype], PANEL // 4
+    axis, inner = len(shape) - 1, 1
+    while axis and inner * shape[axis] * item <= limit:
+        if len(box[axis]) < shape[axis] and len(box[axis]) * inner * item >= RUN:
+            break
+        inner *= shape[axis]
+        axis -= 1
+    side, within = box[axis], tuple(slice(part.start, part.stop) for part in box[axis + 1 :])
+    step = max(limit // (inner * item), 1)
+    for outer in product(*box[:axis]):
+        start = 0
+        for size, index in zip(shape, (*outer, 0), strict=False):
+            start = start * size + index
+        corner = tuple(index - part.start for index, part in zip(outer, box, strict=False))
+        for first in range(side.start, side.stop, step):
+            last = min(first + step, side.stop)
+            run = workspace.scratch(1, (last - first) * inner, item)[0]
+            tensor.file.read_into(run.data.cast("B"), tensor.offset + (start + first) * inner * item, tensor.name)
+            block = run.reshape(last - first, *shape[axis + 1 :])[(slice(None), *within)]
+            into[corner][first - side.start : last - side.start] = block
+
+
+def _strided(tensor: StoredTensor, turn: Transpose | None) -> Iterator[Elements]:
     """A view with strides of its own: rare, and read whole."""
     strides = tensor.strides or ()
     item = ITEM_SIZE[tensor.dtype]
@@ -129,9 +186,8 @@ def _strided(tensor: StoredTensor, transpose: Transpose, size: int) -> Iterator[
     storage = np.empty(extent, f"u{item}")
     tensor.file.read_into(storage.data.cast("B"), tensor.offset, tensor.name)
     view = np.lib.stride_tricks.as_strided(storage, tensor.shape, tuple(stride * item for stride in strides))
-    flat = np.ascontiguousarray(view).reshape(-1)
-    if transpose is not None:
-        flat = np.ascontiguousarray(flat.reshape(transpose).T).reshape(-1)
+    flat = reordered(np.ascontiguousarray(view), turn)
+    size = max((PANEL if turn else PIECE) // item, 1)
     for start in range(0, tensor.count, size):
         yield flat[start : start + size]
 

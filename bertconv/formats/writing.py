@@ -14,7 +14,8 @@ from pathlib import Path
 from bertconv.errors import MappingError, RequestError
 from bertconv.formats import workers
 from bertconv.formats.output import OutputFile
-from bertconv.formats.streaming import Elements, Transpose, Workspace, cast, not_finite, pieces
+from bertconv.formats.streaming import Elements, Workspace, cast, not_finite, pieces
+from bertconv.mapping.layout import Transpose
 from bertconv.source.stored import StoredTensor
 
 RANGE = 32 << 20
@@ -38,7 +39,7 @@ class Origin:
     """
 
     tensor: StoredTensor | None = None
-    transpose: Transpose = None
+    transpose: Transpose | None = None
     make: Callable[[], Elements] | None = None
 
 

@@ -15,7 +15,7 @@ from bertconv.mapping.expressions import fulfilled
 from bertconv.mapping.ignore import ignore_lists
 from bertconv.mapping.indices import variables
 from bertconv.mapping.layout import transpose_between
-from bertconv.mapping.table import Dialect, Dialects, Group, Module, Table, load_dialects, load_table
+from bertconv.mapping.table import COPIES, Dialect, Dialects, Group, Module, Table, load_dialects, load_table
 from bertconv.table_files import bad
 
 Problem = str
@@ -38,6 +38,7 @@ def check_table(table: Table, dialects: Dialects) -> int:
         places_name_their_variables,
         overrides_point_and_differ,
         ties_fit,
+        stored_copies_are_tied,
         names_are_unique,
         ignore_lists_spare_owned_names,
         layouts_come_back,
@@ -49,13 +50,17 @@ def check_table(table: Table, dialects: Dialects) -> int:
     return sum(len(expand(table, dialect, config)) for dialect in dialects.by_name.values())
 
 
-def open_table(path: Path | None = None) -> Table:
-    """The built-in table, which the tests hold to every check, or one of the user's own, which is checked here.
+def open_table(path: Path, model_type: str | None = None) -> Table:
+    """A built-in table, which the tests hold to every check, or one of the user's own, which is checked here.
+
+    Args:
+        path: the file.
+        model_type: whose classes its heads name; by default the first that it is for.
 
     Raises:
         BadTable: as `check_table`, for a table of the user's own that `bertconv tables check` refuses.
     """
-    table = load_table(path)
+    table = load_table(path, model_type)
     if not table.is_builtin:
         check_table(table, load_dialects())
     return table
@@ -118,8 +123,9 @@ def sizes_are_known_and_used(table: Table, _: Dialects) -> Iterator[Problem]:
 def groups_are_known_and_used(table: Table, _: Dialects) -> Iterator[Problem]:
     """Check 3: heads own groups that exist, every group is owned, every head builds on the first, the base model."""
     owned = {group for groups in table.heads.values() for group in groups}
+    stored = {group for groups in table.unused.values() for group in groups}
     yield from (f"a head owns the unknown group {group!r}" for group in owned if group not in table.groups)
-    yield from (f"no head owns group {group!r}" for group in table.groups if group not in owned)
+    yield from (f"no head owns group {group!r}" for group in table.groups if group not in owned | stored)
     base = set(table.heads[table.base_head]) - set(table.optional.get(table.base_head, ()))
     yield from (
         f"{head} lacks groups of {table.base_head}" for head, own in table.heads.items() if not base <= set(own)
@@ -175,13 +181,28 @@ def ties_fit(table: Table, dialects: Dialects) -> Iterator[Problem]:
                 yield f"{head} owns the tied copy {copy} and not its original"
 
 
+def stored_copies_are_tied(table: Table, dialects: Dialects) -> Iterator[Problem]:
+    """Check 12: what a dialect stores beyond the rule is a tied copy, or a group, in a dialect that exists."""
+    for where, rows in (("stored_copies", table.stored_copies), ("unused", table.unused)):
+        yield from (f"[{where}] {name} is an unknown dialect" for name in rows if name not in dialects.by_name)
+    for name, copies in table.stored_copies.items():
+        for copy, kind in copies.items():
+            if copy not in table.tied:
+                yield f"[stored_copies.{name}] {copy} is no copy of [tied]"
+            if kind not in COPIES:
+                yield f"[stored_copies.{name}] {copy} = {kind!r} is none of {', '.join(COPIES)}"
+    for name, groups in table.unused.items():
+        yield from (f"[unused] {name} names the unknown group {one!r}" for one in groups if one not in table.groups)
+
+
 def names_are_unique(table: Table, dialects: Dialects) -> Iterator[Problem]:
     """Check 6: with two and three layers, no two tensors of a head share a name, aliases and base-less included."""
     for dialect in dialects.by_name.values():
         base = table.base + dialect.separator
         for layers in (2, 3):
             for head, groups in table.heads.items():
-                specs = expand(table, dialect, probe_config(table, layers), groups).values()
+                every = dict.fromkeys((*groups, *table.unused.get(dialect.name, ())))
+                specs = expand(table, dialect, probe_config(table, layers), every).values()
                 names = Counter(name for spec in specs for name in _spellings(spec, base if dialect.drops_base else ""))
                 yield from (f"{head} has two tensors {name!r} in {dialect.name}" for name in names if names[name] > 1)
 
@@ -216,7 +237,7 @@ def layouts_come_back(table: Table, dialects: Dialects) -> Iterator[Problem]:
             except BadTable as error:
                 yield f"{place}: {error.message.rstrip('.')}"
                 continue
-            if (there is None) != (back is None) or (there and back and there != back[::-1]):
+            if (there and there.inverse) != back:
                 yield f"{place} does not come back from {other.name} to {one.name}"
 
 

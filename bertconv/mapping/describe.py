@@ -12,11 +12,12 @@ from bertconv.mapping.expand import TensorSpec, expand, specs_by_name
 from bertconv.mapping.heads import known_head
 from bertconv.mapping.ignore import first_match, ignore_lists
 from bertconv.mapping.indices import TensorId
-from bertconv.mapping.table import Dialect, Dialects, Table, load_dialects
+from bertconv.mapping.table import COUNTS, EQUAL, Dialect, Dialects, Table, load_dialects
 from bertconv.table_files import table_names, tables_folder
 from bertconv.text import fold, printable
 
 _LAYERS = 12
+_COPIES = {COUNTS: "the model computes with the copy, and it is what is read", EQUAL: "both must be equal"}
 
 
 class TableRow(NamedTuple):
@@ -156,6 +157,11 @@ def _story(table: Table, dialects: Dialects, dialect: Dialect, specs: tuple[Tens
     story["owned by"] = ", ".join(dict.fromkeys(owner for one in specs for owner in _owners(table, one).split(", ")))
     if spec.id in table.tied:
         story["tied to"] = f"{table.tied[spec.id]}: stored once unless tie_word_embeddings is false"
+    for name, copies in table.stored_copies.items():
+        if spec.id in copies:
+            story[f"stored in {name}"] = f"as well as its original; {_COPIES[copies[spec.id]]}"
+    if unused := [name for name, groups in table.unused.items() if spec.group in groups]:
+        story["in every file"] = f"of {', '.join(unused)}, whether the class computes with it or not"
     if spec.when:
         story["only when"] = " and ".join(one.text for one in spec.when)
     return story

@@ -11,7 +11,7 @@ from typing import Any
 from bertconv.config import Config
 from bertconv.mapping.expressions import Conditions
 from bertconv.mapping.indices import Indices, TensorId, fill
-from bertconv.mapping.layout import Axis, Layout, transpose_between
+from bertconv.mapping.layout import Axis, Layout, Transpose, both, transpose_between
 from bertconv.mapping.table import Dialect, Group, Module, Role, Table
 
 
@@ -202,8 +202,7 @@ def target_specs(
     return specs
 
 
-def transpose_specs(source: TensorSpec, target: TensorSpec) -> tuple[int, int] | None:
+def transpose_specs(source: TensorSpec, target: TensorSpec) -> Transpose | None:
     """The transpose from one tensor's layout to another's, of the same sizes in the same canonical order."""
     there = transpose_between(source.layout, source.canonical)
-    back = transpose_between(target.canonical, target.layout)
-    return None if there and back else there or back
+    return both(there, transpose_between(target.canonical, target.layout))

@@ -13,8 +13,10 @@ from bertconv.mapping.heads import choose_head, fit_config, rank_heads, sizes_se
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.ignore import IgnoreLists, check_regexes, first_match, ignore_lists, module_patterns
 from bertconv.mapping.inside import is_inside, stranger_patterns
+from bertconv.mapping.layout import Transpose
 from bertconv.mapping.refusals import Unknown, missing_tensors, undecided, unknown_tensors, wrong_shapes
 from bertconv.mapping.table import Dialect, Dialects, Table, load_dialects
+from bertconv.mapping.ties import Ties
 from bertconv.source.stored import FLOATS, StoredTensor
 from bertconv.text import listing, printable
 
@@ -55,13 +57,13 @@ class Move:
     Attributes:
         target: what is to be written.
         source: the tensor that fills it; None when it is initialised.
-        transpose: rows and columns of the source matrix when the elements change order, else None.
+        transpose: how the elements of the source change order, else None.
         state: "loaded", "tied" (filled from its tied twin) or "initialised".
     """
 
     target: TensorSpec
     source: StoredTensor | None
-    transpose: tuple[int, int] | None
+    transpose: Transpose | None
     state: str
 
 
@@ -84,11 +86,19 @@ class Fate:
 
 @dataclass(frozen=True)
 class Twins:
-    """Two stored copies of one tensor, which must be equal; `transpose` as in Move, from `copy` to `original`."""
+    """Two stored copies of one tensor, which must be equal.
+
+    Attributes:
+        copy: one of them.
+        original: the other.
+        transpose: as in Move, from `copy` to `original`.
+        may_differ: the model computes with `copy` alone: another value of `original` is told and left out.
+    """
 
     copy: StoredTensor
     original: StoredTensor
-    transpose: tuple[int, int] | None
+    transpose: Transpose | None
+    may_differ: bool = False
 
 
 @dataclass(frozen=True)
@@ -208,9 +218,10 @@ class _Planner:
             if tensor.shape != spec.shape
         }
 
-    @property
-    def is_tied(self) -> bool:
-        return bool(self.config.values["tie_word_embeddings"])
+    @cached_property
+    def ties(self) -> Ties:
+        is_tied = bool(self.config.values["tie_word_embeddings"])
+        return Ties(self.table, self.identity.dialect, self.target, self.sources, is_tied)
 
     def first(self, place: str) -> StoredTensor | None:
         found = self.identity.places.get(place)
@@ -262,13 +273,11 @@ class _Planner:
         moves: list[Move] = []
         unfilled, missing = [], []
         for place, target in self.targets.items():
-            if place in self.table.tied and self.is_tied:
+            if not self.ties.is_written(place):
                 continue
-            twin = self.twin_of(place)
-            if (source := self.first(place)) is not None:
-                moves.append(Move(target, source, transpose_specs(self.sources[place], target), "loaded"))
-            elif twin is not None and (source := self.first(twin)) is not None:
-                moves.append(Move(target, source, transpose_specs(self.sources[twin], target), "tied"))
+            if (home := next(filter(self.first, self.ties.homes(place)), None)) is not None:
+                turn, state = transpose_specs(self.sources[home], target), "loaded" if home == place else "tied"
+                moves.append(Move(target, self.first(home), turn, state))
             elif any(
                 first_match(self.ignore.missing, name) is not None for name in (self.sources[place].name, target.name)
             ):
@@ -284,14 +293,6 @@ class _Planner:
             raise missing_tensors(self.head, missing, self.told(self.unknown()), fitting, fresh=fresh)
         return tuple(moves), tuple(unfilled)
 
-    def twin_of(self, place: str) -> str | None:
-        """The head's place that fills this one when the file lacks it; an untied decoder shares its bias at most."""
-        copies = {original: copy for copy, original in self.table.tied.items()}
-        twin = self.table.tied.get(place, copies.get(place))
-        if twin not in self.sources:
-            return None
-        return twin if self.is_tied or self.sources[twin].group == self.sources[place].group else None
-
     def may_initialise(self, group: str) -> bool:
         """Heads and the pooler may start fresh, the body never."""
         base = self.table.base_head
@@ -304,11 +305,12 @@ class _Planner:
             first, *others = self.identity.places.get(place) or (None,)
             if first is not None and place not in self.mismatched:
                 pairs += [Twins(other, first, None) for other in others]
-        if self.is_tied:
+        if self.ties.is_tied:
             for copy, original in self.table.tied.items():
                 one, two = self.first(copy), self.first(original)
                 if copy in self.sources and one is not None and two is not None:
-                    pairs.append(Twins(one, two, transpose_specs(self.sources[copy], self.sources[original])))
+                    turn = transpose_specs(self.sources[copy], self.sources[original])
+                    pairs.append(Twins(one, two, turn, may_differ=self.ties.counted(original) == copy))
         return tuple(pairs)
 
     def unknown(self) -> list[StoredTensor]:
@@ -362,7 +364,11 @@ class _Planner:
         if place is None:
             claimed = {self.identity.specs[place].group for place in places}
             owners = [head for head, groups in self.table.heads.items() if claimed & set(groups)]
+            if claimed & set(self.table.unused.get(self.identity.dialect.name, ())):
+                return Fate(tensor, "unused", "in every class's file, and this class does not compute with it")
             return Fate(tensor, "unused", f"owned by {', '.join(owners)}")
+        if (counted := self.ties.counted(place)) is not None and (source := self.first(counted)) is not None:
+            return Fate(tensor, "tied", f"the model computes with {source.name}")
         original = self.first(self.table.tied.get(place, place))
         if original is not None and original.name == tensor.name:  # Keras 2 stores a layer again under another one
             return Fate(tensor, "tied", f"stored a second time, under {tensor.group}")
@@ -387,6 +393,6 @@ class _Planner:
             notes.append(f"config names {', '.join(map(printable, named))}; the tensors are those of {self.head}")
         if left_out := [group for group in self.table.heads[self.head] if group not in self.groups]:
             notes.append(f"the file has no {', '.join(left_out)}: load it with add_pooling_layer=False")
-        if not self.is_tied and any(copy in self.sources for copy in self.table.tied):
+        if not self.ties.is_tied and any(copy in self.sources for copy in self.table.tied):
             notes.append("the decoder is untied and stays a tensor of its own; transformers' TF classes always tie it")
         return notes

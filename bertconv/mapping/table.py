@@ -20,6 +20,10 @@ INPUTS = ("token_type_ids", "position_ids")
 POSITIONS = ("absolute", "from_ids")
 """How positions are counted: by their place, or by the tokens that are no padding, from `pad_token_id + 1` on."""
 
+COUNTS, EQUAL = "counts", "equal"
+COPIES = (COUNTS, EQUAL)
+"""What holds of a stored copy: the dialect computes with it, and its original may be stale; or both must be equal."""
+
 _TEXTS = {"*": str}
 _DIALECTS_SHAPE = {
     "kinds": {"*": _TEXTS},
@@ -106,6 +110,8 @@ class Table:
         heads: model class -> groups that it owns; the first head is the base model.
         optional: model class -> groups that it can do without.
         tied: id of a copy -> id of its original.
+        stored_copies: dialect -> copies of `tied` that its files hold as well, with one of `COPIES`.
+        unused: dialect -> groups that its files hold whether the class computes with them or not.
         keras2_repeats: group -> a group that Keras 2 files store a second time under the first one's layer.
         ignore: "unexpected" and "missing" -> regexes.
         names: dialect -> what differs there: group, group.module or group.module.role -> name; the latter two with
@@ -123,6 +129,8 @@ class Table:
     heads: Mapping[str, tuple[str, ...]]
     optional: Mapping[str, tuple[str, ...]]
     tied: Mapping[str, str]
+    stored_copies: Mapping[str, Mapping[str, str]]
+    unused: Mapping[str, tuple[str, ...]]
     keras2_repeats: Mapping[str, str]
     ignore: Mapping[str, tuple[str, ...]]
     names: Mapping[str, Mapping[str, str]]
@@ -136,6 +144,11 @@ class Table:
     def base_head(self) -> str:
         """The class of the base model."""
         return next(iter(self.heads))
+
+    def counting(self, dialect: Dialect) -> Mapping[str, str]:
+        """Original -> the stored copy of it that files of a dialect are read by, where it is the copy that counts."""
+        copies = self.stored_copies.get(dialect.name, {})
+        return {self.tied[copy]: copy for copy, kind in copies.items() if kind == COUNTS}
 
     @property
     def model_type(self) -> str:
@@ -213,6 +226,8 @@ def load_table(path: Path | None = None, model_type: str | None = None) -> Table
         heads={head: tuple(row["groups"]) for head, row in heads.items()},
         optional={head: tuple(row["optional"]) for head, row in heads.items() if "optional" in row},
         tied=dict(raw.get("tied", {})),
+        stored_copies={dialect: dict(row) for dialect, row in raw.get("stored_copies", {}).items()},
+        unused={dialect: tuple(groups) for dialect, groups in raw.get("unused", {}).items()},
         keras2_repeats=dict(raw.get("keras2_repeats", {})),
         ignore={kind: tuple(raw.get("ignore", {}).get(kind, ())) for kind in ("unexpected", "missing")},
         names={dialect: dict(row) for dialect, row in raw.get("names", {}).items()},

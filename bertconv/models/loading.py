@@ -19,10 +19,11 @@ from bertconv.errors import MappingError, MissingTensors, RequestError, ShapeMis
 from bertconv.formats import workers
 from bertconv.formats.readback import check_twins
 from bertconv.formats.reading import open_header
-from bertconv.formats.streaming import Transpose, Workspace, pieces
+from bertconv.formats.streaming import Workspace, pieces
 from bertconv.formats.writing import checked_cast
 from bertconv.mapping.identify import Identity, identify
 from bertconv.mapping.ignore import IgnoreLists, first_match
+from bertconv.mapping.layout import Transpose
 from bertconv.mapping.plan import Plan, PlanOptions, make_plan
 from bertconv.models.layers import initial
 from bertconv.models.memory import as_tensor, blank_weights, empty_array
@@ -186,7 +187,7 @@ class _Fill:
 
     variable: keras.Variable
     tensor: StoredTensor
-    transpose: Transpose
+    transpose: Transpose | None
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from bertconv.errors import RequestError
 from bertconv.formats.destination import MANIFEST
 from bertconv.formats.output import FORMATS, Format, Model
 from bertconv.formats.staging import StagedFolder
-from bertconv.formats.streaming import Elements
+from bertconv.formats.streaming import Elements, reordered
 from bertconv.formats.writing import Origin
 from bertconv.mapping.expand import expand, target_specs, transpose_specs
+from bertconv.mapping.layout import Transpose
 from bertconv.models.keras_internals import every_layer
 from bertconv.models.variables import Inventory, inventory
 from bertconv.record import manifest_bytes, saved_report
@@ -135,7 +136,7 @@ def push_to_hub(
 
 
 def contents_of(own: Inventory, config: Any, form: Format, head: str) -> list[Content]:
-    """Every variable as it stands in a file of this format and class, in the table's order.
+    """Every variable as it stands in a file of this format and class, in the table's order, stored copies included.
 
     Raises:
         RequestError: variables that have no name in PyTorch.
@@ -147,10 +148,13 @@ def contents_of(own: Inventory, config: Any, form: Format, head: str) -> list[Co
         )
     here = target_specs(own.table, own.dialects.by_name["tf"], config, head, own.groups)
     there = target_specs(own.table, own.dialects.by_name[form.dialect], config, head, own.groups)
+    copies = own.table.stored_copies.get(form.dialect, {})
     contents = []
-    for place, variable in own.known.items():
-        turn = transpose_specs(here[place], there[place])
-        contents.append(Content(there[place], _dtype(variable), Origin(make=partial(_elements, variable, turn))))
+    for place, spec in there.items():
+        home = own.table.tied[place] if place in copies and place not in own.known else place
+        if (variable := own.known.get(home)) is not None:
+            make = partial(_elements, variable, transpose_specs(here[home], spec))
+            contents.append(Content(spec, _dtype(variable), Origin(make=make)))
     for name, variable in own.extra.items():
         spec = extra_spec(f"{name}:0", tuple(variable.shape))
         contents.append(Content(spec, _dtype(variable), Origin(make=partial(_elements, variable, None))))
@@ -183,10 +187,10 @@ def config_bytes(model: Any) -> bytes:
     return model.config.replace(**changes, model_type=model.config.model_type).to_bytes()
 
 
-def _elements(variable: keras.Variable, turn: tuple[int, int] | None) -> Elements:
+def _elements(variable: keras.Variable, turn: Transpose | None) -> Elements:
     values = np.asarray(variable.value)
     flat: Elements = values.reshape(-1).view(f"u{values.itemsize}")
-    return flat if turn is None else np.ascontiguousarray(flat.reshape(turn).T).reshape(-1)
+    return reordered(flat, turn)
 
 
 def _dtype(variable: keras.Variable) -> str:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bertconv import config_content as content
 from bertconv.config import Config
@@ -75,6 +76,10 @@ class Source:
     def open(self, name: str) -> SourceFile:
         """Open a file of it; errors as for `open_in`."""
         return open_in(self.folder, name)
+
+    def config_keys(self) -> dict[str, Any] | None:
+        """The keys of its config as they are, unchecked; None where it has none; DamagedCheckpoint for no JSON."""
+        return None if self.config is None else content.read_json(self.config, content.MAX_BYTES)
 
     def load_config(self, family: Family) -> Config:
         """Its config, which must be of that family.

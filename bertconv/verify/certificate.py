@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -14,11 +15,15 @@ from bertconv.formats.destination import MANIFEST, MANIFEST_BYTES
 from bertconv.formats.readback import digest_of
 from bertconv.formats.reading import read_header
 from bertconv.formats.streaming import Workspace
+from bertconv.mapping.layout import Transpose
 from bertconv.record import frame_digest, manifest_digest
 from bertconv.source.place import open_in
 from bertconv.source.stored import Header, StoredTensor
 from bertconv.text import brief, listing, parse_json, printable
 from bertconv.verify.parity import Parity
+
+_SCOPE = re.compile(r"tf[a-z]*_")
+"""What Keras calls a model of these classes begins with this: tf_bert_model, tfxlm_roberta_model, tfmp_net_model."""
 
 _MANIFEST = {
     "bertconv": str, "digest": str, "files": dict, "manifest_sha256": str, "parity": dict, "tensors": dict,
@@ -184,7 +189,7 @@ def _is_sound(manifest: Mapping[str, Any]) -> bool:
         and not any({"", ".", ".."} & set(name.split("/")) for name, _ in files)
         and all(_has(facts, _FILE) and (_has(facts, _PLAIN) or _has(facts, _WEIGHTS)) for _, facts in files)
         and all(_has(facts, _TENSOR) for facts in tensors)
-        and all(len(facts["shape"]) == 2 for facts in tensors if facts["transposed"])
+        and all(len(facts["shape"]) > 1 for facts in tensors if facts["transposed"])
     )
 
 
@@ -249,7 +254,7 @@ def _key(file: str, tensor: StoredTensor) -> str:
 def _own_name(name: str) -> str:
     """A tensor's name without the model's own in front, which Keras puts before `bert/` and the heads."""
     scope, _, rest = name.partition("/")
-    return rest if scope.startswith("tf_") and rest else name
+    return rest if _SCOPE.match(scope) and rest else name
 
 
 def _check_tensor(
@@ -257,9 +262,9 @@ def _check_tensor(
 ) -> Change | None:
     file, tensor, facts = job
     shape = tuple(facts["shape"])
-    turn = (shape[1], shape[0]) if facts["transposed"] else None
+    turn = Transpose(shape[::-1], tuple(reversed(range(len(shape))))) if facts["transposed"] else None
     try:
-        same = tensor.dtype == facts["dtype"] and tensor.shape == (turn or shape)
+        same = tensor.dtype == facts["dtype"] and tensor.shape == (turn.shape if turn else shape)
         same = same and digest_of(tensor, turn, shape, workspace, tick) == facts["digest"]
     except BertconvError as error:
         return Change(file, printable(tensor.name), f"can no longer be read: {error.message}")

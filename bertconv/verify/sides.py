@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,13 @@ import numpy as np
 from bertconv.config import Config
 from bertconv.formats.readback import check_twins
 from bertconv.formats.reading import open_header
-from bertconv.formats.streaming import Elements, Transpose, Workspace, as_floats, cast, pieces
-from bertconv.mapping.checks import open_table
+from bertconv.formats.streaming import Elements, Workspace, as_floats, cast, pieces
 from bertconv.mapping.evidence import named_in
 from bertconv.mapping.expand import TensorSpec, expand
-from bertconv.mapping.identify import Identity, identify
+from bertconv.mapping.identify import Identity
+from bertconv.mapping.layout import Transpose
 from bertconv.mapping.plan import Move, Plan, PlanOptions, make_plan
+from bertconv.mapping.recognise import ANYTHING, Wanted, recognise
 from bertconv.mapping.table import Dialects, Table, load_dialects
 from bertconv.modules import ModuleWeights, opened_modules
 from bertconv.source import Source, SourceOptions, open_source
@@ -40,7 +40,7 @@ class Tensor:
 
     spec: TensorSpec
     stored: StoredTensor
-    transpose: Transpose
+    transpose: Transpose | None
 
     def elements(self, workspace: Workspace) -> Iterator[Elements]:
         """Its elements in PyTorch's order, piece by piece, as unsigned integers."""
@@ -136,7 +136,7 @@ class Side:
     @property
     def named_head(self) -> str | None:
         """The class that its config names, where that is one of the table's, or of the task of one of them."""
-        return named_in(self.config.architectures, self.table.heads)
+        return named_in(self.config.architectures, self.table, self.table.heads)
 
     def left_out(self) -> list[str]:
         """Names of the tensors that are no part of the class."""
@@ -153,7 +153,7 @@ def open_side(
     options: SourceOptions,
     *,
     head: str | None = None,
-    table: Path | None = None,
+    wanted: Wanted = ANYTHING,
 ) -> Iterator[Side]:
     """Open a checkpoint, identify it, and close it in the end.
 
@@ -162,9 +162,8 @@ def open_side(
     """
     source = open_source(given, options)
     with closing(open_header(source)) as header, opened_modules(source) as modules:
-        mapping = open_table(table)
+        mapping, identity = recognise(header.tensors, source, wanted)
         config = source.load_config(mapping.family)
-        identity = identify(header.tensors, mapping, load_dialects())
         side = side_of(source, header, modules, identity, mapping, config, head)
         check_twins(side.plan.twins)
         yield side

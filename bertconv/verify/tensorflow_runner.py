@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bertconv.errors import RequestError
+from bertconv.formats.streaming import reordered
 from bertconv.mapping.expand import target_specs, transpose_specs
 from bertconv.verify.cases import IDS, Batch
 from bertconv.verify.places import OUTPUT, Array, Place, Tell, module_places, placed
@@ -83,8 +84,7 @@ class TensorFlowRunner:
         for place, gradient in zip(own.known, found, strict=True):
             if gradient is not None:
                 turn = transpose_specs(here[place], there[place])
-                flat = np.asarray(gradient)
-                arrays[place] = (flat.reshape(turn).T if turn else flat).reshape(there[place].canonical.shape)
+                arrays[place] = reordered(np.asarray(gradient), turn).reshape(there[place].canonical.shape)
         return arrays
 
     def model(self, dtype: str) -> Any:

@@ -18,6 +18,7 @@ from bertconv.errors import ParityError, TiedTensorsDiffer
 from bertconv.formats import readback, streaming
 from bertconv.formats.readback import check_twins, tensor_digest
 from bertconv.formats.streaming import Workspace
+from bertconv.mapping.layout import Transpose
 from bertconv.mapping.plan import Twins
 
 HEAD = "BertForMaskedLM"
@@ -221,7 +222,7 @@ def test_twins(tmp_path: Path, turned: bool, where: int | None) -> None:
     file = cp.open_file(path)
     original = cp.stored(file, "float32", (5, 7))
     copy = cp.stored(file, "float32", other.shape, matrix.nbytes)
-    pairs = [Twins(copy, original, (7, 5) if turned else None)]
+    pairs = [Twins(copy, original, Transpose.of_matrix(7, 5) if turned else None)]
     if where is None:
         check_twins(pairs)
     else:

@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 
 from bertconv.errors import DamagedCheckpoint
 from bertconv.formats import streaming
-from bertconv.formats.streaming import Workspace, cast, not_finite, pieces
+from bertconv.formats.streaming import Workspace, cast, not_finite, pieces, reordered
+from bertconv.mapping.layout import Transpose
 
 DTYPES = ("float64", "float32", "float16", "bfloat16", "int8")
 SIZES = ("PIECE", "PANEL", "ROWS")
+MATRIX = Transpose.of_matrix
 BOUNDED = settings(max_examples=150, deadline=None)
 
 
@@ -67,7 +69,7 @@ def test_matrices(
     matrix = random_bits(dtype, rows * columns, seed).reshape(rows, columns)
     with file_of(b"x" * offset + matrix.tobytes() + b"y" * 7) as file, small_pieces(*sizes):
         tensor = cp.stored(file, dtype, (rows, columns), offset)
-        found = joined(pieces(tensor, (rows, columns) if turned else None, Workspace()))
+        found = joined(pieces(tensor, MATRIX(rows, columns) if turned else None, Workspace()))
     assert found == (matrix.T if turned else matrix).tobytes()
 
 
@@ -82,8 +84,45 @@ def test_any_shape_as_a_matrix(dtype: str, shape: tuple[int, ...], data: st.Data
     rows, columns = int(np.prod(shape[:cut])), int(np.prod(shape[cut:]))
     values = random_bits(dtype, rows * columns, 1)
     with file_of(values.tobytes()) as file, small_pieces(*sizes):
-        found = joined(pieces(cp.stored(file, dtype, shape), (rows, columns), Workspace()))
+        found = joined(pieces(cp.stored(file, dtype, shape), MATRIX(rows, columns), Workspace()))
     assert found == values.reshape(rows, columns).T.tobytes()
+
+
+@BOUNDED
+@given(
+    dtype=st.sampled_from(DTYPES), shape=st.lists(st.integers(1, 7), min_size=2, max_size=5).map(tuple), data=st.data(),
+    sizes=some_sizes, run=st.integers(1, 60), offset=st.integers(0, 9),
+)  # fmt: skip
+def test_any_order_of_the_axes(
+    dtype: str, shape: tuple[int, ...], data: st.DataObject, sizes: tuple[int, ...], run: int, offset: int
+) -> None:
+    """As numpy's transpose, in pieces of any size, short runs of the file read one by one or together."""
+    order = tuple(data.draw(st.permutations(range(len(shape)))))
+    values = random_bits(dtype, int(np.prod(shape)), 1).reshape(shape)
+    turn = Transpose(shape, order)
+    with file_of(b"x" * offset + values.tobytes()) as file, small_pieces(*sizes), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streaming, "RUN", run)
+        tensor = cp.stored(file, dtype, (values.size,), offset)
+        found = [piece.copy() for piece in pieces(tensor, turn, Workspace())]
+    assert np.array_equal(np.concatenate(found), values.transpose(order).reshape(-1))
+    assert np.array_equal(reordered(values.reshape(-1), turn), values.transpose(order).reshape(-1))
+    if turn.reduced and len(turn.reduced.shape) > 2:
+        assert max(piece.nbytes for piece in found) <= max(sizes[1], values.itemsize)
+
+
+@pytest.mark.parametrize("order", [(2, 1, 0), (0, 2, 1), (1, 0, 2)])
+def test_what_is_read_at_once_is_small(order: tuple[int, ...]) -> None:
+    values = random_bits("float32", 16 * 24 * 40, 3).reshape(16, 24, 40)
+    turn = Transpose(values.shape, order)
+    with file_of(values.tobytes()) as file, small_pieces(512, 2048, 8):
+        workspace, read = Workspace(), []
+        with pytest.MonkeyPatch.context() as patch:
+            plain = file.read_into
+            patch.setattr(type(file), "read_into", lambda _, view, *rest: (read.append(len(view)), plain(view, *rest)))
+            found = [piece.nbytes for piece in pieces(cp.stored(file, "float32", values.shape), turn, workspace)]
+    assert sum(found) == values.nbytes
+    assert max(found) <= 2048
+    assert max(read) <= 512
 
 
 @BOUNDED
@@ -103,7 +142,7 @@ def test_any_strides(
     rows, columns = shape[0], int(np.prod(shape[1:]))
     with file_of(storage.tobytes()) as file, small_pieces(*sizes):
         tensor = cp.stored(file, dtype, shape, start * item, strides)
-        found = joined(pieces(tensor, (rows, columns) if turned else None, Workspace()))
+        found = joined(pieces(tensor, MATRIX(rows, columns) if turned else None, Workspace()))
     flat = np.ascontiguousarray(view).reshape(rows, columns)
     assert found == (flat.T if turned else flat).tobytes()
 
@@ -115,7 +154,7 @@ def test_pieces_are_small(turned: bool) -> None:
     with file_of(matrix.tobytes()) as file, small_pieces(512, 2048, 8):
         found = [
             piece.nbytes
-            for piece in pieces(cp.stored(file, "float32", (64, 48)), (64, 48) if turned else None, Workspace())
+            for piece in pieces(cp.stored(file, "float32", (64, 48)), MATRIX(64, 48) if turned else None, Workspace())
         ]
     assert sum(found) == matrix.nbytes
     assert max(found) <= (2048 if turned else 512)
@@ -129,7 +168,7 @@ def test_one_workspace_for_tensors_of_every_kind() -> None:
         matrix = random_bits(dtype, rows * columns, number).reshape(rows, columns)
         with file_of(matrix.tobytes()) as file, small_pieces(64, 256, 4):
             tensor = cp.stored(file, dtype, (rows, columns))
-            assert joined(pieces(tensor, (rows, columns), workspace)) == matrix.T.tobytes()
+            assert joined(pieces(tensor, MATRIX(rows, columns), workspace)) == matrix.T.tobytes()
             assert joined(pieces(tensor, None, workspace)) == matrix.tobytes()
 
 
@@ -140,7 +179,7 @@ def test_short_files_name_the_tensor(turned: bool, strides: tuple[int, ...] | No
     with file_of(b"x" * (64 * 48 * 4 - lacking)) as file, small_pieces(512, 2048, 8):
         tensor = cp.stored(file, "float32", (64, 48), 0, strides)
         with pytest.raises(DamagedCheckpoint) as caught:
-            joined(pieces(tensor, (64, 48) if turned else None, Workspace()))
+            joined(pieces(tensor, MATRIX(64, 48) if turned else None, Workspace()))
     assert caught.value.tensor == "the.tensor"
     assert caught.value.file == str(file.path)
     assert "too early" in caught.value.message

@@ -10,7 +10,7 @@ from typing import Any
 
 from bertconv.config import BertConfig
 from bertconv.mapping.expand import TensorSpec, expand
-from bertconv.mapping.layout import transpose_between
+from bertconv.mapping.layout import is_transposed
 from bertconv.mapping.table import Dialects, Table
 
 DATA = Path(__file__).parents[1] / "data"
@@ -128,4 +128,4 @@ def relative_differences(table: Table, dialects: Dialects) -> Iterator[str]:
 
 
 def _transform(pt: TensorSpec, tf: TensorSpec) -> str:
-    return "copy" if transpose_between(pt.layout, tf.layout) is None else "transpose"
+    return "transpose" if is_transposed(pt.layout, tf.layout) else "copy"

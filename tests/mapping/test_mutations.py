@@ -28,7 +28,7 @@ from bertconv.families import Schema
 from bertconv.mapping import checks
 from bertconv.mapping.identify import StoredTensor
 from bertconv.mapping.plan import Plan
-from bertconv.mapping.table import load_dialects, load_table
+from bertconv.mapping.table import Role, load_dialects, load_table
 
 WHOLE = "no row of BERT gives this axis more than one factor, so there is nothing to keep apart"
 SURVIVORS = {
@@ -113,6 +113,25 @@ SCHEMA = Schema(
 )  # fmt: skip
 
 
+KINDS = {
+    ("pt", "projection"): {"weight": Role(("weight",), ("out", "in"), ("out", "in"))},
+    ("tf", "projection"): {"weight": Role(("kernel",), ("in", "out"), ("out", "in"))},
+    ("pt", "nonorm"): {
+        role: Role((leaf,), ("dim",), ("dim",)) for role, leaf in (("scale", "weight"), ("shift", "bias"))
+    },
+    ("tf", "nonorm"): {
+        role: Role((leaf,), ("dim",), ("dim",)) for role, leaf in (("scale", "weight"), ("shift", "bias"))
+    },
+}
+
+
+def kinds(tables: Tables) -> Iterator[str]:
+    """The kinds that no row of BERT is of."""
+    for (dialect, kind), roles in KINDS.items():
+        if list(tables.dialects.by_name[dialect].kinds[kind].items()) != list(roles.items()):
+            yield f"{dialect}.{kind}"
+
+
 def facts(tables: Tables) -> Iterator[str]:
     """What the classes are for and take."""
     table = tables.table
@@ -131,10 +150,17 @@ def lists(tables: Tables) -> Iterator[str]:
 
 def listings(tables: Tables) -> Iterator[str]:
     """The committed listings."""
-    yield from golden.stale(golden.GOLDEN, golden.listings(*tables))
+    yield from golden.stale(golden.GOLDEN, {**others(), **golden.listings(*tables)})
 
 
-DETECTORS: tuple[Callable[[Tables], Iterator[str]], ...] = (static, names, facts, listings, lists, fixtures)
+@cache
+def others() -> dict[str, str]:
+    """The listings of the other tables."""
+    own = golden.listings(*REAL)
+    return {name: text for name, text in golden.every(REAL.dialects).items() if name not in own}
+
+
+DETECTORS: tuple[Callable[[Tables], Iterator[str]], ...] = (static, names, facts, kinds, listings, lists, fixtures)
 
 
 def _first(problems: Iterator[str]) -> list[str]:

@@ -22,6 +22,7 @@ from bertconv.errors import (
     UnknownTensors,
     UnsupportedCheckpoint,
 )
+from bertconv.mapping.layout import Transpose
 from bertconv.mapping.plan import Plan
 
 DIALECTS = tuple(REAL.dialects.by_name)
@@ -57,10 +58,12 @@ def test_a_whole_file_fills_every_tensor_of_its_class(head: str, source: str, ta
     assert {move.state for move in plan.moves} == {"loaded"}
     turned = {move.target.id for move in plan.moves if move.transpose is not None}
     kernels = {
-        move.target.id for move in plan.moves if move.target.id.endswith("weight") and "embed" not in move.target.id
+        move.target.id
+        for move in plan.moves
+        if move.target.id.endswith("weight") and "embed" not in move.target.id and 1 not in move.target.shape
     }
     assert turned == (kernels if source != target else set())
-    assert all(move.source.shape == move.transpose for move in plan.moves if move.source and move.transpose)
+    assert all(move.source.shape == move.transpose.shape for move in plan.moves if move.source and move.transpose)
 
 
 @BOTH
@@ -87,7 +90,10 @@ def test_copies_that_are_both_there_are_twins(head: str) -> None:
 
 def test_twins_in_tensorflow_lie_the_other_way_round() -> None:
     plan = REAL.plan(REAL.header("BertForMaskedLM", "tf", copies=True))
-    assert [(twins.copy.shape, twins.transpose) for twins in plan.twins] == [((35, 101), (35, 101)), ((101,), None)]
+    assert [(twins.copy.shape, twins.transpose) for twins in plan.twins] == [
+        ((35, 101), Transpose.of_matrix(35, 101)),
+        ((101,), None),
+    ]
 
 
 @pytest.mark.parametrize(

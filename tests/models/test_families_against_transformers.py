@@ -58,8 +58,8 @@ def flat(output: Any) -> dict[str, np.ndarray]:
 
 
 def expected(model: Any, task: str, arrays: fm.Arrays) -> dict[str, np.ndarray]:
-    """What PyTorch gives; a decoder's loss is taken apart, since transformers takes it in float32 always."""
-    words = arrays.get("labels") if task == tasks.CAUSAL_LM else None
+    """What PyTorch gives; losses that transformers takes in float32 always are taken apart."""
+    words = arrays.get("labels") if task in (tasks.CAUSAL_LM, tasks.DISCRIMINATOR) else None
     given = {name: value for name, value in arrays.items() if words is None or name != "labels"}
     if task == tasks.NEXT_SENTENCE and "next_sentence_label" in given:
         given["labels"] = given.pop("next_sentence_label")
@@ -67,7 +67,11 @@ def expected(model: Any, task: str, arrays: fm.Arrays) -> dict[str, np.ndarray]:
     with torch.no_grad():
         output = model(**tensors)
         found = flat(output)
-        if words is not None:
+        if words is not None and task == tasks.DISCRIMINATOR:
+            seen = torch.tensor(arrays.get("attention_mask", np.ones_like(words))) == 1
+            targets = torch.tensor(words)[seen].double()
+            found["loss"] = torch.nn.functional.binary_cross_entropy_with_logits(output.logits[seen], targets).numpy()
+        elif words is not None:
             shifted = output.logits[:, :-1].flatten(0, 1), torch.tensor(words[:, 1:]).flatten()
             found["loss"] = torch.nn.functional.cross_entropy(*shifted, ignore_index=fm.NO_LABEL).numpy()
     return found

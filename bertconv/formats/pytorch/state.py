@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass, field
 
 from bertconv.errors import BertconvError
+from bertconv.families import families
 from bertconv.formats.pytorch.machine import MAX_TENSORS
 from bertconv.formats.pytorch.stream import MAX_NAME
 from bertconv.formats.pytorch.values import Container, PickledDict, Tensor, children, damaged, unsafe, unsupported
-from bertconv.mapping.table import load_table
+from bertconv.mapping.table import table_for
 from bertconv.source.stored import FLOATS, ITEM_SIZE, SourceFile, StoredTensor
 from bertconv.text import printable
 
@@ -111,7 +112,7 @@ def _lies_around(one: tuple[tuple[str, ...], PickledDict], found: list[tuple[tup
 
 
 def _is_named_as_a_layer(mapping: PickledDict) -> bool:
-    groups = load_table().groups.values()
+    groups = [group for model_type in families() for group in table_for(model_type).groups.values()]
     names = {module.name.rpartition(".")[2] for group in groups for module in group.modules.values()}
     return any(isinstance(key, str) and names.intersection(key.split(".")) for key, _ in mapping.items)
 
