@@ -18,14 +18,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import torch
-from test_families_against_transformers import check, flat
+from test_families_against_transformers import answer, check, flat
 from tiny_models import relative_error
 
 import bertconv
 from bertconv import tasks
 from bertconv.errors import RequestError
 from bertconv.families import family_of
-from bertconv.mapping.expand import expand
+from bertconv.mapping.expand import TensorSpec, expand
 from bertconv.mapping.table import load_dialects, table_for
 
 TOLERANCE, NOISE = 1e-9, 1e-13
@@ -62,12 +62,11 @@ def labelled(model: Any, head: str, seed: int) -> fm.Arrays:
     return {**fm.inputs(model.config, head, seed), **fm.labels(model.config, head, seed)}
 
 
-def places(head: str, config: Any, dialect: str) -> dict[str, str]:
-    """Name in a dialect -> neutral id, of a class's tensors."""
+def specs_of(head: str, config: Any, dialect: str) -> list[TensorSpec]:
+    """The table's tensors of a class, without the copies that a tied model does not have."""
     table, dialects = table_for(config.model_type), load_dialects()
-    specs = expand(table, dialects.by_name[dialect], config.values, table.heads[head])
-    prefix = f"{table.base}." if head == table.base_head and dialect == "pt" else ""
-    return {spec.name.removeprefix(prefix): place for place, spec in specs.items()}
+    found = expand(table, dialects.by_name[dialect], config.values, table.heads[head])
+    return [spec for spec in found.values() if not (config.values["tie_word_embeddings"] and spec.id in table.tied)]
 
 
 def loss_of(output: Any, total: Callable[[Any], Any], mean: Callable[[Any], Any]) -> Any:
@@ -89,33 +88,33 @@ def test_gradients(pair: Callable[..., Pair], model_type: str, head: str) -> Non
     theirs, ours = pair(model_type, head)
     arrays = labelled(ours, head, 1)
     theirs.zero_grad()
-    output = theirs(**{name: torch.tensor(value) for name, value in arrays.items()})
-    if ours.task == tasks.CAUSAL_LM:  # transformers takes this loss in float32, whatever the model is in
-        words = torch.tensor(arrays["labels"])[:, 1:].flatten()
-        output["loss"] = torch.nn.functional.cross_entropy(
-            output.logits[:, :-1].flatten(0, 1), words, ignore_index=fm.NO_LABEL
-        )
+    output = answer(theirs, ours.task, arrays)
     loss_of(output, lambda value: (value * torch.tensor(weights_of(value))).sum(), torch.mean).backward()
-    by_place = places(head, ours.config, "pt")
-    wanted = {by_place[name]: value.grad for name, value in theirs.named_parameters()}
+    table = table_for(model_type)
+    prefix = f"{table.base}." if head == table.base_head else ""
+    grads = {name: value.grad for name, value in theirs.named_parameters()}
+    wanted = {spec.id: grads.pop(spec.name.removeprefix(prefix)) for spec in specs_of(head, ours.config, "pt")}
+    assert not grads
     with tf.GradientTape() as tape:
         loss = loss_of(ours(**arrays), lambda value: tf.reduce_sum(value * weights_of(value)), tf.reduce_mean)
     found = tape.gradient(loss, [each.value for each in ours.weights])
     ours_by_place = dict(zip([each.neutral_id for each in ours.weights], found, strict=True))
-    assert {place for place, value in ours_by_place.items() if value is not None} == {
-        place for place, value in wanted.items() if value is not None
-    }
+    taking_part = {place for place, value in wanted.items() if value is not None}
+    assert {place for place, value in ours_by_place.items() if value is not None} == taking_part
     floor = NOISE * max(float(value.abs().max()) for value in wanted.values() if value is not None)
-    for place, value in ours_by_place.items():
-        if value is not None:
-            theirs_here = wanted[place].numpy()
-            ours_here = np.asarray(tf.convert_to_tensor(value))
-            turned = ours_here.T if ours_here.ndim == 2 and "kernel" in _name(ours, place) else ours_here
-            assert np.abs(turned - theirs_here).max() <= TOLERANCE * np.abs(theirs_here).max() + floor, place
+    kernels = {each.neutral_id for each in ours.weights if each.name == "kernel"}
+    for place in taking_part:
+        value = np.asarray(tf.convert_to_tensor(ours_by_place[place]))
+        error = np.abs((value.T if place in kernels else value) - wanted[place].numpy()).max()
+        assert error <= TOLERANCE * float(wanted[place].abs().max()) + floor, place
 
 
-def _name(model: Any, place: str) -> str:
-    return next(each.name for each in model.weights if each.neutral_id == place)
+@EACH
+def test_weights_are_in_the_tables_order(model_type: str, head: str) -> None:
+    """Which is that of transformers' own TensorFlow classes."""
+    model = fm.tf_class(model_type, head)(fm.keys(model_type, head))
+    names = [spec.name.removesuffix(":0") for spec in specs_of(head, model.config, "tf")]
+    assert [each.path.removeprefix(f"{model.name}/") for each in model.weights] == names
 
 
 @EACH
