@@ -29,7 +29,7 @@ SIZES = {
     "max_position_embeddings": 37, "num_hidden_layers": 2, "hidden_dropout_prob": 0.0,
     "attention_probs_dropout_prob": 0.0,
 }  # fmt: skip
-EXTRA: Mapping[str, Mapping[str, Any]] = {}
+EXTRA: Mapping[str, Mapping[str, Any]] = {"electra": {"embedding_size": 30}}
 """Keys of the config that a family has beside those."""
 
 Arrays = dict[str, Any]
@@ -114,6 +114,7 @@ def labels(config: Config, head: str, seed: int = 0) -> Arrays:
         tasks.MASKED_LM: {"labels": words},
         tasks.CAUSAL_LM: {"labels": words},
         tasks.PRETRAINING: {"labels": words, second: sentences},
+        tasks.DISCRIMINATOR: {"labels": np.where(words < 0, 0, words % 2)},
         tasks.NEXT_SENTENCE: {"next_sentence_label": sentences},
         tasks.SEQUENCE_CLASSIFICATION: {"labels": rng.integers(0, LABELS, BATCH)},
         tasks.MULTIPLE_CHOICE: {"labels": rng.integers(0, CHOICES, BATCH)},
