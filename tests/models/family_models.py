@@ -29,7 +29,10 @@ SIZES = {
     "max_position_embeddings": 37, "num_hidden_layers": 2, "hidden_dropout_prob": 0.0,
     "attention_probs_dropout_prob": 0.0,
 }  # fmt: skip
-EXTRA: Mapping[str, Mapping[str, Any]] = {"electra": {"embedding_size": 30}}
+EXTRA: Mapping[str, Mapping[str, Any]] = {
+    "albert": {"embedding_size": 30, "num_hidden_groups": 2},
+    "electra": {"embedding_size": 30},
+}
 """Keys of the config that a family has beside those."""
 
 Arrays = dict[str, Any]
@@ -59,7 +62,7 @@ def keys(model_type: str, head: str, **changes: Any) -> dict[str, Any]:
     family = family_of(model_type)
     task = family.tasks[head]
     found = {
-        **SIZES, "num_labels": 2 if task == tasks.QUESTION_ANSWERING else LABELS,
+        **SIZES, "num_labels": 2 if task in (tasks.QUESTION_ANSWERING, tasks.PRETRAINING) else LABELS,
         "is_decoder": task == tasks.CAUSAL_LM, **EXTRA.get(model_type, {}), **changes,
     }  # fmt: skip
     if "type_vocab_size" in family.schema.defaults:
