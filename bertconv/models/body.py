@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import keras
@@ -102,6 +103,8 @@ class MainLayer(BaseLayer):
             raise RequestError(f"{type(self).__name__} has no argument {', '.join(kwargs)}.", hint="Take it out.")
         check_decoder(config)
         settings = Settings.of(config, self.dtype_policy)
+        if not self.is_cached:  # the family has no decoders, whatever its config says
+            settings = replace(settings, is_decoder=False, is_crossed=False)
         self.settings = settings
         self.make_layers(settings, add_pooling_layer=add_pooling_layer and self.can_pool)
         self.trainable = trainable  # for every layer inside
@@ -153,9 +156,12 @@ class MainLayer(BaseLayer):
         context = self._context(
             (batch, length, past_length), attention_mask, encoder_hidden_states, encoder_attention_mask, bool(training)
         )
-        head_masks = _head_masks(head_mask, len(past), settings.heads)
-        results = run(self.encoder, tf.reshape(embedded, [-1, hidden]), context, head_masks, past)
-        unfold = [embedded, *(tf.reshape(result.hidden, [batch, length, hidden]) for result in results)]
+        inner = self.encoder.inner
+        head_masks = _head_masks(head_mask, len(past) // inner, settings.heads)
+        every_mask = [mask for mask in head_masks for _ in range(inner)]
+        results = run(self.encoder, tf.reshape(embedded, [-1, hidden]), context, every_mask, past)
+        states = [result.hidden for result in results[inner - 1 :: inner]]
+        unfold = [embedded, *(tf.reshape(state, [batch, length, hidden]) for state in states)]
         cached = self._says("use_cache", use_cache) and settings.is_decoder
         attentions = self._says("output_attentions", output_attentions)
         crossed = attentions and encoder_hidden_states is not None

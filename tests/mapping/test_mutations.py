@@ -150,7 +150,14 @@ def lists(tables: Tables) -> Iterator[str]:
 
 def listings(tables: Tables) -> Iterator[str]:
     """The committed listings."""
-    yield from golden.stale(golden.GOLDEN, golden.listings(*tables))
+    yield from golden.stale(golden.GOLDEN, {**others(), **golden.listings(*tables)})
+
+
+@cache
+def others() -> dict[str, str]:
+    """The listings of the other tables."""
+    own = golden.listings(*REAL)
+    return {name: text for name, text in golden.every(REAL.dialects).items() if name not in own}
 
 
 DETECTORS: tuple[Callable[[Tables], Iterator[str]], ...] = (static, names, facts, kinds, listings, lists, fixtures)

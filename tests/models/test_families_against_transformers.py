@@ -62,20 +62,28 @@ def flat(output: Any) -> dict[str, np.ndarray]:
     return {name: each.detach().numpy() if torch.is_tensor(each) else np.asarray(each) for name, each in found.items()}
 
 
-def expected(model: Any, task: str, arrays: fm.Arrays) -> dict[str, np.ndarray]:
-    """What PyTorch gives; a decoder's loss is taken apart, since transformers takes it in float32 always."""
-    words = arrays.get("labels") if task == tasks.CAUSAL_LM else None
+def answer(model: Any, task: str, arrays: fm.Arrays) -> Any:
+    """What PyTorch gives; losses that transformers takes in float32 always are taken apart."""
+    words = arrays.get("labels") if task in (tasks.CAUSAL_LM, tasks.DISCRIMINATOR) else None
     given = {name: value for name, value in arrays.items() if words is None or name != "labels"}
     if task == tasks.NEXT_SENTENCE and "next_sentence_label" in given:
         given["labels"] = given.pop("next_sentence_label")
     tensors = {name: torch.tensor(value) if isinstance(value, np.ndarray) else value for name, value in given.items()}
+    output = model(**tensors)
+    if words is not None and task == tasks.DISCRIMINATOR:
+        seen = torch.tensor(arrays.get("attention_mask", np.ones_like(words))) == 1
+        targets = torch.tensor(words)[seen].double()
+        output["loss"] = torch.nn.functional.binary_cross_entropy_with_logits(output.logits[seen], targets)
+    elif words is not None:
+        shifted = output.logits[:, :-1].flatten(0, 1), torch.tensor(words[:, 1:]).flatten()
+        output["loss"] = torch.nn.functional.cross_entropy(*shifted, ignore_index=fm.NO_LABEL)
+    return output
+
+
+def expected(model: Any, task: str, arrays: fm.Arrays) -> dict[str, np.ndarray]:
+    """What PyTorch gives, as arrays."""
     with torch.no_grad():
-        output = model(**tensors)
-        found = flat(output)
-        if words is not None:
-            shifted = output.logits[:, :-1].flatten(0, 1), torch.tensor(words[:, 1:]).flatten()
-            found["loss"] = torch.nn.functional.cross_entropy(*shifted, ignore_index=fm.NO_LABEL).numpy()
-    return found
+        return flat(answer(model, task, arrays))
 
 
 def check(models: Pair, arrays: fm.Arrays) -> dict[str, np.ndarray]:
