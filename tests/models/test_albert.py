@@ -111,14 +111,3 @@ def test_another_number_of_words() -> None:
     model = bertconv.TFAlbertForPreTraining(fm.keys("albert", "AlbertForPreTraining"))
     model.resize_token_embeddings(120)
     assert model(fm.inputs(model.config, "AlbertForPreTraining")).prediction_logits.shape[-1] == 120
-
-
-def test_rates_of_dropout() -> None:
-    rates = {"classifier_dropout_prob": 0.25, "hidden_dropout_prob": 0.5}
-    made = {
-        head: getattr(bertconv, f"TF{head}")(fm.keys("albert", head, **rates))
-        for head in ("AlbertForSequenceClassification", "AlbertForTokenClassification", "AlbertForMultipleChoice")
-    }
-    assert [model.dropout.rate for model in made.values()] == [0.25, 0.25, 0.5]
-    keys = fm.keys("albert", "AlbertForPreTraining", **rates)
-    assert bertconv.TFAlbertForPreTraining(keys).sop_classifier.dropout.rate == 0.25

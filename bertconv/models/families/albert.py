@@ -200,7 +200,7 @@ class TFAlbertForSequenceClassification(SequenceClassification, TFAlbertPreTrain
 class TFAlbertForMultipleChoice(MultipleChoice, TFAlbertPreTrainedModel, is_head=True):
     """ALBERT that chooses one of several continuations."""
 
-    dropout_keys = ("hidden_dropout_prob",)
+    dropout_keys = ("classifier_dropout_prob", "hidden_dropout_prob")  # PyTorch's; TensorFlow's had the second alone
 
 
 class TFAlbertForTokenClassification(TokenClassification, TFAlbertPreTrainedModel, is_head=True):

@@ -160,14 +160,16 @@ class SequenceSummary(BaseLayer):
         if values["summary_use_proj"]:
             self.summary = linear(settings, settings.hidden, settings.hidden, "summary", module)
         self.act_fn = activation(values["summary_activation"] or "linear")
-        self.first_dropout = dropout(settings, float(values.get("summary_first_dropout") or 0))
-        self.last_dropout = dropout(settings, float(values["summary_last_dropout"] or 0))
+        rates = (float(values.get(f"summary_{place}_dropout") or 0) for place in ("first", "last"))
+        self.first_dropout, self.last_dropout = (dropout(settings, rate) if rate else None for rate in rates)
 
     def call(self, hidden: tf.Tensor, training: bool = False) -> tf.Tensor:
         """hidden: `[batch sequence hidden]` -> `[batch hidden]`."""
-        found = run(self.first_dropout, self.summarised(hidden), training=training)
+        found = self.summarised(hidden)
+        if self.first_dropout is not None:
+            found = run(self.first_dropout, found, training=training)
         found = self.act_fn(found if self.summary is None else run(self.summary, found))
-        return run(self.last_dropout, found, training=training)
+        return found if self.last_dropout is None else run(self.last_dropout, found, training=training)
 
 
 class FirstTokenClassifier(BaseLayer):
