@@ -71,6 +71,7 @@ def test_a_place_with_another_spelling_is_refused(place: str, tmp_path: Path) ->
 def nested(tmp_path: Path) -> Table:
     """BERT with groups of layers, as ALBERT has them, which a condition may switch off."""
     raw = read("bert.toml")
+    raw["config"] |= {"num_hidden_groups": 1, "flat": False}
     raw["sizes"]["groups"] = "num_hidden_groups"
     raw["group"]["layer"]["at"] = "bert.encoder.groups.{group}.layers.{layer}"
     raw["group"]["layer"]["repeat"] = {"group": "groups", "layer": "layers"}
