@@ -197,10 +197,10 @@ def make_checkpoint(size: str, folder: str) -> None:
 
     from bertconv.config import BertConfig
     from bertconv.mapping.expand import expand
-    from bertconv.mapping.table import load_dialects, load_table
+    from bertconv.mapping.table import load_dialects, table_for
 
     config: dict[str, Any] = {**BertConfig().values, **SIZES[size], "num_labels": 2}
-    table, dialect, head = load_table(), load_dialects().by_name["pt"], "BertForPreTraining"
+    table, dialect, head = table_for("bert"), load_dialects().by_name["pt"], "BertForPreTraining"
     specs = expand(table, dialect, config, table.heads[head])
     shapes = {spec.name: (spec.shape, 4 * spec.count) for id_, spec in specs.items() if id_ not in table.tied}
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}

@@ -28,7 +28,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from bertconv import convert_checkpoint, verify_checkpoint
 from bertconv.config import BertConfig
 from bertconv.mapping.expand import expand
-from bertconv.mapping.table import load_dialects, load_table
+from bertconv.mapping.table import load_dialects, table_for
 from bertconv.verify.outputs import FACTOR, FLOOR, SAME_FUNCTION
 from bertconv.verify.places import MODULE
 
@@ -71,7 +71,7 @@ def random_config(rng: np.random.Generator, head: str) -> dict[str, Any]:
 
 def random_weights(rng: np.random.Generator, config: dict[str, Any], head: str, spread: float) -> dict[str, Any]:
     """Normal weights of this spread; layer normalisation scales around one."""
-    table, pt = load_table(), load_dialects().by_name["pt"]
+    table, pt = table_for("bert"), load_dialects().by_name["pt"]
     specs = expand(table, pt, BertConfig.from_dict(config).values, table.heads[head])
     found = {}
     for place, spec in specs.items():
@@ -84,7 +84,7 @@ def random_weights(rng: np.random.Generator, config: dict[str, Any], head: str, 
 def run(seed: int, dtypes: tuple[str, ...]) -> Run:
     """Draw a model, convert it, verify it."""
     rng = np.random.default_rng(seed)
-    head = tuple(load_table().heads)[seed % 9]
+    head = tuple(table_for("bert").heads)[seed % 9]
     config = random_config(rng, head)
     spread = float(np.exp(rng.uniform(np.log(0.02), np.log(0.5))))
     stored = str(rng.choice(["float32"] * 4 + ["bfloat16", "float16"]))

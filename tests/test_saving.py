@@ -30,12 +30,12 @@ from bertconv.formats.readback import TensorCheck
 from bertconv.formats.staging import StagedFolder
 from bertconv.formats.writing import Origin
 from bertconv.mapping.expand import expand
-from bertconv.mapping.table import load_dialects, load_table
+from bertconv.mapping.table import load_dialects, table_for
 from bertconv.record import manifest_bytes, saved_report
 from bertconv.saving import Content, extra_spec, save_weights
 
 HEAD = "BertForMaskedLM"
-TABLE = load_table()
+TABLE = table_for("bert")
 WHOLE, SHARDS = 1 << 40, 20_000
 EXTRAS: dict[str, tuple[int, ...]] = {
     "adapter/dense/kernel:0": (7, 13), "adapter/dense/bias:0": (13,), "adapter/shape/of/three:0": (2, 3, 5),

@@ -205,8 +205,8 @@ def load_dialects(path: Path | None = None) -> Dialects:
 
 
 @cache
-def load_table(path: Path | None = None, model_type: str | None = None) -> Table:
-    """Read a table (by default bert.toml).
+def load_table(path: Path, model_type: str | None = None) -> Table:
+    """Read a table.
 
     Args:
         path: the file.
@@ -215,7 +215,6 @@ def load_table(path: Path | None = None, model_type: str | None = None) -> Table
     Raises:
         BadTable: it breaks a check that one file alone can break, or is for other model types.
     """
-    path = path or tables_folder() / "bert.toml"
     raw, digest = read_table(path)
     _check_inputs(path, raw)
     known = read_families(path)

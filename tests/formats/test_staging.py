@@ -21,7 +21,7 @@ from bertconv.errors import OutputError
 from bertconv.formats import staging
 from bertconv.formats.destination import MANIFEST
 from bertconv.formats.staging import StagedFolder
-from bertconv.mapping.table import load_table
+from bertconv.mapping.table import table_for
 
 OLD, NEW = {"weights": b"old", "deep/er": b"old"}, {"weights": b"new"}
 
@@ -191,7 +191,7 @@ def test_an_earlier_output_that_holds_what_an_option_names(tmp_path: Path, optio
     named = out / "config.json"
     if option == "table":
         named = out / "vocab.txt"
-        (src / "vocab.txt").write_bytes(load_table().path.read_bytes())
+        (src / "vocab.txt").write_bytes(table_for("bert").path.read_bytes())
         convert_checkpoint(src, out, to="pt", verify="weights", overwrite=True)
     before = cp.snapshot(tmp_path)
     with pytest.raises(OutputError, match="is or holds what is read"):

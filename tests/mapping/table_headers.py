@@ -11,9 +11,9 @@ from observed_names import SIZES, filled, keras_groups, named
 from bertconv.config import BertConfig
 from bertconv.mapping.identify import Identity, StoredTensor, identify
 from bertconv.mapping.plan import Plan, PlanOptions, make_plan
-from bertconv.mapping.table import Dialects, Table, load_dialects, load_table
+from bertconv.mapping.table import Dialects, Table, load_dialects, table_for
 
-HEADS = tuple(load_table().heads)
+HEADS = tuple(table_for("bert").heads)
 
 
 class FakeFile(NamedTuple):
@@ -53,7 +53,7 @@ class Tables(NamedTuple):
 
     @classmethod
     def real(cls) -> Tables:
-        return cls(load_table(), load_dialects())
+        return cls(table_for("bert"), load_dialects())
 
     def header(self, head: str, dialect: str = "pt", *, copies: bool = False, **config: Any) -> list[StoredTensor]:
         """The tensors of a class's own file; `copies` are the tied ones, which only pickles hold."""

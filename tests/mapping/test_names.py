@@ -22,9 +22,9 @@ from observed_names import (
 
 from bertconv.formats.output import Model
 from bertconv.mapping.expand import expand, specs_by_name
-from bertconv.mapping.table import load_dialects, load_table
+from bertconv.mapping.table import load_dialects, table_for
 
-TABLE, DIALECTS = load_table(), load_dialects()
+TABLE, DIALECTS = table_for("bert"), load_dialects()
 
 
 @pytest.mark.parametrize("case", model_cases())

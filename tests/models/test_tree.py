@@ -14,7 +14,7 @@ from tiny_models import HEADS, SIZES, config, inputs, tf_class, tf_state_of, tor
 import bertconv
 from bertconv.config import BertConfig
 from bertconv.mapping.expand import expand
-from bertconv.mapping.table import load_dialects, load_table
+from bertconv.mapping.table import load_dialects, table_for
 from bertconv.models.variables import named_variables
 
 Shapes = dict[str, tuple[int, ...]]
@@ -50,7 +50,7 @@ every_case = pytest.mark.parametrize(("head", "changes"), [pytest.param(*case, i
 
 def of_table(head: str, settings: dict[str, Any], without: tuple[str, ...] = ()) -> Shapes:
     """Names and shapes by the table, copies that a tied model does not have left out."""
-    table, dialect = load_table(), load_dialects().by_name["tf"]
+    table, dialect = table_for("bert"), load_dialects().by_name["tf"]
     groups = [group for group in table.heads[head] if group not in without]
     values = BertConfig.from_dict(settings).values
     return {

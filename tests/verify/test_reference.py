@@ -28,7 +28,7 @@ from bertconv.errors import (
     ShapeMismatch,
     UnsupportedCheckpoint,
 )
-from bertconv.mapping.table import load_table
+from bertconv.mapping.table import table_for
 from bertconv.verify.reference import Reference, activations
 from bertconv.verify.reference import canonical_names as canonical_names_of
 
@@ -39,7 +39,7 @@ DECODERS = ["BertModel", "BertLMHeadModel"]
 WORD_HEADS = ["BertForPreTraining", "BertForMaskedLM", "BertLMHeadModel"]
 SIDES = pytest.mark.parametrize("changes", [{}, {"is_decoder": True}], ids=["encoder", "decoder"])
 ENCODER_LENGTH = 6
-TASKS = load_table().tasks
+TASKS = table_for("bert").tasks
 
 Arrays = Mapping[str, np.ndarray]
 Tensors = dict[str, torch.Tensor]
