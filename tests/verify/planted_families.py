@@ -217,7 +217,8 @@ def class_faults(kind: str) -> Iterator[Fault]:
     yield fault("no mask", attention, "missing mask", "bertconv.models.body", "mask_bias", _no_mask)
     yield fault("epsilon", "embeddings.norm", "layer-norm epsilon", "bertconv.models.layers:LayerNorm", "call",
                 other_epsilon)  # fmt: skip
-    yield fault("activation", own.place(0, "activation"), "activation", blocks, "activation", _other_activation)
+    layers = f"bertconv.models.families.{kind}" if kind in ("distilbert", "albert") else blocks  # theirs are their own
+    yield fault("activation", own.place(0, "activation"), "activation", layers, "activation", _other_activation)
     if rm.has_positions_from_ids(kind):
         yield fault("positions from 0", "embeddings.norm", "position offset", f"{blocks}:Embeddings", "_positions",
                     _from_zero)  # fmt: skip
