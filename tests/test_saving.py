@@ -304,6 +304,7 @@ def change_h5(kind: str, name: str, path: Path) -> None:
                     root[f"{each}x"] = value
 
 
+@pytest.mark.slow
 @EACH_FORMAT
 @EACH_LIMIT
 @pytest.mark.parametrize("kind", ["name", "shape", "dtype"])
