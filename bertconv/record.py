@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from bertconv.formats.destination import MANIFEST
 from bertconv.formats.output import Format, OutputFile
 from bertconv.formats.readback import TensorCheck
 from bertconv.formats.staging import StagedFolder
+from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.layout import is_transposed
 from bertconv.mapping.plan import Move, Plan
 from bertconv.mapping.table import Table
@@ -56,6 +57,7 @@ def report_of(
 ) -> Report:
     """The report of a plan, with what the check of every tensor found."""
     found = {check.id: check for check in checks}
+    repeated = table.repeated(plan.dialect, plan.config.values)
     moved = [_moved(move, dtype(move), found.get(move.target.id)) for move in plan.moves]
     unfilled = [
         TensorReport(spec.id, "", spec.name, "missing", "", spec.canonical.shape, "allowed by an ignore list")
@@ -85,7 +87,8 @@ def report_of(
         notes=(*source.notes, *header.notes, *plan.config.notes, *plan.notes, *_notes(checks)),
         sidecars=source.carried,
         not_carried=tuple(name for name in source.not_carried if name != MANIFEST),
-        parameters=sum(move.target.count for move in plan.moves),
+        copies=_copies((move.target for move in plan.moves), repeated),
+        parameters=sum(move.target.count for move in plan.moves if move.target.id not in repeated),
         nbytes=sum(move.target.count * ITEM_SIZE[dtype(move)] for move in plan.moves),
         table=_identity(table),
     )
@@ -101,6 +104,7 @@ def saved_report(  # noqa: PLR0913  (one argument per fact)
     files: Sequence[OutputFile],
     staged: StagedFolder,
     table: Table,
+    repeated: Container[str] = (),
 ) -> Report:
     """The report of weights that were saved from memory.
 
@@ -113,6 +117,7 @@ def saved_report(  # noqa: PLR0913  (one argument per fact)
         files: its files of weights.
         staged: the folder that becomes the output.
         table: the architecture.
+        repeated: ids of tensors that are copies of others.
     """
     digests = {check.id: check.digest for check in checks}
     return Report(
@@ -123,7 +128,8 @@ def saved_report(  # noqa: PLR0913  (one argument per fact)
         tensors=tuple(_saved(content, digests.get(content.spec.id, "")) for content in contents),
         left_out=(),
         notes=tuple(_notes(checks)),
-        parameters=sum(content.spec.count for content in contents),
+        copies=_copies((content.spec for content in contents), repeated),
+        parameters=sum(content.spec.count for content in contents if content.spec.id not in repeated),
         nbytes=sum(content.spec.count * ITEM_SIZE[content.dtype] for content in contents),
         verified="weights" if checks else "none",
         table=_identity(table),
@@ -187,6 +193,10 @@ def frame_digest(file: SourceFile, spans: Sequence[tuple[int, int]]) -> str:
 
 def _identity(table: Table) -> dict[str, str]:
     return {"name": table.path.stem, "sha256": table.digest}
+
+
+def _copies(specs: Iterable[TensorSpec], repeated: Container[str]) -> tuple[str, ...]:
+    return tuple(spec.id for spec in specs if spec.id in repeated)
 
 
 def _moved(move: Move, dtype: str, check: TensorCheck | None) -> TensorReport:

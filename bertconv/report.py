@@ -77,7 +77,8 @@ class Report:
         left_out: every source tensor that was not loaded.
         notes: what is odd, one sentence each.
         sidecars: tokenizer and label files that were carried along; `not_carried` are the other files of the source.
-        parameters: number of elements written.
+        copies: ids of the tensors that the target's files hold beside their tied originals.
+        parameters: number of elements written, copies aside.
         nbytes: bytes of weights written.
         seconds: wall-clock time without the comparison of outputs.
         outputs_seconds: wall-clock time of that comparison; 0 where outputs were not compared.
@@ -96,6 +97,7 @@ class Report:
     notes: tuple[str, ...]
     sidecars: tuple[str, ...] = ()
     not_carried: tuple[str, ...] = ()
+    copies: tuple[str, ...] = ()
     parameters: int = 0
     nbytes: int = 0
     seconds: float = 0.0
@@ -123,8 +125,11 @@ class Report:
 
     @property
     def digest(self) -> str:
-        """One digest for the whole model, from the tensors' ids and digests; empty when nothing was verified."""
-        return model_digest({tensor.id: tensor.digest for tensor in self.tensors})
+        """One digest for the whole model, from the tensors' ids and digests; empty when nothing was verified.
+
+        It leaves out `copies`, which only some formats store: the same weights have the same digest in every format.
+        """
+        return model_digest({tensor.id: tensor.digest for tensor in self.tensors if tensor.id not in self.copies})
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for scripts."""

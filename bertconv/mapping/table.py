@@ -159,6 +159,11 @@ class Table:
         copies = self.stored_copies.get(dialect.name, {})
         return {self.tied[copy]: copy for copy, kind in copies.items() if kind == COUNTS}
 
+    def repeated(self, dialect: Dialect | str, config: Mapping[str, Any]) -> frozenset[str]:
+        """Places that a dialect's files hold beside the original that they stand for: no weights of their own."""
+        name = dialect if isinstance(dialect, str) else dialect.name
+        return frozenset(self.stored_copies.get(name, ()) if config["tie_word_embeddings"] else ())
+
     @property
     def model_type(self) -> str:
         """The `model_type` of config.json that `heads` are named for."""

@@ -82,7 +82,7 @@ def save_pretrained(
             self.export_saved_model(staged.path / "saved_model" / str(version), signatures)
         report = saved_report(
             contents, checks, head=model.head, given=type(self).__name__, form=form, files=files, staged=staged,
-            table=own.table,
+            table=own.table, repeated=own.table.repeated(form.dialect, self.config.values),
         )  # fmt: skip
         staged.write(MANIFEST, manifest_bytes(report, staged.path, files))
         staged.commit()
