@@ -84,6 +84,7 @@ def verify_checkpoint(  # noqa: PLR0913  (one argument per option of the command
         What was found; `ok` and `verdict()` sum it up.
 
     Raises:
+        ParityError: the sides are of different architectures.
         BertconvError: a side cannot be read. Sides that differ are no error: see `Parity.ok`.
     """
     options = SourceOptions(
@@ -149,17 +150,19 @@ def _open_both(
             there = stack.enter_context(open_side(*b, head=head, wanted=wanted))
         except AmbiguousHead:
             here = stack.enter_context(open_side(*a, wanted=wanted))
-            there = stack.enter_context(open_side(*b, head=here.head, wanted=wanted))
+            there = stack.enter_context(open_side(*b, like=here, wanted=wanted))
         else:
-            here = stack.enter_context(open_side(*a, head=head or there.head, wanted=wanted))
+            here = stack.enter_context(open_side(*a, head=head, like=there, wanted=wanted))
         yield here, there
 
 
 def _as_one_class(a: Side, b: Side, forced: str | None) -> tuple[Side, Side]:
     """Both as the class that B's config names, if A holds all of it: a tensor that B lacks must not make it another."""
     named = b.named_head
-    if forced is None and named is not None and named != b.head and not (other := a.as_head(named)).plan.unfilled:
-        return other, b.as_head(named)
+    if forced is None and named is not None and named != b.head:
+        other = a.as_head(a.table.head_for(b.table.tasks[named]))
+        if not other.plan.unfilled:
+            return other, b.as_head(named)
     return a, b
 
 

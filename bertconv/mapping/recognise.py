@@ -91,12 +91,19 @@ def recognise(tensors: Iterable[StoredTensor], source: Source, wanted: Wanted) -
     try:
         identity = identify(every, table, dialects, wanted.strip_prefix)
     except BertconvError:
-        _refuse_contradiction(family, _fitting(every, dialects, wanted.strip_prefix), source)
+        refuse_contradiction(every, family, str(source.config), wanted.strip_prefix)
         raise
     if identity.strangers and rank_heads(table, identity, ())[0].missing:  # such as DistilBERT's layers
         fitting = _fitting(every, dialects, wanted.strip_prefix)
-        _refuse_contradiction(family, [one for one in fitting if one.is_whole], source)
+        _refuse_contradiction(family, [one for one in fitting if one.is_whole], str(source.config))
     return table, identity
+
+
+def refuse_contradiction(
+    tensors: Iterable[StoredTensor], family: Family, config: str, strip_prefix: str | None = None
+) -> None:
+    """UnsupportedCheckpoint where the names are those of another family than `family`, which `config` says."""
+    _refuse_contradiction(family, _fitting(list(tensors), load_dialects(), strip_prefix), config)
 
 
 @dataclass(frozen=True)
@@ -152,7 +159,7 @@ def _said(source: Source) -> Family | None:
         return None
 
 
-def _refuse_contradiction(family: Family, fitting: Sequence[_Fit], source: Source) -> None:
+def _refuse_contradiction(family: Family, fitting: Sequence[_Fit], config: str) -> None:
     """Refuse names of another family than the config says."""
     others = [one for one in fitting if one.table.path != family.path]
     if others:
@@ -160,7 +167,7 @@ def _refuse_contradiction(family: Family, fitting: Sequence[_Fit], source: Sourc
         raise UnsupportedCheckpoint(
             f"model_type is {family.model_type!r}, and the tensors are named as those of {titles} are.",
             hint="Give the config that belongs to the checkpoint with --config FILE.",
-            file=str(source.config),
+            file=config,
         )
 
 

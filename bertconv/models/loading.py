@@ -16,17 +16,24 @@ import numpy as np
 
 from bertconv.config import Config
 from bertconv.containers.stored import FLOATS, Header, StoredTensor
-from bertconv.errors import MappingError, MissingTensors, RequestError, ShapeMismatch, TiedTensorsDiffer
+from bertconv.errors import (
+    MappingError,
+    MissingTensors,
+    RequestError,
+    ShapeMismatch,
+    TiedTensorsDiffer,
+)
 from bertconv.formats import workers
 from bertconv.formats.readback import check_twins
 from bertconv.formats.streaming import Workspace, pieces
 from bertconv.formats.writing import checked_cast
-from bertconv.mapping.identify import Identity, identify
+from bertconv.mapping.identify import Identity
 from bertconv.mapping.ignore import IgnoreLists, first_match
 from bertconv.mapping.layout import Transpose
 from bertconv.mapping.plan import Plan, PlanOptions, make_plan
 from bertconv.models.layers import initial
 from bertconv.models.memory import as_tensor, blank_weights, empty_array
+from bertconv.models.other_families import identified, read_config
 from bertconv.models.variables import Inventory, inventory
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.reading import open_header
@@ -98,7 +105,7 @@ def planned(header: Header, config: Config, request: LoadRequest) -> tuple[keras
     model = request.build(config)
     model.build_in_name_scope()
     own = inventory(model, config, request.table_head)
-    identity = identify(header.tensors, own.table, own.dialects)
+    identity = identified(header.tensors, own.table, own.dialects, config)
     return model, own, _plan(identity, own, config, request)
 
 
@@ -138,7 +145,7 @@ def load_config(source: Source, request: LoadRequest) -> Config:
                 hint=f"Pass config={request.config_class.__name__}(...): shapes alone do not tell the activation.",
                 file=str(source.folder),
             )
-        config = request.config_class.load(source.config)
+        config = read_config(source.config, request.config_class, request.table_head)
     if unknown := [key for key in request.overrides if not config.knows(key)]:
         raise RequestError(
             f"{request.class_name}.from_pretrained has no argument {', '.join(unknown)}, and the config no such key.",

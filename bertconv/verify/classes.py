@@ -19,9 +19,9 @@ def other_classes(a: Side, b: Side) -> Iterator[ConfigDifference]:
     these with the whole is comparing a part.
     """
     one, other = a.named_head, b.named_head
-    if one is None or other is None or one == other:
+    if one is None or other is None or a.table.tasks[one] == b.table.tasks[other]:
         return
-    groups = [_above_base(a.table, head) for head in (one, other)]
+    groups = [_above_base(side.table, head) for side, head in ((a, one), (b, other))]
     if not (groups[0] < groups[1] or groups[1] < groups[0]):
         yield ConfigDifference(CLASS, one, other)
 

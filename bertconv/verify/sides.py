@@ -14,6 +14,7 @@ import numpy as np
 
 from bertconv.config import Config
 from bertconv.containers.stored import Header, StoredTensor
+from bertconv.errors import ParityError
 from bertconv.formats.readback import check_twins
 from bertconv.formats.streaming import Elements, Workspace, as_floats, cast, pieces
 from bertconv.mapping.evidence import named_in
@@ -133,7 +134,7 @@ class Side:
         """Config keys with their values, as the file's shapes correct them."""
         return dict(self.plan.config.values)
 
-    def as_head(self, head: str) -> Side:
+    def as_head(self, head: str | None) -> Side:
         """The same checkpoint as another class."""
         return side_of(self.source, self.header, self.modules, self.identity, self.table, self.config, head)
 
@@ -163,22 +164,45 @@ def open_side(
     options: SourceOptions,
     *,
     head: str | None = None,
+    like: Side | None = None,
     wanted: Wanted = ANYTHING,
 ) -> Iterator[Side]:
     """Open a checkpoint, identify it, and close it in the end.
 
+    Args:
+        given: folder, file or Hub id.
+        options: how to find it.
+        head: the class as which it is opened; None takes the one that it is.
+        like: the other side: it is opened as the class for the same task, unless `head` is given.
+        wanted: what the caller says about the family.
+
     Raises:
-        BertconvError: it cannot be read, is no BERT, or contradicts its own config.
+        ParityError: it has another architecture than `like`.
+        BertconvError: it cannot be read, is of no family that is known, or contradicts its own config.
     """
     source = open_source(given, options)
     with closing(open_header(source)) as header, opened_modules(source) as modules:
         mapping, identity = recognise(header.tensors, source, wanted)
+        if like is not None:
+            head = _class_like(like, mapping, source, head)
         config = source.load_config(mapping.family)
         side = side_of(source, header, modules, identity, mapping, config, head)
         check_twins(side.plan.twins)
         yield side
         for file in (*header.files, *(module.file for module in modules)):
             file.check_unchanged()
+
+
+def _class_like(like: Side, table: Table, source: Source, head: str | None) -> str | None:
+    """The class with the task of the other side, which twins of a family call differently."""
+    if table.path.resolve() != like.table.path.resolve():
+        given, other = (printable(one.given) for one in (source, like.source))
+        raise ParityError(
+            f"{given} is a model of {table.family.title} and {other} one of {like.table.family.title}: they cannot be "
+            "the same model.",
+            hint="Give two checkpoints of one family.",
+        )
+    return head if head in table.heads else table.head_for(like.task)
 
 
 def side_of(

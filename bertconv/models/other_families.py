@@ -1,0 +1,47 @@
+"""A checkpoint of another family than the class that is to load it: refused with both facts, and with what to use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bertconv.config import Config
+from bertconv.config_content import MAX_BYTES, read_json
+from bertconv.containers.stored import StoredTensor
+from bertconv.errors import BertconvError, UnsupportedCheckpoint
+from bertconv.families import families
+from bertconv.mapping.identify import Identity, identify
+from bertconv.mapping.recognise import refuse_contradiction
+from bertconv.mapping.table import Dialects, Table
+from bertconv.tasks import BASE
+
+
+def read_config(file: Path, config_class: type[Config], head: str | None) -> Config:
+    """A checkpoint's own config, as `Config.load`; the refusal of another family's names the class for it.
+
+    Args:
+        file: the config.
+        config_class: of the class that is to load the checkpoint.
+        head: what the table calls that class; None for a class of the user's own.
+    """
+    try:
+        return config_class.load(file)
+    except UnsupportedCheckpoint as error:
+        own, there = config_class.own_family(), families().get(str(read_json(file, MAX_BYTES).get("model_type")))
+        if there is not None and there.path != own.path:
+            twin = there.head_for(own.tasks.get(head or "", BASE))
+            error.hint = f"Use {f'TF{twin}, or ' if twin else ''}a TFAuto class, which takes the checkpoint's family."
+        raise
+
+
+def identified(tensors: Sequence[StoredTensor], table: Table, dialects: Dialects, config: Config) -> Identity:
+    """What the names say; UnsupportedCheckpoint where they are those of another family than the config's."""
+    try:
+        return identify(tensors, table, dialects)
+    except BertconvError:
+        try:
+            refuse_contradiction(tensors, config.family, config.path)
+        except UnsupportedCheckpoint as error:
+            error.hint = "Give the config that belongs to the checkpoint with config=."
+            raise error from None
+        raise
