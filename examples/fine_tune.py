@@ -23,7 +23,7 @@ import keras
 import numpy as np
 from demo import Tokenizer, arguments, checkpoint, load_tokenizer
 
-from bertconv import TFBertForSequenceClassification, create_optimizer
+from bertconv import TFAutoModelForSequenceClassification, create_optimizer
 
 TRAIN_THINGS = {
     "animal": "cats dogs horses cows sheep mice lions elephants eagles salmon spiders bees".split(),
@@ -75,11 +75,12 @@ def draw(
 
 def train_tensorflow(folder: str, train: Data, test: Data, options: argparse.Namespace, start: Path) -> float:
     """Train with Keras; the accuracy on the test sentences. The weights before training go to `start`, for PyTorch."""
-    model = TFBertForSequenceClassification.from_pretrained(
+    model = TFAutoModelForSequenceClassification.from_pretrained(
         folder,
         id2label=dict(enumerate(TRAIN_THINGS)),
         hidden_dropout_prob=options.dropout,
         attention_probs_dropout_prob=options.dropout,
+        classifier_dropout=options.dropout,
     )
     if options.torch:
         model.save_pretrained(start, format="pt")
@@ -92,10 +93,10 @@ def train_tensorflow(folder: str, train: Data, test: Data, options: argparse.Nam
 def train_torch(start: Path, train: Data, test: Data, options: argparse.Namespace, seed: int) -> float:
     """The same in PyTorch."""
     import torch
-    from transformers import BertForSequenceClassification, get_linear_schedule_with_warmup
+    from transformers import AutoModelForSequenceClassification, get_linear_schedule_with_warmup
 
     torch.manual_seed(seed)
-    model = BertForSequenceClassification.from_pretrained(start)
+    model = AutoModelForSequenceClassification.from_pretrained(start)
     weights: dict[bool, list[torch.nn.Parameter]] = {True: [], False: []}
     for name, parameter in model.named_parameters():
         weights["bias" in name or "LayerNorm" in name].append(parameter)

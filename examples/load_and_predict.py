@@ -5,14 +5,16 @@ what the sentence means; the cosine of two of them says how much they have in co
 
     python examples/load_and_predict.py
     python examples/load_and_predict.py "A dog barks." "The puppy makes noise." "Taxes rise."
+    python examples/load_and_predict.py --model sentence-transformers/all-distilroberta-v1
 """
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 from demo import arguments, checkpoint, load_tokenizer
 
-from bertconv import TFBertModel
+from bertconv import TFAutoModel
 
 SENTENCES = (
     "A man is eating his dinner.",
@@ -23,7 +25,7 @@ SENTENCES = (
 )
 
 
-def embed(model: TFBertModel, inputs: dict[str, np.ndarray]) -> np.ndarray:
+def embed(model: keras.Model, inputs: dict[str, np.ndarray]) -> np.ndarray:
     """One vector of length 1 per sentence: `[batch hidden]`."""
     states = model.predict(inputs, verbose=0).last_hidden_state
     mask = inputs["attention_mask"][..., np.newaxis]
@@ -38,7 +40,7 @@ def main() -> None:
     options = parser.parse_args()
     folder = checkpoint(options.model)
     tokenize = load_tokenizer(folder)
-    model = TFBertModel.from_pretrained(folder)
+    model = TFAutoModel.from_pretrained(folder)
     vectors = embed(model, tokenize(options.sentences))
     for row, sentence in zip(vectors @ vectors.T, options.sentences, strict=True):
         print(*(f"{cosine:6.3f}" for cosine in row), "", sentence)

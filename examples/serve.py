@@ -1,7 +1,8 @@
 """Write a SavedModel and ask it from a process that has TensorFlow and not bertconv.
 
 TensorFlow Serving and TensorFlow's other languages read the same folder. It has two signatures: `serving_default` takes
-int32 ids, `int64_serving` int64 ids; both take input_ids, attention_mask and token_type_ids of any size.
+int32 ids, `int64_serving` int64 ids; both take input_ids, attention_mask and, where the
+model has them, token_type_ids, of any size.
 
     python examples/serve.py
     python examples/serve.py --out served && ls served/saved_model/1
@@ -15,17 +16,18 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import keras
 import numpy as np
 from demo import arguments, checkpoint, load_tokenizer
 
-from bertconv import TFBertModel
+from bertconv import TFAutoModel
 
 CLIENT = Path(__file__).with_name("serve_client.py")
 
 
-def export(folder: str, out: Path) -> tuple[TFBertModel, Path]:
+def export(folder: str, out: Path) -> tuple[keras.Model, Path]:
     """The model, and the folder of its SavedModel."""
-    model = TFBertModel.from_pretrained(folder)
+    model = TFAutoModel.from_pretrained(folder)
     model.save_pretrained(out, saved_model=True)
     return model, out / "saved_model" / "1"
 

