@@ -21,7 +21,7 @@ from bertconv.containers.stored import FLOATS, Header
 from bertconv.errors import MappingError, ParityError, RequestError, UnsafeCheckpoint, UnsupportedCheckpoint
 from bertconv.formats.destination import MANIFEST
 from bertconv.formats.interrupts import held_back
-from bertconv.formats.output import FORMATS, Format, Model, OutputFile
+from bertconv.formats.output import Format, Model, OutputFile, formats
 from bertconv.formats.readback import TensorCheck, check_twins
 from bertconv.formats.staging import StagedFolder
 from bertconv.formats.writing import Origin, initial_values
@@ -119,7 +119,7 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
         SourceOptions(
             revision=revision, token=token, cache_dir=Path(cache_dir) if cache_dir else None,
             local_files_only=local_files_only, subfolder=subfolder, variant=variant,
-            config=Path(config) if config else None, prefer=_preference(source_dialect),
+            config=Path(config) if config else None, prefer=_preference(dialects, source_dialect),
         ),
     )  # fmt: skip
     with (
@@ -171,12 +171,12 @@ class _Wish:
 
     @classmethod
     def of(cls, to: str, dtype: str, max_shard_size: str | int, verify: str, source_dialect: str | None) -> _Wish:
-        for value, known, name in ((to, FORMATS, "to"), (dtype, ("keep", *FLOATS), "dtype"),
+        for value, known, name in ((to, formats(), "to"), (dtype, ("keep", *FLOATS), "dtype"),
                                    (verify, ("auto", "none", "weights", "outputs"), "verify"),
-                                   (source_dialect, (None, "pt", "tf"), "source_dialect")):  # fmt: skip
+                                   (source_dialect, (None, *load_dialects().by_name), "source_dialect")):  # fmt: skip
             if value not in known:
                 raise RequestError(f"{name} is {value!r}.", hint=f"Choose one of {', '.join(map(str, known))}.")
-        return cls(FORMATS[to], dtype, shard_limit(max_shard_size), verify, source_dialect)
+        return cls(formats()[to], dtype, shard_limit(max_shard_size), verify, source_dialect)
 
 
 @dataclass(frozen=True)
@@ -329,9 +329,9 @@ def _checked_page(file: str | os.PathLike[str] | None, staged: StagedFolder, ver
     return page
 
 
-def _preference(dialect: str | None) -> tuple[str, ...]:
-    """Containers in the order in which they are looked for."""
-    return preferred("hdf5" if dialect == "tf" else "safetensors")
+def _preference(dialects: Dialects, asked: str | None) -> tuple[str, ...]:
+    """Containers in the order in which they are looked for: of a dialect that was asked for, its own one first."""
+    return preferred(*(dialects.by_name[asked].containers[:1] if asked else ()))
 
 
 def _plan(source: Source, header: Header, table: Table, dialects: Dialects, wish: _Wish, options: PlanOptions) -> Plan:
@@ -342,15 +342,15 @@ def _plan(source: Source, header: Header, table: Table, dialects: Dialects, wish
             source.load_config(table.family)  # a config of another architecture says more than names that are odd
         raise
     if wish.source_dialect not in (None, identity.dialect.name):
-        said = {"pt": ("PyTorch", "pt2tf"), "tf": ("TensorFlow", "tf2pt")}
-        there, command = said[identity.dialect.name]
+        there, asked = identity.dialect, dialects.by_name[str(wish.source_dialect)]
+        own = f"`bertconv {there.command}`, or " if there.command else ""
         raise RequestError(
-            f"holds {there} weights, and {said[str(wish.source_dialect)][0]} weights were asked for.",
-            hint=f"Use `bertconv {command}`, or `bertconv convert` for any direction.",
+            f"holds {there.title} weights, and {asked.title} weights were asked for.",
+            hint=f"Use {own}`bertconv convert` for any direction.",
             file=source.weights.files[0],
         )
     config = source.load_config(table.family)
-    return make_plan(identity, table, dialects, config, dialects.by_name[wish.form.dialect], options)
+    return make_plan(identity, table, dialects, config, wish.form.dialect, options)
 
 
 def _silent(step: str, done: int, total: int) -> None:

@@ -11,21 +11,22 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 
 from bertconv.containers.container import Entry, Frame
-from bertconv.containers.registry import read_header
+from bertconv.containers.registry import BY_NAME, read_header
 from bertconv.containers.stored import Header, SourceFile, StoredTensor
 from bertconv.errors import MappingError
-from bertconv.formats.output import FORMATS, OutputFile, OutputTensor
+from bertconv.formats.output import OutputFile, OutputTensor
 from bertconv.formats.readback import TensorCheck, WrittenTensor, verify_weights
 from bertconv.formats.staging import StagedFolder
 from bertconv.formats.writing import Origin, sync, write_weights
+from bertconv.mapping.table import Dialect, load_dialects
 from bertconv.report import LeftOut, Report, TensorReport
 from bertconv.saving import StepCounter, extra_spec
 from bertconv.source import Source
 from bertconv.source.modules import WEIGHTS
 from bertconv.text import printable
 
-_FORM = FORMATS["pt"]
-"""What modules are written in, whatever the transformer is: sentence-transformers is a library of PyTorch."""
+_TORCH = "torch"
+"""The framework of modules, whatever the transformer is converted to: sentence-transformers is a library of it."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class ModuleWeights:
     @property
     def copied(self) -> bool:
         """Whether an output has the file as it is."""
-        return self.name == self.target and self.header.container == _FORM.container.name
+        return self.name == self.target and self.header.container == _dialect().containers[0]
 
     @property
     def tensors(self) -> dict[str, StoredTensor]:
@@ -162,8 +163,13 @@ def _laid_out(staged: StagedFolder, one: ModuleWeights) -> OutputFile:
     path.parent.mkdir(parents=True, exist_ok=True)
     outputs = list(one.outputs.values())
     entries = [Entry(output.spec.name, output.dtype, output.spec.shape) for output in outputs]
-    offsets = _FORM.container.lay_out(path, entries, Frame(metadata=_FORM.metadata))
+    dialect = _dialect()
+    offsets = BY_NAME[dialect.containers[0]].lay_out(path, entries, Frame(metadata=dialect.metadata))
     return OutputFile(one.target, path.stat().st_size, tuple(zip(outputs, offsets, strict=True)))
+
+
+def _dialect() -> Dialect:
+    return load_dialects().of(_TORCH)
 
 
 def _pair(place: str, output: OutputTensor, written: dict[str, StoredTensor], one: ModuleWeights) -> WrittenTensor:

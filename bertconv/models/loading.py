@@ -26,7 +26,7 @@ from bertconv.mapping.ignore import IgnoreLists, first_match
 from bertconv.mapping.layout import Transpose
 from bertconv.mapping.plan import Plan, PlanOptions, make_plan
 from bertconv.models.memory import as_tensor, blank_weights, empty_array
-from bertconv.models.variables import Inventory, inventory
+from bertconv.models.variables import FRAMEWORK, Inventory, inventory
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.reading import open_header
 from bertconv.text import listing
@@ -164,7 +164,7 @@ def _plan(identity: Identity, own: Inventory, config: Config, request: LoadReque
         ignore_mismatched=request.ignore_mismatched_sizes,
     )  # fmt: skip
     try:
-        plan = make_plan(identity, own.table, own.dialects, config, own.dialects.by_name["tf"], options)
+        plan = make_plan(identity, own.table, own.dialects, config, own.dialects.of(FRAMEWORK), options)
     except ShapeMismatch as error:
         error.hint = "Give the config that belongs to the checkpoint, or pass ignore_mismatched_sizes=True."
         raise
@@ -339,7 +339,7 @@ def _every_spec(own: Inventory, plan: Plan) -> Sequence[Any]:
     return [
         spec
         for group in own.table.groups
-        for spec in expand(own.table, own.dialects.by_name["tf"], config, (group,)).values()
+        for spec in expand(own.table, own.dialects.of(FRAMEWORK), config, (group,)).values()
     ]
 
 

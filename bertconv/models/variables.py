@@ -12,6 +12,9 @@ from bertconv.errors import RequestError
 from bertconv.mapping.expand import TensorSpec, expand
 from bertconv.mapping.table import Dialects, Table, load_dialects, load_table
 
+FRAMEWORK = "tensorflow"
+"""What runs the models here: their variables have the names of its dialect."""
+
 
 @dataclass(frozen=True)
 class Inventory:
@@ -47,7 +50,7 @@ def inventory(model: keras.Model, config: Config, head: str | None) -> Inventory
     """
     table, dialects = load_table(), load_dialects()
     named = named_variables(model)
-    dialect = dialects.by_name["tf"]
+    dialect = dialects.of(FRAMEWORK)
     candidates = table.heads[head] if head else tuple(table.groups)
     groups = tuple(
         group
