@@ -19,12 +19,13 @@ from bertconv.config import Config
 from bertconv.containers.registry import preferred
 from bertconv.containers.stored import FLOATS, Header
 from bertconv.errors import MappingError, ParityError, RequestError, UnsafeCheckpoint, UnsupportedCheckpoint
+from bertconv.formats.content import Content, Origin, OutputFile
 from bertconv.formats.destination import MANIFEST
 from bertconv.formats.interrupts import held_back
-from bertconv.formats.output import Format, Model, OutputFile, formats
+from bertconv.formats.output import Format, Model, formats
 from bertconv.formats.readback import TensorCheck, check_twins
 from bertconv.formats.staging import StagedFolder
-from bertconv.formats.writing import Origin, initial_values
+from bertconv.formats.writing import initial_values
 from bertconv.mapping.checks import open_table
 from bertconv.mapping.identify import identify
 from bertconv.mapping.plan import Move, Plan, PlanOptions, make_plan
@@ -32,7 +33,7 @@ from bertconv.mapping.table import Dialects, Table, load_dialects
 from bertconv.modules import ModuleWeights, opened_modules, save_modules, with_modules
 from bertconv.record import Proof, manifest_bytes, report_of
 from bertconv.report import Report
-from bertconv.saving import Content, save_weights, shard_limit
+from bertconv.saving import save_weights, shard_limit
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.modules import LISTING
 from bertconv.source.reading import open_header

@@ -24,15 +24,15 @@ from hypothesis import strategies as st
 from bertconv import saving
 from bertconv.config import BertConfig
 from bertconv.errors import BertconvError, MappingError, OutputError, ParityError, RequestError
+from bertconv.formats.content import Content, Origin, OutputFile
 from bertconv.formats.destination import MANIFEST
-from bertconv.formats.output import Model, OutputFile, formats
+from bertconv.formats.output import Model, formats
 from bertconv.formats.readback import TensorCheck
 from bertconv.formats.staging import StagedFolder
-from bertconv.formats.writing import Origin
 from bertconv.mapping.expand import expand
 from bertconv.mapping.table import load_table
 from bertconv.record import manifest_bytes, saved_report
-from bertconv.saving import Content, extra_spec, save_weights
+from bertconv.saving import extra_spec, save_weights
 
 HEAD = "BertForMaskedLM"
 TABLE = load_table()

@@ -14,16 +14,16 @@ import numpy as np
 
 from bertconv.containers.registry import CONTAINERS
 from bertconv.errors import RequestError
+from bertconv.formats.content import Content, Origin
 from bertconv.formats.destination import MANIFEST
 from bertconv.formats.output import Format, Model, formats
 from bertconv.formats.staging import StagedFolder
 from bertconv.formats.streaming import Elements, reordered
-from bertconv.formats.writing import Origin
 from bertconv.mapping.expand import expand, target_specs, transpose_specs
 from bertconv.mapping.layout import Transpose
 from bertconv.models.variables import FRAMEWORK, Inventory, inventory
 from bertconv.record import manifest_bytes, saved_report
-from bertconv.saving import Content, extra_spec, save_weights, shard_limit
+from bertconv.saving import extra_spec, save_weights, shard_limit
 from bertconv.text import listing
 
 

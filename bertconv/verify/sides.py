@@ -103,9 +103,9 @@ class Side:
     def everything(self) -> dict[str, Tensor]:
         """The tensors of the class, and behind them those of the modules beside it."""
         beside = {
-            place: Tensor(output.spec, module.tensors[place], None)
+            content.id: Tensor(content.spec, module.tensors[content.id], None)
             for module in self.modules
-            for place, output in module.outputs.items()
+            for content in module.contents
         }
         return self.tensors | beside
 
