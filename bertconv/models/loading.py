@@ -136,7 +136,7 @@ def load_config(source: Source, request: LoadRequest) -> Config:
                 "has no config.json.", hint="Pass config=BertConfig(...): shapes alone do not tell the activation.",
                 file=str(source.folder),
             )  # fmt: skip
-        config = request.config_class.load(source.config)
+        config = request.config_class.from_dict(source.config_keys(), str(source.config))
     if unknown := [key for key in request.overrides if not config.knows(key)]:
         raise RequestError(
             f"{request.class_name}.from_pretrained has no argument {', '.join(unknown)}, and the config no such key.",
@@ -364,4 +364,4 @@ def config_of(path: Any, options: SourceOptions, config_class: type[Config]) -> 
     source = open_source(path, options)
     if source.config is None:
         raise RequestError("has no config.json.", hint="Give another config.", file=path)
-    return config_class.load(source.config)
+    return config_class.from_dict(source.config_keys(), str(source.config))
