@@ -39,7 +39,7 @@ def read_json(path: Path, limit: int) -> dict[str, Any]:
 def stored_text(path: Path, limit: int) -> bytes:
     """The bytes of a file; none where they are more than `limit`."""
     try:
-        return path.read_bytes() if path.stat().st_size <= limit else b""
+        return path.read_bytes() if path.stat().st_size <= limit else b""  # guard: json-size
     except OSError as error:
         raise DamagedCheckpoint(
             f"cannot be read: {error.strerror}.", hint="Check the path and its permissions.", file=str(path)

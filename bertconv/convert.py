@@ -147,10 +147,10 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
             job.write_companions(staged)
             proof = job.prove(staged, page)
             report = proof.added_to(job.report(staged, files, checks, started))
-            staged.write(MANIFEST, manifest_bytes(report, staged.path, files))
+            staged.write(MANIFEST, manifest_bytes(report, staged.path, files))  # guard: manifest
             job.check_unchanged()
             check_signals()
-            staged.commit()
+            staged.commit()  # guard: commit-last
     return replace(report, seconds=time.perf_counter() - started - proof.seconds)
 
 
@@ -240,7 +240,7 @@ class _Job:
 
     def check_unchanged(self) -> None:
         """DamagedCheckpoint when a file of weights was written to since it was opened."""
-        for file in (*self.header.files, *(module.file for module in self.modules)):
+        for file in (*self.header.files, *(module.file for module in self.modules)):  # guard: modules-changed
             file.check_unchanged()
 
     def write_companions(self, staged: StagedFolder) -> None:

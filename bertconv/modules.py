@@ -117,11 +117,11 @@ def save_modules(
         else:
             made = _laid_out(staged, one)
             write_weights(staged.path, [made], tick)
-            sync(staged.path, [made])
+            sync(staged.path, [made])  # guard: modules-sync
         with closing(SourceFile(staged.path / one.target, one.target)) as file:
             written = {tensor.name: tensor for tensor in read_header(file).tensors}
             found = [as_planned(content, written.get(content.name), one.target) for content in one.contents]
-            checks += verify_weights(found, tick) if verify else []
+            checks += verify_weights(found, tick) if verify else []  # guard: modules-read-back
             placed = tuple(Placed(tensor.content, tensor.stored.offset) for tensor in found)
             files.append(OutputFile(one.target, file.size, placed))
     return files, checks

@@ -81,12 +81,12 @@ def save_weights(
     _check(form, contents)
     files = _write(staged, form, model, contents, shard_limit, counter)
     with ThreadPoolExecutor(1) as pool:
-        synced = pool.submit(sync, staged.path, files)
+        synced = pool.submit(sync, staged.path, files)  # guard: sync
         with closing(read_written(staged.path, [file.name for file in files])) as written:
             tensors = _found(written, files)
             total = sum(tensor.stored.nbytes for tensor in tensors)
-            checks = verify_weights(tensors, counter("verifying", total)) if verify else ()
-        synced.result()
+            checks = verify_weights(tensors, counter("verifying", total)) if verify else ()  # guard: read-back
+        synced.result()  # guard: sync-error
     return files, checks
 
 

@@ -143,11 +143,12 @@ def parse_json(
         parse_float: makes something of any other number.
     """
     return json.loads(
+        # guard: json-encoding
         content if isinstance(content, str) else content.decode(),  # of bytes json would guess the encoding
-        object_pairs_hook=_unique,
-        parse_constant=_refuse_constant,
+        object_pairs_hook=_unique,  # guard: json-keys
+        parse_constant=_refuse_constant,  # guard: json-constants
         parse_int=parse_int,
-        parse_float=parse_float or _finite,
+        parse_float=parse_float or _finite,  # guard: json-infinity
     )
 
 

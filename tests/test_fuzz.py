@@ -1,6 +1,6 @@
 """Mutated files for every reader, at a small size, and proof that the fuzzer finds what is planted.
 
-`scripts/fuzz.py` runs for longer. BERTCONV_FUZZ_SEED=7 adds a seed; a finding names its seed and run number.
+`python -m qa.fuzz` runs for longer. BERTCONV_FUZZ_SEED=7 adds a seed; a finding names its seed and run number.
 """
 
 from __future__ import annotations
@@ -16,17 +16,16 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of processes and /proc as Linux has them")
+from bertconv.containers.stored import Header
+from bertconv.errors import DamagedCheckpoint
+from qa import ROOT
+from qa.fuzz import runs, targets
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
-sys.path.insert(0, str(SCRIPTS))
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="limits of processes and /proc as Linux has them"),
+]
 
-import fuzz  # noqa: E402
-import fuzz_runs  # noqa: E402
-import fuzz_targets  # noqa: E402
-
-from bertconv.containers.stored import Header  # noqa: E402
-from bertconv.errors import DamagedCheckpoint  # noqa: E402
 
 RUNS = {"safetensors": 5000, "pickle": 2500, "zip": 3000, "index": 3000, "config": 3000, "hdf5": 300}
 """Inputs per seed: some seconds for each target."""
@@ -34,8 +33,8 @@ SEEDS = [1, *([int(os.environ["BERTCONV_FUZZ_SEED"])] if os.environ.get("BERTCON
 
 
 @pytest.fixture(scope="module")
-def targets() -> dict[str, Any]:
-    return {name: fuzz_targets.build(name) for name in fuzz.NAMES}
+def built() -> dict[str, Any]:
+    return {name: targets.build(name) for name in targets.NAMES}
 
 
 def sound(target: Any) -> list[bytes]:
@@ -43,19 +42,18 @@ def sound(target: Any) -> list[bytes]:
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, env=environment)
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, cwd=ROOT)
 
 
 # The readers
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("name", fuzz.NAMES)
+@pytest.mark.parametrize("name", targets.NAMES)
 def test_every_mutated_file_is_refused_or_read_as_another_reader_reads_it(name: str, seed: int, tmp_path: Path) -> None:
     count = RUNS[name]
     done = python(
-        str(SCRIPTS / "fuzz.py"), "--target", name, "--runs", str(count), "--seed", str(seed), "--json",
+        "-m", "qa.fuzz", "--target", name, "--runs", str(count), "--seed", str(seed), "--json",
         "--findings", str(tmp_path),
     )  # fmt: skip
     assert done.returncode == 0, f"--target {name} --seed {seed}:\n{done.stderr}"
@@ -69,22 +67,20 @@ def test_every_mutated_file_is_refused_or_read_as_another_reader_reads_it(name: 
 # The fuzzer
 
 
-@pytest.mark.parametrize("name", fuzz.NAMES)
+@pytest.mark.parametrize("name", targets.NAMES)
 def test_its_seeds_are_sound_so_that_mutations_start_from_what_is_read(
-    targets: dict[str, Any], name: str, tmp_path: Path
+    built: dict[str, Any], name: str, tmp_path: Path
 ) -> None:
-    for data in sound(targets[name]):
-        assert fuzz_runs.examine(targets[name], tmp_path / "input", data) == fuzz_runs.Verdict("accepted")
+    for data in sound(built[name]):
+        assert runs.examine(built[name], tmp_path / "input", data) == runs.Verdict("accepted")
 
 
-@pytest.mark.parametrize("name", fuzz.NAMES)
-def test_an_input_depends_on_seed_and_number_only_and_is_never_a_seed_itself(
-    targets: dict[str, Any], name: str
-) -> None:
-    made = [fuzz_runs.make(targets[name], 3, number) for number in range(50)]
-    assert made == [fuzz_runs.make(targets[name], 3, number) for number in range(50)]
-    assert made != [fuzz_runs.make(targets[name], 4, number) for number in range(50)]
-    assert not set(made) & set(sound(targets[name]))
+@pytest.mark.parametrize("name", targets.NAMES)
+def test_an_input_depends_on_seed_and_number_only_and_is_never_a_seed_itself(built: dict[str, Any], name: str) -> None:
+    made = [runs.make(built[name], 3, number) for number in range(50)]
+    assert made == [runs.make(built[name], 3, number) for number in range(50)]
+    assert made != [runs.make(built[name], 4, number) for number in range(50)]
+    assert not set(made) & set(sound(built[name]))
 
 
 def shifted(header: Header) -> Header:
@@ -125,22 +121,22 @@ WRONG: list[tuple[str, Callable[[Any], Any]]] = [
 
 @pytest.mark.parametrize(("name", "change"), WRONG)
 def test_a_reader_that_sees_something_else_is_found(
-    targets: dict[str, Any], name: str, change: Callable[[Any], Any], tmp_path: Path
+    built: dict[str, Any], name: str, change: Callable[[Any], Any], tmp_path: Path
 ) -> None:
-    target = targets[name]
+    target = built[name]
     planted = replace(target, read=lambda path: change(target.read(path)))
-    verdict = fuzz_runs.examine(planted, tmp_path / "input", sound(target)[0])
+    verdict = runs.examine(planted, tmp_path / "input", sound(target)[0])
     assert verdict.kind == "finding", verdict
     assert " sees " in verdict.text, verdict.text
 
 
 @pytest.mark.parametrize("name", ["safetensors", "zip", "index", "config"])
-def test_a_reader_that_accepts_everything_is_found(targets: dict[str, Any], name: str, tmp_path: Path) -> None:
-    target = targets[name]
+def test_a_reader_that_accepts_everything_is_found(built: dict[str, Any], name: str, tmp_path: Path) -> None:
+    target = built[name]
     path = tmp_path / "input"
     path.write_bytes(sound(target)[0])
     found = target.read(path)
-    kinds = [verdict.kind for _, verdict in fuzz_runs.runs(replace(target, read=lambda _path: found), path, 0, 0, 50)]
+    kinds = [verdict.kind for _, verdict in runs.runs(replace(target, read=lambda _path: found), path, 0, 0, 50)]
     assert kinds.count("finding") > 25
 
 
@@ -171,10 +167,10 @@ def gives_no_hint(path: Path) -> None:
     ],
 )
 def test_a_reader_with_a_planted_bug_is_found(
-    targets: dict[str, Any], read: Callable[[Path], None], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    built: dict[str, Any], read: Callable[[Path], None], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fuzz_runs, "CPU_SECONDS", 0.2)
-    verdict = fuzz_runs.examine(replace(targets["index"], read=read), tmp_path / "input", b"{}")
+    monkeypatch.setattr(runs, "CPU_SECONDS", 0.2)
+    verdict = runs.examine(replace(built["index"], read=read), tmp_path / "input", b"{}")
     assert verdict.kind == "finding"
     assert told in verdict.text
 
@@ -185,7 +181,7 @@ from dataclasses import replace
 from pathlib import Path
 from select import select
 from types import SimpleNamespace
-import fuzz, fuzz_runs, fuzz_targets
+from qa.fuzz import campaign, runs, targets
 
 folder, forked = Path(sys.argv[1]), sys.argv[2] == "forked"
 waits = folder / "waits"
@@ -197,9 +193,9 @@ def no_patience(reading, *_):  # it is over as soon as an input waits for ever
         waits.unlink()
     return ready, [], []
 
-(fuzz_runs if forked else fuzz).select = SimpleNamespace(select=no_patience)
-real = fuzz_targets.build("index")
-inputs = [fuzz_runs.make(real, 3, number) for number in range(30)]
+(runs if forked else campaign).select = SimpleNamespace(select=no_patience)
+real = targets.build("index")
+inputs = [runs.make(real, 3, number) for number in range(30)]
 assert len(set(inputs)) == 30
 
 def read(path):
@@ -215,9 +211,9 @@ def read(path):
         (b"x" * (300 << 20)).count(b"y")
     return real.read(path)
 
-tally = fuzz.Tally("index", 3)
+tally = campaign.Tally("index", 3)
 build = lambda: replace(real, read=read, forked=forked)
-fuzz.Campaign(build, tally, folder / "input", 30, None, folder / "found").run(0)
+campaign.Campaign(build, tally, folder / "input", 30, None, folder / "found").run(0)
 print(json.dumps([tally.runs, tally.findings, tally.known]))
 print(json.dumps([(folder / "found" / f"index-3-{n}").read_bytes() == inputs[n] for n in tally.findings]))
 """
@@ -247,9 +243,9 @@ def test_what_the_library_of_hdf5_is_known_to_do_is_counted_and_is_no_finding(tm
 
 
 def test_a_finding_makes_the_command_fail() -> None:
-    code = "import fuzz, fuzz_targets, sys\nfrom dataclasses import replace\nreal = fuzz_targets.build\n"
-    code += "fuzz_targets.build = lambda name: replace(real(name), read=lambda path: {}['planted'])\n"
-    code += "sys.argv += '--target index --runs 3 --seed 8'.split()\nsys.exit(fuzz.main())"
+    code = "import sys\nfrom dataclasses import replace\nfrom qa.fuzz import __main__, targets\nreal = targets.build\n"
+    code += "targets.build = lambda name: replace(real(name), read=lambda path: {}['planted'])\n"
+    code += "sys.argv += '--target index --runs 3 --seed 8'.split()\nsys.exit(__main__.main())"
     done = python("-c", code)
     assert done.returncode == 1, done.stderr
     assert done.stderr.count("KeyError: 'planted'") == 3

@@ -1,4 +1,4 @@
-"""Checks of the readers and the writer are deleted, and a test notices; `scripts/guards.py` does it with all of them.
+"""Checks of the readers and the writer are deleted, and a test notices; `python -m qa.guards` does it with all of them.
 
 BERTCONV_GUARDS_SEED=7 chooses other ones.
 """
@@ -15,25 +15,25 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, and descriptors of processes")
+from qa import ROOT
+from qa.guards import changes, find, marks
 
-ROOT = Path(__file__).parents[1]
-SCRIPTS = ROOT / "scripts"
-sys.path.insert(0, str(SCRIPTS))
-
-import guards_find  # noqa: E402
-import guards_texts  # noqa: E402
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="forks, and descriptors of processes"),
+]
 
 SEED = os.environ.get("BERTCONV_GUARDS_SEED", "1")
 SAMPLED = "containers/pytorch/"
 """Where the sample is taken: its tests are quick, and enough to miss each of its guards."""
 QUICK = ("tests/hostile/test_hostile_torch.py", "tests/formats/pytorch/test_*.py")
-GUARDS = guards_find.find(ROOT)
+GUARDS = find.find(ROOT)
 
 
-def script(*arguments: str) -> subprocess.CompletedProcess[str]:
+def campaign(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(SCRIPTS / "guards.py"), *arguments],
+        [sys.executable, "-m", "qa.guards", *arguments],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
@@ -46,8 +46,8 @@ def script(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_a_sample_of_them_is_missed_when_it_is_gone() -> None:
     pytest.importorskip("torch")
     sample = ("--sample", "12", "--seed", SEED, "--only", SAMPLED)
-    done = script(*sample, "--json", *(word for path in QUICK for word in ("--tests", path)))
-    assert done.returncode == 0, f"scripts/guards.py {' '.join(sample)}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+    done = campaign(*sample, "--json", *(word for path in QUICK for word in ("--tests", path)))
+    assert done.returncode == 0, f"python -m qa.guards {' '.join(sample)}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
     rows = json.loads(done.stdout)
     assert len(rows) == 12
     assert all(row["status"] == "killed" and row["by"] for row in rows)
@@ -60,32 +60,35 @@ def refuses(path: Path) -> bool:
 
 
 def test_every_file_that_refuses_something_has_guards() -> None:
-    paths = {path.relative_to(ROOT).as_posix(): path for pattern in guards_find.FILES for path in ROOT.glob(pattern)}
+    paths = {path.relative_to(ROOT).as_posix(): path for pattern in find.FILES for path in ROOT.glob(pattern)}
     lacking = {name for name, path in paths.items() if refuses(path)} - {guard.file for guard in GUARDS}
     assert not lacking
     assert len(GUARDS) > 400
-    assert {guard.kind for guard in GUARDS} == {"if", "or", "and", "raise", "call", "except", "text"}
+    assert {guard.kind for guard in GUARDS} == {"if", "or", "and", "raise", "call", "except", "mark"}
 
 
-def test_every_textual_change_still_fits() -> None:
-    assert guards_find.stale(ROOT) == []
-    assert {guard.text for guard in GUARDS if guard.kind == "text"} == {one.why for one in guards_texts.TEXTS}
+def test_every_mark_has_a_change_and_every_change_is_marked_once() -> None:
+    assert marks.unmatched(ROOT) == []
+    marked = [guard.text.partition(":")[0] for guard in GUARDS if guard.kind == "mark"]
+    assert sorted(marked) == sorted(marks.MARKS)
 
 
 def test_every_guard_that_nothing_needs_is_still_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = dict(guards_texts.KEPT)
-    monkeypatch.setattr(guards_find, "KEPT", {})
-    found = {(guard.file, guard.function, guard.text.partition(":")[0]) for guard in guards_find.find(ROOT)}
-    assert not kept.keys() - found
+    texts = {path: path.read_text() for path in (ROOT / "bertconv").rglob("*.py")}
+    kept = {(path.relative_to(ROOT).as_posix(), line) for path, text in texts.items() for line in marks.kept(text)}
+    assert kept
+    assert not kept & {(guard.file, guard.line) for guard in GUARDS}
+    monkeypatch.setattr(find, "kept", lambda _: set())
+    assert not kept - {(guard.file, guard.line) for guard in find.find(ROOT)}
 
 
 @pytest.mark.parametrize("file", sorted({guard.file for guard in GUARDS}))
 def test_a_deletion_and_the_probes_leave_a_program(file: str) -> None:
     source = (ROOT / file).read_text()
     own = [guard for guard in GUARDS if guard.file == file]
-    compile(guards_find.probed(source, list(enumerate(own))), file, "exec")
+    compile(find.probed(source, list(enumerate(own))), file, "exec")
     for guard in own:
-        changed = guards_find.apply(source, guard.deletion)
+        changed = find.apply(source, guard.deletion)
         assert changed != source
         compile(changed, file, "exec")
 
@@ -126,8 +129,8 @@ def test_deletions(before: str, after: list[str]) -> None:
         return f"def {name}():\n" + "\n".join(f"    {line}" for line in body.splitlines())
 
     source = function(before)
-    guards = guards_find.find_in(source, "x.py", ())
-    assert [guards_find.apply(source, guard.deletion) for guard in guards] == [function(body) for body in after]
+    guards = find.find_in(source, "x.py", {})
+    assert [find.apply(source, guard.deletion) for guard in guards] == [function(body) for body in after]
 
 
 @pytest.mark.parametrize(
@@ -139,16 +142,68 @@ def test_deletions(before: str, after: list[str]) -> None:
 )
 def test_deletions_in_what_answers_yes_or_no(before: str, after: list[str]) -> None:
     source = f"def is_sound():\n    {before}"
-    guards = guards_find.find_in(source, "x.py", ())
-    assert [guards_find.apply(source, guard.deletion).splitlines()[1].strip() for guard in guards] == after
+    guards = find.find_in(source, "x.py", {})
+    assert [find.apply(source, guard.deletion).splitlines()[1].strip() for guard in guards] == after
 
 
-def test_a_textual_change_that_does_not_fit_once_is_told(tmp_path: Path) -> None:
-    source = "def f():\n    pass\n    pass\n    one()\n"
-    (tmp_path / "x.py").write_text(source)
-    texts = [guards_texts.Text("x.py", old, "", old) for old in ("one()", "pass", "nothing of the kind")]
-    assert [guard.text for guard in guards_find.find_in(source, "x.py", texts)] == ["one()"]
-    assert [told.split()[3] for told in guards_find.stale(tmp_path, texts)] == ["2", "0"]
+MARKED = """
+def f(path, wanted):
+    if path.is_link() and wanted:  # why it is so; guard: one
+        # guard: two
+        return read(
+            path,
+            strict=True,  # guard: three, four
+        )
+    elif wanted:  # guard: five
+        note()
+        close(path)  # guard: six
+    value = path if wanted else b":"  # guard: seven
+    return path and not wanted  # guard: eight
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "line"),
+    [
+        ("one", changes.never, "if False:"),
+        ("one", changes.operand(1), "if path.is_link() and True:"),
+        ("two", changes.replace("return 1"), "return 1"),
+        ("three", changes.sub(r",\s*strict=\w+", ""), "path,  # guard: three, four"),
+        ("four", changes.sub("True", "False"), "strict=False,"),
+        ("five", changes.always, "elif True:"),
+        ("six", changes.drop, "pass"),
+        ("six", changes.before(1), "close(path)\n        note()"),
+        ("seven", changes.first, "value = path"),
+        ("seven", changes.last, 'value = b":"'),
+        ("eight", changes.operand(0), "return True and not wanted"),
+    ],
+)
+def test_changes_of_marked_statements(name: str, change: changes.Change, line: str) -> None:
+    (guard,) = find.find_in(MARKED, "x.py", {name: marks.Mark(change, "gone")}, refusals=False)
+    changed = find.apply(MARKED, guard.deletion)
+    compile(changed, "x.py", "exec")
+    compile(find.probed(MARKED, [(0, guard)]), "x.py", "exec")
+    assert line in changed
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [("one", changes.first), ("two", changes.never), ("six", changes.before(2)), ("seven", changes.operand(0)),
+     ("eight", changes.sub("nothing of the kind", ""))],
+)  # fmt: skip
+def test_a_statement_of_another_form_is_named(name: str, change: changes.Change) -> None:
+    with pytest.raises(ValueError, match=f"x.py:.*guard: {name}: "):
+        find.find_in(MARKED, "x.py", {name: marks.Mark(change, "gone")})
+
+
+def test_marks_that_are_lost_doubled_or_unknown_are_told(tmp_path: Path) -> None:
+    (tmp_path / "bertconv").mkdir()
+    names = list(marks.MARKS)
+    lines = [f"f()  # guard: {name}" for name in (*names[1:], names[1], "nobody")]
+    (tmp_path / "bertconv/x.py").write_text("\n".join([*lines, "x = '# guard: text'", ""]))
+    told = marks.unmatched(tmp_path)
+    assert sorted(text.split("`")[1] for text in told) == sorted(f"guard: {name}" for name in (*names[:2], "nobody"))
+    assert sum(text.count("x.py:") for text in told) == 3
 
 
 # The tool itself
@@ -194,7 +249,7 @@ def test_a_check_that_no_test_misses_is_found(tmp_path: Path) -> None:
     (tmp_path / "bertconv/source/__init__.py").touch()
     (tmp_path / "bertconv/source/half.py").write_text(PLANTED)
     (tmp_path / "tests/test_half.py").write_text(TESTS)
-    done = script("--root", str(tmp_path), "--json")
+    done = campaign("--root", str(tmp_path), "--json")
     assert done.returncode == 1, done.stderr
     rows: list[dict[str, Any]] = json.loads(done.stdout)
     assert [(row["text"], row["status"]) for row in rows] == [
@@ -205,10 +260,9 @@ def test_a_check_that_no_test_misses_is_found(tmp_path: Path) -> None:
 
 def test_what_hangs_is_ended(tmp_path: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from guards_run import in_fork; log = Path(sys.argv[1]);"
+        "import sys, time; from pathlib import Path; from qa.guards.bench import in_fork; log = Path(sys.argv[1]);"
         "assert in_fork(lambda: time.sleep(60), log, 0.3) is None; assert in_fork(lambda: 7, log, 600.0) == 7"
     )
-    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
     command = [sys.executable, "-c", program, str(tmp_path / "log")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

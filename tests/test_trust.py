@@ -1,4 +1,4 @@
-"""The scripts that docs/trust.md has its figures from: they run, and they see what is planted."""
+"""The campaigns that docs/trust.md has its figures from: they run, and they see what is planted."""
 
 from __future__ import annotations
 
@@ -12,14 +12,10 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-SCRIPTS = ROOT / "scripts"
-sys.path.insert(0, str(SCRIPTS))
+from bertconv.verify.certificate import Change, FolderCheck
+from qa import ROOT, bitflips, trust
 
-import bitflips  # noqa: E402
-import trust  # noqa: E402
-
-from bertconv.verify.certificate import Change, FolderCheck  # noqa: E402
+pytestmark = pytest.mark.slow
 
 SEED = int(os.environ.get("BERTCONV_FUZZ_SEED", "1"))
 
@@ -57,7 +53,8 @@ def test_a_check_that_misses_a_flip_is_seen(
 
 
 PLANTED = """
-import sys, trust
+import sys
+from qa import trust
 trust.PARTS["bitflips"] = lambda wish: [trust.Row("flips", wish.sized(40), WRONG)]
 sys.exit(trust.main())
 """
@@ -69,8 +66,7 @@ def test_the_one_command_reruns_its_parts_and_fails_with_them(wrong: int) -> Non
     words = "--part fuzz --part bitflips --scale 0.0005 --seed 4 --json".split()
     planted = PLANTED.replace("WRONG", str(wrong))
     done = subprocess.run(
-        [sys.executable, "-c", planted, *words], capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
+        [sys.executable, "-c", planted, *words], capture_output=True, text=True, check=False, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == wrong, done.stderr
     rows: list[dict[str, Any]] = json.loads(done.stdout)

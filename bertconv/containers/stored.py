@@ -55,6 +55,7 @@ class SourceFile:
         self.path = path
         self.name = name or path.name
         self._fd = -1
+        # guard: open-waits, open-links
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow_link else os.O_NOFOLLOW)
         try:
             self._fd = os.open(path, flags)
@@ -93,7 +94,7 @@ class SourceFile:
 
     def read_up_to(self, limit: int) -> bytes:
         """All of a small file; nothing where it is longer than `limit`."""
-        return self.read(0, self.size) if self.size <= limit else b""
+        return self.read(0, self.size) if self.size <= limit else b""  # guard: small-size
 
     def pieces(self, start: int, end: int, what: str = "") -> Iterator[memoryview]:
         """The bytes from `start` to `end`, `PIECE` at a time, each valid until the next; errors as for `read`."""
@@ -116,7 +117,7 @@ class SourceFile:
         """Fill buffers of one length, one after the other, from bytes that follow each other."""
         length = len(rows[0])
         done = self._preadv(rows, offset, what) // length
-        for number in range(done, len(rows)):
+        for number in range(done, len(rows)):  # guard: short-read
             self.read_into(rows[number], offset + number * length, what)
 
     def too_short(self, offset: int, lacking: int, what: str = "") -> DamagedCheckpoint:
@@ -130,7 +131,7 @@ class SourceFile:
 
     def _preadv(self, buffers: list[memoryview], offset: int, what: str) -> int:
         try:
-            return os.preadv(self._fd, buffers, offset)
+            return os.preadv(self._fd, buffers, offset)  # guard: end-of-file
         except OSError as error:
             raise DamagedCheckpoint(
                 f"cannot be read at byte {offset}: {error.strerror}.",
@@ -143,7 +144,7 @@ class SourceFile:
         """Refuse a file that was written to since it was opened."""
         now = os.fstat(self._fd)
         before = self._opened
-        if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):  # guard: changed-time
             raise DamagedCheckpoint(
                 "was modified while it was being read.", hint="Wait until nothing writes to it.", file=str(self.path)
             )

@@ -72,6 +72,7 @@ def _is_of_hub_cache(folder: Path) -> bool:
 
 def _check_own(folder: Path, *, overwrite: bool) -> None:
     """Refuse a folder that holds anything which bertconv did not write."""
+    # guard: folder-links
     there = sorted(
         entry.relative_to(folder).as_posix() for entry in folder.rglob("*") if entry.is_symlink() or not entry.is_dir()
     )
@@ -90,6 +91,7 @@ def _own_files(folder: Path) -> set[str]:
     """The names that a folder's manifest lists, and its own."""
     try:
         with closing(SourceFile(folder / MANIFEST)) as file:
+            # guard: old-manifest-size
             listed = json.loads(file.read(0, file.size) if file.size <= MANIFEST_BYTES else b"")["files"]
     except (BertconvError, ValueError, KeyError, TypeError, RecursionError):
         return set()

@@ -129,6 +129,7 @@ def _side_by_side(tensor: Written, workspace: Workspace) -> Iterator[tuple[Eleme
         return lockstep(written, iter(()) if origin.make is None else _in_order(origin.make, canonical))
     source = origin.tensor
     elements = pieces(source, both(origin.transpose, canonical), workspace.twin)
+    # guard: compared-with-source
     return lockstep(written, (cast(piece, source.dtype, tensor.stored.dtype) for piece in elements))
 
 

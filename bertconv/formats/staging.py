@@ -66,7 +66,7 @@ class StagedFolder:
             self._make_parents()
             self._acquire()
             with self.writing():
-                self._remove_leftovers()
+                self._remove_leftovers()  # guard: leftovers
                 self.check()  # once more, under the lock
                 self.path.mkdir(mode=0o755)
         except BaseException:
@@ -112,24 +112,24 @@ class StagedFolder:
         path = self.path / name
         with self.writing():
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("xb") as file:
+            with path.open("xb") as file:  # guard: write-once
                 file.writelines(pieces)
                 file.flush()
-                os.fsync(file.fileno())
+                os.fsync(file.fileno())  # guard: files-fsync
 
     def commit(self) -> None:
         """Put the folder in its place, in one step."""
         with self.writing():
             self._carry_over()
             for folder, _, _ in os.walk(self.path):
-                _fsync(Path(folder))
+                _fsync(Path(folder))  # guard: folders-fsync
             if self.destination.is_dir() and any(self.destination.iterdir()):
                 self._exchange()
             else:
                 self.path.rename(self.destination)
         self._made_parents = []
         try:
-            _fsync(self.destination.parent)
+            _fsync(self.destination.parent)  # guard: rename-fsync
         except OSError as error:
             raise OutputError(
                 f"was written, but may not survive a power cut: {error.strerror}.",
@@ -159,7 +159,7 @@ class StagedFolder:
         """Link what stays of the destination into the staged folder; folders that were empty stay too."""
         if self.keep is None or not self.destination.exists():
             return
-        for folder, folders, files in os.walk(self.destination, topdown=False, onerror=_raise):
+        for folder, folders, files in os.walk(self.destination, topdown=False, onerror=_raise):  # guard: list-errors
             old = Path(folder)
             new = self.path / old.relative_to(self.destination)
             for name in (*files, *(name for name in folders if (old / name).is_symlink())):
@@ -182,11 +182,12 @@ class StagedFolder:
     def _acquire(self) -> None:
         while self._lock_fd < 0:
             try:
+                # guard: lock-link
                 fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
             except OSError as error:
                 raise self.failed(error) from error
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # guard: lock
             except OSError as error:
                 os.close(fd)
                 if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
@@ -194,7 +195,7 @@ class StagedFolder:
                 raise refusal(
                     self.destination, "is being written by another bertconv", "Wait until it is done."
                 ) from error
-            if _is_still(self._lock, fd):
+            if _is_still(self._lock, fd):  # guard: lock-removed
                 self._lock_fd = fd
             else:  # another process removed it between open and lock: take the new one
                 os.close(fd)
@@ -202,9 +203,10 @@ class StagedFolder:
     def _remove_leftovers(self) -> None:
         """Staged folders of runs that were killed; only the holder of the lock may."""
         for left in sorted(self.destination.parent.glob(f"{glob.escape(self._prefix)}*")):
-            if left.is_symlink():
+            if left.is_symlink():  # guard: leftover-link
                 left.unlink()
             elif left.name.endswith(_ASIDE) and not os.path.lexists(self.destination):
+                # guard: leftover-output
                 left.rename(self.destination)  # killed between the two renames of a file system without exchange
             else:
                 shutil.rmtree(left, ignore_errors=True)
@@ -212,7 +214,7 @@ class StagedFolder:
     def _exchange(self) -> None:
         """Swap the staged and the old folder, then remove the old one."""
         try:
-            _renameat2(self.path, self.destination, _RENAME_EXCHANGE)
+            _renameat2(self.path, self.destination, _RENAME_EXCHANGE)  # guard: exchange
         except OSError as error:
             if error.errno not in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
                 raise
@@ -221,7 +223,7 @@ class StagedFolder:
             try:
                 self.path.rename(self.destination)
             except OSError:
-                self._put_back(aside)
+                self._put_back(aside)  # guard: put-back
                 raise
             shutil.rmtree(aside, ignore_errors=True)
 
@@ -236,7 +238,7 @@ class StagedFolder:
             ) from error
 
     def _clean_up(self) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+        shutil.rmtree(self.path, ignore_errors=True)  # guard: clean-up
         if self._lock_fd >= 0:
             with contextlib.suppress(OSError):
                 self._lock.unlink()
@@ -263,14 +265,14 @@ def _carry(old: Path, new: Path) -> None:
         return
     new.parent.mkdir(parents=True, exist_ok=True)
     try:
-        os.link(old, new, follow_symlinks=False)
+        os.link(old, new, follow_symlinks=False)  # guard: keep-links
     except OSError as error:
         if error.errno not in _NO_LINK:
             raise
-        shutil.copy2(old, new, follow_symlinks=False)
+        shutil.copy2(old, new, follow_symlinks=False)  # guard: copy-links
         if not new.is_symlink():
             _copy_owner_and_mode(old, new)
-            _fsync(new)
+            _fsync(new)  # guard: copy-fsync
 
 
 def _copy_owner_and_mode(old: Path, new: Path) -> None:

@@ -34,7 +34,7 @@ def run(
     lock = threading.Lock()
 
     def tick(count: int) -> None:
-        if stop.is_set():
+        if stop.is_set():  # guard: workers-stop
             raise _StoppedError
         with lock:
             progress(count)

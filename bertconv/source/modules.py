@@ -118,7 +118,7 @@ def around(place: Place, inner: str, own: Collection[str]) -> Modules | None:
 def entries_of(folder: Path) -> list[dict[str, object]]:
     """What `modules.json` lists; DamagedCheckpoint when it is no list of modules, whose weights would be lost."""
     with closing(open_in(folder, LISTING)) as file:
-        raw = file.read(0, file.size) if file.size <= LISTING_BYTES else b""
+        raw = file.read(0, file.size) if file.size <= LISTING_BYTES else b""  # guard: modules-list-size
     try:
         found = parse_json(raw)
     except (ValueError, RecursionError) as error:

@@ -118,10 +118,11 @@ def is_cache_link(folder: Path, path: Path) -> bool:
 
     Compared after every link is resolved, so a `blobs` or a blob that is itself a link elsewhere does not count.
     """
+    # guard-kept: a file that is no link lies in its own folder, not in the one of blobs; this is the short way
     if not is_so(path.is_symlink):
         return False
     try:
-        real, target = folder.resolve(strict=True), path.resolve(strict=True)
+        real, target = folder.resolve(strict=True), path.resolve(strict=True)  # guard: cache-link
     except (OSError, RuntimeError):  # dangling, or a loop
         return False
     for parent in (real, *real.parents):

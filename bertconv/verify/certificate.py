@@ -69,7 +69,7 @@ class FolderCheck:
     @property
     def ok(self) -> bool:
         """Nothing was changed."""
-        return not self.changes
+        return not self.changes  # guard: check-verdict
 
     def verdict(self) -> str:
         """What was found, in a sentence or, for changes, a list."""
@@ -157,7 +157,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
             hint="Give the folder that bertconv wrote, or two checkpoints to compare.", file=str(folder),
         )  # fmt: skip
     file = open_in(folder, MANIFEST)
-    raw = file.read(0, file.size) if file.size <= MANIFEST_BYTES else b""
+    raw = file.read(0, file.size) if file.size <= MANIFEST_BYTES else b""  # guard: check-manifest-size
     file.close()
     damaged = DamagedCheckpoint(
         "was changed since it was written, so it proves nothing.", hint="Convert the checkpoint again.",
@@ -196,11 +196,11 @@ def _file_changes(folder: Path, name: str, wanted: Mapping[str, Any]) -> Iterato
         yield Change(name, "", "is missing")
         return
     with closing(file):
-        if file.size != wanted["size"]:
+        if file.size != wanted["size"]:  # guard: check-size
             yield Change(name, "", f"has {file.size:,} bytes instead of {wanted['size']:,}")
         elif "sha256" in wanted:
             try:
-                if frame_digest(file, ()) != wanted["sha256"]:
+                if frame_digest(file, ()) != wanted["sha256"]:  # guard: check-file
                     yield Change(name, "", "has other bytes")
             except BertconvError as error:
                 yield Change(name, "", f"can no longer be read: {error.message}")
@@ -221,7 +221,7 @@ def _frame_changes(folder: Path, name: str, header: Header, wanted: Mapping[str,
     try:
         with closing(open_in(folder, name)) as file:
             same_size = file.size == wanted["size"]  # another size was told already
-            if same_size and frame_digest(file, spans) != wanted["sha256_outside_tensors"]:
+            if same_size and frame_digest(file, spans) != wanted["sha256_outside_tensors"]:  # guard: check-frame
                 yield Change(name, "", "has other bytes outside of its tensors")
     except BertconvError as error:
         yield Change(name, "", f"can no longer be read: {error.message}")
@@ -235,7 +235,7 @@ def _tensor_changes(headers: Mapping[str, Header], wanted: Mapping[str, Any], *,
     for facts in wanted.values():
         if (place := found.get(facts["target"])) is not None:
             jobs.append((*place, facts))
-        elif complete:
+        elif complete:  # guard: check-missing
             yield Change("", printable(facts["target"]), "is missing")
     for change in workers.run(jobs, _check_tensor, lambda _: None, lambda job: job[1].nbytes):
         if change is not None:
@@ -261,8 +261,9 @@ def _check_tensor(
     shape = tuple(facts["shape"])
     turn = Transpose(shape[::-1], tuple(reversed(range(len(shape))))) if facts["transposed"] else None
     try:
-        same = tensor.dtype == facts["dtype"] and tensor.shape == (turn.shape if turn else shape)
-        same = same and digest_of(tensor, turn, shape, workspace, tick) == facts["digest"]
+        there = turn.shape if turn else shape
+        same = tensor.dtype == facts["dtype"] and tensor.shape == there  # guard: check-dtype, check-shape
+        same = same and digest_of(tensor, turn, shape, workspace, tick) == facts["digest"]  # guard: check-tensor
     except BertconvError as error:
         return Change(file, printable(tensor.name), f"can no longer be read: {error.message}")
     return None if same else Change(file, printable(tensor.name), "has other values")

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fault_client import Server, serving
-from fault_runs import Point, run_point, sample
-from fault_scenes import Kind, Scene, make_scene
-from fault_shim import obstacle
+
+from qa.faults.client import Server, serving
+from qa.faults.runs import Point, run_point, sample
+from qa.faults.scenes import Kind, Scene, make_scene
+from qa.faults.shim import obstacle
 
 SEED = int(os.environ.get("BERTCONV_FAULTS_SEED", "5"))
-"""Of the points that are sampled; scripts/faults.py --every runs all of them."""
+"""Of the points that are sampled; `python -m qa.faults --every` runs all of them."""
 
 
 @pytest.fixture(scope="session")
@@ -68,3 +69,10 @@ def place(tmp_path: Path) -> Path:
     folder = tmp_path / "mounted"
     folder.mkdir()
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test here is a sample of a campaign."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.slow)

@@ -5,10 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from fault_client import Server
-from fault_runs import READ_BACK, READ_MODES, Point, counted, points_of, run_point, sample, verify_point, verify_points
-from fault_scenes import READING, WRITING, Kind, Scene
-from fault_shim import Fault
+
+from qa.faults.client import Server
+from qa.faults.runs import (
+    READ_BACK,
+    READ_MODES,
+    Point,
+    counted,
+    points_of,
+    run_point,
+    sample,
+    verify_point,
+    verify_points,
+)
+from qa.faults.scenes import READING, WRITING, Kind, Scene
+from qa.faults.shim import Fault
 
 COPIED = next(kind for kind in WRITING if kind.name == "pt-copied")
 

@@ -10,12 +10,13 @@ from collections.abc import Callable
 
 import checkpoints as cp
 import pytest
-from fault_client import Server
-from fault_moments import HEARD, SIGNALS, heard, is_over, signal_round, started, stopped
-from fault_runs import counted, is_whole, next_run
-from fault_scenes import WRITING, Kind, Scene
-from fault_shim import Fault
 from patience import until
+
+from qa.faults.client import Server
+from qa.faults.moments import HEARD, SIGNALS, heard, is_over, signal_round, started, stopped
+from qa.faults.runs import counted, is_whole, next_run
+from qa.faults.scenes import WRITING, Kind, Scene
+from qa.faults.shim import Fault
 
 KINDS = [kind for kind in WRITING if kind.name in {"tf", "tf-safetensors-sharded", "pt-copied"}]
 COPIED = KINDS[-1]

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fault_client import Server
-from fault_moments import disk_round, disk_sizes, limited_round, small_disk
-from fault_scenes import WRITING, Kind, Scene
+
+from qa.faults.client import Server
+from qa.faults.moments import disk_round, disk_sizes, limited_round, small_disk
+from qa.faults.scenes import WRITING, Kind, Scene
 
 KINDS = [kind for kind in WRITING if kind.name in {"tf", "tf-safetensors-sharded", "pt-copied"}]
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import checkpoints as cp
 import pytest
-from fault_client import Server
-from fault_moments import is_over, shuffled, writers_round
-from fault_scenes import WRITING, Kind, Scene, make_scene
 
 from bertconv.errors import BertconvError
 from bertconv.verification import check_checkpoint
+from qa.faults.client import Server
+from qa.faults.moments import is_over, shuffled, writers_round
+from qa.faults.scenes import WRITING, Kind, Scene, make_scene
 
 PT = Kind("pt", "safetensors", ("convert", "--to", "pt"))
 WHOLE, SHARDED = WRITING[2], WRITING[3]

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import checkpoints as cp
 import pytest
-from fault_client import Run, Server
-from fault_runs import REMOVALS, WRITE_MODES, Point, counted, is_new, points_of, run_point
-from fault_scenes import WRITING, Kind, Scene
-from fault_shim import Fault
+
+from qa.faults.client import Run, Server
+from qa.faults.runs import REMOVALS, WRITE_MODES, Point, counted, is_new, points_of, run_point
+from qa.faults.scenes import WRITING, Kind, Scene
+from qa.faults.shim import Fault
 
 BY_NAME = {kind.name: kind for kind in WRITING}
 TF = BY_NAME["tf"]

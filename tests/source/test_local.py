@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from bertconv.containers.stored import SourceFile
 from bertconv.errors import BertconvError, DamagedCheckpoint, RequestError, UnsafeCheckpoint, UnsupportedCheckpoint
 from bertconv.source import Source, SourceOptions, Weights, open_source
 from bertconv.source.place import is_plain, open_in

@@ -34,7 +34,7 @@ OPTIONS = {
 }
 EACH = pytest.mark.parametrize("form", OPTIONS)
 COPIES = pytest.mark.parametrize("output", OPTIONS, indirect=True)
-SOME = settings(max_examples=15, deadline=None)  # scripts/bitflips.py makes 2,000
+SOME = settings(max_examples=15, deadline=None)  # qa/bitflips.py makes 2,000
 
 
 @pytest.fixture(scope="module")

@@ -78,7 +78,7 @@ def answer(file: io.RawIOBase) -> dict[str, Any]:
 def main(fd: int) -> None:
     """Confine this process, then read the file of a descriptor and answer on standard output."""
     warm_up()
-    sandbox.confine()
+    sandbox.confine()  # guard: hdf5-confined
     sys.stdout.write(json.dumps(answer(OpenFile(fd))))
     sys.stdout.flush()
 

@@ -44,6 +44,7 @@ def ask(file: SourceFile) -> bytes:
     try:
         child = subprocess.Popen(  # noqa: S603  (this interpreter, and nothing from a file)
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            # guard: hdf5-session
             pass_fds=(file.fd,), env=_environment(), start_new_session=True,  # Ctrl-C is for this process alone
         )  # fmt: skip
     except OSError as error:
@@ -52,7 +53,7 @@ def ask(file: SourceFile) -> bytes:
         try:
             told = _listen(child)
         finally:
-            child.kill()
+            child.kill()  # guard: hdf5-ended
             child.wait()  # in an interrupt the block would wait a quarter of a second only, and leave it behind
     return checked(file, told, child.returncode)
 
@@ -80,7 +81,7 @@ def checked(file: SourceFile, told: bytes | None, status: int) -> bytes:
 
 def _environment() -> dict[str, str]:
     """No plugins, which are shared libraries that a file asks for by number, and no threads of numpy."""
-    return {**os.environ, "HDF5_PLUGIN_PRELOAD": "::", "OPENBLAS_NUM_THREADS": "1"}
+    return {**os.environ, "HDF5_PLUGIN_PRELOAD": "::", "OPENBLAS_NUM_THREADS": "1"}  # guard: hdf5-plugins
 
 
 def _listen(child: subprocess.Popen[bytes]) -> bytes | None:
@@ -88,7 +89,7 @@ def _listen(child: subprocess.Popen[bytes]) -> bytes | None:
     began = time.monotonic()
     told = bytearray()
     fd = child.stdout.fileno() if child.stdout else -1
-    while len(told) <= MOST_BYTES:
+    while len(told) <= MOST_BYTES:  # guard: hdf5-answer
         left = REST_SECONDS - rested(child.pid, began)
         if select.select([fd], [], [], max(left, 0))[0]:
             piece = os.read(fd, 1 << 20)

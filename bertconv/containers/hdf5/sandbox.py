@@ -39,13 +39,13 @@ def confine() -> None:
 
     taken = _address_space()
     limits = {
-        "RLIMIT_AS": None if taken is None else taken + MEMORY,
-        "RLIMIT_CPU": math.ceil(time.process_time() + CPU_SECONDS),
+        "RLIMIT_AS": None if taken is None else taken + MEMORY,  # guard: hdf5-memory
+        "RLIMIT_CPU": math.ceil(time.process_time() + CPU_SECONDS),  # guard: hdf5-time
         "RLIMIT_CORE": 0,
-        "RLIMIT_FSIZE": 0,
-        "RLIMIT_NOFILE": 0,  # what is open stays so, nothing more can be
+        "RLIMIT_FSIZE": 0,  # guard: hdf5-writes
+        "RLIMIT_NOFILE": 0,  # what is open stays so, nothing more can be; guard: hdf5-opens
     }
-    landlock()
+    landlock()  # guard: hdf5-landlock
     for name, value in limits.items():
         if value is not None and hasattr(resource, name):
             limit = getattr(resource, name)

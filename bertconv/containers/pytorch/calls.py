@@ -201,7 +201,11 @@ def _size(function: Global, items: list[object], file: str) -> PickledTuple:
 
 def _encode(function: Global, items: list[object], file: str) -> bytes:
     text, encoding = items if len(items) == 2 else (None, None)
-    if not isinstance(text, str) or not isinstance(encoding, str) or encoding not in ("latin1", "latin-1", "ascii"):
+    if (
+        not isinstance(text, str)
+        or not isinstance(encoding, str)  # guard-kept: for the type checker; the next alternative refuses it too
+        or encoding not in ("latin1", "latin-1", "ascii")
+    ):
         raise refused(file, function.name)
     try:
         return text.encode(encoding)

@@ -228,7 +228,7 @@ class PickleReader(ByteStream):
             if found.role is Role.INERT and name not in PLAIN_TENSORS:
                 self.inert[name] = None
             elif found.role is Role.REFUSED:
-                self._refused = self._refused or name
+                self._refused = self._refused or name  # guard: pickle-name
         return found
 
     def call(self) -> None:

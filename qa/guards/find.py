@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from guards_texts import KEPT, TEXTS, Text
+from qa.guards.changes import Edit, Marked, Source
+from qa.guards.marks import MARKS, Mark, kept, markers
 
 FILES = (
-    "bertconv/text.py", "bertconv/config.py", "bertconv/config_checks.py", "bertconv/config_content.py",
-    "bertconv/source/**/*.py", "bertconv/formats/**/*.py", "bertconv/saving.py", "bertconv/modules.py",
+    "bertconv/text.py", "bertconv/config*.py", "bertconv/containers/**/*.py", "bertconv/source/**/*.py",
+    "bertconv/formats/**/*.py", "bertconv/saving.py", "bertconv/modules.py",
     "bertconv/tokenizer/**/*.py", "bertconv/convert.py", "bertconv/verify/certificate.py",
 )  # fmt: skip
-"""The readers and the writer."""
+"""The readers and the writer. Marked statements are guards wherever they are."""
 
 PROBE = "_guard_hit"
 _NO_REFUSAL = {"_StoppedError", "StopRequested", "AttributeError"}
@@ -26,15 +27,6 @@ _PREDICATE = re.compile(r"_?is_(?!safetensors$|mistyped$)\w+")
 
 
 @dataclass(frozen=True)
-class Edit:
-    """Bytes of a source file that are replaced."""
-
-    start: int
-    end: int
-    new: str
-
-
-@dataclass(frozen=True)
 class Guard:
     """One check.
 
@@ -42,9 +34,9 @@ class Guard:
         file: relative to the repository.
         line: where it stands.
         kind: "if" (a condition), "or" (one of several alternatives), "and" (a part of what a predicate returns),
-            "raise" (a branch that only refuses), "call" (of a check), "except" (an exception that is handled), "text"
-            (a protection that is not a refusal, from `guards_texts`).
-        text: its source in one line.
+            "raise" (a branch that only refuses), "call" (of a check), "except" (an exception that is handled), "mark"
+            (a protection that is not a refusal, from `marks`).
+        text: its source in one line, or the name of its mark.
         function: where it stands.
         deletion: the edits that take it away.
         probe: the edits that tell when it refuses; `{}` stands for its number.
@@ -69,35 +61,33 @@ class Guard:
 
 def find(root: Path, only: str = "") -> list[Guard]:
     """Every guard of a repository, in the order of files and lines; with `only`, of the paths that hold it."""
-    paths = sorted({path for pattern in FILES for path in root.glob(pattern)})
-    names = [(path, path.relative_to(root).as_posix()) for path in paths]
-    return [guard for path, name in names if only in name for guard in find_in(path.read_text(), name)]
-
-
-def find_in(source: str, name: str, texts: Sequence[Text] = TEXTS) -> list[Guard]:
-    """The guards of one file, but for those that are kept although nothing needs them."""
-    finder = _Finder(source, name)
-    finder.visit(finder.tree)
-    for text in texts:
-        if text.file == name and source.count(text.old) == 1:
-            finder.add_text(text)
-    found = [guard for guard in finder.found if not is_kept(guard)]
-    return sorted(found, key=lambda guard: (guard.line, guard.deletion[0].start, -guard.deletion[-1].end))
-
-
-def is_kept(guard: Guard) -> bool:
-    """Whether it is one of those that nothing needs; an exception is told without what is done about it."""
-    return (guard.file, guard.function, guard.text.partition(":")[0]) in KEPT
-
-
-def stale(root: Path, texts: Sequence[Text] = TEXTS) -> list[str]:
-    """Textual changes that do not fit exactly once, and what is out of date about them."""
+    refusing = {path for pattern in FILES for path in root.glob(pattern)}
     found = []
-    for text in texts:
-        count = (root / text.file).read_text().count(text.old) if (root / text.file).exists() else 0
-        if count != 1:
-            found.append(f"{text.file} holds it {count} times instead of once ({text.why}):\n{text.old}")
+    for path in sorted((root / "bertconv").rglob("*.py")):
+        name = path.relative_to(root).as_posix()
+        if only in name:
+            found += find_in(path.read_text(), name, refusals=path in refusing)
     return found
+
+
+def find_in(text: str, name: str, marks: Mapping[str, Mark] = MARKS, *, refusals: bool = True) -> list[Guard]:
+    """The guards of one file, but for those that are kept although nothing needs them.
+
+    Args:
+        text: its source.
+        name: relative to the repository.
+        marks: what becomes of marked statements.
+        refusals: look for checks too, not for marks alone.
+    """
+    finder = _Finder(text, name)
+    if refusals:
+        finder.visit(finder.source.tree)
+    for line, mark in markers(text):
+        if mark in marks:
+            finder.add_mark(line, mark, marks[mark])
+    ignored = kept(text)
+    found = [guard for guard in finder.found if guard.line not in ignored]
+    return sorted(found, key=lambda guard: (guard.line, guard.deletion[0].start, -guard.deletion[-1].end))
 
 
 def apply(source: str, edits: Sequence[Edit]) -> str:
@@ -136,32 +126,23 @@ def probed(source: str, guards: Sequence[tuple[int, Guard]]) -> str:
 class _Finder(ast.NodeVisitor):
     """Walks the tree of one file."""
 
-    def __init__(self, source: str, name: str) -> None:
-        self.tree = ast.parse(source)
+    def __init__(self, text: str, name: str) -> None:
+        self.source = Source(text)
         self.found: list[Guard] = []
-        self._source, self._name = source.encode(), name
-        self._starts = [0]
-        for line in self._source.splitlines(keepends=True):
-            self._starts.append(self._starts[-1] + len(line))
+        self._name = name
         self._scope: list[str] = []
         self._handled: set[ast.stmt] = set()
-
-    # Places
-
-    def _span(self, node: ast.expr | ast.stmt) -> tuple[int, int]:
-        begin = self._starts[node.lineno - 1] + node.col_offset
-        return begin, self._starts[(node.end_lineno or 0) - 1] + (node.end_col_offset or 0)
 
     def _add(self, node: ast.AST, kind: str, text: str, deletion: tuple[Edit, ...], probe: tuple[Edit, ...]) -> None:
         line = getattr(node, "lineno", 0)
         self.found.append(Guard(self._name, line, kind, text, ".".join(self._scope), deletion, probe))
 
     def _text(self, begin: int, end: int) -> str:
-        return " ".join(self._source[begin:end].decode().split())
+        return " ".join(self.source.raw[begin:end].decode().split())
 
     def _wrap(self, node: ast.expr, kind: str, *, refuses: bool) -> None:
         """An expression that refuses when it is `refuses`: it never is."""
-        begin, end = self._span(node)
+        begin, end = self.source.span(node)
         never = " and False)" if refuses else " or True)"
         probe = (f"{PROBE}({{}}, (", "))") if refuses else (f"(not {PROBE}({{}}, not (", ")))")
         self._add(
@@ -170,11 +151,11 @@ class _Finder(ast.NodeVisitor):
         )  # fmt: skip
 
     def _before(self, node: ast.stmt) -> tuple[Edit, ...]:
-        begin, _ = self._span(node)
+        begin, _ = self.source.span(node)
         return (Edit(begin, begin, f"{PROBE}({{}})\n{' ' * node.col_offset}"),)
 
     def _drop(self, node: ast.stmt, kind: str) -> None:
-        begin, end = self._span(node)
+        begin, end = self.source.span(node)
         probe, indent = self._before(node), " " * node.col_offset
         if kind == "call":  # what it calls refuses
             tail = f"\n{indent}except BaseException:\n{indent} {PROBE}({{}})\n{indent} raise"
@@ -226,9 +207,9 @@ class _Finder(ast.NodeVisitor):
         self._handled.update(node.body)
         kinds = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type] if node.type else []
         for kind in kinds:
-            begin, end = self._span(kind)
-            last = self._span(node.body[-1])
-            text = f"except {self._text(begin, end)}: {self._text(self._span(node.body[0])[0], last[1])}"
+            begin, end = self.source.span(kind)
+            last = self.source.span(node.body[-1])
+            text = f"except {self._text(begin, end)}: {self._text(self.source.span(node.body[0])[0], last[1])}"
             # A class that nothing raises here
             self._add(kind, "except", text, (Edit(begin, end, "StopAsyncIteration"),), self._before(node.body[0]))
         self.generic_visit(node)
@@ -249,39 +230,36 @@ class _Finder(ast.NodeVisitor):
 
     # Protections that are no refusals
 
-    def add_text(self, text: Text) -> None:
-        """A textual change inside of a function."""
-        begin = self._source.index(text.old.encode())
-        scope, stmt = self._innermost(begin + len(text.old) - len(text.old.lstrip()))
-        if stmt is None:
-            raise ValueError(f"this is in no function of {self._name}: {text.old}")
-        line = self._source.count(b"\n", 0, begin) + 1
-        deletion = (Edit(begin, begin + len(text.old.encode()), text.new),)
-        self.found.append(Guard(self._name, line, "text", text.why, scope, deletion, self._before(stmt)))
+    def add_mark(self, line: int, name: str, mark: Mark) -> None:
+        """A marked statement."""
+        scope, inner, outer = self._innermost(line)
+        if inner is None or outer is None:
+            raise ValueError(f"{self._name}:{line}, guard: {name}: it is in no function")
+        try:
+            deletion = (mark.change(Marked(self.source, inner)),)
+        except ValueError as error:
+            raise ValueError(f"{self._name}:{line}, guard: {name}: {error}") from error
+        self.found.append(Guard(self._name, line, "mark", f"{name}: {mark.why}", scope, deletion, self._before(outer)))
 
-    def _innermost(self, at: int) -> tuple[str, ast.stmt | None]:
-        """The function and the statement at an offset; no statement outside of functions."""
-        scope, found, node = "", None, self.tree
-        while (inner := next(self._around(node, at), None)) is not None:
-            node = inner
+    def _innermost(self, line: int) -> tuple[str, ast.stmt | None, ast.stmt | None]:
+        """The function at a line, the statement, and the one that something may stand before; None out of functions."""
+        scope, function, inner, outer = list[str](), False, None, None
+        found: list[ast.AST] = [self.source.tree]
+        while found:
+            node = found[0]
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                scope += f".{node.name}"
-            elif (
-                "." in scope
-                and isinstance(node, ast.stmt)
-                and not self._source.startswith(b"elif", self._span(node)[0])
-            ):
-                found = node
-        return scope.lstrip("."), found
+                scope.append(node.name)
+                function |= isinstance(node, ast.FunctionDef)
+            elif function and isinstance(node, ast.stmt):
+                inner = node
+                outer = outer if self.source.raw.startswith(b"elif", self.source.span(node)[0]) else node
+            found = [child for child in self._blocks(node) if child.lineno <= line <= (child.end_lineno or 0)]
+        return ".".join(scope), inner, outer
 
-    def _around(self, node: ast.AST, at: int) -> Iterator[ast.AST]:
+    def _blocks(self, node: ast.AST) -> Iterator[ast.stmt]:
+        """The statements right inside of a node."""
         for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.stmt | ast.expr):
-                begin, end = self._span(child)
-                if begin <= at < end:
-                    yield child
-            elif isinstance(
-                child,
-                ast.excepthandler | ast.match_case | ast.withitem | ast.comprehension | ast.keyword | ast.arguments,
-            ):
-                yield from self._around(child, at)
+            if isinstance(child, ast.stmt):
+                yield child
+            elif isinstance(child, ast.excepthandler | ast.match_case):
+                yield from self._blocks(child)

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from guards_find import PROBE, Guard, probed
+
+from qa.guards.find import PROBE, Guard, probed
 
 TESTS = (
     "tests/test_*.py", "tests/formats/**/test_*.py", "tests/source/test_*.py", "tests/hostile/test_*.py",
@@ -37,7 +38,7 @@ _NOT = (
     "test_migration.py",
     "test_trust.py",
 )
-_COPIED = ("bertconv", "mappings", "tests", "scripts", "pyproject.toml", "README.md", "docs")
+_COPIED = ("bertconv", "mappings", "tests", "scripts", "qa", "pyproject.toml", "README.md", "docs")
 _HEAVY = (
     "numpy", "h5py", "ml_dtypes", "click", "rich.console", "rich.table", "rich.progress", "huggingface_hub",
     "safetensors.numpy", "safetensors.torch", "torch", "hypothesis",
@@ -281,7 +282,7 @@ class Reach:
         The fastest come first, but three of a file before others have their turn. Nearly every test comes past a
         protection that is no refusal: there the module's own tests come first.
         """
-        own = f"test_{Path(guard.file).stem}.py" if guard.kind == "text" else ""
+        own = f"test_{Path(guard.file).stem}.py" if guard.kind == "mark" else ""
         turns: dict[str, int] = {}
         order = []
         for test in sorted(self.by_guard[number], key=self.seconds.__getitem__):

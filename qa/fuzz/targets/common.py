@@ -1,4 +1,4 @@
-"""What every target of `fuzz.py` has, and how two readers' views of one file are compared."""
+"""What every target has, and how two readers' views of one file are compared."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fuzz_mutations import Seed
 
 from bertconv.containers.registry import read_header
 from bertconv.containers.stored import ITEM_SIZE, Header, SourceFile, StoredTensor
+from qa.fuzz.mutations import Seed
 
 
 @dataclass(frozen=True)

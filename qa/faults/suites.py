@@ -1,44 +1,40 @@
-"""Faults, signals, full disks and rivals for conversions: the destination is the old output or the new one, whole.
-
-    python scripts/faults.py                                    a sample of every suite
-    python scripts/faults.py --every --json faults.json         every call with every fault: about an hour
-    python scripts/faults.py --suite writing --scene tf-over --mode eio --at 37         one point again
-
-Suites: `writing` (each call that changes something x kill -9 before it, kill -9 in its middle, no space from there on,
-one EIO, a short write, EINTR), `reading` (each read of the source x EIO, short, EINTR, end of file, and the file cut,
-written over or replaced), `readback` (each read of what was written), `verify` (of `bertconv verify DST`), `signals`
-(INT, TERM, HUP at each call, and at random moments), `disk` (a full tmpfs, with root; RLIMIT_FSIZE), `writers` (two to
-eight at once). A point is bad when the destination is neither old nor new, when success is claimed falsely, when an
-error has no type and no name, when something is left behind, or when the next run does not put it right.
-The same machinery as in tests/faults, where a sample runs; Linux with a C compiler only.
-"""
+"""The suites of faults: which points there are of each scene, and what was counted of them."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
-import sys
-import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-TESTS = Path(__file__).resolve().parents[1] / "tests"
-sys.path[:0] = [str(TESTS), str(TESTS / "faults")]
-
-from fault_shim import MODES, obstacle  # noqa: E402  (it lies in a folder of the tests)
-
-if TYPE_CHECKING:
-    from fault_client import Run, Server
-    from fault_runs import Point
-    from fault_scenes import Kind, Scene
-
-SHOWN = 3
-"""Bad points that are printed of each scene; all of them go into the JSON."""
+from qa.faults.client import Run, Server
+from qa.faults.moments import (
+    HEARD,
+    SIGNALS,
+    disk_round,
+    disk_sizes,
+    limited_round,
+    shuffled,
+    signal_round,
+    small_disk,
+    stopped,
+    writers_round,
+)  # fmt: skip
+from qa.faults.runs import (
+    READ_BACK,
+    READ_MODES,
+    WRITE_MODES,
+    Point,
+    counted,
+    points_of,
+    run_point,
+    sample,
+    verify_point,
+    verify_points,
+)  # fmt: skip
+from qa.faults.scenes import READING, WRITING, Kind, Scene, make_scene
+from qa.faults.shim import MODES, Fault
 
 
 @dataclass
@@ -86,8 +82,6 @@ class Wish:
 
     def chosen(self, points: list[Point]) -> list[Point]:
         """All of the points, or a sample, or the one that was asked for."""
-        from fault_runs import sample
-
         points = [point for point in points if self.mode in {"", point.fault.mode} and self.at in {0, point.fault.at}]
         return points if self.every or self.at else sample(self.seed, points, self.count)
 
@@ -98,8 +92,6 @@ class Wish:
 
 def scenes(wish: Wish, server: Server, folder: Path, kinds: Iterable[Kind], *overs: bool) -> Iterator[Scene]:
     """The scenes that are asked for; each is made when its turn comes."""
-    from fault_scenes import make_scene
-
     for kind in kinds:
         for over in overs:
             if wish.scene in {"", f"{kind.name}-{'over' if over else 'new'}"}:
@@ -114,8 +106,6 @@ def injected(wish: Wish, tally: Tally, points: list[Point], run: Callable[[Point
 
 
 def writing(wish: Wish, server: Server, folder: Path) -> Iterator[Tally]:
-    from fault_runs import WRITE_MODES, counted, points_of, run_point
-    from fault_scenes import WRITING
 
     for scene in scenes(wish, server, folder, WRITING, False, True):
         calls = counted(server, scene)
@@ -124,8 +114,6 @@ def writing(wish: Wish, server: Server, folder: Path) -> Iterator[Tally]:
 
 
 def reading(wish: Wish, server: Server, folder: Path) -> Iterator[Tally]:
-    from fault_runs import READ_MODES, counted, points_of, run_point
-    from fault_scenes import READING
 
     for scene in scenes(wish, server, folder, READING, True):
         calls = counted(server, scene, "source", reads=True)
@@ -134,8 +122,6 @@ def reading(wish: Wish, server: Server, folder: Path) -> Iterator[Tally]:
 
 
 def readback(wish: Wish, server: Server, folder: Path) -> Iterator[Tally]:
-    from fault_runs import READ_BACK, counted, points_of, run_point
-    from fault_scenes import WRITING
 
     for scene in scenes(wish, server, folder, WRITING, True):
         calls = counted(server, scene, reads=True)
@@ -144,8 +130,6 @@ def readback(wish: Wish, server: Server, folder: Path) -> Iterator[Tally]:
 
 
 def verify(wish: Wish, server: Server, folder: Path) -> Iterator[Tally]:
-    from fault_runs import verify_point, verify_points
-    from fault_scenes import WRITING
 
     digested = [kind for kind in WRITING if "none" not in kind.words]
     for scene in scenes(wish, server, folder, digested, False):
@@ -160,10 +144,6 @@ def verify(wish: Wish, server: Server, folder: Path) -> Iterator[Tally]:
 
 
 def signals(wish: Wish, server: Server, folder: Path) -> Iterator[Tally]:
-    from fault_moments import HEARD, SIGNALS, signal_round, stopped
-    from fault_runs import counted
-    from fault_scenes import WRITING
-    from fault_shim import Fault
 
     chance = random.Random(wish.seed)
     for scene in scenes(wish, server, folder, WRITING, True):
@@ -184,8 +164,6 @@ def signals(wish: Wish, server: Server, folder: Path) -> Iterator[Tally]:
 
 
 def disk(wish: Wish, server: Server, folder: Path) -> Iterator[Tally]:
-    from fault_moments import disk_round, disk_sizes, limited_round, small_disk
-    from fault_scenes import WRITING
 
     place = folder / "mounted"
     place.mkdir(parents=True)
@@ -206,9 +184,6 @@ def disk(wish: Wish, server: Server, folder: Path) -> Iterator[Tally]:
 
 
 def writers(wish: Wish, server: Server, folder: Path) -> Iterator[Tally]:
-    from fault_client import Run
-    from fault_moments import shuffled, writers_round
-    from fault_scenes import WRITING, Kind, make_scene
 
     kinds = (Kind("pt", "safetensors", ("convert", "--to", "pt")), WRITING[2], WRITING[3])
     rivals = [
@@ -227,58 +202,3 @@ def writers(wish: Wish, server: Server, folder: Path) -> Iterator[Tally]:
 
 
 SUITES = {suite.__name__: suite for suite in (writing, reading, readback, verify, signals, disk, writers)}
-
-
-def survey(wish: Wish, names: Iterable[str]) -> list[Tally]:
-    """The suites, one line for each scene as it ends."""
-    from fault_client import serving
-
-    found = []
-    print(f"{'suite':9} {'scene':28} {'calls':>5} {'points':>6} {'happened':>8} {'bad':>4} {'s':>6}  ends")
-    with tempfile.TemporaryDirectory(prefix="bertconv-faults-") as name, serving(Path(name)) as server:
-        for suite in names:
-            began = time.perf_counter()
-            for tally in SUITES[suite](wish, server, Path(name) / suite):
-                tally.seconds, began = time.perf_counter() - began, time.perf_counter()
-                ends = ", ".join(f"{end}: {count}" for end, count in sorted(tally.ends.items()))
-                print(
-                    f"{suite:9} {tally.scene:28} {tally.calls:5} {tally.points.total():6} {tally.happened:8} "
-                    f"{len(tally.bad):4} {tally.seconds:6.1f}  {ends}", flush=True,
-                )  # fmt: skip
-                for problem in tally.bad[:SHOWN]:
-                    print("    BAD", " ".join(problem.split())[:400], flush=True)
-                found.append(tally)
-    return found
-
-
-def main() -> int:
-    """Run the suites; the exit code is 1 when a point was bad."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--every", action="store_true", help="every point instead of a sample")
-    parser.add_argument("--suite", nargs="+", choices=SUITES, default=list(SUITES))
-    parser.add_argument("--scene", default="", help="one scene of the suite, as tf-over")
-    parser.add_argument("--mode", default="", help="one kind of fault, as eio")
-    parser.add_argument("--at", type=int, default=0, help="one number of a call")
-    parser.add_argument("--points", type=int, default=24, help="points of each scene in a sample")
-    parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the counts and all bad points there")
-    arguments = parser.parse_args()
-    if problem := obstacle():
-        print(f"nothing was run: {problem}")
-        return 0
-    seed = random.randrange(10**6) if arguments.seed is None else arguments.seed
-    print(f"seed {seed}")
-    wish = Wish(arguments.every, seed, arguments.points, arguments.scene, arguments.mode, arguments.at)
-    found = survey(wish, arguments.suite)
-    modes = sum((Counter({f"{each.suite}/{mode}": n for mode, n in each.points.items()}) for each in found), Counter())
-    print("".join(f"{count:6} {mode}\n" for mode, count in sorted(modes.items())), end="")
-    bad = sum(len(each.bad) for each in found)
-    print(f"{modes.total()} points, {bad} complaints")
-    if arguments.json is not None:
-        facts = {"seed": seed, "every": wish.every, "points": modes.total(), "scenes": [vars(each) for each in found]}
-        arguments.json.write_text(json.dumps(facts, indent=1) + "\n")
-    return int(bad > 0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

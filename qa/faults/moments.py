@@ -1,4 +1,4 @@
-"""Signals to a run, full disks, several writers: rounds that the tests run a few of and scripts/faults.py many."""
+"""Signals to a run, full disks, several writers: rounds that the tests run a few of and `python -m qa.faults` many."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import checkpoints as cp
-from fault_client import Run, Server
-from fault_runs import is_new, is_whole, next_run, said, scene_after, typed
-from fault_scenes import Scene, Tree, put_tree
-from fault_shim import Fault
 from patience import until
+
+from qa.faults.client import Run, Server
+from qa.faults.runs import is_new, is_whole, next_run, said, scene_after, typed
+from qa.faults.scenes import Scene, Tree, put_tree
+from qa.faults.shim import Fault
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 HEARD = 0.25

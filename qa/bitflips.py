@@ -1,7 +1,7 @@
 """One random bit flipped anywhere in an output: `bertconv verify DST` must name the file, and the tensor that it is in.
 
-    python scripts/bitflips.py                         2,000 flips
-    python scripts/bitflips.py --flips 100000 --seed 7
+    python -m qa.bitflips                         2,000 flips
+    python -m qa.bitflips --flips 100000 --seed 7
 
 Outputs are of every format, single and sharded, and small, so that headers, indexes and companions are hit as often as
 weights. A flip that is not found, or found somewhere else, is printed with its seed and number; the exit status is 1.
@@ -16,20 +16,18 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 from random import Random
+from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+import checkpoints  # of the tests
 
-import checkpoints  # noqa: E402
-
-from bertconv import check_checkpoint, convert_checkpoint  # noqa: E402
-from bertconv.containers.registry import read_header  # noqa: E402
-from bertconv.containers.stored import SourceFile  # noqa: E402
-from bertconv.errors import BertconvError  # noqa: E402
-from bertconv.formats.destination import MANIFEST  # noqa: E402
+from bertconv import check_checkpoint, convert_checkpoint
+from bertconv.containers.registry import read_header
+from bertconv.containers.stored import SourceFile
+from bertconv.errors import BertconvError
+from bertconv.formats.destination import MANIFEST
 
 HEAD = "BertForPreTraining"
-FORMATS = {
+FORMATS: dict[str, dict[str, Any]] = {
     "pt": {"to": "pt"},
     "pt, sharded": {"to": "pt", "max_shard_size": "40kB"},
     "tf": {"to": "tf"},

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import checkpoints as cp
-from fault_client import Server
 
 from bertconv.verification import check_checkpoint
+from qa.faults.client import Server
 
 HEAD = "BertForTokenClassification"
 SMALL = {"num_hidden_layers": 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ NUMBERS = (
     b"3", b"5", b"8", b"12", b"1", b"2", b"null", b"true", b'"7"',
 )  # fmt: skip
 """What a number in JSON is replaced by."""
+
+JSON_PIECES = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\d+|\s+|.', re.DOTALL)
+"""What JSON is cut into."""
 
 JSON_TOKENS = (
     b"{", b"}", b"[", b"]", b",", b":", b" ", b"\n", b"\t", b"null", b"true", b"false", b"[]", b"{}", b'""',

@@ -1,4 +1,4 @@
-"""What `fuzz.py` attacks of HDF5, with h5py's own view of what is accepted."""
+"""HDF5 files, with h5py's own view of what is accepted."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from unittest import mock
 
 import h5py
 import numpy as np
-from fuzz_common import Target, bytes_of, differ, read
-from fuzz_mutations import Seed
 
 from bertconv.containers.hdf5 import Dataset, child, lay_out, process, sandbox
 from bertconv.containers.stored import Header, SourceFile
+from qa.fuzz.mutations import Seed
+from qa.fuzz.targets.common import Target, bytes_of, differ, read
 
 
 def _forked(file: SourceFile) -> bytes:

@@ -1,19 +1,7 @@
-"""Mutated files for every reader: each is refused with a BertconvError, or read as an independent reader reads it.
-
-    python scripts/fuzz.py                                       every target, 10,000 runs
-    python scripts/fuzz.py --target pickle --runs 200000 --seed 3
-    python scripts/fuzz.py --target zip --minutes 60 --findings found/
-    python scripts/fuzz.py --target zip --seed 3 --start 4711 --runs 1        one input again
-
-Any other exception, more than 2 s of processor time, 256 MB more memory, a crash, or another opinion than the other
-reader's is a finding: printed with its seed and run number, its input saved with `--findings`. An input depends on the
-seed and its number only. The other readers: the Rust `safetensors`, torch with `weights_only=True`, `zipfile`, `json`,
-h5py. HDF5 is read as the package reads it, by a process with its limits; that h5py hangs or dies is counted as known.
-"""
+"""A campaign of fuzzing: runs in a process that is started again behind an input that kills it, and what it counts."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import resource
@@ -21,7 +9,6 @@ import select
 import shutil
 import signal
 import sys
-import tempfile
 import time
 import warnings
 from collections import Counter
@@ -30,12 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fuzz_runs import Verdict, runs
+from qa.fuzz.runs import Verdict, runs
 
 if TYPE_CHECKING:
-    from fuzz_common import Target
+    from qa.fuzz.targets.common import Target
 
-NAMES = ("safetensors", "pickle", "zip", "index", "config", "hdf5")
 HANG_SECONDS = 600.0
 """After which a run that waits for something is ended from outside, however busy the machine is."""
 ADDRESS_SPACE = 2 << 30
@@ -194,44 +180,3 @@ def work(campaign: Campaign, start: int, writing: int) -> None:
 
             traceback.print_exc()
         os._exit(code)
-
-
-def campaign_of(name: str, arguments: argparse.Namespace, folder: Path) -> Tally:
-    """Run one target as the command line says."""
-
-    def build() -> Target:
-        import fuzz_targets
-
-        return fuzz_targets.build(name)
-
-    tally = Tally(name, arguments.seed)
-    deadline = time.monotonic() + 60 * arguments.minutes if arguments.minutes else None
-    count = arguments.runs or (None if deadline else 10_000)
-    end = None if count is None else arguments.start + count
-    Campaign(build, tally, folder / f"{name}.input", end, deadline, arguments.findings).run(arguments.start)
-    return tally
-
-
-def main() -> int:
-    """The command line; 1 when there are findings."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--target", choices=NAMES, action="append", help="may be given several times; default: all")
-    parser.add_argument(
-        "--runs", type=int, help="inputs for each target (default 10,000, or as many as --minutes allow)"
-    )
-    parser.add_argument("--minutes", type=float, help="end each target after so long")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", type=int, default=0, help="number of the first run")
-    parser.add_argument("--findings", type=Path, metavar="DIR", help="save the inputs of findings here")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    arguments = parser.parse_args()
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(dir=memory, prefix="bertconv-fuzz-") as folder:
-        tallies = [campaign_of(name, arguments, Path(folder)) for name in arguments.target or NAMES]
-    rows = [vars(tally) for tally in tallies]
-    print(json.dumps(rows) if arguments.json else "\n".join([HEAD, *(tally.row() for tally in tallies)]))
-    return 1 if any(tally.findings for tally in tallies) else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Targets of `fuzz.py`: torch's pickles, in a sound archive, and the archives themselves."""
+"""Pickles of torch, in a sound archive, and the archives themselves."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fuzz_common import Target, bytes_of, differ, read
-from fuzz_mutations import Seed
-
 from bertconv.containers.pytorch.archive import read_archive
 from bertconv.containers.stored import Header, SourceFile
+from qa.fuzz.mutations import Seed
+from qa.fuzz.targets.common import Target, bytes_of, differ, read
 
 
 def pickles() -> Target:

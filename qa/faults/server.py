@@ -1,4 +1,4 @@
-"""A process under the shim that has imported bertconv and forks for every run: `fault_server.py FOLDER_OF_TESTS`.
+"""A process under the shim that has imported bertconv and forks for every run: `server.py FOLDER_OF_TESTS`.
 
 Reads requests as lines of JSON and answers each with one:
     {"do": "warm", "argv": [...]}                            the command line in this process
@@ -24,7 +24,7 @@ def main() -> None:
     sys.path.insert(0, sys.argv[1])
     import checkpoints as cp
 
-    answers = os.fdopen(os.dup(1), "w")
+    answers: Any = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_RDWR), 1)
     for line in sys.stdin:
         request = json.loads(line)
@@ -46,7 +46,7 @@ def _run(request: dict[str, Any]) -> None:
     from bertconv.cli import main
     from bertconv.formats import interrupts, writing
 
-    writing.threading = SimpleNamespace(Event=_OneTurn)
+    vars(writing)["threading"] = SimpleNamespace(Event=_OneTurn)
     interrupts.SAME_SECONDS = request.get("same_seconds", interrupts.SAME_SECONDS)
     output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

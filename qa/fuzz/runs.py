@@ -1,4 +1,4 @@
-"""One run of `fuzz.py`: make an input, read it, and say what became of it."""
+"""One run of a campaign: make an input, read it, and say what became of it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from fuzz_mutations import mutate
-
 from bertconv.errors import BertconvError
+from qa.fuzz.mutations import mutate
 
 if TYPE_CHECKING:
-    from fuzz_common import Target
+    from qa.fuzz.targets.common import Target
 
 CPU_SECONDS = 2.0
 """Processor time that a reader may use."""

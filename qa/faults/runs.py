@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import checkpoints as cp
-from fault_client import Run, Server
-from fault_scenes import Scene, Tree, put_tree
-from fault_shim import Call, Fault
+
+from qa.faults.client import Run, Server
+from qa.faults.scenes import Scene, Tree, put_tree
+from qa.faults.shim import Call, Fault
 
 WRITE_MODES = ("kill", "killmid", "nospace", "eio", "short", "eintr")
 READ_MODES = ("eio", "short", "eintr", "zero", "truncate", "scribble", "swap")

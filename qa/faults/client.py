@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fault_shim import Call, Fault, Shim, build
 from patience import PATIENCE
 
-TESTS = Path(__file__).resolve().parents[1]
+from qa import TESTS
+from qa.faults.shim import Call, Fault, Shim, build
+
 HUNG = PATIENCE / 2
 """Seconds until a run has hung: the server says so before the test itself counts as one that hangs."""
 
@@ -44,7 +45,7 @@ class Server:
             "BERTCONV_VERIFY": "weights", "OPENBLAS_NUM_THREADS": "1",
         }  # fmt: skip
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("fault_server.py")), str(TESTS)],
+            [sys.executable, str(Path(__file__).with_name("server.py")), str(TESTS)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True,
         )  # fmt: skip
 

@@ -1,5 +1,5 @@
 /* Preloaded under a process by the fault tests: counts the calls that change (or read) files below a folder, and does
- * something to the K-th. What to do stands in a page that fault_shim.py maps as well (struct page is its FaultPage). */
+ * something to the K-th. What to do stands in a page that shim.py maps as well (struct page is its FaultPage). */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

@@ -1,11 +1,11 @@
 """All that docs/trust.md has figures of, in one run: hostile files, mutated inputs, faults, flipped bits, guards.
 
-    python scripts/trust.py                    the sizes of docs/trust.md: some hours
-    python scripts/trust.py --scale 0.05       a twentieth of the inputs, a sample of faults and guards: minutes
-    python scripts/trust.py --part fuzz --part bitflips
+    python -m qa.trust                    the sizes of docs/trust.md: some hours
+    python -m qa.trust --scale 0.05       a twentieth of the inputs, a sample of faults and guards: minutes
+    python -m qa.trust --part fuzz --part bitflips
 
-Each part is a script or a folder of tests of its own, which can be run alone; see `--help` of fuzz.py, faults.py,
-bitflips.py and guards.py. Prints one table; the exit status is 1 when a part found something.
+Each part is a campaign or a folder of tests of its own, which can be run alone; see `--help` of qa.fuzz, qa.faults,
+qa.bitflips and qa.guards. Prints one table; the exit status is 1 when a part found something.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = ROOT / "scripts"
+from qa import ROOT
+
 INPUTS = {"safetensors": 200_000, "pickle": 200_000, "zip": 20_000, "index": 20_000, "config": 20_000, "hdf5": 5_000}
 """Mutated inputs for each reader."""
 FLIPS = 2_000
@@ -65,11 +65,10 @@ class Wish:
         return max(round(count * self.scale), 1)
 
 
-def script(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a script of this folder; what it says on standard error is shown."""
-    return subprocess.run(
-        [sys.executable, str(SCRIPTS / name), *map(str, arguments)], stdout=subprocess.PIPE, text=True, check=False
-    )
+def campaign(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run another campaign; what it says on standard error is shown."""
+    command = [sys.executable, "-m", f"qa.{name}", *map(str, arguments)]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, cwd=ROOT)
 
 
 def hostile(wish: Wish) -> list[Row]:
@@ -94,7 +93,7 @@ def fuzz(wish: Wish) -> list[Row]:
     """Mutated inputs, each reader against another one."""
     rows = []
     for target, count in INPUTS.items():
-        done = script("fuzz.py", "--target", target, "--runs", wish.sized(count), "--seed", wish.seed, "--json")
+        done = campaign("fuzz", "--target", target, "--runs", wish.sized(count), "--seed", wish.seed, "--json")
         for tally in json.loads(done.stdout):
             told = f"{tally['accepted']:,} read alike, {sum(tally['refused'].values()):,} refused"
             if tally["known"]:
@@ -107,7 +106,7 @@ def faults(wish: Wish) -> list[Row]:
     """Faults, full disks, signals and rivals."""
     page = wish.folder / "faults.json"
     every = ["--every"] if wish.scale >= 1 else []
-    done = script("faults.py", *every, "--seed", wish.seed, "--json", page)
+    done = campaign("faults", *every, "--seed", wish.seed, "--json", page)
     print(done.stdout, file=sys.stderr)
     if not page.exists():
         return [Row("faults", 0, done.returncode, "not possible here")]
@@ -127,14 +126,14 @@ def faults(wish: Wish) -> list[Row]:
 
 def bitflips(wish: Wish) -> list[Row]:
     """One bit of an output."""
-    facts = json.loads(script("bitflips.py", "--flips", wish.sized(FLIPS), "--seed", wish.seed, "--json").stdout)
+    facts = json.loads(campaign("bitflips", "--flips", wish.sized(FLIPS), "--seed", wish.seed, "--json").stdout)
     return [Row("flipped bits in outputs", facts["flips"], facts["missed"], "file and tensor named by `verify DST`")]
 
 
 def guards(wish: Wish) -> list[Row]:
     """Checks, deleted one at a time."""
     sample = [] if wish.scale >= 1 else ["--sample", GUARDS_SAMPLED, "--seed", wish.seed]
-    found = json.loads(script("guards.py", *sample, "--json").stdout)
+    found = json.loads(campaign("guards", *sample, "--json").stdout)
     missed = sum(one["status"] != "killed" for one in found)
     return [Row("guards deleted", len(found), missed, "each turns a test red")]
 

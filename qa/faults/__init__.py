@@ -1,0 +1,1 @@
+"""Faults in the calls of conversions: `suites` says where, `runs` and `moments` judge, `shim.c` injects them."""
