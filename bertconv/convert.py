@@ -18,7 +18,7 @@ from pathlib import Path
 from bertconv.config import Config
 from bertconv.containers.registry import preferred
 from bertconv.containers.stored import FLOATS, Header
-from bertconv.errors import MappingError, ParityError, RequestError, UnsafeCheckpoint, UnsupportedCheckpoint
+from bertconv.errors import ParityError, RequestError, UnsafeCheckpoint
 from bertconv.formats.content import Content, Origin, OutputFile
 from bertconv.formats.destination import MANIFEST
 from bertconv.formats.interrupts import held_back
@@ -26,10 +26,10 @@ from bertconv.formats.output import Format, Model, formats
 from bertconv.formats.readback import TensorCheck, check_twins
 from bertconv.formats.staging import StagedFolder
 from bertconv.formats.writing import initial_values
-from bertconv.mapping.checks import open_table
-from bertconv.mapping.identify import identify
+from bertconv.mapping.identify import Identity
 from bertconv.mapping.plan import Move, Plan, PlanOptions, make_plan
-from bertconv.mapping.table import Dialects, Table, load_dialects
+from bertconv.mapping.recognise import Wanted, recognise
+from bertconv.mapping.table import Table, load_dialects
 from bertconv.modules import ModuleWeights, opened_modules, save_modules, with_modules
 from bertconv.record import Proof, manifest_bytes, report_of
 from bertconv.report import Report
@@ -67,12 +67,13 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
     ignore_missing: Iterable[str] = (),
     strip_prefix: str | None = None,
     untie: bool = False,
+    family: str | None = None,
     table: str | os.PathLike[str] | None = None,
     verify: str = "weights",
     report_file: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Convert a BERT checkpoint to another format, and check that every tensor arrived.
+    """Convert a checkpoint to another format, and check that every tensor arrived.
 
     Args:
         src: folder, file or Hub id (`org/name`, `org/name@revision`).
@@ -97,6 +98,7 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
         ignore_missing: more regexes for `_keys_to_ignore_on_load_missing`.
         strip_prefix: use only the names that begin with this, and take it off.
         untie: keep a decoder that differs from the embeddings, and say so in the config.
+        family: the `model_type` of the source's family, where its config does not say it.
         table: a mapping table of the caller's own.
         verify: "weights" reads every tensor back and compares it; "outputs" also rebuilds the model from what was
             written, runs both sides and compares what they compute (needs the frameworks of both); "auto" does so where
@@ -114,13 +116,13 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
     """
     started = time.perf_counter()
     wish = _Wish.of(to, dtype, max_shard_size, verify, source_dialect)
-    mapping, dialects = open_table(Path(table) if table else None), load_dialects()
+    wanted = Wanted.of(family, table, strip_prefix)
     source = open_source(
         src,
         SourceOptions(
             revision=revision, token=token, cache_dir=Path(cache_dir) if cache_dir else None,
             local_files_only=local_files_only, subfolder=subfolder, variant=variant,
-            config=Path(config) if config else None, prefer=_preference(dialects, source_dialect),
+            config=Path(config) if config else None, prefer=_preference(source_dialect),
         ),
     )  # fmt: skip
     with (
@@ -133,7 +135,8 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
             ignore_unexpected=tuple(ignore_unexpected), ignore_missing=tuple(ignore_missing),
             strip_prefix=strip_prefix, untie=untie,
         )  # fmt: skip
-        plan = _plan(source, header, mapping, dialects, wish, options)
+        mapping, identity = recognise(header.tensors, source, wanted)
+        plan = _plan(source, mapping, identity, wish, options)
         stale = check_twins(plan.twins, lambda _: check_signals())
         plan = replace(plan, notes=(*plan.notes, *stale))
         job = _Job(source, header, modules, mapping, plan, wish, progress or _silent, check_signals)
@@ -330,18 +333,13 @@ def _checked_page(file: str | os.PathLike[str] | None, staged: StagedFolder, ver
     return page
 
 
-def _preference(dialects: Dialects, asked: str | None) -> tuple[str, ...]:
+def _preference(asked: str | None) -> tuple[str, ...]:
     """Containers in the order in which they are looked for: of a dialect that was asked for, its own one first."""
-    return preferred(*(dialects.by_name[asked].containers[:1] if asked else ()))
+    return preferred(*(load_dialects().by_name[asked].containers[:1] if asked else ()))
 
 
-def _plan(source: Source, header: Header, table: Table, dialects: Dialects, wish: _Wish, options: PlanOptions) -> Plan:
-    try:
-        identity = identify(header.tensors, table, dialects, options.strip_prefix)
-    except (MappingError, UnsupportedCheckpoint):
-        if source.config is not None:
-            source.load_config(table.family)  # a config of another architecture says more than names that are odd
-        raise
+def _plan(source: Source, table: Table, identity: Identity, wish: _Wish, options: PlanOptions) -> Plan:
+    dialects = load_dialects()
     if wish.source_dialect not in (None, identity.dialect.name):
         there, asked = identity.dialect, dialects.by_name[str(wish.source_dialect)]
         own = f"`bertconv {there.command}`, or " if there.command else ""

@@ -9,6 +9,7 @@
     |   |-- ShapeMismatch                             tensors, config and each other do not fit
     |   |-- TiedTensorsDiffer
     |   |-- AmbiguousHead                             the tensors fit several classes, and nothing says which it is
+    |   |-- AmbiguousFamily                           the names are those of several families, and no config decides
     |   `-- BadTable                                  a mapping table that says nonsense
     |-- UnsafeCheckpoint (ValueError) ............ 4  refused for safety
     |-- DamagedCheckpoint (ValueError) ........... 5  truncated, overlapping, not what the name says
@@ -99,6 +100,10 @@ class TiedTensorsDiffer(MappingError):
 
 class AmbiguousHead(MappingError):
     """The tensors fit several model classes alike, and nothing says which of them a checkpoint is."""
+
+
+class AmbiguousFamily(MappingError):
+    """The names are those of several families alike, and nothing says of which of them a checkpoint is."""
 
 
 class BadTable(MappingError):

@@ -6,18 +6,18 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bertconv.config import Config
 from bertconv.containers.stored import Header
 from bertconv.errors import BertconvError, UnsupportedCheckpoint
-from bertconv.mapping.checks import open_table
 from bertconv.mapping.heads import HeadChoice, choose_head, sizes_seen
-from bertconv.mapping.identify import Identity, identify
+from bertconv.mapping.identify import Identity
 from bertconv.mapping.ignore import first_match, ignore_lists, module_patterns
 from bertconv.mapping.inside import stranger_patterns
+from bertconv.mapping.recognise import Wanted, recognise
 from bertconv.mapping.table import Dialects, Table, load_dialects
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.reading import open_header
@@ -36,8 +36,9 @@ class Inspection:
         given: the source as it was given; `revision` is the commit on the Hub.
         container: "safetensors", "torch" or "hdf5".
         files: the files of weights.
-        dialect: "pt" or "tf"; empty when it is no BERT, or not certain.
-        is_bert: some tensors are named as a BERT's embeddings are.
+        family: the `model_type` of its family; empty when it is of none, or not certain.
+        dialect: "pt" or "tf"; empty when it is of no family, or not certain.
+        is_bert: some tensors are named as the embeddings of a family are.
         prefix: what stands before every name.
         head: the model class; empty where nothing decides between `alternatives`.
         equals: the classes that fit the same tensors.
@@ -61,6 +62,7 @@ class Inspection:
     revision: str | None
     container: str
     files: tuple[str, ...]
+    family: str
     dialect: str
     is_bert: bool
     prefix: str
@@ -97,6 +99,7 @@ def inspect_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
     head: str | None = None,
     config: str | os.PathLike[str] | None = None,
     strip_prefix: str | None = None,
+    family: str | None = None,
     table: str | os.PathLike[str] | None = None,
 ) -> Inspection:
     """Say what a checkpoint is; no weight is read. Arguments as those of `convert_checkpoint`.
@@ -109,9 +112,10 @@ def inspect_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
         local_files_only=local_files_only, subfolder=subfolder, variant=variant,
         config=Path(config) if config else None,
     )  # fmt: skip
+    wanted = Wanted.of(family, table, strip_prefix)
     source = open_source(src, options)
     with closing(open_header(source, check_data=False)) as header:
-        return _describe(source, header, head, strip_prefix, Path(table) if table else None)
+        return _describe(source, header, head, wanted)
 
 
 def _undecided(chosen: HeadChoice, config: Config | None) -> list[str]:
@@ -124,10 +128,23 @@ def _undecided(chosen: HeadChoice, config: Config | None) -> list[str]:
     return [f"the class is {chosen.head}: {chosen.why}"] if chosen.why else []
 
 
+def _recognise(source: Source, header: Header, wanted: Wanted) -> tuple[Table, Identity, str]:
+    """The table and what the names say; where the config says something else, what they say without it, and why."""
+    try:
+        return *recognise(header.tensors, source, wanted), ""
+    except UnsupportedCheckpoint as error:
+        if source.config is None or error.tensor is not None:
+            raise
+        try:
+            return *recognise(header.tensors, replace(source, config=None), wanted), _sentence(error)
+        except BertconvError:
+            raise error from None
+
+
 def _read_config(source: Source, table: Table) -> tuple[Config | None, list[str]]:
     """The config, and what is odd about it; None where there is none or it cannot be read."""
     if source.config is None:
-        return None, [_NO_CONFIG]
+        return None, []
     try:
         config = source.load_config(table.family)
     except BertconvError as error:
@@ -139,26 +156,24 @@ def _sentence(error: BertconvError) -> str:
     return str(error).replace("\n", " ").rstrip(".")
 
 
-def _describe(
-    source: Source, header: Header, forced: str | None, strip_prefix: str | None, path: Path | None
-) -> Inspection:
-    table, dialects = open_table(path), load_dialects()
-    config, odd_config = _read_config(source, table)
-    odd = [*source.notes, *header.notes, *odd_config]
-    dialect = prefix = head = ""
+def _describe(source: Source, header: Header, forced: str | None, wanted: Wanted) -> Inspection:
+    odd = [*source.notes, *header.notes, *([] if source.config else [_NO_CONFIG])]
+    dialect = prefix = head = family = ""
     is_bert = True
     equals: tuple[str, ...] = ()
     alternatives: tuple[str, ...] = ()
     sizes: dict[str, int] = {}
     stated: dict[str, Any] = {}
     try:
-        identity = identify(header.tensors, table, dialects, strip_prefix)
-        dialect, prefix = identity.dialect.name, printable(identity.prefix)
+        table, identity, problem = _recognise(source, header, wanted)
+        config, odd_config = (None, [problem]) if problem else _read_config(source, table)
+        odd += odd_config
+        family, dialect, prefix = table.model_type, identity.dialect.name, printable(identity.prefix)
         chosen = choose_head(table, identity, config, forced)
         equals, alternatives = chosen.equals, chosen.rivals
         head = "" if alternatives else chosen.head
         sizes = {key: seen.value for key, seen in sizes_seen(table, identity, chosen.head).items()}
-        strangers = [printable(name) for name in _unknown(identity, table, dialects, chosen.head)]
+        strangers = [printable(name) for name in _unknown(identity, table, load_dialects(), chosen.head)]
         stated = {key: config.values[key] for key in sizes if config and config.values[key] != sizes[key]}
         odd += _undecided(chosen, config)
         odd += [f"{key} is {sizes[key]} by the shapes, {value} by the config" for key, value in stated.items()]
@@ -170,7 +185,8 @@ def _describe(
     odd += tokenizer_notes(tokenizer, sizes.get("vocab_size"))
     return Inspection(
         given=source.given, revision=source.revision, container=header.container, files=source.weights.files,
-        dialect=dialect, is_bert=is_bert, prefix=prefix, head=head, equals=equals, alternatives=alternatives,
+        family=family, dialect=dialect, is_bert=is_bert,
+        prefix=prefix, head=head, equals=equals, alternatives=alternatives,
         sizes=sizes, config=stated,
         tensors=len(header.tensors),
         parameters=sum(tensor.count for tensor in header.tensors),

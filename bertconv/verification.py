@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bertconv.errors import AmbiguousHead, RequestError
+from bertconv.mapping.recognise import Wanted
 from bertconv.source import SourceOptions
 from bertconv.verify.compare import ORACLES, Progress, Request, compare
 from bertconv.verify.outputs import Limits
@@ -47,6 +48,7 @@ def verify_checkpoint(  # noqa: PLR0913  (one argument per option of the command
     token: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
+    family: str | None = None,
     table: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Parity:
@@ -74,6 +76,7 @@ def verify_checkpoint(  # noqa: PLR0913  (one argument per option of the command
         token: access token for the Hub.
         cache_dir: cache of the Hub.
         local_files_only: use only what the cache holds.
+        family: the `model_type` of the family of both, where their configs do not say it.
         table: a mapping table of the caller's own; then outputs cannot be compared.
         progress: told of the steps.
 
@@ -86,12 +89,12 @@ def verify_checkpoint(  # noqa: PLR0913  (one argument per option of the command
     options = SourceOptions(
         token=token, cache_dir=Path(cache_dir) if cache_dir else None, local_files_only=local_files_only
     )
-    own_table = Path(table) if table else None
+    choice = Wanted.of(family, table)
     limits = Limits(max_error=max_error, max_hidden_error=max_hidden_error)
     wanted, aside = "outputs" if level == "auto" else level, tuple(ignore)
     request = Request(wanted, tuple(dtypes), limits, oracle, saved_model, seed, digest, aside, head is not None)
     given = (a, _with_config(options, config_a)), (b, _with_config(options, config_b))
-    with _open_both(*given, head, own_table) as (here, there):
+    with _open_both(*given, head, choice) as (here, there):
         obstacle = outputs_obstacle(here, there) if level == "auto" else None
         if obstacle is None and request.level != "weights" and not there.table.is_builtin:
             raise RequestError(f"outputs cannot be compared: {OWN_TABLE}.", hint="Pass --level weights.")
@@ -101,7 +104,8 @@ def verify_checkpoint(  # noqa: PLR0913  (one argument per option of the command
     if obstacle is not None:
         parity = replace(parity, notes=(*parity.notes, f"outputs were not compared: {obstacle}"))
     said = {
-        "--level": parity.level, "--seed": seed, "--ignore": ",".join(aside), "--head": head, "--map": table,
+        "--level": parity.level, "--seed": seed, "--ignore": ",".join(aside), "--head": head, "--family": family,
+        "--map": table,
         "--config-a": config_a, "--config-b": config_b, "--cache-dir": cache_dir,
         "--dtype": None if request.dtypes == DTYPES else ",".join(request.dtypes),
         "--oracle": None if oracle == ORACLES[0] else oracle,
@@ -137,17 +141,17 @@ def _open_both(
     a: tuple[str | os.PathLike[str], SourceOptions],
     b: tuple[str | os.PathLike[str], SourceOptions],
     head: str | None,
-    table: Path | None,
+    wanted: Wanted,
 ) -> Iterator[tuple[Side, Side]]:
     """A and B as one class: the given one, or B's, or A's where nothing decides B's."""
     with ExitStack() as stack:
         try:
-            there = stack.enter_context(open_side(*b, head=head, table=table))
+            there = stack.enter_context(open_side(*b, head=head, wanted=wanted))
         except AmbiguousHead:
-            here = stack.enter_context(open_side(*a, table=table))
-            there = stack.enter_context(open_side(*b, head=here.head, table=table))
+            here = stack.enter_context(open_side(*a, wanted=wanted))
+            there = stack.enter_context(open_side(*b, head=here.head, wanted=wanted))
         else:
-            here = stack.enter_context(open_side(*a, head=head or there.head, table=table))
+            here = stack.enter_context(open_side(*a, head=head or there.head, wanted=wanted))
         yield here, there
 
 

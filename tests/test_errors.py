@@ -22,6 +22,7 @@ TREE: dict[str, tuple[int, type[Exception], str]] = {
     "ShapeMismatch": (3, ValueError, "MappingError"),
     "TiedTensorsDiffer": (3, ValueError, "MappingError"),
     "AmbiguousHead": (3, ValueError, "MappingError"),
+    "AmbiguousFamily": (3, ValueError, "MappingError"),
     "BadTable": (3, ValueError, "MappingError"),
     "UnsafeCheckpoint": (4, ValueError, "BertconvError"),
     "DamagedCheckpoint": (5, ValueError, "BertconvError"),

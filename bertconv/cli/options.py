@@ -24,6 +24,8 @@ def source_options(command: Command) -> Command:
         click.option("--head", metavar="CLASS", help="Model class [default: the one that the tensors are]."),
         click.option("--config", type=click.Path(dir_okay=False, exists=True), help="Config instead of the source's."),
         click.option("--strip-prefix", metavar="P", help="Use only the names that begin with P, and take it off."),
+        click.option("--family", metavar="MODEL_TYPE",
+                     help="Such as roberta, where no config says it [default: as config and names say]."),
         click.option("--map", "table", type=click.Path(dir_okay=False, exists=True), metavar="FILE",
                      help="A mapping table of your own (see `bertconv tables`)."),
     )  # fmt: skip

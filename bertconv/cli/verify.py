@@ -96,6 +96,9 @@ def _listed(value: str, known: tuple[str, ...]) -> tuple[str, ...]:
 @click.option("--config-a", type=click.Path(dir_okay=False, exists=True), help="Config for A instead of its own.")
 @click.option("--config-b", type=click.Path(dir_okay=False, exists=True), help="Config for B instead of its own.")
 @click.option(
+    "--family", metavar="MODEL_TYPE", help="Family of both, such as roberta, where their configs do not say it."
+)
+@click.option(
     "--map",
     "table",
     type=click.Path(dir_okay=False, exists=True),

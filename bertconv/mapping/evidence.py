@@ -12,17 +12,16 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from bertconv.config import Config
+from bertconv.families import family_of_class
+from bertconv.mapping.table import Table
+from bertconv.tasks import BASE, MULTIPLE_CHOICE, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION
 from bertconv.text import printable
 
-SEQUENCE, TOKEN, CHOICE = "ForSequenceClassification", "ForTokenClassification", "ForMultipleChoice"
-MASKED, CAUSAL = "ForMaskedLM", ("LMHeadModel", "ForCausalLM")
-"""How the names of the classes of a task end."""
-
 _TASKS = {
-    SEQUENCE: ("cola", "mnli", "mnli-mm", "mrpc", "qnli", "qqp", "rte", "sst-2", "sst2", "sts-b", "stsb", "wnli",
-               "xnli", "text-classification"),
-    TOKEN: ("ner", "pos", "chunk"),
-    CHOICE: ("arc", "race", "swag", "syn"),
+    SEQUENCE_CLASSIFICATION: ("cola", "mnli", "mnli-mm", "mrpc", "qnli", "qqp", "rte", "sst-2", "sst2", "sts-b",
+                              "stsb", "wnli", "xnli", "text-classification"),
+    TOKEN_CLASSIFICATION: ("ner", "pos", "chunk"),
+    MULTIPLE_CHOICE: ("arc", "race", "swag", "syn"),
 }  # fmt: skip
 """Values of `finetuning_task`."""
 
@@ -31,7 +30,7 @@ _OTHER_TAGS = re.compile(r"[ELSU]-.+|O|X|\[?(PAD|CLS|SEP)\]?")
 _ENTAILMENT = "entailment"
 
 Vote = tuple[str, str]
-"""How the name of the class must end, and why."""
+"""The task that the class must have, and why."""
 
 
 def votes(config: Config | None) -> Iterator[Vote]:
@@ -40,9 +39,9 @@ def votes(config: Config | None) -> Iterator[Vote]:
     task = raw.get("finetuning_task")
     if isinstance(task, str):
         said = f"finetuning_task is {printable(task)!r}"
-        yield from ((ending, said) for ending, names in _TASKS.items() if task.lower().replace("_", "-") in names)
+        yield from ((one, said) for one, names in _TASKS.items() if task.lower().replace("_", "-") in names)
     if isinstance(raw.get("problem_type"), str):
-        yield SEQUENCE, f"problem_type is {raw['problem_type']!r}, which no other class has"
+        yield SEQUENCE_CLASSIFICATION, f"problem_type is {raw['problem_type']!r}, which no other class has"
     yield from _labels(raw.get("id2label"))
 
 
@@ -52,19 +51,27 @@ def scope_vote(scope: str, heads: Iterable[str]) -> str | None:
     return next((head for head in heads if plain == f"tf{head}".lower()), None)
 
 
-def named_in(architectures: Collection[str], heads: Collection[str]) -> str | None:
-    """The first named class that is one of `heads`, or of the task of one of them (`MyBertForTokenClassification`)."""
+def named_in(architectures: Collection[str], table: Table, heads: Collection[str]) -> str | None:
+    """The first named class that is one of `heads` of a table, or of the task of one of them.
+
+    Classes of other families count by their task (a file of XLM-R says RobertaForMaskedLM), and classes of nobody by
+    how their names end (`MyBertForTokenClassification`).
+    """
     for named in architectures:
         if named in heads:
             return named
-        if found := [head for head in heads if _task(head) and named.endswith(_task(head))]:
-            return found[0]
+        task = _task_of(named, table)
+        if task is not None and (head := table.head_for(task)) in heads:
+            return head
     return None
 
 
-def _task(head: str) -> str:
-    found = re.search(r"For[A-Z].*", head)
-    return found[0] if found else ""
+def _task_of(name: str, table: Table) -> str | None:
+    """The task of a class that is not the table's own; None where its name does not tell."""
+    if (family := family_of_class(name)) is not None:
+        return family.tasks[name]
+    endings = {head.removeprefix(table.prefix): task for head, task in table.tasks.items() if task != BASE}
+    return next((task for end, task in endings.items() if name.endswith(end)), None)
 
 
 def _labels(names: Any) -> Iterator[Vote]:
@@ -73,6 +80,6 @@ def _labels(names: Any) -> Iterator[Vote]:
     rest = [label for label in labels if not _BEGIN_OR_INSIDE.fullmatch(label)]
     kinds = {letter: {tag[2] for tag in tags if tag[1] == letter} for letter in "BI"}
     if tags and ("O" in rest or kinds["B"] & kinds["I"]) and all(map(_OTHER_TAGS.fullmatch, rest)):
-        yield TOKEN, f"id2label has tags as {printable(tags[0][0])}"
+        yield TOKEN_CLASSIFICATION, f"id2label has tags as {printable(tags[0][0])}"
     if _ENTAILMENT in [label.lower() for label in labels]:
-        yield SEQUENCE, f"id2label has {_ENTAILMENT}"
+        yield SEQUENCE_CLASSIFICATION, f"id2label has {_ENTAILMENT}"

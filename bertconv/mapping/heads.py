@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from bertconv.config import Config
 from bertconv.errors import RequestError, ShapeMismatch
-from bertconv.mapping.evidence import CAUSAL, MASKED, named_in, scope_vote, votes
+from bertconv.families import family_of_class
+from bertconv.mapping.evidence import named_in, scope_vote, votes
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.indices import TensorId
 from bertconv.mapping.table import Table
+from bertconv.tasks import CAUSAL_LM, MASKED_LM
 from bertconv.text import printable
 
 ROWS_WIN = ("vocab_size",)
@@ -87,8 +89,11 @@ def rank_heads(table: Table, identity: Identity, architectures: tuple[str, ...])
 
 
 def known_head(table: Table, name: str) -> str:
-    """A model class by its PyTorch or TensorFlow name; RequestError when the table has no such class."""
+    """A model class by its name, with or without `TF`, or by its twin's; RequestError for one of another table."""
     head = name.removeprefix("TF")
+    family = family_of_class(head)
+    if family is not None and family.path == table.path and head not in table.heads:  # a twin's
+        head = table.head_for(family.tasks[head]) or head
     if head not in table.heads:
         raise RequestError(
             f"{printable(name)} is not a class of this table.", hint=f"Known are {', '.join(table.heads)}."
@@ -133,12 +138,12 @@ def choose_head(table: Table, identity: Identity, config: Config | None, forced:
 def _decided(equals: tuple[str, ...], table: Table, identity: Identity, config: Config | None) -> HeadChoice:
     """The one of several classes with the same tensors, if something says for certain which."""
     if config is not None:
-        if (named := named_in(config.architectures, equals)) is not None:
+        if (named := named_in(config.architectures, table, equals)) is not None:
             return HeadChoice(named, equals)
         left = _possible(equals, table, identity, config)
     else:
         left = equals
-    reasons = {head: why for ending, why in votes(config) for head in left if head.endswith(ending)}
+    reasons = {head: why for task, why in votes(config) for head in left if table.tasks[head] == task}
     if identity.dialect.scoped and (scoped := scope_vote(identity.prefix, left)) is not None:
         reasons |= {scoped: f"the names begin with {printable(identity.prefix)}"}
     if len(left) == 1:
@@ -151,8 +156,8 @@ def _decided(equals: tuple[str, ...], table: Table, identity: Identity, config: 
 
 def _possible(heads: tuple[str, ...], table: Table, identity: Identity, config: Config) -> tuple[str, ...]:
     """Those that the config's other keys leave: a language model is causal or not, and labels have their number."""
-    causal = [head for head in heads if head.endswith(CAUSAL)]
-    masked = [head for head in heads if head.endswith(MASKED)]
+    causal = [head for head in heads if table.tasks[head] == CAUSAL_LM]
+    masked = [head for head in heads if table.tasks[head] == MASKED_LM]
     unlike = masked if config.values["is_decoder"] else causal
     left = [head for head in heads if not (causal and masked and head in unlike)]
     if config.says("num_labels"):

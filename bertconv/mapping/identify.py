@@ -63,13 +63,13 @@ def identify(
         strip_prefix: use only the names that begin with this, and take it off; None finds the prefix.
 
     Raises:
-        UnsupportedCheckpoint: adapters, quantised weights, or no BERT at all.
+        UnsupportedCheckpoint: adapters, quantised weights, or nothing of the family at all.
         UnknownTensors: a prefix that is neither known nor given.
         MappingError: several encoders, or names of two dialects.
         DamagedCheckpoint: two tensors for one place.
     """
     every = list(tensors)
-    _refuse_foreign(every)
+    refuse_foreign(every)
     inside = [tensor for tensor in every if tensor.name.startswith(strip_prefix or "")]
     outside = tuple(tensor for tensor in every if not tensor.name.startswith(strip_prefix or ""))
     names = {tensor.name[len(strip_prefix or "") :] for tensor in inside}
@@ -126,7 +126,8 @@ class _Speller:
         return next((known[spelling] for spelling in self.spellings(name) if spelling in known), ())
 
 
-def _refuse_foreign(tensors: list[StoredTensor]) -> None:
+def refuse_foreign(tensors: list[StoredTensor]) -> None:
+    """UnsupportedCheckpoint for what is no family's weights: adapters, quantised weights, numbered ones."""
     for pattern, what, hint in _FOREIGN:
         for tensor in tensors:
             if pattern.search(tensor.name):
@@ -136,11 +137,13 @@ def _refuse_foreign(tensors: list[StoredTensor]) -> None:
 def _root(names: set[str], table: Table, dialects: Dialects, tensors: list[StoredTensor]) -> tuple[Dialect, str]:
     found = [(dialect, root) for dialect in dialects.by_name.values() for root in sorted(_roots(names, table, dialect))]
     if not found:
+        title = table.family.title
         some = ", ".join(printable(tensor.name) for tensor in tensors[:3]) or "none"
         raise UnsupportedCheckpoint(
-            f"holds no BERT: none of its {len(tensors)} tensors is named as BERT's embeddings are (found {some}).",
-            hint="bertconv converts BERT in PyTorch's or TensorFlow's (Keras 2) names; "
-            "`bertconv tables show bert` lists them.",
+            f"holds no {title}: none of its {len(tensors)} tensors is named as {title}'s embeddings are "
+            f"(found {some}).",
+            hint=f"bertconv converts {title} in PyTorch's or TensorFlow's (Keras 2) names; "
+            f"`bertconv tables show {table.model_type}` lists them.",
             file=tensors[0].file.name if tensors else None,
         )
     if len(found) > 1:

@@ -131,12 +131,13 @@ def load_config(source: Source, request: LoadRequest) -> Config:
     """The config of the checkpoint or the caller's, with the caller's overrides."""
     config = request.config
     if config is None:
-        if source.config is None:
+        keys = source.config_keys()
+        if keys is None:
             raise MappingError(
                 "has no config.json.", hint="Pass config=BertConfig(...): shapes alone do not tell the activation.",
                 file=str(source.folder),
             )  # fmt: skip
-        config = request.config_class.from_dict(source.config_keys(), str(source.config))
+        config = request.config_class.from_dict(keys, str(source.config))
     if unknown := [key for key in request.overrides if not config.knows(key)]:
         raise RequestError(
             f"{request.class_name}.from_pretrained has no argument {', '.join(unknown)}, and the config no such key.",
@@ -362,6 +363,7 @@ def config_of(path: Any, options: SourceOptions, config_class: type[Config]) -> 
     if not isinstance(path, str) or Path(path).exists():
         return config_class.coerce(path)
     source = open_source(path, options)
-    if source.config is None:
+    keys = source.config_keys()
+    if keys is None:
         raise RequestError("has no config.json.", hint="Give another config.", file=path)
-    return config_class.from_dict(source.config_keys(), str(source.config))
+    return config_class.from_dict(keys, str(source.config))

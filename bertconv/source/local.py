@@ -80,6 +80,11 @@ class Source:
         """Open a file of it; errors as for `open_in`."""
         return open_in(self.folder, name)
 
+    def config_keys(self) -> dict[str, Any] | None:
+        """The keys of its config as they are, unchecked; None where it has none; DamagedCheckpoint for no JSON."""
+        found = self.config
+        return None if found is None else content.json_object(self.stored_config, found, content.MAX_BYTES)
+
     def load_config(self, family: Family) -> Config:
         """Its config, which must be of that family.
 
@@ -87,16 +92,13 @@ class Source:
             MappingError: it has none.
             DamagedCheckpoint, UnsupportedCheckpoint: as for `Config.load`.
         """
-        if self.config is None:
+        keys = self.config_keys()
+        if keys is None:
             raise MappingError(
                 "has no config.json.", hint="Give one with --config FILE; shapes alone do not tell the activation.",
                 file=str(self.folder),
             )  # fmt: skip
-        return config_class(family).from_dict(self.config_keys(), str(self.config), family)
-
-    def config_keys(self) -> dict[str, Any]:
-        """What its config says; DamagedCheckpoint where that is no sound JSON. Only where it has one."""
-        return content.json_object(self.stored_config, Path(str(self.config)), content.MAX_BYTES)
+        return config_class(family).from_dict(keys, str(self.config), family)
 
 
 def open_source(src: str | os.PathLike[str], options: SourceOptions = _DEFAULTS) -> Source:

@@ -12,6 +12,7 @@ from bertconv.errors import ParityError, RequestError
 from bertconv.formats.staging import StagedFolder
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.plan import Plan
+from bertconv.mapping.recognise import Wanted
 from bertconv.mapping.table import Table
 from bertconv.modules import ModuleWeights
 from bertconv.record import Proof
@@ -63,8 +64,8 @@ def prove_conversion(  # noqa: PLR0913  (one argument per part of a conversion)
         return Proof(note=f"outputs were not compared: {reason}")
     head = plan.head if all(move.source for move in plan.moves) else table.base_head
     original = side_of(source, header, modules, _written(plan), table, plan.config, head)
-    own_table = None if table.is_builtin else table.path
-    with open_side(staged.path, SourceOptions(), head=head, table=own_table) as output:
+    wanted = Wanted(table.model_type, None if table.is_builtin else table.path)
+    with open_side(staged.path, SourceOptions(), head=head, wanted=wanted) as output:
         if level == "auto":
             reason = reason or outputs_obstacle(original, output)
         if reason and page is None:

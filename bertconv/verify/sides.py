@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,12 @@ from bertconv.config import Config
 from bertconv.containers.stored import Header, StoredTensor
 from bertconv.formats.readback import check_twins
 from bertconv.formats.streaming import Elements, Workspace, as_floats, cast, pieces
-from bertconv.mapping.checks import open_table
 from bertconv.mapping.evidence import named_in
 from bertconv.mapping.expand import TensorSpec, expand
-from bertconv.mapping.identify import Identity, identify
+from bertconv.mapping.identify import Identity
 from bertconv.mapping.layout import Transpose
 from bertconv.mapping.plan import Move, Plan, PlanOptions, make_plan
+from bertconv.mapping.recognise import ANYTHING, Wanted, recognise
 from bertconv.mapping.table import Dialect, Dialects, Table, load_dialects
 from bertconv.modules import ModuleWeights, opened_modules
 from bertconv.source import Source, SourceOptions, open_source
@@ -142,7 +141,7 @@ class Side:
     @property
     def named_head(self) -> str | None:
         """The class that its config names, where that is one of the table's, or of the task of one of them."""
-        return named_in(self.config.architectures, self.table.heads)
+        return named_in(self.config.architectures, self.table, self.table.heads)
 
     def left_out(self) -> list[str]:
         """Names of the tensors that are no part of the class."""
@@ -159,7 +158,7 @@ def open_side(
     options: SourceOptions,
     *,
     head: str | None = None,
-    table: Path | None = None,
+    wanted: Wanted = ANYTHING,
 ) -> Iterator[Side]:
     """Open a checkpoint, identify it, and close it in the end.
 
@@ -168,9 +167,8 @@ def open_side(
     """
     source = open_source(given, options)
     with closing(open_header(source)) as header, opened_modules(source) as modules:
-        mapping = open_table(table)
+        mapping, identity = recognise(header.tensors, source, wanted)
         config = source.load_config(mapping.family)
-        identity = identify(header.tensors, mapping, load_dialects())
         side = side_of(source, header, modules, identity, mapping, config, head)
         check_twins(side.plan.twins)
         yield side

@@ -153,7 +153,7 @@ def listings(tables: Tables) -> Iterator[str]:
     yield from golden.stale(golden.GOLDEN, golden.listings(*tables))
 
 
-DETECTORS: tuple[Callable[[Tables], Iterator[str]], ...] = (static, names, facts, listings, lists, fixtures)
+DETECTORS: tuple[Callable[[Tables], Iterator[str]], ...] = (static, names, facts, kinds, listings, lists, fixtures)
 
 
 def _first(problems: Iterator[str]) -> list[str]:

@@ -1,0 +1,232 @@
+"""Which family a checkpoint is of: its config says so and its names confirm it, or names alone decide, or nothing does.
+
+No family is assumed. A config that says another one than the names do is refused with both facts; names that several
+families have (a bare `embeddings.word_embeddings.weight`) are refused with the list of these.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bertconv.config_auto import said_family
+from bertconv.containers.stored import StoredTensor
+from bertconv.errors import (
+    AmbiguousFamily,
+    BertconvError,
+    DamagedCheckpoint,
+    MappingError,
+    RequestError,
+    UnsupportedCheckpoint,
+)
+from bertconv.families import Family, families, family_of, read_families
+from bertconv.mapping.checks import open_table
+from bertconv.mapping.evidence import scope_vote
+from bertconv.mapping.heads import rank_heads
+from bertconv.mapping.identify import Identity, identify, refuse_foreign
+from bertconv.mapping.table import Dialects, Table, load_dialects, table_for
+from bertconv.source import Source
+from bertconv.text import printable, shown
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the caller says about the family.
+
+    Attributes:
+        family: a `model_type`, or None.
+        table: a mapping table of the caller's own, or None.
+        strip_prefix: use only the names that begin with this, and take it off; None finds the prefix.
+    """
+
+    family: str | None = None
+    table: Path | None = None
+    strip_prefix: str | None = None
+
+    @classmethod
+    def of(cls, family: str | None, table: str | os.PathLike[str] | None, strip_prefix: str | None = None) -> Wanted:
+        """What a function was called with, checked; BadTable, and RequestError for a family that is not known."""
+        path = None if table is None else Path(table)
+        if path is not None:
+            open_table(path)
+        elif family is not None:
+            family_of(family)
+        return cls(family, path, strip_prefix)
+
+
+ANYTHING = Wanted()
+"""Where the caller says nothing."""
+
+
+def recognise(tensors: Iterable[StoredTensor], source: Source, wanted: Wanted) -> tuple[Table, Identity]:
+    """The table for a checkpoint, and what its names say by it.
+
+    Args:
+        tensors: of its header.
+        source: whose config is asked.
+        wanted: what the caller says; it goes before the config.
+
+    Raises:
+        UnsupportedCheckpoint: a family without a table, names of another family than the config says, or of none.
+        AmbiguousFamily: nothing says which of several families it is.
+        BertconvError: as for `identify`; RequestError where the caller's table is for other model types.
+    """
+    every, dialects = list(tensors), load_dialects()
+    given = _given(wanted, source)
+    if given is not None:
+        try:
+            return given, identify(every, given, dialects, wanted.strip_prefix)
+        except (MappingError, UnsupportedCheckpoint):
+            if source.config is not None:
+                source.load_config(given.family)  # a config of another architecture says more than names that are odd
+            raise
+    refuse_foreign(every)
+    family = _said(source)
+    if family is None:
+        return _by_names(every, dialects, wanted.strip_prefix, source)
+    table = table_for(family.model_type)
+    try:
+        identity = identify(every, table, dialects, wanted.strip_prefix)
+    except BertconvError:
+        _refuse_contradiction(family, _fitting(every, dialects, wanted.strip_prefix), source)
+        raise
+    if identity.strangers and rank_heads(table, identity, ())[0].missing:  # such as DistilBERT's layers
+        fitting = _fitting(every, dialects, wanted.strip_prefix)
+        _refuse_contradiction(family, [one for one in fitting if one.is_whole], source)
+    return table, identity
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """How the names of a header fit a table."""
+
+    table: Table
+    identity: Identity
+
+    @property
+    def is_whole(self) -> bool:
+        """Some class is filled, and every tensor is known."""
+        return not self.identity.strangers and not self.lacks
+
+    @property
+    def lacks(self) -> bool:
+        """No class is filled."""
+        return bool(rank_heads(self.table, self.identity, ())[0].missing)
+
+
+def _given(wanted: Wanted, source: Source) -> Table | None:
+    """The table that the caller chose; one of the caller's own as the family that the config names in it."""
+    if wanted.table is None:
+        return None if wanted.family is None else table_for(wanted.family)
+    known = read_families(wanted.table)
+    if wanted.family is not None and wanted.family not in known:
+        raise RequestError(
+            f"the table is for {', '.join(known)}, not for {printable(wanted.family)}.",
+            hint="Choose one of these with --family.", file=str(wanted.table),
+        )  # fmt: skip
+    said = (source.config_keys() or {}).get("model_type")
+    return open_table(wanted.table, wanted.family or (said if isinstance(said, str) and said in known else None))
+
+
+def _said(source: Source) -> Family | None:
+    """The family that a config names; None where there is no sound config, or it names none."""
+    try:
+        keys = source.config_keys()
+    except DamagedCheckpoint:  # whoever needs it will say so
+        return None
+    if keys is None or source.config is None:
+        return None
+    model_type = keys.get("model_type")
+    if "model_type" in keys and not (isinstance(model_type, str) and model_type in families()):
+        raise UnsupportedCheckpoint(
+            f"model_type is {shown(model_type)}, not {' or '.join(map(repr, sorted(families())))}.",
+            hint="Only these have a mapping table; `--map FILE` takes one of your own.",
+            file=str(source.config),
+        )
+    try:
+        return said_family(keys, source.config.name)
+    except RequestError:
+        return None
+
+
+def _refuse_contradiction(family: Family, fitting: Sequence[_Fit], source: Source) -> None:
+    """Refuse names of another family than the config says."""
+    others = [one for one in fitting if one.table.path != family.path]
+    if others:
+        titles = " or ".join(one.table.family.title for one in others)
+        raise UnsupportedCheckpoint(
+            f"model_type is {family.model_type!r}, and the tensors are named as those of {titles} are.",
+            hint="Give the config that belongs to the checkpoint with --config FILE.",
+            file=str(source.config),
+        )
+
+
+def _by_names(
+    tensors: list[StoredTensor], dialects: Dialects, strip_prefix: str | None, source: Source
+) -> tuple[Table, Identity]:
+    fitting = _fitting(tensors, dialects, strip_prefix)
+    if not fitting:
+        raise _of_none(tensors, dialects, strip_prefix)
+    best = min((one.lacks, len(one.identity.strangers)) for one in fitting)
+    fitting = [one for one in fitting if (one.lacks, len(one.identity.strangers)) == best]
+    possible = [family_of(model_type) for one in fitting for model_type in one.table.model_types]
+    scoped = [family for family in possible for one in fitting if _is_scope_of(one.identity, family)]
+    if len(scoped) == 1:
+        possible = scoped
+    if len(possible) > 1:
+        source.config_keys()  # what is wrong with it is to blame
+        titles = [family.title for family in possible]
+        raise AmbiguousFamily(
+            f"the tensors are named as those of {', '.join(titles[:-1])} and {titles[-1]} alike, and no config says "
+            "which of them it is.",
+            hint=f"Choose one with --family {'|'.join(family.model_type for family in possible)}, or write it as "
+            "model_type into the config.",
+            file=tensors[0].file.name,
+        )
+    table = table_for(possible[0].model_type)
+    return table, identify(tensors, table, dialects, strip_prefix)
+
+
+def _fitting(tensors: list[StoredTensor], dialects: Dialects, strip_prefix: str | None) -> list[_Fit]:
+    """The built-in tables, each as the first of its families, by which names are known."""
+    found = []
+    for table in _tables():
+        try:
+            found.append(_Fit(table, identify(tensors, table, dialects, strip_prefix)))
+        except BertconvError:
+            continue
+    return found
+
+
+def _tables() -> Iterator[Table]:
+    """Every built-in table once."""
+    paths = {family.path: family.model_type for family in families().values()}
+    return (table_for(read_families(path)[model_type].model_types[0]) for path, model_type in paths.items())
+
+
+def _is_scope_of(identity: Identity, family: Family) -> bool:
+    return identity.dialect.scoped and scope_vote(identity.prefix, family.tasks) is not None
+
+
+def _of_none(tensors: list[StoredTensor], dialects: Dialects, strip_prefix: str | None) -> BertconvError:
+    """Why the names fit no table: what most tables say of them, or that none knows a single one."""
+    parts = {part for tensor in tensors for part in re.split(r"[./]", tensor.name)}
+    for table in sorted(_tables(), key=lambda table: table.base not in parts):
+        try:
+            identify(tensors, table, dialects, strip_prefix)
+        except UnsupportedCheckpoint:
+            continue
+        except BertconvError as error:  # a table knows some of the names: what it says of them is to the point
+            return error
+    some = ", ".join(printable(tensor.name) for tensor in tensors[:3]) or "none"
+    titles = [table.family.title for table in _tables()]
+    return UnsupportedCheckpoint(
+        f"holds no {', '.join(titles[:-1])} or {titles[-1]}: none of its {len(tensors)} tensors is named as their "
+        f"embeddings are (found {some}).",
+        hint="bertconv converts these in PyTorch's or TensorFlow's (Keras 2) names; `bertconv tables show FAMILY` "
+        "lists them.",
+        file=tensors[0].file.name if tensors else None,
+    )
