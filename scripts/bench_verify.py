@@ -46,7 +46,7 @@ def seconds(runner, build):
     return time.perf_counter() - started
 
 with open_side(sys.argv[2], SourceOptions()) as b, open_side(sys.argv[1], SourceOptions(), head=b.head) as a:
-    batches = make_batches(a.values, b.head, a.source.folder)
+    batches = make_batches(a.table, a.values, b.task, a.source.folder)
     pt, tf = TorchRunner(a, {}), TensorFlowRunner(b, {})
     def _models(): return TorchRunner._models(pt, "float64")
     def model(): return TensorFlowRunner.model(tf, "float64")

@@ -149,14 +149,18 @@ def tf_name(name: str) -> str:
     return name.replace(".", "/").replace("_:_", "_._") + ":0"
 
 
+STORED_TWICE = "predictions/decoder/bias:0"
+"""ALBERT's bias of the words, which TensorFlow's files hold beside `predictions/bias:0`."""
+
+
 def tf_state(tensors: Tensors) -> Tensors:
     """The same tensors as TensorFlow names and lays them out."""
     found = {}
     for name, value in tensors.items():
         other = tf_name(name)
         found[other] = np.ascontiguousarray(value.T) if other.endswith("/kernel:0") else value
-    if "predictions/bias:0" in found:  # ALBERT's, which is there twice
-        found["predictions/decoder/bias:0"] = found["predictions/bias:0"]
+    if "predictions/bias:0" in found:
+        found[STORED_TWICE] = found["predictions/bias:0"]
     return found
 
 

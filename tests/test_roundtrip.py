@@ -35,7 +35,9 @@ def scratch() -> Iterator[Path]:
 
 
 def digests(report: Report) -> dict[str, str]:
-    return {tensor.id: tensor.digest for tensor in report.tensors}
+    """By tensor, but for tied copies: a format may store them or not."""
+    tied = cp.table_of(report.head).tied
+    return {tensor.id: tensor.digest for tensor in report.tensors if tensor.id not in tied}
 
 
 def files(folder: Path) -> dict[str, bytes | None]:
@@ -85,7 +87,9 @@ def test_there_and_back(
         assert_same(cp.written(folder / "there"), cp.tf_state(state))
         assert files(folder / "back") == files(folder / "direct")
     assert digests(direct) == digests(there) == digests(back)
-    assert direct.digest == there.digest == back.digest
+    assert direct.digest == back.digest
+    if cp.STORED_TWICE not in cp.tf_state(state):  # a copy that TensorFlow's file alone stores counts in its digest
+        assert direct.digest == there.digest
     assert back.head == head
 
 

@@ -174,9 +174,9 @@ def _story(table: Table, dialects: Dialects, dialect: Dialect, specs: tuple[Tens
         story["tied to"] = f"{table.tied[spec.id]}: stored once unless tie_word_embeddings is false"
     for name, copies in table.stored_copies.items():
         if spec.id in copies:
-            story[f"stored in {name}"] = f"as well as its original; {_COPIES[copies[spec.id]]}"
+            story[f"also in {name}"] = f"beside its original; {_COPIES[copies[spec.id]]}"
     if unused := [name for name, groups in table.unused.items() if spec.group in groups]:
-        story["in every file"] = f"of {', '.join(unused)}, whether the class computes with it or not"
+        story["always in"] = f"files of {', '.join(unused)}, whether the class computes with it or not"
     if spec.when:
         story["only when"] = " and ".join(one.text for one in spec.when)
     return story

@@ -29,19 +29,10 @@ _TEXTS = {"*": str}
 _DIALECTS_SHAPE = {
     "kinds": {"*": _TEXTS},
     "*": {
-        "title": str,
-        "framework": str,
-        "containers": [str],
-        "metadata": _TEXTS,
-        "command": str,
-        "separator": str,
-        "suffix": str,
-        "drops_base": bool,
-        "scoped": bool,
-        "wrappers": [str],
-        "*": _TEXTS,
+        "title": str, "framework": str, "containers": [str], "metadata": _TEXTS, "command": str, "separator": str,
+        "suffix": str, "drops_base": bool, "scoped": bool, "wrappers": [str], "*": _TEXTS,
     },
-}
+}  # fmt: skip
 """What the values of dialects.toml are; `*` is every key that is not named."""
 
 _STORED = re.compile(r"(?P<leaves>[\w|]*) ?\[(?P<layout>[*\w ]+)\]")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
-from bertconv.config import BertConfig
 from bertconv.errors import RequestError
-from bertconv.models.layers import BertLayer, Dropout, Embedding, Linear
+from bertconv.models.layers import BaseLayer, Dropout, Embedding, Linear
 from bertconv.models.replacing import run
+from bertconv.models.settings import Settings
 
 KeyValue = tuple[tf.Tensor, tf.Tensor]
 """Keys and values of the positions seen so far: `[batch heads positions head]` each."""
@@ -82,30 +83,40 @@ def _hidden(seen: tf.Tensor, dtype: str) -> tf.Tensor:
     return tf.where(seen, tf.zeros((), kind), tf.constant(kind.min, kind))
 
 
-class TFBertSelfAttention(BertLayer):
+class SelfAttention(BaseLayer):
     """Queries, keys, values and what they give; also attends to an encoder's states.
 
     Args:
-        config: of the model.
-        relative: whether distances between positions take part, as `position_embedding_type` says.
-        dtype: Keras dtype policy.
+        settings: of the model.
+        at: what the neutral ids of its modules begin with: `layer.3.` or `layer.3.cross_`.
+        names: of the layers of queries, keys and values, and of the output's where it is in here; attributes are
+            called the same.
+        relative: how distances between positions take part, as `position_embedding_type` says.
+        name: of the layer.
     """
 
-    def __init__(self, config: BertConfig, *, relative: bool, dtype: Any) -> None:
-        super().__init__(config, name="self", dtype=dtype)
-        values = config.values
-        hidden, self.heads = int(values["hidden_size"]), int(values["num_attention_heads"])
-        self.head_size = hidden // self.heads
-        self.query = Linear(config, hidden, hidden, name="query", dtype=dtype)
-        self.key = Linear(config, hidden, hidden, name="key", dtype=dtype)
-        self.value = Linear(config, hidden, hidden, name="value", dtype=dtype)
-        self.relative = values["position_embedding_type"] if relative else "absolute"
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        at: str = "",
+        names: Sequence[str] = ("query", "key", "value"),
+        relative: str = "absolute",
+        name: str = "self",
+    ) -> None:
+        super().__init__(name=name, dtype=settings.dtype)
+        hidden, self.heads, self.head_size = settings.hidden, settings.heads, settings.head_size
+        common: dict[str, Any] = {"dtype": settings.dtype, "spread": settings.spread}
+        self.names = tuple(names)
+        for module, own in zip(("query", "key", "value", "attention_out"), names, strict=False):
+            setattr(self, own, Linear(hidden, hidden, name=own, module=f"{at}{module}", **common))
+        self.relative = relative
         if self.relative != "absolute":
-            self.positions = int(values["max_position_embeddings"])
+            self.positions = settings.positions
             self.distance_embedding = Embedding(
-                config, 2 * self.positions - 1, self.head_size, name="distance_embedding", dtype=dtype
+                2 * self.positions - 1, self.head_size, name="distance_embedding", module=f"{at}distance", **common
             )
-        self.dropout = Dropout(float(values["attention_probs_dropout_prob"]), dtype=dtype)
+        self.dropout = Dropout(settings.attention_dropout, dtype=settings.dtype)
 
     def call(
         self,
@@ -118,12 +129,13 @@ class TFBertSelfAttention(BertLayer):
         training: bool = False,
     ) -> Attended:
         """hidden: `[rows hidden]`; encoder: `[batch|1 keys hidden]`, whose cached keys and values are final."""
-        query = self._split(run(self.query, hidden), batch)
+        layers = [getattr(self, name) for name in self.names]
+        query = self._split(run(layers[0], hidden), batch)
         if encoder is not None and past is not None:
             key, value = past
         else:
             source, count = (hidden, batch) if encoder is None else (encoder, tf.shape(encoder)[0])
-            key, value = self._split(run(self.key, source), count), self._split(run(self.value, source), count)
+            key, value = (self._split(run(layer, source), count) for layer in layers[1:3])
             if past is not None:
                 key, value = tf.concat([past[0], key], 2), tf.concat([past[1], value], 2)
         scale = tf.constant(1 / math.sqrt(self.head_size), query.dtype)
@@ -137,7 +149,8 @@ class TFBertSelfAttention(BertLayer):
         if head_mask is not None:
             probabilities *= tf.cast(head_mask, query.dtype)
         context = tf.transpose(tf.matmul(probabilities, value), [0, 2, 1, 3])
-        return Attended(tf.reshape(context, [-1, self.heads * self.head_size]), probabilities, (key, value))
+        context = tf.reshape(context, [-1, self.heads * self.head_size])
+        return Attended(run(layers[3], context) if layers[3:] else context, probabilities, (key, value))
 
     def _split(self, rows: tf.Tensor, batch: int | tf.Tensor) -> tf.Tensor:
         return tf.transpose(tf.reshape(rows, [batch, -1, self.heads, self.head_size]), [0, 2, 1, 3])

@@ -8,6 +8,9 @@ import tensorflow as tf
 
 from bertconv.errors import RequestError
 
+OTHER_TOKENIZER = "Use the tokenizer that belongs to this checkpoint, or enlarge the table."
+TRUNCATE = "Truncate them (tokenizer: truncation=True, max_length)."
+
 
 def check_axes(tensor: tf.Tensor | None, name: str, sizes: list[int | None]) -> None:
     """Refuse a tensor without these axes, as far as its shape is known.
@@ -26,7 +29,7 @@ def check_axes(tensor: tf.Tensor | None, name: str, sizes: list[int | None]) -> 
     raise RequestError(f"{name} has the shape {tf.TensorShape(tensor.shape)}.", hint=f"Give [{axes}].")
 
 
-def checked_ids(ids: tf.Tensor, limit: int, name: str, key: str) -> tf.Tensor:
+def checked_ids(ids: tf.Tensor, limit: int, name: str, key: str, hint: str = OTHER_TOKENIZER) -> tf.Tensor:
     """The ids as int32, each of them from 0 to `limit` - 1.
 
     Args:
@@ -34,6 +37,7 @@ def checked_ids(ids: tf.Tensor, limit: int, name: str, key: str) -> tf.Tensor:
         limit: size of the table that they index.
         name: of the argument.
         key: of the config, which gives the limit.
+        hint: what to do about ids out of range.
 
     Raises:
         RequestError: ids out of range, or no integers.
@@ -42,7 +46,6 @@ def checked_ids(ids: tf.Tensor, limit: int, name: str, key: str) -> tf.Tensor:
     if not ids.dtype.is_integer:
         raise RequestError(f"{name} is {ids.dtype.name}, not integers.", hint="Cast it to int32 or int64.")
     problem = f"{name} must lie between 0 and {limit - 1}, since {key} is {limit} in the config"
-    hint = "Use the tokenizer that belongs to this checkpoint, or enlarge the table."
     if tf.executing_eagerly():
         lowest, highest = int(tf.reduce_min(ids)), int(tf.reduce_max(ids))
         if int(tf.size(ids)) and (lowest < 0 or highest >= limit):
@@ -56,14 +59,13 @@ def checked_ids(ids: tf.Tensor, limit: int, name: str, key: str) -> tf.Tensor:
 def checked_length(length: Any, past: Any, limit: int) -> Any:
     """The length of a sequence that fits behind `past` positions; errors as for `checked_ids`."""
     problem = f"sequences must be no longer than max_position_embeddings in the config, {limit}"
-    hint = "Truncate them (tokenizer: truncation=True, max_length)."
     if isinstance(length, int) and isinstance(past, int):
         if past + length > limit:
-            raise RequestError(f"{problem}; there is one of {past + length} positions.", hint=hint)
+            raise RequestError(f"{problem}; there is one of {past + length} positions.", hint=TRUNCATE)
         return length
     if tf.executing_eagerly():
         return checked_length(int(length), int(past), limit)
-    with tf.control_dependencies([tf.debugging.Assert(past + length <= limit, [f"{problem}. {hint}"])]):
+    with tf.control_dependencies([tf.debugging.Assert(past + length <= limit, [f"{problem}. {TRUNCATE}"])]):
         return length + 0
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import tensorflow as tf
 
-from bertconv.config import BertConfig
 from bertconv.errors import RequestError
-from bertconv.models.loading import fresh_values
+from bertconv.models.keras_internals import every_layer, exchanged
 
 
 def resize_token_embeddings(
@@ -37,41 +35,35 @@ def resize_token_embeddings(
     if count == embeddings.vocab_size:
         return embeddings
     words = embeddings.word_embeddings
-    words.table = _resized(words, words.table, count, 0, model.config)
+    words.table = _resized(words, words.table, count, 0)
     words.rows = count
     head = model.get_lm_head()
-    if head is not None:
-        head.bias = _resized(head, head.bias, count, 0, model.config)
-        if head.decoder is not None:
-            head.decoder.kernel = _resized(head.decoder, head.decoder.kernel, count, 1, model.config)
-            head.decoder.bias = _resized(head.decoder, head.decoder.bias, count, 0, model.config)
-            head.decoder.units = count
+    for layer in () if head is None else filter(None, (head, head.decoder)):
+        if getattr(layer, "kernel", None) is not None:  # before the bias: Keras's files go by the order
+            layer.kernel = _resized(layer, layer.kernel, count, 1)
+        layer.bias = _resized(layer, layer.bias, count, 0)
+        layer.units = count
     _set_config(model, model.config.replace(vocab_size=count))
     # Graphs that were traced before hold the old variables.
     model.train_function = model.test_function = model.predict_function = model._decode_in_graph = None  # noqa: SLF001
     return embeddings
 
 
-def _set_config(model: Any, config: BertConfig) -> None:
+def _set_config(model: Any, config: Any) -> None:
     """Give a model and its layers a config of their own: other models may have been made from the old one."""
     old = model.config
-    for layer in model._flatten_layers():  # noqa: SLF001  (Layer has no public list of its layers)
+    for layer in every_layer(model):
         if getattr(layer, "config", None) is old:
             layer.config = config
 
 
-def _resized(layer: Any, old: keras.Variable, count: int, axis: int, config: Any) -> keras.Variable:
+def _resized(layer: Any, old: Any, count: int, axis: int) -> Any:
     """A variable in place of `old`, with another size along one axis."""
-    shape = [count if number == axis else size for number, size in enumerate(old.shape)]
+    shape = tuple(count if number == axis else size for number, size in enumerate(old.shape))
     kept = min(count, old.shape[axis])
     values = tf.gather(old.value, tf.range(kept), axis=axis)
-    layer._tracker.unlock()  # noqa: SLF001  (a built layer's variables are fixed, and Keras has no public way to exchange one)
-    try:
-        layer._untrack_variable(old)  # noqa: SLF001
-        with layer._open_name_scope():  # noqa: SLF001
-            new = layer.new_weight(old.name, tuple(shape), "zeros", autocast=getattr(old, "autocast", True))
-    finally:
-        layer._tracker.lock()  # noqa: SLF001
-    fresh = tf.gather(tf.convert_to_tensor(fresh_values(new, config)), tf.range(kept, count), axis=axis)
-    new.assign(tf.concat([values, tf.cast(fresh, values.dtype)], axis))
+    autocast = getattr(old, "autocast", True)
+    new = exchanged(layer, old, lambda: layer.new_weight(old.name, shape, old.role, autocast=autocast))
+    new.neutral_id = old.neutral_id
+    new.assign(tf.concat([values, tf.gather(new.value, tf.range(kept, count), axis=axis)], axis))
     return new

@@ -57,6 +57,7 @@ class GenerationMixin:
     """`generate` for a model that predicts the next word."""
 
     config: Any
+    body: Any
     _decode_in_graph: Any = None
 
     def prepare_inputs_for_generation(
@@ -83,7 +84,7 @@ class GenerationMixin:
             raise RequestError("past_key_values and cache were both given.", hint="They are one: give one of the two.")
         past_key_values = cache if past_key_values is None else past_key_values
         mask = tf.ones_like(input_ids) if attention_mask is None else tf.cast(attention_mask, tf.int32)
-        positions = tf.maximum(tf.cumsum(mask, axis=-1) - 1, 0)
+        positions = tf.maximum(tf.cumsum(mask, axis=-1) - 1, 0) + self.body.embeddings.first_position
         if past_key_values is not None:
             input_ids, positions = input_ids[:, -1:], positions[:, -1:]
             if kwargs.get("token_type_ids") is not None:  # new words are of the type of the prompt's last
@@ -143,7 +144,9 @@ class GenerationMixin:
         ids = tf.cast(given.pop("input_ids"), tf.int32)
         mask = tf.cast(given.pop("attention_mask", tf.ones_like(ids)), tf.int32)
         ids = _padded_left(ids, mask)
-        end = _end(ids, max_new_tokens, max_length, values["max_position_embeddings"])
+        end = _end(
+            ids, max_new_tokens, max_length, values["max_position_embeddings"] - self.body.embeddings.first_position
+        )
         eos = values.get("eos_token_id") if eos_token_id is None else eos_token_id
         marks = tuple(map(int, tf.nest.flatten(eos))) if eos is not None else ()
         pad = int((values["pad_token_id"] if pad_token_id is None else pad_token_id) or 0)

@@ -1,6 +1,8 @@
-"""What BERT's layers are made of: linear maps, embeddings, layer normalisation, dropout. Sizes are known beforehand.
+"""What models are made of: linear maps, embeddings, layer normalisation, dropout. Sizes are known beforehand.
 
-Inside the encoder hidden states are a matrix `[rows hidden]`, rows being batch x sequence.
+Inside the encoder hidden states are a matrix `[rows hidden]`, rows being batch x sequence. Every variable knows its
+role ("weight", "bias", "scale", "shift", "value", see dialects.toml) and, where its layer was told which module of the
+mapping table it is, its neutral id: `layer.3.query.weight`.
 """
 
 from __future__ import annotations
@@ -10,25 +12,40 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from bertconv.config import BertConfig
+from bertconv.models.keras_internals import inner_layers
 from bertconv.models.memory import Fresh
 from bertconv.models.replacing import Replaceable
+from bertconv.models.settings import SPREAD
 
 HALF = ("float16", "bfloat16")
 
 
-class BertLayer(Replaceable, keras.layers.Layer):
-    """A layer that builds itself and its layers, in the order in which they were assigned, from the config alone.
+def initial(role: str, spread: float) -> keras.initializers.Initializer:
+    """How a variable of a role starts: weights normal, scales one, all else zero (google-research/bert, modeling.py).
 
     Args:
-        config: of the model.
+        role: of the variable.
+        spread: standard deviation of weights; they are truncated at two of them.
+    """
+    if role == "weight":
+        return keras.initializers.TruncatedNormal(stddev=spread)
+    return keras.initializers.get("ones" if role == "scale" else "zeros")
+
+
+class BaseLayer(Replaceable, keras.layers.Layer):
+    """A layer that builds itself and its layers, in the order in which they were assigned.
+
+    Args:
         name: as in the variables' paths.
         dtype: Keras dtype policy.
+        module: neutral id of the module whose tensors its own variables are, `layer.3.query`; "" for none.
+        spread: standard deviation of its new weights.
     """
 
-    def __init__(self, config: BertConfig, *, name: str | None = None, dtype: Any = None) -> None:
+    def __init__(self, *, name: str | None = None, dtype: Any = None, module: str = "", spread: float = SPREAD) -> None:
         super().__init__(name=name, dtype=dtype)
-        self.config = config
+        self.module = module
+        self.spread = spread
         self._convert_input_args = False
         self._allow_non_tensor_positional_args = True
 
@@ -44,7 +61,7 @@ class BertLayer(Replaceable, keras.layers.Layer):
 
     def build(self, input_shape: Any = None) -> None:
         """Create every weight."""
-        for layer in self._flatten_layers(include_self=False, recursive=False):
+        for layer in inner_layers(self):
             if not layer.built:
                 layer.build()
 
@@ -53,30 +70,31 @@ class BertLayer(Replaceable, keras.layers.Layer):
         """Element type of sums over many numbers: float32 where the layer computes in half precision."""
         return "float32" if self.compute_dtype in HALF else str(self.compute_dtype)
 
-    def new_weight(self, name: str, shape: tuple[int, ...], initializer: str, *, autocast: bool = True) -> Any:
-        """A variable; "normal" is truncated at two standard deviations of `initializer_range`."""
-        inner = keras.initializers.get(initializer) if initializer != "normal" else self.normal()
-        weight = self.add_weight(name=name, shape=shape, initializer=Fresh(inner), autocast=autocast)
-        weight.role = name  # what `fresh_values` starts it as, when a checkpoint lacks it
+    def new_weight(
+        self, name: str, shape: tuple[int, ...], role: str, *, module: str | None = None, autocast: bool = True
+    ) -> Any:
+        """A variable; `module` where it is of another one than the layer's."""
+        weight = self.add_weight(
+            name=name, shape=shape, initializer=Fresh(initial(role, self.spread)), autocast=autocast
+        )
+        owner = self.module if module is None else module
+        weight.role = role  # what `fresh_values` starts it as, when a checkpoint lacks it
+        weight.neutral_id = f"{owner}.{role}" if owner else None
         return weight
 
-    def normal(self) -> keras.initializers.Initializer:
-        """Initial weights as BERT draws them (google-research/bert, modeling.py)."""
-        return keras.initializers.TruncatedNormal(stddev=float(self.config.values["initializer_range"]))
 
+class Linear(BaseLayer):
+    """`x @ kernel + bias`; kernel: `[in out]`, bias: `[out]`; further arguments as for BaseLayer."""
 
-class Linear(BertLayer):
-    """`x @ kernel + bias`; kernel: `[in out]`, bias: `[out]`."""
-
-    def __init__(self, config: BertConfig, inputs: int, units: int, *, name: str, dtype: Any) -> None:
-        super().__init__(config, name=name, dtype=dtype)
+    def __init__(self, inputs: int, units: int, *, name: str, **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
         self.inputs = inputs
         self.units = units
 
     def build(self, input_shape: Any = None) -> None:
         """Create kernel and bias."""
-        self.kernel = self.new_weight("kernel", (self.inputs, self.units), "normal")
-        self.bias = self.new_weight("bias", (self.units,), "zeros")
+        self.kernel = self.new_weight("kernel", (self.inputs, self.units), "weight")
+        self.bias = self.new_weight("bias", (self.units,), "bias")
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """x: `[... in]` -> `[... out]`."""
@@ -87,31 +105,29 @@ class Linear(BertLayer):
         return tf.reshape(out, tf.concat([tf.shape(x)[:-1], [self.units]], 0))
 
 
-class Embedding(BertLayer):
+class Embedding(BaseLayer):
     """A table of vectors: `[rows dim]`, under the name that the checkpoint format gives it.
 
     Args:
-        config: of the model.
         rows: number of vectors.
         dim: size of each.
         leaf: name of the variable.
         name: of the layer.
-        dtype: Keras dtype policy.
         padding: row whose vector gets no gradient, as PyTorch's `padding_idx`.
+        kwargs: as for BaseLayer.
     """
 
     def __init__(
         self,
-        config: BertConfig,
         rows: int,
         dim: int,
         *,
         leaf: str = "embeddings",
         name: str,
-        dtype: Any,
         padding: int | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(config, name=name, dtype=dtype)
+        super().__init__(name=name, **kwargs)
         self.rows = rows
         self.dim = dim
         self.leaf = leaf
@@ -120,7 +136,7 @@ class Embedding(BertLayer):
     def build(self, input_shape: Any = None) -> None:
         """Create the table."""
         # Cast after the look-up, not before it: the table is large.
-        self.table = self.new_weight(self.leaf, (self.rows, self.dim), "normal", autocast=False)
+        self.table = self.new_weight(self.leaf, (self.rows, self.dim), "weight", autocast=False)
 
     def call(self, ids: tf.Tensor) -> tf.Tensor:
         """ids: `[...]` -> `[... dim]`."""
@@ -151,17 +167,25 @@ def _look_up(table: tf.Tensor, ids: tf.Tensor, padding: int | None) -> tf.Tensor
     return look_up(table)
 
 
-class LayerNorm(BertLayer):
-    """Layer normalisation over the last axis (Ba et al. 2016, arXiv:1607.06450); gamma, beta: `[dim]`."""
+class LayerNorm(BaseLayer):
+    """Layer normalisation over the last axis (Ba et al. 2016, arXiv:1607.06450); gamma, beta: `[dim]`.
 
-    def __init__(self, config: BertConfig, *, name: str = "LayerNorm", dtype: Any) -> None:
-        super().__init__(config, name=name, dtype=dtype)
+    Args:
+        dim: size of the axis.
+        epsilon: added to the variance.
+        name: of the layer.
+        kwargs: as for BaseLayer.
+    """
+
+    def __init__(self, dim: int, epsilon: float, *, name: str = "LayerNorm", **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+        self.dim = dim
+        self.epsilon = epsilon
 
     def build(self, input_shape: Any = None) -> None:
         """Create gamma and beta."""
-        size = (int(self.config.values["hidden_size"]),)
-        self.gamma = self.new_weight("gamma", size, "ones", autocast=False)
-        self.beta = self.new_weight("beta", size, "zeros", autocast=False)
+        self.gamma = self.new_weight("gamma", (self.dim,), "scale", autocast=False)
+        self.beta = self.new_weight("beta", (self.dim,), "shift", autocast=False)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """x: `[... dim]` -> the same shape."""
@@ -169,8 +193,7 @@ class LayerNorm(BertLayer):
         values = tf.cast(x, wide)
         centred = values - tf.reduce_mean(values, -1, keepdims=True)
         variance = tf.reduce_mean(centred * centred, -1, keepdims=True)
-        epsilon = tf.constant(float(self.config.values["layer_norm_eps"]), wide)
-        scaled = centred * tf.math.rsqrt(variance + epsilon)
+        scaled = centred * tf.math.rsqrt(variance + tf.constant(self.epsilon, wide))
         return tf.cast(scaled * tf.cast(self.gamma, wide) + tf.cast(self.beta, wide), x.dtype)
 
 

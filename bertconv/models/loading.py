@@ -25,6 +25,7 @@ from bertconv.mapping.identify import Identity, identify
 from bertconv.mapping.ignore import IgnoreLists, first_match
 from bertconv.mapping.layout import Transpose
 from bertconv.mapping.plan import Plan, PlanOptions, make_plan
+from bertconv.models.layers import initial
 from bertconv.models.memory import as_tensor, blank_weights, empty_array
 from bertconv.models.variables import FRAMEWORK, Inventory, inventory
 from bertconv.source import Source, SourceOptions, open_source
@@ -86,8 +87,8 @@ def load(request: LoadRequest) -> tuple[keras.Model, LoadingInfo]:
         check_stored_twice(plan)
         matches = matched(own, plan, ignore_mismatched=request.ignore_mismatched_sizes)
         fill(matches, header)
-        for variable in matches.fresh:
-            variable.assign(fresh_values(variable, plan.config))
+        for variable, place in matches.fresh:
+            variable.assign(fresh_values(variable, place, plan.config))
     warn_of(request, matches.info)
     return model, matches.info
 
@@ -134,9 +135,10 @@ def load_config(source: Source, request: LoadRequest) -> Config:
         keys = source.config_keys()
         if keys is None:
             raise MappingError(
-                "has no config.json.", hint="Pass config=BertConfig(...): shapes alone do not tell the activation.",
+                "has no config.json.",
+                hint=f"Pass config={request.config_class.__name__}(...): shapes alone do not tell the activation.",
                 file=str(source.folder),
-            )  # fmt: skip
+            )
         config = request.config_class.from_dict(keys, str(source.config))
     if unknown := [key for key in request.overrides if not config.knows(key)]:
         raise RequestError(
@@ -175,7 +177,7 @@ def _plan(identity: Identity, own: Inventory, config: Config, request: LoadReque
     if not any(move.source for move in plan.moves):
         raise MissingTensors(
             f"no tensor fits a weight of {request.class_name}.",
-            hint="Choose the checkpoint of a BERT.", file=str(request.path),
+            hint=f"Choose a checkpoint of {own.table.model_type}.", file=str(request.path),
         )  # fmt: skip
     return plan
 
@@ -195,28 +197,29 @@ class Matches:
 
     Attributes:
         fills: the variables with their tensors.
-        fresh: the variables that the file has nothing for.
+        fresh: the variables that the file has nothing for, with their neutral ids.
         info: the four lists of what is not as the file has it.
     """
 
     fills: list[_Fill]
-    fresh: list[keras.Variable]
+    fresh: list[tuple[keras.Variable, str | None]]
     info: LoadingInfo
 
 
 def matched(own: Inventory, plan: Plan, *, ignore_mismatched: bool) -> Matches:
     """Every variable with the tensor that fills it, those of the model's own layers by name."""
     moves = {move.target.id: move for move in plan.moves}
-    fills, fresh = [], []
+    fills: list[_Fill] = []
+    fresh: list[tuple[keras.Variable, str | None]] = []
     for place, variable in own.known.items():
         move = moves.get(place)
         if move is None or move.source is None:
-            fresh.append(variable)
+            fresh.append((variable, place))
         else:
             fills.append(_Fill(variable, move.source, move.transpose))
     extras = _extras(own, plan, ignore_mismatched=ignore_mismatched)
     fills += extras.fills
-    fresh += [own.extra[name] for name in (*extras.lacking, *extras.wrong) if hasattr(own.extra[name], "role")]
+    fresh += [(own.extra[name], None) for name in (*extras.lacking, *extras.wrong) if hasattr(own.extra[name], "role")]
     return Matches(fills, fresh, _info(plan, extras, own))
 
 
@@ -246,13 +249,10 @@ def _read(fill: _Fill, workspace: Workspace, tick: workers.Tick) -> np.ndarray[A
     return array
 
 
-def fresh_values(variable: keras.Variable, config: Config) -> Any:
-    """Initial values by the variable's role: normal weights, gamma one, everything else zero."""
-    if variable.name in {"kernel", "weight", "embeddings"}:
-        initializer = keras.initializers.TruncatedNormal(stddev=float(config.values["initializer_range"]))
-    else:
-        initializer = keras.initializers.get("ones" if variable.name == "gamma" else "zeros")
-    return initializer(variable.shape, dtype=variable.dtype)
+def fresh_values(variable: keras.Variable, place: str | None, config: Config) -> Any:
+    """Initial values by the variable's role, which a variable of the user's own has from its place in the table."""
+    role = getattr(variable, "role", None) or (place or "").rpartition(".")[2]
+    return initial(role, float(config.values["initializer_range"]))(variable.shape, dtype=variable.dtype)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -11,21 +12,24 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bertconv.config import BertConfig
+from bertconv.config import Config
 from bertconv.containers.pytorch import PyTorch
 from bertconv.containers.registry import BY_NAME, preferred
 from bertconv.containers.safetensors import Safetensors
 from bertconv.containers.stored import FLOATS
 from bertconv.errors import RequestError
-from bertconv.mapping.ignore import IgnoreLists
-from bertconv.mapping.table import load_dialects
+from bertconv.mapping.ignore import IgnoreLists, ignore_lists
+from bertconv.mapping.table import Table, load_dialects, table_for
 from bertconv.models import loading, saving, weight_files
-from bertconv.models.bert import finished
+from bertconv.models.body import MainLayer, check_decoder, finished
+from bertconv.models.calls import argument_names, made_call
 from bertconv.models.embeddings import resize_token_embeddings
 from bertconv.models.inputs import as_tensors, named_inputs
+from bertconv.models.keras_internals import every_layer
 from bertconv.models.outputs import ModelOutput
 from bertconv.models.replacing import Replaceable
 from bertconv.models.serving import ServingMixin
+from bertconv.models.settings import Settings
 from bertconv.models.training import TrainingMixin
 from bertconv.models.variables import FRAMEWORK, freeze_layers, frozen_layers
 from bertconv.source import SourceOptions
@@ -51,21 +55,34 @@ REFUSED = {
 class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
     """A Keras 3 model that loads, saves and trains as users of transformers' TensorFlow classes know it.
 
+    A family derives its own base class from it, and from that one class for every head of its mapping table: with
+    `is_head=True` the class is registered with Keras, gets a `call` with the arguments that the family takes, and the
+    two ignore lists of the table, which a subclass may replace or extend.
+
     Args:
-        config: BertConfig, a transformers config object, or a dict.
+        config: of the family, a transformers config object, or a dict.
         kwargs: `name`, `dtype` and `trainable` of a Keras model.
 
     Attributes:
         config_class: class of the config.
+        main_layer: class of the body.
         base_model_prefix: attribute that holds the body.
+        task: what the class is for, see `bertconv.tasks`; None for a class of the user's own.
+        is_cached: whether `call` takes what a decoder takes, where the family has decoders.
+        call_doc: what `call` returns, and its labels.
         main_input_name: first argument of `call`.
         table_head: the mapping table's class; None for a class of the user's own.
         _keys_to_ignore_on_load_unexpected: regexes of stored names that are left out without a word.
         _keys_to_ignore_on_load_missing: regexes of weights that may start afresh without a word.
     """
 
-    config_class: ClassVar[type[BertConfig]] = BertConfig
+    config_class: ClassVar[type[Config]]
+    main_layer: ClassVar[type[MainLayer]]
     base_model_prefix: ClassVar[str] = ""
+    task: ClassVar[str | None] = None
+    is_cached: ClassVar[bool] = False
+    call_doc: ClassVar[str] = ""
+    call: ClassVar[Any]
     main_input_name: ClassVar[str] = "input_ids"
     table_head: ClassVar[str | None] = None
     framework: ClassVar[str] = "tf"
@@ -73,22 +90,55 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
     _keys_to_ignore_on_load_unexpected: ClassVar[list[str] | None] = None
     _keys_to_ignore_on_load_missing: ClassVar[list[str] | None] = None
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, *, is_head: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if is_head:
+            cls._become_head()
         parameters = inspect.signature(cls.call).parameters.values()
         wanted = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
         own = tuple(each.name for each in parameters if each.name != "self" and each.kind in wanted)
         passes_on = any(each.kind == each.VAR_KEYWORD for each in parameters)
         cls.input_names = (*own, *(name for name in cls.input_names if passes_on and name not in own))
 
+    @classmethod
+    def _become_head(cls) -> None:
+        """Make this the class of the table that is called the same without TF."""
+        cls.table_head = cls.__name__.removeprefix("TF")
+        lists = ignore_lists(cls.table(), load_dialects(), cls.table_head)
+        cls._keys_to_ignore_on_load_unexpected = list(lists.unexpected)
+        cls._keys_to_ignore_on_load_missing = list(lists.missing)
+        main = cls.main_layer
+        names = argument_names(main.model_inputs, is_cached=cls.is_cached and main.is_cached, labels=cls.label_names)
+        cls.call = made_call(names, cls.call_doc, cls)
+        keras.saving.register_keras_serializable(package="bertconv")(cls)
+
+    @classmethod
+    def table(cls) -> Table:
+        """The mapping table of the family, with the names of its classes."""
+        return table_for(cls.config_class.model_type)
+
     def __init__(self, config: Any, *inputs: Any, **kwargs: Any) -> None:
         if inputs:
             raise RequestError(f"{type(self).__name__} takes a config and no other inputs.", hint="Name the arguments.")
         super().__init__(**kwargs)
         self.config = self.config_class.coerce(config)
+        check_decoder(self.config)
         self.name_or_path = ""
         self._convert_input_args = False  # __call__ does it
         self.jit_compile = False  # every new sequence length would be compiled anew
+
+    def make_body(self, *, add_pooling_layer: bool) -> None:
+        """Make the family's main layer, under the name that checkpoints give it."""
+        body = self.main_layer(self.config, add_pooling_layer, dtype=self.dtype_policy)
+        setattr(self, self.base_model_prefix, body)
+
+    def make_words(self, settings: Settings) -> None:
+        """Make the layers that predict words; a family's base class does."""
+        raise NotImplementedError
+
+    def score_words(self, hidden: tf.Tensor) -> tf.Tensor:
+        """Scores of every word: `[batch sequence hidden]` -> `[batch sequence vocab]`; a family's base class does."""
+        raise NotImplementedError
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the model; see `call` for the arguments.
@@ -121,7 +171,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
 
     def build_in_name_scope(self) -> None:
         """Create the weights that only a call creates, by one with `dummy_inputs`."""
-        if not all(layer.built for layer in self._flatten_layers()):
+        if not all(layer.built for layer in every_layer(self)):
             self(self.dummy_inputs)
 
     def build_from_config(self, config: dict[str, Any]) -> None:
@@ -171,12 +221,12 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         """
         _check_arguments(pretrained_model_name_or_path, kwargs)
         wants_info = kwargs.pop("output_loading_info", False)
-        options = SourceOptions(
-            revision=revision, token=token, cache_dir=None if cache_dir is None else Path(cache_dir),
-            local_files_only=local_files_only, force_download=force_download,
-            subfolder=kwargs.pop("subfolder", "") or "", variant=kwargs.pop("variant", None),
-            prefer=_containers(use_safetensors, from_pt=kwargs.pop("from_pt", False)),
-        )  # fmt: skip
+        options = source_options(kwargs | {
+            "cache_dir": cache_dir, "force_download": force_download, "local_files_only": local_files_only,
+            "token": token, "revision": revision, "use_safetensors": use_safetensors,
+        })  # fmt: skip
+        for key in ("subfolder", "variant", "from_pt"):
+            kwargs.pop(key, None)
         given = None if config is None else loading.config_of(config, options, cls.config_class)
         settings = {key: kwargs.pop(key) for key in cls._constructor_names() if key in kwargs}
         if settings.get("dtype") is not None:
@@ -246,7 +296,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
             "input_ids": tf.ones(self.dummy_shape, tf.int32),
             "token_type_ids": tf.zeros(self.dummy_shape, tf.int32),
         }
-        if self.config.values["add_cross_attention"]:
+        if self.config.values.get("add_cross_attention"):
             inputs["encoder_hidden_states"] = tf.ones((1, 2, self.config.values["hidden_size"]))
         return {name: value for name, value in inputs.items() if name in self.input_names}
 
@@ -266,23 +316,23 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
     def set_input_embeddings(self, value: Any) -> None:
         """Replace the words' vectors: a variable, tensor or array `[vocab hidden]`, with as many rows as it likes."""
         values = tf.convert_to_tensor(getattr(value, "weight", value))
-        if values.shape.rank != 2 or values.shape[1] != self.config.values["hidden_size"]:
+        size = self.get_input_embeddings().weight.shape[1]
+        if values.shape.rank != 2 or values.shape[1] != size:
+            key = "embedding_size" if "embedding_size" in self.config.values else "hidden_size"
             raise RequestError(
-                f"embeddings of shape {values.shape.as_list()} do not fit hidden_size "
-                f"{self.config.values['hidden_size']}.", hint="Give [vocab, hidden].",
-            )  # fmt: skip
+                f"embeddings of shape {values.shape.as_list()} do not fit {key} {size}.", hint="Give [vocab, hidden]."
+            )
         self.resize_token_embeddings(int(values.shape[0]))
         self.body.embeddings.weight.assign(values)
 
     def get_lm_head(self) -> Any:
-        """The layer that predicts words, or None."""
-        head = getattr(self, "mlm", None)
-        return None if head is None else head.predictions
+        """The layer that predicts words, with its bias and maybe a decoder of its own; None for none."""
+        return None
 
     def get_output_embeddings(self) -> Any:
         """The layer whose `weight` are the words' output vectors: the embeddings themselves unless untied; or None."""
         head = self.get_lm_head()
-        return None if head is None else head.decoder or self.get_input_embeddings()
+        return None if head is None else head.vectors or self.get_input_embeddings()
 
     def get_bias(self) -> dict[str, Any] | None:
         """The bias of the predicted words: `{"bias": [vocab]}`, or None."""
@@ -305,6 +355,18 @@ def _check_arguments(path: Any, kwargs: dict[str, Any]) -> None:
         raise RequestError(
             "trust_remote_code was given, and no code of a checkpoint is ever run.", hint="Leave it out."
         )
+
+
+def source_options(given: Mapping[str, Any]) -> SourceOptions:
+    """How from_pretrained finds a checkpoint by its arguments; others among them do not matter."""
+    cache_dir = given.get("cache_dir")
+    return SourceOptions(
+        revision=given.get("revision"), token=given.get("token"),
+        cache_dir=None if cache_dir is None else Path(cache_dir), local_files_only=given.get("local_files_only", False),
+        force_download=given.get("force_download", False), subfolder=given.get("subfolder") or "",
+        variant=given.get("variant"),
+        prefer=_containers(given.get("use_safetensors"), from_pt=given.get("from_pt", False)),
+    )  # fmt: skip
 
 
 def _containers(use_safetensors: bool | None, *, from_pt: bool) -> tuple[str, ...]:

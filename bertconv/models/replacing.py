@@ -9,6 +9,8 @@ from typing import Any
 
 import keras
 
+from bertconv.models.keras_internals import every_layer
+
 
 class Replaceable:
     """A layer or model whose attributes may be given other layers or variables at any time.
@@ -78,7 +80,7 @@ def run(layer: Any, *args: Any, **kwargs: Any) -> Any:
 
 def is_stale(model: Any, graph: str) -> bool:
     """Whether a graph of this name was made of other layers than the model has now; notes that it is made of these."""
-    layers = model._flatten_layers()  # noqa: SLF001  (Layer has no public list of its layers)
+    layers = every_layer(model)
     made = vars(model).setdefault("_graphs_made_of", {})
     old = [reference() for reference in made.get(graph, ())]
     is_other = graph in made and not (len(old) == len(layers) and all(map(operator.is_, old, layers)))

@@ -21,6 +21,7 @@ from bertconv.formats.staging import StagedFolder
 from bertconv.formats.streaming import Elements, reordered
 from bertconv.mapping.expand import expand, target_specs, transpose_specs
 from bertconv.mapping.layout import Transpose
+from bertconv.models.keras_internals import every_layer
 from bertconv.models.variables import FRAMEWORK, Inventory, inventory
 from bertconv.record import manifest_bytes, saved_report
 from bertconv.saving import extra_spec, save_weights, shard_limit
@@ -162,7 +163,7 @@ def _check_config(model: Any, own: Inventory) -> None:
     described = expand(own.table, dialect, model.config.values, groups).values()
     shapes = {spec.name.removesuffix(dialect.suffix): spec.shape for spec in described}
     wrong = [name for name, variable in own.extra.items() if shapes.get(name, variable.shape) != tuple(variable.shape)]
-    if not any(getattr(layer, "was_changed", False) for layer in model._flatten_layers()):  # noqa: SLF001
+    if not any(getattr(layer, "was_changed", False) for layer in every_layer(model)):
         ours = {spec.name.partition("/")[0] for spec in expand(own.table, dialect, None, groups).values()}
         wrong = [name for name in own.extra if name.partition("/")[0] in ours]
     if wrong:

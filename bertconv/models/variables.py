@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 
 from bertconv.config import Config
 from bertconv.errors import RequestError
 from bertconv.mapping.expand import TensorSpec, expand
-from bertconv.mapping.table import Dialects, Table, load_dialects, load_table
+from bertconv.mapping.table import Dialect, Dialects, Table, load_dialects
+from bertconv.models.keras_internals import inner_layers
+from bertconv.models.layers import BaseLayer
 
 FRAMEWORK = "tensorflow"
 """What runs the models here: their variables have the names of its dialect."""
@@ -37,8 +41,11 @@ class Inventory:
     extra: dict[str, keras.Variable]
 
 
-def inventory(model: keras.Model, config: Config, head: str | None) -> Inventory:
+def inventory(model: Any, config: Config, head: str | None) -> Inventory:
     """Every weight of a model, each by its place in the table or, beyond the table, by its name.
+
+    A variable of one of the family's own classes is known by its neutral id, wherever it is in the model. In a class of
+    the user's own, and for layers of the user's own, the name decides, as in TensorFlow's files.
 
     Args:
         model: whose layers are all built.
@@ -48,39 +55,49 @@ def inventory(model: keras.Model, config: Config, head: str | None) -> Inventory
     Raises:
         RequestError: two variables have the same name.
     """
-    table, dialects = load_table(), load_dialects()
+    table, dialects = model.table(), load_dialects()
     named = named_variables(model)
-    dialect = dialects.of(FRAMEWORK)
+    found = _Placed(model, named, dialects.of(FRAMEWORK), by_id=head is not None)
     candidates = table.heads[head] if head else tuple(table.groups)
-    groups = tuple(
-        group
-        for group in candidates
-        if _is_there(
-            specs := _stored(table, expand(table, dialect, config.values, (group,)), config), named, dialect.suffix
-        )
-        and specs
-    )
+    groups = tuple(group for group in candidates if found.has_all(_stored(table, config, dialects, (group,))))
     groups = _without_doubles(table, groups)
-    specs = _stored(table, expand(table, dialect, config.values, groups), config)
-    known = {place: named[spec.name.removesuffix(dialect.suffix)] for place, spec in specs.items()}
+    known = {place: found.of(spec) for place, spec in _stored(table, config, dialects, groups).items()}
     taken = {id(variable) for variable in known.values()}
     extra = {name: variable for name, variable in named.items() if id(variable) not in taken}
     return Inventory(table, dialects, head or table.base_head, groups, known, extra)
 
 
-def _stored(table: Table, specs: dict[str, TensorSpec], config: Config) -> dict[str, TensorSpec]:
-    """Without the copies that a tied model does not have."""
+def _stored(table: Table, config: Config, dialects: Dialects, groups: tuple[str, ...]) -> dict[str, TensorSpec]:
+    """What these groups have in TensorFlow, without the copies that a tied model does not have."""
     is_tied = config.values["tie_word_embeddings"]
+    specs = expand(table, dialects.of(FRAMEWORK), config.values, groups)
     return {place: spec for place, spec in specs.items() if not (is_tied and place in table.tied)}
 
 
-def _is_there(specs: dict[str, TensorSpec], named: dict[str, keras.Variable], suffix: str) -> bool:
-    """Whether the model has every one of these, in its shape."""
-    for spec in specs.values():
-        variable = named.get(spec.name.removesuffix(suffix))
-        if variable is None or tuple(variable.shape) != spec.shape:
-            return False
-    return True
+class _Placed:
+    """Variables by neutral id and by name.
+
+    Args:
+        model: whose they are.
+        named: by their names in the model.
+        dialect: TensorFlow's.
+        by_id: whether a neutral id is enough, under any name.
+    """
+
+    def __init__(self, model: Any, named: dict[str, keras.Variable], dialect: Dialect, *, by_id: bool) -> None:
+        self.named, self.suffix = named, dialect.suffix
+        own = list({id(each): each for _, each, is_own in _walk(model, ()) if is_own}.values()) if by_id else []
+        counts = Counter(getattr(variable, "neutral_id", None) for variable in own)
+        self.by_id = {place: each for each in own if counts[place := getattr(each, "neutral_id", None)] == 1}
+
+    def of(self, spec: TensorSpec) -> Any:
+        """The variable of a tensor; None where there is none in its shape."""
+        either = (self.by_id.get(spec.id), self.named.get(spec.name.removesuffix(self.suffix)))
+        return next((each for each in either if each is not None and tuple(each.shape) == spec.shape), None)
+
+    def has_all(self, specs: dict[str, TensorSpec]) -> bool:
+        """Whether there are such tensors, and the model has every one of them."""
+        return bool(specs) and all(self.of(spec) is not None for spec in specs.values())
 
 
 def _without_doubles(table: Table, groups: tuple[str, ...]) -> tuple[str, ...]:
@@ -101,7 +118,7 @@ def named_variables(model: keras.layers.Layer) -> dict[str, keras.Variable]:
     """Name -> variable, in the order of `model.weights`; a layer that is used twice counts once."""
     found: dict[str, keras.Variable] = {}
     seen: set[int] = set()
-    for name, variable in _walk(model, ()):
+    for name, variable, _ in _walk(model, ()):
         if id(variable) in seen:
             continue
         seen.add(id(variable))
@@ -113,27 +130,30 @@ def named_variables(model: keras.layers.Layer) -> dict[str, keras.Variable]:
     return found
 
 
-def _walk(layer: keras.layers.Layer, path: tuple[str, ...]) -> Iterator[tuple[str, keras.Variable]]:
-    layers = layer._flatten_layers(include_self=False, recursive=False)  # noqa: SLF001  (Layer has no public list of its layers)
+def _walk(
+    layer: keras.layers.Layer, path: tuple[str, ...], *, is_own: bool = True
+) -> Iterator[tuple[str, keras.Variable, bool]]:
+    """Name, variable, and whether only layers of ours are around it: what is inside an adapter is not ours any more."""
+    layers = inner_layers(layer)
     below = {id(variable) for inner in layers for variable in inner.weights}
     for variable in layer.weights:
         if id(variable) not in below:
-            yield "/".join((*path, variable.name)), variable
+            yield "/".join((*path, variable.name)), variable, is_own
     for inner in layers:
-        yield from _walk(inner, (*path, inner.name))
+        yield from _walk(inner, (*path, inner.name), is_own=is_own and isinstance(inner, BaseLayer))
 
 
 def frozen_layers(model: keras.layers.Layer) -> list[str]:
     """Paths below the model (`bert/encoder/layer_._0`) of the layers that are not trained, the topmost of them."""
     found = []
-    for layer in model._flatten_layers(include_self=False, recursive=False):  # noqa: SLF001
+    for layer in inner_layers(model):
         found += [layer.name] if not layer.trainable else [f"{layer.name}/{path}" for path in frozen_layers(layer)]
     return found
 
 
 def freeze_layers(model: keras.layers.Layer, paths: Sequence[str]) -> None:
     """Take the layers with these paths out of training."""
-    for layer in model._flatten_layers(include_self=False, recursive=False):  # noqa: SLF001
+    for layer in inner_layers(model):
         if layer.name in paths:
             layer.trainable = False
         freeze_layers(layer, [path.partition("/")[2] for path in paths if path.partition("/")[0] == layer.name])

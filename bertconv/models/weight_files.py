@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from bertconv.config import BertConfig
+from bertconv.config import Config
 from bertconv.containers.stored import Header
 from bertconv.errors import MissingTensors, RequestError, ShapeMismatch
 from bertconv.mapping.ignore import IgnoreLists
@@ -53,7 +53,7 @@ def load_weights(
     request = _request(self, path, skip_mismatch=skip_mismatch)
     source = open_source(path, request.source)
     with closing(open_header(source, check_data=True)) as header, loading.paused_collection():
-        own, plan = _planned(header, request)
+        own, plan = _planned(header, self.config, request)
         loading.check_stored_twice(plan)
         matches = loading.matched(own, plan, ignore_mismatched=skip_mismatch)
         if matches.info["missing_keys"] and not (skip_mismatch or by_name):
@@ -95,10 +95,9 @@ def _request(model: Any, path: Path, *, skip_mismatch: bool) -> loading.LoadRequ
     )  # fmt: skip
 
 
-def _planned(header: Header, request: loading.LoadRequest) -> tuple[Inventory, Plan]:
+def _planned(header: Header, config: Config, request: loading.LoadRequest) -> tuple[Inventory, Plan]:
     """How a file fills the model; ShapeMismatch where it is of another size than the model, which stays as it is."""
     hint = "Load it with from_pretrained, or pass skip_mismatch=True."
-    config = request.config or BertConfig()
     try:
         _, own, plan = loading.planned(header, config, request)
     except ShapeMismatch as error:

@@ -15,8 +15,8 @@ CLASS = "architectures"
 def other_classes(a: Side, b: Side) -> Iterator[ConfigDifference]:
     """The two classes, where neither is a part of the other: no tensor shows what is made of the tensors.
 
-    A body is a part of every class, and so are the classes of pre-training of `BertForPreTraining`: comparing these
-    with the whole is comparing a part.
+    A body is a part of every class, and what pre-trains for one task is of the class that does so for two: comparing
+    these with the whole is comparing a part.
     """
     one, other = a.named_head, b.named_head
     if one is None or other is None or one == other:

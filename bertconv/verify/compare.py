@@ -13,9 +13,10 @@ import numpy as np
 from bertconv import __version__
 from bertconv.errors import RequestError
 from bertconv.report import model_digest
+from bertconv.tasks import CAUSAL_LM
 from bertconv.text import printable
 from bertconv.verify.agreement import ASPECTS
-from bertconv.verify.cases import Batch, make_batches
+from bertconv.verify.cases import FROM_IDS, Batch, make_batches
 from bertconv.verify.classes import CLASS, other_classes
 from bertconv.verify.labels import compare_labels
 from bertconv.verify.modules import compare_modules
@@ -48,13 +49,21 @@ _CONFIG_CAUSES = {
     "tie_word_embeddings": "tied decoder",
     "position_embedding_type": "position embeddings",
     "num_attention_heads": "number of heads",
+    "summary_activation": "activation of the head",
+    "summary_use_proj": "summary layer",
+    "num_hidden_groups": "groups of layers",
+    "inner_group_num": "inner layers",
 }
 """Config keys that decide what the same tensors compute -> the name of the mistake when they differ."""
+_NAMED = {**_CONFIG_CAUSES, "num_hidden_layers": "number of layers", "pad_token_id": "position offset"}
+"""The same, with those keys that decide it in some families only."""
 
 _GENERATING = ("pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id", "decoder_start_token_id")
 """Config keys that decide what `generate()` begins and ends with; no output of a single call shows them."""
+_SHARED = "num_hidden_groups"
+"""A key of families whose layers share weights: there the number of layers is not seen from the tensors."""
 _TRAINING = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
-"""Config keys that only training uses."""
+"""Config keys that only training uses; a family may have more of them, with `dropout` in their names."""
 
 
 @dataclass(frozen=True)
@@ -132,13 +141,13 @@ def compare(a: Side, b: Side, request: Request, progress: Progress = lambda *_: 
 
 
 def _with_outputs(parity: Parity, a: Side, b: Side, request: Request, progress: Progress) -> Parity:
-    if (reason := _obstacle(parity.tensors)) is not None:
+    if (reason := _obstacle(parity.tensors) or _other_depth(a, b)) is not None:
         note = f"outputs were not compared: {reason}"
         return _explained(replace(parity, level="weights", notes=(*parity.notes, note)), a, b, None, ())
     one, other = _runner(a, _rounding(parity.tensors), request.oracle), _runner(b, {}, request.oracle)
     dtypes = tuple(dtype for dtype in DTYPES if dtype == "float64" or dtype in request.dtypes)
     notes: list[str] = []
-    batches = make_batches(a.values, b.head, a.source.folder, request.seed, notes.append, a.tokenizer.settings)
+    batches = make_batches(a.table, a.values, b.task, a.source.folder, request.seed, notes.append, a.tokenizer.settings)
     runs, done = 2 * len(dtypes), 0
 
     def tick() -> None:
@@ -167,6 +176,12 @@ def _obstacle(rows: Sequence[TensorComparison]) -> str | None:
         return "a tensor is missing on one side, or has another shape there"
     broken = [row.id for row in rows if row.ok and any(NOT_FINITE in odd for odd in row.odd)]
     return f"{broken[0]} is not finite on either side, so there is nothing to compute" if broken else None
+
+
+def _other_depth(a: Side, b: Side) -> str | None:
+    """Why two models of the same tensors have not the same places: layers that share weights may be more or fewer."""
+    one, other = (side.values["num_hidden_layers"] for side in (a, b))
+    return None if one == other else f"A has {one} layers, and B has {other}"
 
 
 def _of_saved_model(truth: Runner, b: Side, batches: Sequence[Batch], limits: Limits) -> tuple[Measurement, ...]:
@@ -216,7 +231,7 @@ def _explained(parity: Parity, a: Side, b: Side, runner: Runner | None, batches:
     from bertconv.verify.weight_causes import weight_causes
 
     causes = weight_causes(parity.tensors, a.everything, b.everything, int(a.values["num_attention_heads"]))
-    causes += [_config_cause(one) for one in parity.config if one.key in _CONFIG_CAUSES]
+    causes += [_config_cause(one) for one in parity.config if one.key in _NAMED]
     if not causes and runner is not None and not parity.outputs_ok:
         from bertconv.verify.output_causes import output_causes
 
@@ -227,7 +242,7 @@ def _explained(parity: Parity, a: Side, b: Side, runner: Runner | None, batches:
 
 
 def _config_cause(one: ConfigDifference) -> Cause:
-    return Cause(_CONFIG_CAUSES[one.key], (), f"{one.key} is {one.a!r} in A's config and {one.b!r} in B's.")
+    return Cause(_NAMED[one.key], (), f"{one.key} is {one.a!r} in A's config and {one.b!r} in B's.")
 
 
 def _divergence(parity: Parity) -> Divergence | None:
@@ -267,10 +282,11 @@ def _config_sentence(differences: Sequence[ConfigDifference]) -> str:
 def _order(parity: Parity) -> Callable[[str, str], tuple[float, ...]]:
     """Where a place of a kind stands in the order of execution; one that was not seen, where its block ends."""
     seen = {one.place: number for number, one in enumerate(parity.measurements)}
+    layers = {one.place: one.layer for one in parity.measurements}
     before_norm = seen.get("embeddings.norm", 1) - 0.5  # the position embeddings are added unseen
 
     def order(place: str, kind: str) -> tuple[float, ...]:
-        block = block_of(place)
+        block = block_of(place, layers.get(place))
         unseen = before_norm if block == block_of("embeddings") else len(seen)
         return (*block, KINDS.index(kind), seen.get(place, unseen) if seen else 0)
 
@@ -300,12 +316,14 @@ def _output_sentence(one: Measurement) -> str:
 
 def _config_differences(a: Side, b: Side) -> Iterator[ConfigDifference]:
     one, other = a.values, b.values
-    keys = [*_CONFIG_CAUSES, *(_GENERATING if a.head.endswith("LMHeadModel") else ())]
+    keys = [*_CONFIG_CAUSES, *(_GENERATING if a.task == CAUSAL_LM else ())]
     if not any(place.partition(".")[0] in a.table.heads[a.head] for place in a.table.tied):
         keys.remove("tie_word_embeddings")  # nothing of this class is tied
+    keys += ["num_hidden_layers"] if _SHARED in one else []
+    keys += ["pad_token_id"] if a.table.positions == FROM_IDS and "pad_token_id" not in keys else []
     for key in keys:
-        if one[key] != other[key]:
-            yield ConfigDifference(key, one[key], other[key])
+        if one.get(key) != other.get(key):
+            yield ConfigDifference(key, one.get(key), other.get(key))
 
 
 def _facts(side: Side, rows: Sequence[TensorComparison], label: str) -> SideFacts:
@@ -323,7 +341,9 @@ def _notes(a: Side, b: Side) -> Iterator[str]:
     for label, side in (("A", a), ("B", b)):
         notes = (*side.source.notes, *side.header.notes, *side.config.notes, *side.plan.notes)
         yield from (f"{label}: {note}" for note in notes)
-    if keys := [key for key in _TRAINING if a.values[key] != b.values[key]]:
+    own = a.config.family.schema.own
+    others = [key for key in a.values if "dropout" in key and key not in _TRAINING and key not in own.values()]
+    if keys := [key for key in (*_TRAINING, *others) if a.values.get(key) != b.values.get(key)]:
         yield f"the configs differ in {', '.join(keys)}, which only training uses"
     yield from notes_of_both(a, b)
 

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bertconv.config import Config
+from bertconv.tasks import SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION
 from bertconv.text import shown
 from bertconv.verify.agreement import Agreement, Mismatch, compared, pair
 from bertconv.verify.sides import Side
 
-_LABELLED = ("ForSequenceClassification", "ForTokenClassification")
-"""Ends of the names of classes whose outputs have labels."""
+_LABELLED = (SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION)
+"""Tasks whose outputs have labels."""
 _UNNAMED = re.compile(r"LABEL_\d+", re.ASCII)
 
 
@@ -21,15 +22,15 @@ def compare_labels(a: Side, b: Side, *, ignored: bool = False) -> Agreement:
 
     LABEL_0 and so on are no names: they are what a config means that says nothing.
     """
-    if not a.head.endswith(_LABELLED):
+    if a.task not in _LABELLED:
         return Agreement(about=f"{a.head} has none", ignored=ignored)
     one, other = a.plan.config, b.plan.config
     number = len(one.id2label)
     about = f"{number} label{'' if number == 1 else 's'}"
-    return compared(tuple(_differences(one, other, a.head)), about, ignored=ignored)
+    return compared(tuple(_differences(one, other, a.task)), about, ignored=ignored)
 
 
-def _differences(one: Config, other: Config, head: str) -> Iterator[Mismatch]:
+def _differences(one: Config, other: Config, task: str) -> Iterator[Mismatch]:
     names = [{key: str(name) for key, name in config.id2label.items()} for config in (one, other)]
     if keys := _differing(*names):
         sentence = f"label {shown(keys[0])} is {pair(*(side.get(keys[0]) for side in names))}"
@@ -40,7 +41,7 @@ def _differences(one: Config, other: Config, head: str) -> Iterator[Mismatch]:
             sentence = f"label2id gives {shown(keys[0])} the id {pair(*(side.get(keys[0]) for side in ids))}"
             yield Mismatch("label2id", len(keys), sentence)
     kinds = [_problem(config) for config in (one, other)]
-    if head.endswith(_LABELLED[0]) and kinds[0] != kinds[1]:
+    if task == SEQUENCE_CLASSIFICATION and kinds[0] != kinds[1]:
         yield Mismatch("problem_type", 1, f"problem_type is {pair(*kinds)}")
 
 

@@ -170,18 +170,24 @@ class Truth:
         """Modules as they ran, each layer's attentions and hidden state after its modules, outputs last."""
         seen = {name: number for number, name in enumerate(self.places)}
         return sorted(
-            self.places.values(), key=lambda place: (*block_of(place.name), KINDS.index(place.kind), seen[place.name])
+            self.places.values(),
+            key=lambda place: (*block_of(place.name, place.layer), KINDS.index(place.kind), seen[place.name]),
         )
 
+
+_BELOW = ("embeddings", "project", "relative")
+"""Groups that are run before the layers."""
 
 KINDS = (MODULE, ATTENTIONS, HIDDEN, OUTPUT)
 """Kinds of places, as they follow each other in a block."""
 
 
-def block_of(name: str) -> tuple[int, int]:
-    """Where a place stands in the model: embeddings, layers by number, what is above them."""
+def block_of(name: str, layer: int | None = None) -> tuple[int, int]:
+    """Where a place stands in the model: what comes before the layers, layers by number, what is above them."""
+    if layer is not None:
+        return 1, layer
     first, _, rest = name.partition(".")
-    if first == "embeddings":
+    if first in _BELOW:
         return 0, 0
     return (1, int(rest.partition(".")[0])) if first == "layer" else (2, 0)
 

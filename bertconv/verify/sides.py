@@ -84,6 +84,16 @@ class Side:
         return self.plan.head
 
     @property
+    def task(self) -> str:
+        """What the model class computes, of `bertconv.tasks`."""
+        return self.table.tasks[self.head]
+
+    @property
+    def family(self) -> str:
+        """The name of the table: that of the family, where the table is bertconv's own."""
+        return self.table.path.stem
+
+    @property
     def dialect(self) -> str:
         """Whose names its tensors have: "pt" or "tf"."""
         return self.spoken.name
@@ -134,7 +144,7 @@ class Side:
 
     @cached_property
     def torch_names(self) -> dict[str, str]:
-        """Neutral id -> full name in PyTorch, `bert.` in front of the body always, of every tensor of the class."""
+        """Neutral id -> full name in PyTorch, base prefix in front of the body always, of all the class has."""
         specs = expand(self.table, self.dialects.reference, self.values, self.table.heads[self.head])
         return {place: spec.name for place, spec in specs.items()}
 

@@ -15,11 +15,9 @@ from bertconv.errors import RequestError
 from bertconv.formats.streaming import reordered
 from bertconv.mapping.expand import target_specs, transpose_specs
 from bertconv.verify.cases import IDS, Batch
-from bertconv.verify.places import OUTPUT, Array, Place, Tell, module_places, placed
+from bertconv.verify.places import OUTPUT, Array, Passes, Place, Tell, placed
 from bertconv.verify.quiet import import_tensorflow
 from bertconv.verify.sides import Side
-
-_LEAVES = ("Linear", "LayerNorm", "Embedding")
 
 
 class TensorFlowRunner:
@@ -49,7 +47,7 @@ class TensorFlowRunner:
             for number, batch in enumerate(batches):
                 inputs = _inputs(batch, dtype)
                 if batch.deep:
-                    with _watched(model, self.side, number, tell):
+                    with _watched(model, number, tell):
                         outputs = model(inputs, output_hidden_states=True, output_attentions=True, return_dict=True)
                     _tell_outputs(outputs, number, tell)
                 else:
@@ -57,7 +55,8 @@ class TensorFlowRunner:
                         name: tf.reshape(one, [-1, one.shape[-1]]) if name in IDS else one
                         for name, one in inputs.items()
                     }
-                    outputs = model.bert(**flat, output_hidden_states=True, return_dict=True)
+                    body = getattr(model, self.side.table.base)
+                    outputs = body(**flat, output_hidden_states=True, return_dict=True)
                     _tell_outputs({"hidden_states": outputs["hidden_states"]}, number, tell)
 
     def gradients(self, batch: Batch, weigh: Callable[[str, tuple[int, ...]], Array]) -> dict[str, Array]:
@@ -93,7 +92,7 @@ class TensorFlowRunner:
 
         source = self.side.source
         path = source.folder / (source.weights.index or source.weights.files[0])
-        lacks_pooler = self.side.head == self.side.table.base_head and not any(
+        lacks_pooler = "pooler" in self.side.table.optional.get(self.side.head, ()) and not any(
             place.startswith("pooler.") for place in self.side.tensors
         )
         extra = {"add_pooling_layer": False} if lacks_pooler else {}
@@ -163,18 +162,14 @@ def _inputs(batch: Batch, dtype: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _watched(model: Any, side: Side, batch: int, tell: Tell) -> Any:
-    """Every layer that owns weights tells what it was given and what it returned."""
-    from bertconv.models.variables import inventory
+def _watched(model: Any, batch: int, tell: Tell) -> Any:
+    """Every layer that is a module of the mapping table tells what it was given and what it returned."""
+    from bertconv.models.keras_internals import every_layer, inner_layers
 
-    known = inventory(model, model.config, side.head).known
-    owners = {id(variable): place.rpartition(".")[0] for place, variable in known.items()}
-    watched = []
-    for layer in model._flatten_layers():  # noqa: SLF001  (Layer has no public list of its layers)
-        names = {owners[id(weight)] for weight in layer.weights if id(weight) in owners}
-        if type(layer).__name__ in _LEAVES and len(names) == 1:
-            watched.append(layer)
-            _watch(layer, names.pop(), batch, tell)
+    watched = [layer for layer in every_layer(model) if getattr(layer, "module", "") and not inner_layers(layer)]
+    passes = Passes()
+    for layer in watched:
+        _watch(layer, passes, batch, tell)
     try:
         yield
     finally:
@@ -182,12 +177,12 @@ def _watched(model: Any, side: Side, batch: int, tell: Tell) -> Any:
             del layer.call
 
 
-def _watch(layer: Any, module: str, batch: int, tell: Tell) -> None:
+def _watch(layer: Any, passes: Passes, batch: int, tell: Tell) -> None:
     inner = layer.call
-    before, after = module_places(module)
 
     def call(given: Any, *args: Any, **kwargs: Any) -> Any:
         returned = inner(given, *args, **kwargs)
+        before, after = passes.places(layer.module)
         if before is not None:
             tell(batch, before, _array(given))
         tell(batch, after, _array(returned))

@@ -9,8 +9,9 @@ from typing import Any
 from bertconv.containers.stored import FLOATS, StoredTensor
 from bertconv.errors import RequestError
 from bertconv.formats.streaming import Workspace, pieces
+from bertconv.tasks import BASE
 from bertconv.verify.cases import IDS, Batch
-from bertconv.verify.places import Array, Tell, module_places, placed
+from bertconv.verify.places import Array, Passes, Tell, placed
 from bertconv.verify.sides import Side
 
 OutputsOf = Callable[[Mapping[str, Any], Any], Mapping[str, Any]]
@@ -74,7 +75,8 @@ class TorchRunner:
         from bertconv.verify.reference import Reference
 
         state = {name: value.requires_grad_() for name, value in self._state("float64").items()}
-        outputs = Reference(state, self.side.values, self.side.head)(_tensors(batch.inputs, "float64"))
+        run = Reference(state, self.side.values, self.side.task, self.side.family)
+        outputs = run(_tensors(batch.inputs, "float64"))
         parts = [
             (value * torch.from_numpy(weigh(name, tuple(value.shape)))).sum()
             for name, value in outputs.items()
@@ -97,8 +99,8 @@ class TorchRunner:
             return found
         from bertconv.verify.reference import Reference
 
-        body = self.side.table.base_head
-        return Reference(state, self.side.values, self.side.head), Reference(state, self.side.values, body)
+        values, family = self.side.values, self.side.family
+        return Reference(state, values, self.side.task, family), Reference(state, values, BASE, family)
 
     def _state(self, dtype: str) -> dict[str, Any]:
         """The file's tensors under PyTorch's own names, read without any mapping table."""
@@ -107,7 +109,8 @@ class TorchRunner:
         outside = {tensor.name for tensor in self.side.identity.outside}
         inside = (tensor for tensor in self.side.header.tensors if tensor.name not in outside)
         stored = {tensor.name: tensor for tensor in inside if tensor.dtype in FLOATS}
-        return {name: self._read(stored[own], dtype) for own, name in canonical_names(stored).items()}
+        names = canonical_names(stored, self.side.family)
+        return {name: self._read(stored[own], dtype) for own, name in names.items()}
 
     def _read(self, stored: StoredTensor, dtype: str) -> Any:
         import torch
@@ -132,11 +135,12 @@ class _Watch:
         self._modules = modules
         self._batch = batch
         self._tell = tell
+        self._passes = Passes()
 
     def __call__(self, module: str, given: Any, returned: Any) -> None:
         if (name := self._modules.get(module)) is None:
             return
-        before, after = module_places(name)
+        before, after = self._passes.places(name)
         if before is not None:
             self._tell(self._batch, before, as_array(given))
         self._tell(self._batch, after, as_array(returned))

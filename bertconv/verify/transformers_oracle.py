@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bertconv.errors import ParityError, UnsupportedCheckpoint
+from bertconv.tasks import BASE
 from bertconv.text import listing
 from bertconv.verify.reference import Watch
 from bertconv.verify.sides import Side
@@ -31,30 +32,46 @@ def oracle_models(state: Mapping[str, Any], side: Side, dtype: str) -> tuple[Out
     import torch
     import transformers
 
-    if side.values["position_embedding_type"] != "absolute":
+    from bertconv.verify.reference import family_of
+
+    if side.values.get("position_embedding_type", "absolute") != "absolute":
         raise UnsupportedCheckpoint(
             "has relative positions, which transformers 5 does not compute.", hint="Leave --oracle out."
         )
-    config = transformers.BertConfig(**{**side.plan.config.raw, "attn_implementation": "eager"})
-    keywords = {"add_pooling_layer": "bert.pooler.dense.weight" in state} if side.head == "BertModel" else {}
+    made = transformers.CONFIG_MAPPING[side.table.model_type]
+    config = made(**{**side.plan.config.raw, "attn_implementation": "eager"})
+    pooler = any(place.startswith("pooler.") for place in side.tensors)
+    keywords = {"add_pooling_layer": pooler} if "pooler" in side.table.optional.get(side.head, ()) else {}
     model = getattr(transformers, side.head)(config, **keywords).eval().to(getattr(torch, dtype))
-    base = "bert." if side.head == "BertModel" else ""
+    base = f"{side.table.base}." if side.task == BASE else ""
     missing, _ = model.load_state_dict({name.removeprefix(base): one for name, one in state.items()}, strict=False)
     model.tie_weights()
-    tied = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
-    if lacking := [name for name in missing if name not in tied]:
+    ties = family_of(side.family).ties
+    if lacking := [name for name in missing if name not in ties]:
         raise ParityError(f"transformers finds no\n{listing(lacking)}", hint="Leave --oracle out.")
+    inner = int(side.values.get("inner_group_num", 1))
+    return _caller(model, base, inner), _caller(model if base else getattr(model, side.table.base), base, inner)
 
-    return _caller(model, base), _caller(model if base else model.bert, base)
 
+def _caller(model: Any, base: str, inner: int = 1) -> OutputsOf:
+    """A model as a function.
 
-def _caller(model: Any, base: str) -> OutputsOf:
+    Args:
+        model: of transformers.
+        base: what is to be put before the names of its modules.
+        inner: layers within a layer, of whose states only the last one's are taken.
+    """
+
     def call(inputs: Mapping[str, Any], watch: Watch | None) -> Mapping[str, Any]:
         hooks = _watch(model, base, watch) if watch is not None else []
-        found: Mapping[str, Any] = model(**inputs, output_hidden_states=True, output_attentions=True, return_dict=True)
+        outputs = model(**inputs, output_hidden_states=True, output_attentions=True, return_dict=True)
         for hook in hooks:
             hook.remove()
-        return {name: value for name, value in found.items() if name not in _CACHES}
+        found = {name: value for name, value in outputs.items() if name not in _CACHES}
+        if inner > 1:
+            first, *others = found["hidden_states"]
+            found["hidden_states"] = (first, *others[inner - 1 :: inner])
+        return found
 
     return call
 

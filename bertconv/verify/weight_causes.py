@@ -15,6 +15,8 @@ from bertconv.verify.places import Array
 from bertconv.verify.sides import Tensor
 from bertconv.verify.weights import digests
 
+_LOOKUPS = ("embeddings.", "relative.")
+"""How ids of tables of rows begin."""
 _WORDS = {"position": "positions", "segment": "token types", "word": "words"}
 
 
@@ -171,14 +173,14 @@ def _is_rounded(dtype: Any) -> Callable[[Array, Array, TensorComparison, int], b
 
 def _is_shifted(a: Array, b: Array, row: TensorComparison, heads: int) -> bool:
     """Rows moved by one or two: as where a padding row is counted."""
-    return row.id.startswith("embeddings.") and any(
+    return row.id.startswith(_LOOKUPS) and any(
         _same(a[by:], b[:-by]) or _same(a[:-by], b[by:]) for by in (1, 2) if a.ndim == 2 and len(a) > by + 1
     )
 
 
 def _is_permuted(a: Array, b: Array, row: TensorComparison, heads: int) -> bool:
     """The same rows in another order, of an embedding."""
-    if not row.id.startswith("embeddings.") or a.ndim != 2:
+    if not row.id.startswith(_LOOKUPS) or a.ndim != 2:
         return False
     return sorted(one.tobytes() for one in a) == sorted(one.tobytes() for one in b)
 

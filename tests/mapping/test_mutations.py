@@ -125,8 +125,19 @@ KINDS = {
 }
 
 
+ABOUT = {
+    "pt": ("PyTorch", "torch", ("safetensors",), {"format": "pt"}, "pt2tf"),
+    "tf": ("TensorFlow", "tensorflow", ("hdf5", "safetensors"), {"format": "tf"}, "tf2pt"),
+}
+
+
 def kinds(tables: Tables) -> Iterator[str]:
-    """The kinds that no row of BERT is of."""
+    """What dialects are, and the kinds that no row of BERT is of."""
+    for name, about in ABOUT.items():
+        dialect = tables.dialects.by_name[name]
+        said = dialect.title, dialect.framework, dialect.containers, dialect.metadata, dialect.command
+        if said != about:
+            yield f"{name}: another title, framework, order of containers, metadata or command"
     for (dialect, kind), roles in KINDS.items():
         if list(tables.dialects.by_name[dialect].kinds[kind].items()) != list(roles.items()):
             yield f"{dialect}.{kind}"
@@ -150,7 +161,14 @@ def lists(tables: Tables) -> Iterator[str]:
 
 def listings(tables: Tables) -> Iterator[str]:
     """The committed listings."""
-    yield from golden.stale(golden.GOLDEN, golden.listings(*tables))
+    yield from golden.stale(golden.GOLDEN, {**others(), **golden.listings(*tables)})
+
+
+@cache
+def others() -> dict[str, str]:
+    """The listings of the other tables."""
+    own = golden.listings(*REAL)
+    return {name: text for name, text in golden.every(REAL.dialects).items() if name not in own}
 
 
 DETECTORS: tuple[Callable[[Tables], Iterator[str]], ...] = (static, names, facts, kinds, listings, lists, fixtures)

@@ -17,7 +17,7 @@ from tiny_models import BATCH, LABELS, LENGTH, inputs, labels
 
 from bertconv import TFBertForSequenceClassification, TFBertForTokenClassification, TFBertModel
 from bertconv.errors import MissingTensors, RequestError
-from bertconv.models.bert_layers import TFBertPooler
+from bertconv.models.families.bert import TFBertPooler
 from bertconv.models.layers import Linear
 from bertconv.models.variables import named_variables
 
@@ -253,7 +253,7 @@ def test_the_order_of_weights_stays() -> None:
         (model.bert.encoder.layer[0].bert_output, "dense"),
     ):
         old = getattr(holder, name)
-        setattr(holder, name, Linear(model.config, old.inputs, old.units, name=old.name, dtype=None))
+        setattr(holder, name, Linear(old.inputs, old.units, name=old.name))
         assert getattr(holder, name).built
     assert [variable.shape for variable in model.weights] == wanted
 

@@ -225,33 +225,33 @@ def plant(module: str, name: str, make: Callable[[Any], Any]) -> Callable[[pytes
 
 def class_faults() -> Iterator[Fault]:
     """Faults of the program: weights and config are right."""
-    layers, attention = "bertconv.models.bert_layers", "bertconv.models.attention"
+    blocks, attention = "bertconv.models.blocks", "bertconv.models.attention"
     yield Fault("class: positions one too high", "embeddings.norm", "positions shifted",
-                plant=plant(f"{layers}:TFBertEmbeddings", "_positions", _shifted_positions))  # fmt: skip
+                plant=plant(f"{blocks}:Embeddings", "_positions", _shifted_positions))  # fmt: skip
     yield Fault("class: no token types", "embeddings.norm", "missing token types",
-                plant=plant(f"{layers}:TFBertEmbeddings", "call", _without("token_type_ids")))  # fmt: skip
+                plant=plant(f"{blocks}:Embeddings", "call", _without("token_type_ids")))  # fmt: skip
     yield Fault("class: no mask", "layer.0.attention", "missing mask",
-                plant=plant("bertconv.models.bert", "mask_bias", lambda _: lambda *_a, **_k: None))  # fmt: skip
+                plant=plant("bertconv.models.body", "mask_bias", lambda _: lambda *_a, **_k: None))  # fmt: skip
     yield Fault("class: no causal rule", "layer.0.attention", "causal mask",
-                plant=plant("bertconv.models.bert", "mask_bias", _not_causal), head="BertLMHeadModel",
+                plant=plant("bertconv.models.body", "mask_bias", _not_causal), head="BertLMHeadModel",
                 settings={"is_decoder": True})  # fmt: skip
     yield Fault("class: another epsilon", "embeddings.norm", "layer-norm epsilon",
-                plant=plant("bertconv.models.layers:LayerNorm", "call", _other_epsilon))  # fmt: skip
+                plant=plant("bertconv.models.layers:LayerNorm", "call", other_epsilon))  # fmt: skip
     for name in ("gelu_new", "gelu_fast", "silu"):
         yield Fault(f"class: {name} for gelu", "layer.0.activation", "activation",
-                    plant=plant(layers, "activation", lambda real, name=name: lambda _: real(name)))  # fmt: skip
+                    plant=plant(blocks, "activation", lambda real, name=name: lambda _: real(name)))  # fmt: skip
     yield Fault("class: query and key swapped", "layer.0.attention", "query and key swapped",
-                plant=plant(f"{attention}:TFBertSelfAttention", "call", _crossed),
+                plant=plant(f"{attention}:SelfAttention", "call", _crossed),
                 settings={"position_embedding_type": "relative_key"})  # fmt: skip
     yield Fault("class: scores not scaled", "layer.0.attention", "attention scale",
                 plant=plant(attention, "math", lambda _: SimpleNamespace(sqrt=lambda _: 1.0)))  # fmt: skip
     yield Fault("class: no residual", "layer.0.attention_norm", "",
-                plant=plant(f"{layers}:TFBertSelfOutput", "call", _no_residual))  # fmt: skip
+                plant=plant(f"{blocks}:Residual", "call", _no_residual))  # fmt: skip
     yield Fault("class: dropout stays on", "embeddings", "",
                 plant=plant("bertconv.models.layers:Dropout", "call", _always_training),
                 settings={"hidden_dropout_prob": 0.1})  # fmt: skip
     yield Fault("class: pooler looks at the last token", "pooler.dense", "",
-                plant=plant(f"{layers}:TFBertPooler", "call", _from_the_end))  # fmt: skip
+                plant=plant(f"{blocks}:Pooler", "call", _from_the_end))  # fmt: skip
 
 
 def _no_residual(real: Any) -> Any:
@@ -298,14 +298,14 @@ def _not_causal(real: Any) -> Any:
     return mask_bias
 
 
-def _other_epsilon(real: Any) -> Any:
+def other_epsilon(real: Any) -> Any:
     def call(self: Any, x: Any) -> Any:
-        given = self.config
-        self.config = given.replace(layer_norm_eps=1e-5)
+        given = self.epsilon
+        self.epsilon = 1e-5
         try:
             return real(self, x)
         finally:
-            self.config = given
+            self.epsilon = given
 
     return call
 

@@ -15,6 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertconv.config import BertConfig
+from bertconv.config_auto import AutoConfig
+from bertconv.families import families
+from bertconv.mapping.table import table_for
 from bertconv.verify import cases
 from bertconv.verify.cases import IDS, LENGTH, SENTENCES, Batch, make_batches
 
@@ -35,6 +38,7 @@ WORDS = [
     "a",
 ]
 NOWHERE = Path("/nowhere")
+BERT = table_for("bert")
 SPECIAL = {"unk_token": "[UNK]", "type": "WordPiece"}
 
 
@@ -44,12 +48,12 @@ def values(**changes: Any) -> dict[str, Any]:
 
 
 def batches(folder: Path = NOWHERE, head: str = "BertModel", seed: int = 0, **changes: Any) -> dict[str, Batch]:
-    return {batch.case.name: batch for batch in make_batches(values(**changes), head, folder, seed)}
+    return {batch.case.name: batch for batch in make_batches(BERT, values(**changes), BERT.tasks[head], folder, seed)}
 
 
 def notes_of(folder: Path, **changes: Any) -> list[str]:
     notes: list[str] = []
-    made = make_batches(values(**changes), "BertModel", folder, 0, notes.append)
+    made = make_batches(BERT, values(**changes), "base", folder, 0, notes.append)
     assert ("sentences" in [batch.case.name for batch in made]) == (not notes)
     return notes
 
@@ -100,6 +104,48 @@ def test_every_model_has_inputs_in_its_range(
     assert made["one token"].case.shape[-1] == 1
     assert made["full length"].case.shape[-1] == longest
     assert [batch.deep for batch in made.values()] == [True, True, False]
+
+
+def family_batches(kind: str, task: str, folder: Path = NOWHERE, **changes: Any) -> tuple[dict[str, Batch], Any]:
+    """The batches of a tiny model of any family, and its config's keys."""
+    sizes = {"vocab_size": 101, "max_position_embeddings": 64}
+    config = AutoConfig.for_model(kind, **{**sizes, **changes}).values
+    made = make_batches(table_for(kind), config, task, folder)
+    return {batch.case.name: batch for batch in made}, config
+
+
+@pytest.mark.parametrize("task", ["base", "multiple_choice"])
+@pytest.mark.parametrize("kind", [kind for kind in families() if kind != "bert"])
+def test_inputs_of_every_family(kind: str, task: str) -> None:
+    table = table_for(kind)
+    made, config = family_batches(kind, task)
+    pad, counted = config["pad_token_id"], table.positions == "from_ids"
+    longest = 64 - pad - 1 if counted else 64
+    assert made["full length"].case.shape[-1] == longest
+    for batch in made.values():
+        ids, types = batch.inputs["input_ids"], batch.inputs.get("token_type_ids")
+        assert (types is not None) == ("token_type_ids" in table.inputs)
+        assert types is None or types.max() < config["type_vocab_size"]
+        if counted:
+            mask = batch.inputs.get("attention_mask", np.ones_like(ids))
+            assert ((ids == pad) == (mask == 0)).all()
+        assert not {"encoder_hidden_states", "encoder_attention_mask"} & batch.inputs.keys()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in families() if kind != "bert"])
+def test_sentences_of_every_family(kind: str, tmp_path: Path) -> None:
+    made, config = family_batches(kind, "base", tokenizer(tmp_path))
+    ids, mask = (made["sentences"].inputs[name] for name in ("input_ids", "attention_mask"))
+    assert (ids[mask == 0] == config["pad_token_id"]).all()
+    assert mask.min() == 0
+
+
+def test_an_encoder_is_looked_at_only_where_there_is_cross_attention() -> None:
+    changes = {"is_decoder": True, "add_cross_attention": True}
+    for kind in families():
+        made, config = family_batches(kind, "base", **(changes if kind not in ("distilbert", "mpnet") else {}))
+        crosses = any("cross_query" in group.modules for group in table_for(kind).groups.values())
+        assert ("encoder_hidden_states" in made["padded"].inputs) == (crosses and config["add_cross_attention"])
 
 
 def test_padded_rows_are_padded() -> None:
@@ -189,7 +235,7 @@ def test_long_sentences_are_cut(tmp_path: Path) -> None:
 
 def sentence(folder: Path, settings: dict[str, Any] | None = None) -> list[int]:
     """The ids of the last sentence."""
-    made = make_batches(values(), "BertModel", folder, settings=settings)
+    made = make_batches(BERT, values(), "base", folder, settings=settings)
     ids: list[int] = next(batch for batch in made if batch.case.name == "sentences").inputs["input_ids"].tolist()[-1]
     return ids
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -28,7 +28,9 @@ from bertconv.errors import (
     ShapeMismatch,
     UnsupportedCheckpoint,
 )
-from bertconv.verify.reference import Reference, activations, canonical_names
+from bertconv.mapping.table import load_table
+from bertconv.verify.reference import Reference, activations
+from bertconv.verify.reference import canonical_names as canonical_names_of
 
 TOLERANCE = 1e-12
 EVERYTHING = {"output_hidden_states": True, "output_attentions": True, "use_cache": False}
@@ -37,9 +39,18 @@ DECODERS = ["BertModel", "BertLMHeadModel"]
 WORD_HEADS = ["BertForPreTraining", "BertForMaskedLM", "BertLMHeadModel"]
 SIDES = pytest.mark.parametrize("changes", [{}, {"is_decoder": True}], ids=["encoder", "decoder"])
 ENCODER_LENGTH = 6
+TASKS = load_table().tasks
 
 Arrays = Mapping[str, np.ndarray]
 Tensors = dict[str, torch.Tensor]
+
+
+def reference_of(state: Mapping[str, torch.Tensor], settings: Mapping[str, Any], head: str) -> Reference:
+    return Reference(state, settings, TASKS[head], "bert")
+
+
+def canonical_names(names: Iterable[str]) -> dict[str, str]:
+    return canonical_names_of(names, "bert")
 
 
 @cache
@@ -63,7 +74,7 @@ def weights(model: Any) -> Tensors:
 
 
 def reference(model: Any, head: str = "BertModel", **changes: Any) -> Reference:
-    return Reference(canonical(model.state_dict()), values(head, **changes), head)
+    return reference_of(canonical(model.state_dict()), values(head, **changes), head)
 
 
 def flat(outputs: Mapping[str, Any]) -> Tensors:
@@ -236,7 +247,7 @@ def test_a_wholly_masked_sequence_is_finite_in_every_type(dtype: str) -> None:
     state = {name: value.to(getattr(torch, dtype)) for name, value in weights(shared_model()).items()}
     arrays = inputs()
     arrays["attention_mask"][1] = 0
-    found = flat(Reference(state, values(), "BertModel")(torch_inputs("BertModel", arrays)))
+    found = flat(reference_of(state, values(), "BertModel")(torch_inputs("BertModel", arrays)))
     assert {value.dtype for value in found.values()} == {getattr(torch, dtype)}
     assert all(value.isfinite().all() for value in found.values())
 
@@ -251,14 +262,14 @@ def test_a_wholly_masked_sequence_with_low_scores_in_float16() -> None:
     }
     arrays = inputs()
     arrays["attention_mask"][1] = 0
-    found = Reference(state, values(), "BertModel")(torch_inputs("BertModel", arrays))["attentions"][0][1]
+    found = reference_of(state, values(), "BertModel")(torch_inputs("BertModel", arrays))["attentions"][0][1]
     assert np.allclose(found, 1 / LENGTH, rtol=1e-3)
 
 
 def test_an_encoders_states_are_cast() -> None:
     state = {name: value.float() for name, value in weights(shared_model(**CROSS)).items()}
     arrays = torch_inputs("BertModel", {**inputs(), **encoder_inputs()})
-    found = flat(Reference(state, values(**CROSS), "BertModel")(arrays))
+    found = flat(reference_of(state, values(**CROSS), "BertModel")(arrays))
     assert {value.dtype for value in found.values()} == {torch.float32}
 
 
@@ -268,8 +279,8 @@ def test_other_element_types(head: str, dtype: str, near: float) -> None:
     model, arrays = shared_model(head, std=0.1), torch_inputs(head, inputs(head))
     kind = getattr(torch, dtype)
     state = {name: value.to(kind) for name, value in weights(model).items()}
-    found = flat(Reference(state, values(head), head)(arrays))
-    expected = flat(Reference({name: value.double() for name, value in state.items()}, values(head), head)(arrays))
+    found = flat(reference_of(state, values(head), head)(arrays))
+    expected = flat(reference_of({name: value.double() for name, value in state.items()}, values(head), head)(arrays))
     assert {value.dtype for value in found.values()} == {kind}
     errors = [relative_error(found[name].double(), expected[name]) for name in expected]
     assert 1e-9 < max(errors) < near
@@ -313,7 +324,7 @@ def test_other_activations_are_refused(name: str) -> None:
     with pytest.raises(UnsupportedCheckpoint, match=re.escape(repr(name))):
         activations.activation(name)
     with pytest.raises(UnsupportedCheckpoint):
-        Reference(weights(shared_model()), {**values(), "hidden_act": name}, "BertModel")
+        reference_of(weights(shared_model()), {**values(), "hidden_act": name}, "BertModel")
 
 
 # Relative positions
@@ -324,7 +335,7 @@ def test_other_activations_are_refused(name: str) -> None:
 def test_relative_positions(kind: str, changes: dict[str, Any]) -> None:
     arrays, state = inputs(), relative_state()
     settings_ = values(position_embedding_type=kind, **changes)
-    found = Reference(canonical(state), settings_, "BertModel")(torch_inputs("BertModel", arrays))
+    found = reference_of(canonical(state), settings_, "BertModel")(torch_inputs("BertModel", arrays))
     expected = relative_outputs(state, kind, arrays, causal=bool(changes))
     ours = [*found["hidden_states"], *found["attentions"]]
     assert max(relative_error(*pair) for pair in zip(ours, expected, strict=True)) <= TOLERANCE
@@ -337,7 +348,7 @@ def test_cross_attention_has_no_relative_positions(kind: str) -> None:
     model = shared_model(**CROSS)
     arrays = torch_inputs("BertModel", {**inputs(), **encoder_inputs(masked=False)})
     seen: dict[str, torch.Tensor] = {}
-    run = Reference(
+    run = reference_of(
         weights(model) | canonical_tables(tables), values(position_embedding_type=kind, **CROSS), "BertModel"
     )
     found = run(arrays, lambda name, _, out: seen.update({name: out}))
@@ -374,14 +385,14 @@ def test_untied_decoder(head: str) -> None:
 def test_one_of_two_tied_copies_is_enough(head: str, gone: tuple[str, ...]) -> None:
     state = {name: value for name, value in shared_model(head).state_dict().items() if name not in gone}
     expected = theirs(shared_model(head), head, inputs(head))
-    assert_same(Reference(canonical(state), values(head), head)(torch_inputs(head, inputs(head))), expected)
+    assert_same(reference_of(canonical(state), values(head), head)(torch_inputs(head, inputs(head))), expected)
 
 
 def test_a_decoder_is_no_part_of_a_base_model() -> None:
     state = canonical(shared_model("BertForMaskedLM").state_dict())
     del state[cp.WORD]
     with pytest.raises(MissingTensors, match=re.escape(cp.WORD)):
-        Reference(state, values(), "BertModel")
+        reference_of(state, values(), "BertModel")
 
 
 @pytest.mark.parametrize("head", WORD_HEADS)
@@ -389,7 +400,7 @@ def test_a_config_that_ties_them_wins_over_copies(head: str) -> None:
     state = canonical(shared_model(head).state_dict())
     state |= {cp.DECODER: state[cp.WORD] + 1, cp.DECODER_BIAS: state[cp.MLM_BIAS] + 1}
     expected = theirs(shared_model(head), head, inputs(head))
-    assert_same(Reference(state, values(head), head)(torch_inputs(head, inputs(head))), expected)
+    assert_same(reference_of(state, values(head), head)(torch_inputs(head, inputs(head))), expected)
 
 
 def test_an_untied_decoder_may_share_the_bias() -> None:
@@ -398,7 +409,7 @@ def test_an_untied_decoder_may_share_the_bias() -> None:
     model.cls.predictions.decoder.bias = model.cls.predictions.bias
     state = canonical(model.state_dict())
     del state[cp.DECODER_BIAS]
-    found = Reference(state, values(head, **untied), head)(torch_inputs(head, inputs()))
+    found = reference_of(state, values(head, **untied), head)(torch_inputs(head, inputs()))
     assert_same(found, theirs(model, head, inputs()))
 
 
@@ -419,7 +430,7 @@ def check_gradients(model: Any, head: str, arrays: Mapping[str, Any], changes: d
     expected = flat(model(**arrays, **EVERYTHING))
     wanted = torch.autograd.grad(spread_loss(expected), list(model.parameters()), allow_unused=True)
     state = {name: value.clone().requires_grad_() for name, value in weights(model).items()}
-    found = flat(Reference(state, values(head, **changes), head)(arrays))
+    found = flat(reference_of(state, values(head, **changes), head)(arrays))
     ours = torch.autograd.grad(spread_loss(found), state.values(), allow_unused=True)
     assert [value is None for value in ours] == [value is None for value in wanted]
     largest = max(float(each.abs().max()) for each in wanted if each is not None)
@@ -462,7 +473,7 @@ def test_paddings_at_the_end(pad: int) -> None:
 
 def test_a_padding_that_is_no_word_has_no_effect() -> None:
     state = {name: value.clone().requires_grad_() for name, value in weights(shared_model()).items()}
-    outputs = Reference(state, values(pad_token_id=5000), "BertModel")(torch_inputs("BertModel", inputs()))
+    outputs = reference_of(state, values(pad_token_id=5000), "BertModel")(torch_inputs("BertModel", inputs()))
     assert torch.autograd.grad(outputs["last_hidden_state"].square().sum(), state[cp.WORD])[0][0].any()
 
 
@@ -522,7 +533,7 @@ def test_watch_sees_every_module_of_transformers_in_order(head: str, changes: di
 def test_what_is_watched_can_be_recomputed(head: str) -> None:
     state = canonical(shared_model(head).state_dict())
     functional = torch.nn.functional
-    for name, given_, found in watched(Reference(state, values(head), head), torch_inputs(head, inputs(head))):
+    for name, given_, found in watched(reference_of(state, values(head), head), torch_inputs(head, inputs(head))):
         weight, bias = state[f"{name}.weight"], state.get(f"{name}.bias")
         if bias is None:
             expected = weight[given_]
@@ -536,7 +547,7 @@ def test_what_is_watched_can_be_recomputed(head: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_distances_are_watched_and_positions_are_not(kind: str) -> None:
     state = canonical(relative_state())
-    run = Reference(state, values(position_embedding_type=kind), "BertModel")
+    run = reference_of(state, values(position_embedding_type=kind), "BertModel")
     names = [name for name, _, _ in watched(run, torch_inputs("BertModel", inputs()))]
     assert sum(name.endswith("attention.self.distance_embedding") for name in names) == LAYERS
     expected = {name.rpartition(".")[0] for name in state} - {"bert.embeddings.position_embeddings"}
@@ -617,7 +628,7 @@ def test_a_file_with_a_prefix_and_gamma_runs() -> None:
         for name, value in shared_model(head).state_dict().items()
     }
     expected = theirs(shared_model(head), head, inputs(head))
-    assert_same(Reference(canonical(state), values(head), head)(torch_inputs(head, inputs(head))), expected)
+    assert_same(reference_of(canonical(state), values(head), head)(torch_inputs(head, inputs(head))), expected)
 
 
 def test_names_that_cannot_be_told_apart() -> None:
@@ -641,37 +652,42 @@ def test_every_missing_weight_is_named(head: str) -> None:
     for name in state:
         fewer = {other: value for other, value in state.items() if other != name}
         with pytest.raises(MissingTensors, match=re.escape(name)) as caught:
-            Reference(fewer, values(head, **changes), head)
+            reference_of(fewer, values(head, **changes), head)
         assert caught.value.tensor == name
     bare = {name: value for name, value in state.items() if name not in optional}
     if head == "BertModel":
-        Reference(bare, values(head, **changes), head)
+        reference_of(bare, values(head, **changes), head)
     elif bare != state:
         with pytest.raises(MissingTensors, match="nor are 1 others"):
-            Reference(bare, values(head, **changes), head)
+            reference_of(bare, values(head, **changes), head)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_missing_distances_are_named(kind: str) -> None:
     with pytest.raises(MissingTensors, match=r"layer\.0\.attention\.self\.distance_embedding\.weight: .* nor are 1"):
-        Reference(weights(shared_model()), values(position_embedding_type=kind), "BertModel")
+        reference_of(weights(shared_model()), values(position_embedding_type=kind), "BertModel")
 
 
 def test_weights_of_other_heads_do_no_harm() -> None:
     state = weights(shared_model("BertForPreTraining")) | {"classifier.weight": torch.zeros(1, dtype=torch.int64)}
     expected = theirs(shared_model("BertForPreTraining").bert, "BertModel", inputs())
-    assert_same(Reference(state, values(), "BertModel")(torch_inputs("BertModel", inputs())), expected)
+    assert_same(reference_of(state, values(), "BertModel")(torch_inputs("BertModel", inputs())), expected)
 
 
 def test_what_cannot_be_asked() -> None:
     state = weights(shared_model())
-    with pytest.raises(RequestError, match="'BertForFun'"):
-        Reference(state, values(), "BertForFun")
+    with pytest.raises(RequestError, match="'fun'"):
+        Reference(state, values(), "fun", "bert")
+    with pytest.raises(RequestError, match="'discriminator'"):
+        Reference(state, values(), "discriminator", "bert")
+    with pytest.raises(RequestError, match="family 'gpt'") as caught:
+        Reference(state, values(), "base", "gpt")
+    assert "bert" in caught.value.hint
     with pytest.raises(RequestError, match=r"torch\.float32, torch\.float64"):
-        Reference(state | {cp.WORD: state[cp.WORD].float()}, values(), "BertModel")
+        reference_of(state | {cp.WORD: state[cp.WORD].float()}, values(), "BertModel")
     with pytest.raises(RequestError, match=r"torch\.int64"):
-        Reference({name: value.long() for name, value in state.items()}, values(), "BertModel")
-    run, arrays = Reference(state, values(), "BertModel"), torch_inputs("BertModel", inputs())
+        reference_of({name: value.long() for name, value in state.items()}, values(), "BertModel")
+    run, arrays = reference_of(state, values(), "BertModel"), torch_inputs("BertModel", inputs())
     with pytest.raises(RequestError, match="no input 'encoder_hidden_states'"):
         run(arrays | torch_inputs("BertModel", encoder_inputs()))
     with pytest.raises(RequestError, match="no input_ids"):
@@ -685,7 +701,7 @@ def test_question_answering_has_two_outputs() -> None:
     state = weights(shared_model("BertForTokenClassification"))
     state |= {f"qa_outputs.{leaf}": state[f"classifier.{leaf}"] for leaf in ("weight", "bias")}
     with pytest.raises(ShapeMismatch, match="this one has 7"):
-        Reference(state, values(head), head)(torch_inputs(head, inputs()))
+        reference_of(state, values(head), head)(torch_inputs(head, inputs()))
 
 
 def test_it_is_independent_of_tables_and_keras_and_loaded_only_when_asked_for() -> None:

@@ -1,87 +1,51 @@
-"""The nine heads of BERT in PyTorch: what each makes of the last hidden states, and the weights it needs."""
+"""What each task makes of the last hidden states, and which weights that takes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 
+from bertconv import tasks
 from bertconv.errors import MissingTensors, RequestError, ShapeMismatch
+from bertconv.verify.reference.encoder import is_relative
+from bertconv.verify.reference.family import LOOKUPS, Act, Family, Head, Linear, Step, Values
 from bertconv.verify.reference.modules import Modules, State
 
 Outputs = dict[str, torch.Tensor]
 
-POOLER = "bert.pooler.dense"
-DECODER = "cls.predictions.decoder"
-WORDS = "bert.embeddings.word_embeddings.weight"
 
-_TIES = {f"{DECODER}.weight": WORDS, f"{DECODER}.bias": "cls.predictions.bias"}
-
-_PREDICTIONS = ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", DECODER)
-_NEXT_SENTENCE = "cls.seq_relationship"
-
-
-@dataclass(frozen=True)
-class Head:
-    """One of the nine classes.
-
-    Attributes:
-        modules: what it has beyond embeddings and encoder.
-        outputs: takes the modules and the last hidden states `[batch sequence hidden]`; the names of what it returns
-            are those of transformers.
-        optional: modules that a checkpoint may lack (add_pooling_layer=False).
-    """
-
-    modules: tuple[str, ...]
-    outputs: Callable[[Modules, torch.Tensor], Outputs]
-    optional: tuple[str, ...] = ()
-
-
-def _pooled(run: Modules, hidden: torch.Tensor) -> torch.Tensor:
-    """The first position's state through a layer of its own: `[batch hidden]`."""
-    return torch.tanh(run.linear(POOLER, hidden[:, 0]))
-
-
-def _word_scores(run: Modules, hidden: torch.Tensor) -> torch.Tensor:
-    """Scores of every word at every position: `[batch sequence vocab]`."""
-    dense, norm, decoder = _PREDICTIONS
-    return run.linear(decoder, run.norm(norm, run.activation(run.linear(dense, hidden))))
-
-
-def _base(run: Modules, hidden: torch.Tensor) -> Outputs:
-    pooled = {"pooler_output": _pooled(run, hidden)} if run.has(POOLER) else {}
-    return {"last_hidden_state": hidden, **pooled}
-
-
-def _pretraining(run: Modules, hidden: torch.Tensor) -> Outputs:
-    pooled = _pooled(run, hidden)
-    return {
-        "prediction_logits": _word_scores(run, hidden),
-        "seq_relationship_logits": run.linear(_NEXT_SENTENCE, pooled),
+def head_outputs(run: Modules, head: Head, task: str, hidden: torch.Tensor) -> Outputs:
+    """The outputs of a head, by transformers' names, from the last hidden states `[batch sequence hidden]`."""
+    starts = {"every": hidden, "first": hidden[:, 0]}
+    if _has_pooled(run, head):
+        starts["pooled"] = _through(run, head.pooled, starts["first"])
+    made = {
+        name: _through(run, output.steps, starts[output.start])
+        for name, output in head.outputs.items()
+        if output.start in starts
     }
+    if task == tasks.QUESTION_ANSWERING:
+        return _answer(made["logits"])
+    return {"logits": made["logits"].squeeze(-1)} if task == tasks.DISCRIMINATOR else made
 
 
-def _words(run: Modules, hidden: torch.Tensor) -> Outputs:
-    return {"logits": _word_scores(run, hidden)}
+def _has_pooled(run: Modules, head: Head) -> bool:
+    return not head.optional or all(run.has(step.name) for step in head.pooled if isinstance(step, Linear))
 
 
-def _next_sentence(run: Modules, hidden: torch.Tensor) -> Outputs:
-    return {"logits": run.linear(_NEXT_SENTENCE, _pooled(run, hidden))}
+def _through(run: Modules, steps: tuple[Step, ...], x: torch.Tensor) -> torch.Tensor:
+    for step in steps:
+        if isinstance(step, Act):
+            x = run.activated(step.name, x)
+        elif not isinstance(step, Linear):
+            x = run.norm(step.name, x)
+        elif step.used:
+            x = run.linear(step.name, x)
+    return x
 
 
-def _sequence(run: Modules, hidden: torch.Tensor) -> Outputs:
-    return {"logits": run.linear("classifier", _pooled(run, hidden))}
-
-
-def _tokens(run: Modules, hidden: torch.Tensor) -> Outputs:
-    return {"logits": run.linear("classifier", hidden)}
-
-
-def _answer(run: Modules, hidden: torch.Tensor) -> Outputs:
-    scores = run.linear("qa_outputs", hidden)
+def _answer(scores: torch.Tensor) -> Outputs:
     if scores.shape[-1] != 2:
         raise ShapeMismatch(
             f"question answering has two outputs, start and end, and this one has {scores.shape[-1]}.",
@@ -91,31 +55,16 @@ def _answer(run: Modules, hidden: torch.Tensor) -> Outputs:
     return {"start_logits": start, "end_logits": end}
 
 
-HEADS: Mapping[str, Head] = MappingProxyType(
-    {
-        "BertModel": Head((), _base, optional=(POOLER,)),
-        "BertForPreTraining": Head((POOLER, *_PREDICTIONS, _NEXT_SENTENCE), _pretraining),
-        "BertForMaskedLM": Head(_PREDICTIONS, _words),
-        "BertLMHeadModel": Head(_PREDICTIONS, _words),
-        "BertForNextSentencePrediction": Head((POOLER, _NEXT_SENTENCE), _next_sentence),
-        "BertForSequenceClassification": Head((POOLER, "classifier"), _sequence),
-        "BertForMultipleChoice": Head((POOLER, "classifier"), _sequence),
-        "BertForTokenClassification": Head(("classifier",), _tokens),
-        "BertForQuestionAnswering": Head(("qa_outputs",), _answer),
-    }
-)
-
-
-def has_cross_attention(config: Mapping[str, Any]) -> bool:
+def has_cross_attention(family: Family, config: Values) -> bool:
     """Whether a decoder attends to an encoder's states."""
-    return bool(config["is_decoder"] and config["add_cross_attention"])
+    return "layer.cross_query" in family.names and bool(config["is_decoder"] and config["add_cross_attention"])
 
 
-def complete(state: State, config: Mapping[str, Any], head: Head) -> State:
+def complete(state: State, family: Family, config: Values, head: Head) -> State:
     """The weights with the tied ones in their places, once it is clear that all are there.
 
-    The decoder's own weights count where the config unties them. Otherwise, and where they are absent, the word
-    embeddings and the head's bias stand in.
+    The decoder's own weights count where the config unties them. Otherwise, and where they are absent, what they are
+    tied to stands in.
 
     Raises:
         MissingTensors: a weight that every forward pass uses is absent.
@@ -123,14 +72,16 @@ def complete(state: State, config: Mapping[str, Any], head: Head) -> State:
     """
     found = dict(state)
     is_tied = bool(config["tie_word_embeddings"])
-    for copy, original in _TIES.items() if DECODER in head.modules else ():
+    own = {step.name for step in head.modules()}
+    for copy, original in family.ties.items():
+        if copy.rpartition(".")[0] not in own:
+            continue
         if original in found and (is_tied or copy not in found):
             found[copy] = found[original]
         elif copy in found and is_tied:
             found[original] = found[copy]
-    present = tuple(module for module in head.optional if {f"{module}.weight", f"{module}.bias"} & found.keys())
-    needed = list(_needed(config, (*head.modules, *present)))
-    absent = list(dict.fromkeys(_TIES.get(name, name) for name in needed if name not in found))
+    needed = list(_needed(family, config, head, found))
+    absent = list(dict.fromkeys(family.ties.get(name, name) for name in needed if name not in found))
     if absent:
         raise MissingTensors(
             f"is not among the weights{f', nor are {len(absent) - 1} others' if absent[1:] else ''}.",
@@ -146,19 +97,31 @@ def complete(state: State, config: Mapping[str, Any], head: Head) -> State:
     return found
 
 
-def _needed(config: Mapping[str, Any], head_modules: tuple[str, ...]) -> Iterator[str]:
+def _needed(family: Family, config: Values, head: Head, state: State) -> Iterator[str]:
     """Names of the weights that every forward pass uses."""
-    is_absolute = config["position_embedding_type"] == "absolute"
-    kinds = ("word", "token_type", "position") if is_absolute else ("word", "token_type")
-    yield from (f"bert.embeddings.{kind}_embeddings.weight" for kind in kinds)
-    parts = ["self.query", "self.key", "self.value", "output.dense", "output.LayerNorm"]
-    within = [f"attention.{part}" for part in parts]
-    within += [f"crossattention.{part}" for part in parts] if has_cross_attention(config) else []
-    within += ["intermediate.dense", "output.dense", "output.LayerNorm"]
-    places = [f"bert.encoder.layer.{number}" for number in range(config["num_hidden_layers"])]
-    if not is_absolute:
-        yield from (f"{place}.attention.self.distance_embedding.weight" for place in places)
-    body = ["bert.embeddings.LayerNorm", *(f"{place}.{part}" for place in places for part in within)]
-    for module in (*body, *head_modules):
-        yield f"{module}.weight"
+    for role in family.names:
+        if role == "layer" or not _has(family, config, role):
+            continue
+        layers = [numbers for layer in family.order(config) for numbers in layer] if role.startswith("layer.") else [()]
+        for numbers in dict.fromkeys(layers):
+            yield from _weights(family.place(role, numbers), has_bias=role not in LOOKUPS)
+    pooled = {step.name for step in head.pooled if isinstance(step, Linear)} if head.optional else set()
+    absent = {module for module in pooled if not {f"{module}.weight", f"{module}.bias"} & state.keys()}
+    for step in head.modules():
+        if step.name not in absent and (not isinstance(step, Linear) or step.used):
+            yield from _weights(step.name, has_bias=True)
+
+
+def _has(family: Family, config: Values, role: str) -> bool:
+    """Whether modules of a role are used under this config."""
+    if role == "project":
+        return family.projects(config)
+    if role in ("position", "layer.distance"):
+        return is_relative(family, config) == (role == "layer.distance")
+    return not role.startswith("layer.cross_") or has_cross_attention(family, config)
+
+
+def _weights(module: str, *, has_bias: bool) -> Iterator[str]:
+    yield f"{module}.weight"
+    if has_bias:
         yield f"{module}.bias"

@@ -21,7 +21,7 @@ class Modules:
     """The modules of one forward pass, by their names; each tells the watch what went in and what came out.
 
     Attributes:
-        config: as `Reference` has it.
+        config: as `Reference` has it, with what the family fixes.
         activation: the one between the linear layers.
     """
 
@@ -30,6 +30,10 @@ class Modules:
         self.activation = activation(config["hidden_act"])
         self._state = state
         self._watch = watch
+
+    def activated(self, name: str | None, x: torch.Tensor) -> torch.Tensor:
+        """Through the activation of this name, or through that of the config."""
+        return self.activation(x) if name is None else activation(name)(x)
 
     def has(self, name: str) -> bool:
         """Whether there is a module of this name."""

@@ -1,0 +1,34 @@
+"""What Keras has no public way for: a layer's inner layers, and the exchange of a built layer's variable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+def inner_layers(layer: Any) -> list[Any]:
+    """The layers that a layer holds itself, in the order in which they were assigned."""
+    return list(layer._flatten_layers(include_self=False, recursive=False))  # noqa: SLF001
+
+
+def every_layer(layer: Any) -> list[Any]:
+    """The layer and all layers inside it."""
+    return list(layer._flatten_layers())  # noqa: SLF001
+
+
+def exchanged(layer: Any, old: Any, make: Callable[[], Any]) -> Any:
+    """A variable that `make` creates in place of `old`, at its place; those of a built layer are fixed otherwise."""
+    tracker = layer._tracker  # noqa: SLF001
+    variables = layer._trainable_variables  # noqa: SLF001
+    place = next((number for number, each in enumerate(variables) if each is old), None)
+    tracker.unlock()
+    try:
+        layer._untrack_variable(old)  # noqa: SLF001
+        with layer._open_name_scope():  # noqa: SLF001
+            new = make()
+    finally:
+        tracker.lock()
+    if place is not None:
+        variables[:] = [each for each in variables if each is not new]
+        variables.insert(place, new)
+    return new
