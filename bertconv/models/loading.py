@@ -34,7 +34,7 @@ from bertconv.mapping.plan import Plan, PlanOptions, make_plan
 from bertconv.models.layers import initial
 from bertconv.models.memory import as_tensor, blank_weights, empty_array
 from bertconv.models.other_families import identified, read_config
-from bertconv.models.variables import Inventory, inventory
+from bertconv.models.variables import FRAMEWORK, Inventory, inventory
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.reading import open_header
 from bertconv.text import listing
@@ -139,13 +139,14 @@ def load_config(source: Source, request: LoadRequest) -> Config:
     """The config of the checkpoint or the caller's, with the caller's overrides."""
     config = request.config
     if config is None:
-        if source.config is None:
+        keys = source.config_keys()
+        if keys is None:
             raise MappingError(
                 "has no config.json.",
                 hint=f"Pass config={request.config_class.__name__}(...): shapes alone do not tell the activation.",
                 file=str(source.folder),
             )
-        config = read_config(source.config, request.config_class, request.table_head)
+        config = read_config(keys, str(source.config), request.config_class, request.table_head)
     if unknown := [key for key in request.overrides if not config.knows(key)]:
         raise RequestError(
             f"{request.class_name}.from_pretrained has no argument {', '.join(unknown)}, and the config no such key.",
@@ -173,7 +174,7 @@ def _plan(identity: Identity, own: Inventory, config: Config, request: LoadReque
         ignore_mismatched=request.ignore_mismatched_sizes,
     )  # fmt: skip
     try:
-        plan = make_plan(identity, own.table, own.dialects, config, own.dialects.by_name["tf"], options)
+        plan = make_plan(identity, own.table, own.dialects, config, own.dialects.of(FRAMEWORK), options)
     except ShapeMismatch as error:
         error.hint = "Give the config that belongs to the checkpoint, or pass ignore_mismatched_sizes=True."
         raise
@@ -346,7 +347,7 @@ def _every_spec(own: Inventory, plan: Plan) -> Sequence[Any]:
     return [
         spec
         for group in own.table.groups
-        for spec in expand(own.table, own.dialects.by_name["tf"], config, (group,)).values()
+        for spec in expand(own.table, own.dialects.of(FRAMEWORK), config, (group,)).values()
     ]
 
 
@@ -369,6 +370,7 @@ def config_of(path: Any, options: SourceOptions, config_class: type[Config]) -> 
     if not isinstance(path, str) or Path(path).exists():
         return config_class.coerce(path)
     source = open_source(path, options)
-    if source.config is None:
+    keys = source.config_keys()
+    if keys is None:
         raise RequestError("has no config.json.", hint="Give another config.", file=path)
-    return config_class.load(source.config)
+    return config_class.from_dict(keys, str(source.config))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from bertconv.config import Config
-from bertconv.config_content import MAX_BYTES, read_json
 from bertconv.containers.stored import StoredTensor
 from bertconv.errors import BertconvError, UnsupportedCheckpoint
 from bertconv.families import families
@@ -16,18 +15,19 @@ from bertconv.mapping.table import Dialects, Table
 from bertconv.tasks import BASE
 
 
-def read_config(file: Path, config_class: type[Config], head: str | None) -> Config:
-    """A checkpoint's own config, as `Config.load`; the refusal of another family's names the class for it.
+def read_config(keys: Mapping[str, Any], file: str, config_class: type[Config], head: str | None) -> Config:
+    """A checkpoint's own config, as `Config.from_dict`; the refusal of another family's names the class for it.
 
     Args:
-        file: the config.
+        keys: of the config.
+        file: where they were read.
         config_class: of the class that is to load the checkpoint.
         head: what the table calls that class; None for a class of the user's own.
     """
     try:
-        return config_class.load(file)
+        return config_class.from_dict(keys, file)
     except UnsupportedCheckpoint as error:
-        own, there = config_class.own_family(), families().get(str(read_json(file, MAX_BYTES).get("model_type")))
+        own, there = config_class.own_family(), families().get(str(keys.get("model_type")))
         if there is not None and there.path != own.path:
             twin = there.head_for(own.tasks.get(head or "", BASE))
             error.hint = f"Use {f'TF{twin}, or ' if twin else ''}a TFAuto class, which takes the checkpoint's family."
