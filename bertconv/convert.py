@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 
 from bertconv.config import Config
-from bertconv.containers.registry import preferred
 from bertconv.containers.stored import FLOATS, Header
 from bertconv.errors import ParityError, RequestError, UnsafeCheckpoint
 from bertconv.formats.destination import MANIFEST
@@ -176,7 +175,7 @@ class _Wish:
     def of(cls, to: str, dtype: str, max_shard_size: str | int, verify: str, source_dialect: str | None) -> _Wish:
         for value, known, name in ((to, FORMATS, "to"), (dtype, ("keep", *FLOATS), "dtype"),
                                    (verify, ("auto", "none", "weights", "outputs"), "verify"),
-                                   (source_dialect, (None, "pt", "tf"), "source_dialect")):  # fmt: skip
+                                   (source_dialect, (None, *load_dialects().by_name), "source_dialect")):  # fmt: skip
             if value not in known:
                 raise RequestError(f"{name} is {value!r}.", hint=f"Choose one of {', '.join(map(str, known))}.")
         return cls(FORMATS[to], dtype, shard_limit(max_shard_size), verify, source_dialect)
@@ -334,20 +333,20 @@ def _checked_page(file: str | os.PathLike[str] | None, staged: StagedFolder, ver
 
 def _preference(dialect: str | None) -> tuple[str, ...]:
     """Containers in the order in which they are looked for."""
-    return preferred("hdf5" if dialect == "tf" else "safetensors")
+    known = load_dialects().by_name
+    return known.get(dialect or "", next(iter(known.values()))).containers
 
 
 def _plan(source: Source, table: Table, identity: Identity, wish: _Wish, options: PlanOptions) -> Plan:
-    if wish.source_dialect not in (None, identity.dialect.name):
-        said = {"pt": ("PyTorch", "pt2tf"), "tf": ("TensorFlow", "tf2pt")}
-        there, command = said[identity.dialect.name]
+    dialects, there = load_dialects(), identity.dialect
+    if wish.source_dialect is not None and wish.source_dialect != there.name:
+        asked = dialects.by_name[wish.source_dialect]
         raise RequestError(
-            f"holds {there} weights, and {said[str(wish.source_dialect)][0]} weights were asked for.",
-            hint=f"Use `bertconv {command}`, or `bertconv convert` for any direction.",
+            f"holds {there.title} weights, and {asked.title} weights were asked for.",
+            hint=f"Use `bertconv {there.name}2{asked.name}`, or `bertconv convert` for any direction.",
             file=source.weights.files[0],
         )
     config = source.load_config(table.family)
-    dialects = load_dialects()
     return make_plan(identity, table, dialects, config, dialects.by_name[wish.form.dialect], options)
 
 

@@ -16,6 +16,9 @@ from bertconv.table_files import bad, only, read_table, table_names, tables_fold
 from bertconv.tasks import BASE, TASKS
 from bertconv.text import printable
 
+MAPPED = ("hidden_size", "num_attention_heads", "num_hidden_layers")
+"""Keys that transformers reads in either spelling; of every other one it reads a family's own alone."""
+
 
 @dataclass(frozen=True)
 class Schema:
@@ -37,13 +40,17 @@ class Schema:
         """A key in the family's own spelling."""
         return self.own.get(key, key)
 
+    def known(self) -> set[str]:
+        """Every key that has a value here, in the family's own spelling or in BERT's."""
+        return {*self.defaults, *self.own, *self.fixed}
+
     def respelled(self, keys: Mapping[str, Any]) -> dict[str, Any]:
-        """Keys and values in the family's own spelling; of two spellings of one key the last one counts."""
-        return {self.spelled(key): value for key, value in keys.items()}
+        """Keys and values in the family's own spelling, which counts where both are there."""
+        return {self.spelled(key): value for key, value in keys.items() if self.own.get(key) not in keys}
 
     def said_twice(self, keys: Mapping[str, Any]) -> tuple[str, str] | None:
-        """Two spellings of one key that have different values; None where all agree."""
-        both = ((one, own) for one, own in self.own.items() if one in keys and own in keys)
+        """Two spellings of a size that have different values; None where all agree."""
+        both = ((one, own) for one, own in self.own.items() if one in MAPPED and one in keys and own in keys)
         return next((pair for pair in both if keys[pair[0]] != keys[pair[1]]), None)
 
 

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,19 @@ def _undecided(chosen: HeadChoice, config: Config | None) -> list[str]:
     return [f"the class is {chosen.head}: {chosen.why}"] if chosen.why else []
 
 
+def _recognise(source: Source, header: Header, wanted: Wanted) -> tuple[Table, Identity, str]:
+    """The table and what the names say; where the config says something else, what they say without it, and why."""
+    try:
+        return *recognise(header.tensors, source, wanted), ""
+    except UnsupportedCheckpoint as error:
+        if source.config is None or error.tensor is not None:
+            raise
+        try:
+            return *recognise(header.tensors, replace(source, config=None), wanted), _sentence(error)
+        except BertconvError:
+            raise error from None
+
+
 def _read_config(source: Source, table: Table) -> tuple[Config | None, list[str]]:
     """The config, and what is odd about it; None where there is none or it cannot be read."""
     if source.config is None:
@@ -152,8 +165,8 @@ def _describe(source: Source, header: Header, forced: str | None, wanted: Wanted
     sizes: dict[str, int] = {}
     stated: dict[str, Any] = {}
     try:
-        table, identity = recognise(header.tensors, source, wanted)
-        config, odd_config = _read_config(source, table)
+        table, identity, problem = _recognise(source, header, wanted)
+        config, odd_config = (None, [problem]) if problem else _read_config(source, table)
         odd += odd_config
         family, dialect, prefix = table.model_type, identity.dialect.name, printable(identity.prefix)
         chosen = choose_head(table, identity, config, forced)

@@ -14,6 +14,7 @@ from bertconv.mapping.checks import probe_config
 from bertconv.mapping.describe import axes_of
 from bertconv.mapping.expand import TensorSpec, expand
 from bertconv.mapping.table import Dialect, Dialects, Table, load_dialects, load_table
+from bertconv.table_files import table_names, tables_folder
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
 _LAYERS = 2
@@ -27,13 +28,22 @@ def listing(table: Table, dialects: Dialects, head: str) -> str:
         cells = [place, *(f"{' or '.join(specs[place].names)} [{axes_of(specs[place])}]" for specs in columns)]
         cells += [f"when {' and '.join(condition.text for condition in one.when)}"] if one.when else []
         cells += [f"tied to {table.tied[place]}"] if place in table.tied else []
+        cells += [f"stored in {name}: {rows[place]}" for name, rows in table.stored_copies.items() if place in rows]
         lines.append(" | ".join(cells))
+    unused = ((name, group) for name, groups in table.unused.items() for group in groups)
+    lines += [f"{group} | unused in {name}" for name, group in unused if group not in table.heads[head]]
     return "\n".join(lines) + "\n"
 
 
 def listings(table: Table, dialects: Dialects) -> dict[str, str]:
     """File name -> content, for every model class; every condition holds."""
     return {f"{head}.txt": listing(table, dialects, head) for head in table.heads}
+
+
+def every(dialects: Dialects) -> dict[str, str]:
+    """The listings of every table, for the first of its model types: twins differ in the names of classes alone."""
+    paths = [tables_folder() / f"{name}.toml" for name in table_names()]
+    return {name: text for path in paths for name, text in listings(load_table(path), dialects).items()}
 
 
 def stale(folder: Path, wanted: dict[str, str]) -> list[str]:
@@ -54,7 +64,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
     check = parser.parse_args().check
-    wanted = listings(load_table(), load_dialects())
+    wanted = every(load_dialects())
     names = stale(GOLDEN, wanted)
     for name in names:
         print(f"{name} is not current: python scripts/golden.py" if check else f"wrote {name}")

@@ -23,16 +23,26 @@ import ml_dtypes
 import numpy as np
 
 from bertconv.cli import main
-from bertconv.config import BertConfig
+from bertconv.config_auto import config_class
 from bertconv.containers.safetensors import SourceFile, StoredTensor
+from bertconv.families import families, family_of_class
 from bertconv.mapping.expand import expand
-from bertconv.mapping.table import load_dialects, load_table
+from bertconv.mapping.table import Table, load_dialects, table_for
+from bertconv.tasks import QUESTION_ANSWERING, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION
 
-HEADS = tuple(load_table().heads)
+HEADS = tuple(table_for("bert").heads)
+EVERY_HEAD = tuple(head for family in families().values() for head in family.tasks)
+APART = tuple(head for family in families().values() if family.model_type == family.path.stem for head in family.tasks)
+"""Every class, of twins those of one."""
 SIZES = {
     "vocab_size": 101, "hidden_size": 35, "num_attention_heads": 5, "intermediate_size": 53,
     "max_position_embeddings": 37, "type_vocab_size": 3, "num_hidden_layers": 2,
 }  # fmt: skip
+OTHER_SIZES = {
+    "electra": {"embedding_size": 31}, "mpnet": {"relative_attention_num_buckets": 13},
+    "albert": {"embedding_size": 31, "num_hidden_groups": 2, "inner_group_num": 3},
+}  # fmt: skip
+"""Sizes that one family alone has."""
 LABELS = 11
 FLOATS = ("float32", "float16", "bfloat16", "float64")
 CODES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "int8": "I8"}
@@ -52,11 +62,23 @@ def numpy_type(dtype: str) -> np.dtype[Any]:
     return np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
 
 
+def table_of(head: str) -> Table:
+    family = family_of_class(head)
+    assert family is not None, head
+    return table_for(family.model_type)
+
+
 def config(head: str = "BertModel", **changes: Any) -> dict[str, Any]:
-    """The config of a tiny model; a key that is changed to None is left out."""
+    """The config of a tiny model in its family's own spelling; a key that is changed to None is left out."""
     labels = changes.pop("labels", LABELS)
-    values = {"architectures": [head], "model_type": "bert", "hidden_act": "gelu", **SIZES}
-    if head in {"BertForSequenceClassification", "BertForTokenClassification", "BertForQuestionAnswering"}:
+    table = table_of(head)
+    model_type, task = table.model_type, table.tasks[head]
+    values = {"architectures": [head], "model_type": model_type, "hidden_act": "gelu", **SIZES}
+    respelled = table.family.schema.respelled
+    values, changes = respelled(values | OTHER_SIZES.get(model_type, {})), respelled(changes)
+    if task == QUESTION_ANSWERING and model_type == "distilbert":
+        labels = 2  # its class takes no other number
+    if task in {SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, QUESTION_ANSWERING}:
         values["id2label"] = {str(number): f"label {number}" for number in range(labels)}
         values["label2id"] = {f"label {number}": number for number in range(labels)}
     return {key: value for key, value in {**values, **changes}.items() if value is not None}
@@ -71,8 +93,9 @@ def random_array(shape: Sequence[int], dtype: str, seed: int) -> np.ndarray:
 
 def shapes(head: str, settings: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """PyTorch names and shapes without the tied copies."""
-    table, pt = load_table(), load_dialects().by_name["pt"]
-    specs = expand(table, pt, BertConfig.from_dict(settings).values, table.heads[head])
+    table, pt = table_of(head), load_dialects().by_name["pt"]
+    values = config_class(table.family).from_dict(settings, family=table.family).values
+    specs = expand(table, pt, values, table.heads[head])
     return {spec.name: spec.shape for place, spec in specs.items() if place not in table.tied}
 
 
@@ -92,7 +115,10 @@ def bare(tensors: Tensors) -> Tensors:
 
 def native(head: str, tensors: Tensors) -> Tensors:
     """The names that the class itself saves."""
-    return bare(tensors) if head == "BertModel" else tensors
+    table = table_of(head)
+    if head != table.base_head:
+        return tensors
+    return {name.removeprefix(f"{table.base}."): value for name, value in tensors.items()}
 
 
 def renamed(tensors: Tensors, pattern: str, replacement: str) -> Tensors:
@@ -111,15 +137,20 @@ def tf_name(name: str) -> str:
     if name.endswith("_embeddings.weight"):
         leaf = "weight" if "word_embeddings" in name else "embeddings"
         name = name.removesuffix("weight") + leaf
-    elif "LayerNorm" in name:
-        name = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
-    elif name.endswith("distance_embedding.weight"):
+    elif "LayerNorm" in name or "layer_norm" in name:
+        name = re.sub(r"(LayerNorm|layer_norm)\.weight$", r"\1.gamma", name)
+        name = re.sub(r"(LayerNorm|layer_norm)\.bias$", r"\1.beta", name)
+    elif name.endswith(("distance_embedding.weight", "relative_attention_bias.weight")):
         name = name.removesuffix("weight") + "embeddings"
     elif name.endswith(".weight"):
         name = name.removesuffix("weight") + "kernel"
-    name = re.sub(r"\.layer\.(\d+)\.", r".layer_:_\1.", name)
+    name = re.sub(r"\.(layer|albert_layer_groups|albert_layers)\.(\d+)(?=\.)", r".\1_:_\2", name)
     name = name.replace("cls.predictions", "mlm___cls.predictions").replace("cls.seq_rel", "nsp___cls.seq_rel")
-    return name.replace(".", "/").replace("layer_:_", "layer_._") + ":0"
+    return name.replace(".", "/").replace("_:_", "_._") + ":0"
+
+
+STORED_TWICE = "predictions/decoder/bias:0"
+"""ALBERT's bias of the words, which TensorFlow's files hold beside `predictions/bias:0`."""
 
 
 def tf_state(tensors: Tensors) -> Tensors:
@@ -128,12 +159,17 @@ def tf_state(tensors: Tensors) -> Tensors:
     for name, value in tensors.items():
         other = tf_name(name)
         found[other] = np.ascontiguousarray(value.T) if other.endswith("/kernel:0") else value
+    if "predictions/bias:0" in found:
+        found[STORED_TWICE] = found["predictions/bias:0"]
     return found
 
 
 def keras_name(head: str) -> str:
-    words = re.sub(r"([a-z])([A-Z])", r"\1_\2", head.replace("LM", "Lm")).lower()
-    return f"tf_{words}"
+    """What Keras calls the first model of TensorFlow's class."""
+    prefix = table_of(head).prefix
+    own = {"XLMRoberta": "tfxlm_roberta", "MPNet": "tfmp_net", "DistilBert": "tf_distil_bert"}
+    words = re.sub(r"([a-z])([A-Z])", r"\1_\2", head.removeprefix(prefix).replace("LM", "Lm")).lower()
+    return f"{own.get(prefix, f'tf_{prefix.lower()}')}_{words}"
 
 
 # Containers
@@ -177,6 +213,10 @@ def torch_bytes(value: object, *, legacy: bool = False) -> bytes:
     return stream.getvalue()
 
 
+WITH_COPIES = ("mlm___cls", "lm_head", "vocab_projector", "generator_lm_head", "predictions")
+"""Layers of language models in which Keras 2 stores the embeddings again."""
+
+
 @dataclass(frozen=True)
 class Keras:
     """How a tf_model.h5 is written.
@@ -207,9 +247,10 @@ def write_h5(path: Path, tensors: Tensors, style: Keras = Keras()) -> Path:
     layers: dict[str, Tensors] = {}
     for name, value in tensors.items():
         layers.setdefault(name.split("/")[0], {})[f"{style.scope}/{name}".lstrip("/")] = value
-    if style.copies and "mlm___cls" in layers:
-        found = {name: value for name, value in layers["bert"].items() if "/bert/embeddings/" in name}
-        layers["mlm___cls"] = {**layers["mlm___cls"], **found}
+    head = next((layer for layer in WITH_COPIES if layer in layers), None)
+    if style.copies and head is not None:
+        found = {name: one for weights in layers.values() for name, one in weights.items() if "/embeddings/" in name}
+        layers[head] = {**layers[head], **found}
     if style.dropout:
         layers["dropout_37"] = {}
     with h5py.File(path, "w") as root:
@@ -400,7 +441,7 @@ def written(folder: Path) -> Tensors:
     for path in sorted(folder.glob("*.h5")):
         for name, value in read_h5(path).items():
             parts = name.split("/")
-            found["/".join(parts[2:] if len(parts) > 1 and parts[1].startswith("tf_") else parts)] = value
+            found["/".join(parts[2:] if len(parts) > 1 and re.match(r"tf[a-z]*_", parts[1]) else parts)] = value
     return found
 
 

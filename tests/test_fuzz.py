@@ -21,7 +21,10 @@ from bertconv.errors import DamagedCheckpoint
 from qa import ROOT
 from qa.fuzz import runs, targets
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of processes and /proc as Linux has them")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="limits of processes and /proc as Linux has them"),
+]
 
 
 RUNS = {"safetensors": 5000, "pickle": 2500, "zip": 3000, "index": 3000, "config": 3000, "hdf5": 300}

@@ -18,7 +18,10 @@ import pytest
 from qa import ROOT
 from qa.guards import changes, find, marks
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, and descriptors of processes")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="forks, and descriptors of processes"),
+]
 
 SEED = os.environ.get("BERTCONV_GUARDS_SEED", "1")
 SAMPLED = "containers/pytorch/"

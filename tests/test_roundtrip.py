@@ -35,7 +35,9 @@ def scratch() -> Iterator[Path]:
 
 
 def digests(report: Report) -> dict[str, str]:
-    return {tensor.id: tensor.digest for tensor in report.tensors}
+    """By tensor, but for tied copies: a format may store them or not."""
+    tied = cp.table_of(report.head).tied
+    return {tensor.id: tensor.digest for tensor in report.tensors if tensor.id not in tied}
 
 
 def files(folder: Path) -> dict[str, bytes | None]:
@@ -67,7 +69,7 @@ def any_bits(state: Tensors, seed: int) -> Tensors:
 
 @BOUNDED
 @given(
-    head=st.sampled_from(cp.HEADS), dtype=st.sampled_from([*cp.FLOATS, "mixed"]), changes=sizes(),
+    head=st.sampled_from(cp.EVERY_HEAD), dtype=st.sampled_from([*cp.FLOATS, "mixed"]), changes=sizes(),
     between=st.sampled_from(["tf", "tf-safetensors"]), shard=st.sampled_from(["5GB", "20kB", "1500"]),
     seed=st.integers(0, 2**32), bits=st.booleans(),
 )  # fmt: skip
@@ -85,13 +87,15 @@ def test_there_and_back(
         assert_same(cp.written(folder / "there"), cp.tf_state(state))
         assert files(folder / "back") == files(folder / "direct")
     assert digests(direct) == digests(there) == digests(back)
-    assert direct.digest == there.digest == back.digest
+    assert direct.digest == back.digest
+    if cp.STORED_TWICE not in cp.tf_state(state):  # a copy that TensorFlow's file alone stores counts in its digest
+        assert direct.digest == there.digest
     assert back.head == head
 
 
 @settings(BOUNDED, max_examples=15)
 @given(
-    head=st.sampled_from(cp.HEADS), form=st.sampled_from(FORMATS), limit=st.integers(1, 60_000),
+    head=st.sampled_from(cp.EVERY_HEAD), form=st.sampled_from(FORMATS), limit=st.integers(1, 60_000),
     dtype=st.sampled_from([*cp.FLOATS, "mixed"]),
 )  # fmt: skip
 def test_shards(head: str, form: str, limit: int, dtype: str) -> None:
@@ -129,7 +133,7 @@ def test_index(tmp_path: Path, form: str) -> None:
         assert name.removeprefix(scope) in held
 
 
-@pytest.mark.parametrize("head", cp.HEADS)
+@pytest.mark.parametrize("head", cp.APART)
 def test_digests_are_equal_in_every_format(tmp_path: Path, head: str) -> None:
     state = cp.state_dict(head)
     found = []

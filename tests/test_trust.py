@@ -15,6 +15,8 @@ import pytest
 from bertconv.verify.certificate import Change, FolderCheck
 from qa import ROOT, bitflips, trust
 
+pytestmark = pytest.mark.slow
+
 SEED = int(os.environ.get("BERTCONV_FUZZ_SEED", "1"))
 
 

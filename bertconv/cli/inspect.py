@@ -9,8 +9,6 @@ import click
 
 from bertconv.cli.options import source_options
 
-_DIALECTS = {"pt": "PyTorch", "tf": "TensorFlow"}
-
 
 def _beside(others: list[str]) -> str:
     return f" ({', '.join(others)} {'fits' if len(others) == 1 else 'fit'} as well)" if others else ""
@@ -35,18 +33,21 @@ def inspect(src: str, *, with_tensors: bool, verbose: bool, as_json: bool, **opt
     """  # noqa: D301
     from bertconv.cli.console import show_line, table
     from bertconv.inspection import inspect_checkpoint
+    from bertconv.mapping.table import load_dialects
     from bertconv.text import fold, human_bytes, printable
 
     found = inspect_checkpoint(src, **options)
     if as_json:
         click.echo(json.dumps(found.to_json(), ensure_ascii=False, indent=1))
         return
+    dialects = {name: dialect.title for name, dialect in load_dialects().by_name.items()}
     others = [head for head in found.equals if head != found.head]
     rows = [
         ("source", found.given + (f"@{found.revision}" if found.revision else "")),
         ("files", ", ".join(found.files)),
         ("container", found.container),
-        ("names", _DIALECTS.get(found.dialect, "not certain: see below" if found.is_bert else "not a BERT's")),
+        ("names", dialects.get(found.dialect, "not certain: see below" if found.is_bert else "of no known family")),
+        ("family", found.family or "unknown"),
         ("prefix", found.prefix or "none"),
         ("class", " or ".join(found.alternatives) or (found.head or "unknown") + _beside(others)),
         ("sizes", ", ".join(f"{key} {size}" for key, size in found.sizes.items())),

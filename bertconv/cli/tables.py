@@ -11,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from bertconv.mapping.describe import Comparison
+    from bertconv.mapping.table import Table
 
 _FILE = click.option("--map", "path", type=click.Path(dir_okay=False, exists=True), metavar="FILE",
                      help="A table of your own instead of a built-in one.")  # fmt: skip
@@ -34,16 +35,16 @@ def tables() -> None:
 
 
 @tables.command()
-@click.argument("name", default="bert")
+@click.argument("family", required=False)
 @click.option("--head", metavar="CLASS", help="Only what this class owns.")
 @_FILE
 @_JSON
-def show(name: str, head: str | None, path: str | None, *, as_json: bool) -> None:
-    """List every tensor of the table NAME (default: bert) in every dialect, with its shape by axis name."""
+def show(family: str | None, head: str | None, path: str | None, *, as_json: bool) -> None:
+    """List every tensor of FAMILY (such as bert) in every dialect, with its shape by axis name."""
     from bertconv.cli.console import table as print_table
     from bertconv.mapping.describe import table_rows
 
-    rows = table_rows(_table_path(name, path), head)
+    rows = table_rows(_table(family, path, head), head)
     if as_json:
         click.echo(json.dumps([row._asdict() for row in rows], indent=1))
     else:
@@ -63,15 +64,15 @@ def check(path: str | None, *, as_json: bool) -> None:
     from bertconv.mapping.checks import check_table
     from bertconv.mapping.describe import beside_builtin
     from bertconv.mapping.table import load_dialects, load_table
-    from bertconv.table_files import table_names
+    from bertconv.table_files import table_names, tables_folder
 
-    for name in [path] if path else list(table_names()):
-        loaded, dialects = load_table(_table_path(name, path)), load_dialects()
+    for file in [Path(path)] if path else [tables_folder() / f"{name}.toml" for name in table_names()]:
+        loaded, dialects, name = load_table(file), load_dialects(), path or file.stem
         names = check_table(loaded, dialects)
         facts: dict[str, Any] = {"ok": True, "table": name, "heads": len(loaded.heads), "names": names}
         lines = [f"{name}: sound ({len(loaded.heads)} heads, {names} names in {len(dialects.by_name)} dialects)."]
         if path:
-            found = beside_builtin(Path(path))
+            found = beside_builtin(loaded)
             facts |= {
                 "builtin": found.builtin, "shared": found.shared, "added": found.added, "lacking": found.lacking,
                 "renamed": {dialect: [one._asdict() for one in ones] for dialect, ones in found.renamed.items()},
@@ -83,13 +84,20 @@ def check(path: str | None, *, as_json: bool) -> None:
 
 @tables.command()
 @click.argument("name")
+@click.option("--family", metavar="MODEL_TYPE", help="Look in this family alone.")
 @_FILE
 @_JSON
-def explain(name: str, path: str | None, *, as_json: bool) -> None:
-    """Say which tensor NAME is, in whichever dialect, what it is called elsewhere, and which classes own it."""
+def explain(name: str, family: str | None, path: str | None, *, as_json: bool) -> None:
+    """Say which tensor NAME is, in whichever family and dialect, what it is called elsewhere, and who owns it."""
     from bertconv.mapping.describe import explain_name
+    from bertconv.mapping.table import load_table
+    from bertconv.table_files import table_names, tables_folder
 
-    found = explain_name(_table_path("bert", path), name)
+    if family or path:
+        tables = [_table(family, path)]
+    else:
+        tables = [load_table(tables_folder() / f"{stem}.toml") for stem in table_names()]
+    found = explain_name(tables, name)
     lines = [f"{key:10} {value}" for key, value in found.items()]
     click.echo(json.dumps(found, indent=1) if as_json else "\n".join(lines))
 
@@ -102,7 +110,7 @@ def ignore(head: str, path: str | None, *, as_json: bool) -> None:
     """Print the two regex lists of CLASS: what may be left out of a source, and what may stay unfilled."""
     from bertconv.mapping.describe import ignore_lists_of
 
-    lists = ignore_lists_of(_table_path("bert", path), head)
+    lists = ignore_lists_of(_table(None, path, head), head)
     if as_json:
         click.echo(json.dumps(lists, indent=1))
         return
@@ -132,12 +140,19 @@ def _compared(found: Comparison) -> Iterator[str]:
         )
 
 
-def _table_path(name: str, path: str | None) -> Path:
+def _table(family: str | None, path: str | None, head: str | None = None) -> Table:
+    """The table that is meant: the file, the family's, or the one that has the class."""
     from bertconv.errors import RequestError
-    from bertconv.table_files import table_names, tables_folder
+    from bertconv.families import families, family_of_class
+    from bertconv.mapping.checks import open_table
+    from bertconv.mapping.table import table_for
 
     if path:
-        return Path(path)
-    if name not in table_names():
-        raise RequestError(f"there is no table {name!r}.", hint=f"There are: {', '.join(table_names())}.")
-    return tables_folder() / f"{name}.toml"
+        return open_table(Path(path), family)
+    owner = family_of_class(head) if head else None
+    if family is None and owner is None:
+        known = ", ".join(families())
+        if head:
+            raise RequestError(f"{head} is not a class of any table.", hint=f"The families are {known}.")
+        raise RequestError("no family was named.", hint=f"There are: {known}.")
+    return table_for(family or (owner.model_type if owner else ""))

@@ -42,11 +42,6 @@ _EXPORTS = (
 """How files of other tools begin that were made from a checkpoint."""
 
 
-def preferred(first: str) -> tuple[str, ...]:
-    """Names of all containers, with one of them in front: the order in which they are looked for in a folder."""
-    return tuple(sorted(BY_NAME, key=lambda name: name != first))
-
-
 def read_header(file: SourceFile, *, check_data: bool = True) -> Header:
     """The header of one file.
 

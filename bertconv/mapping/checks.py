@@ -9,6 +9,7 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+from bertconv.config import ABSENT, COMMON
 from bertconv.errors import BadTable
 from bertconv.mapping.expand import TensorSpec, expand, join
 from bertconv.mapping.expressions import fulfilled
@@ -34,6 +35,7 @@ def check_table(table: Table, dialects: Dialects) -> int:
     checks: tuple[Callable[[Table, Dialects], Iterator[Problem]], ...] = (
         rows_have_their_kinds_axes,
         sizes_are_known_and_used,
+        config_keys_are_known,
         groups_are_known_and_used,
         places_name_their_variables,
         overrides_point_and_differ,
@@ -118,6 +120,19 @@ def sizes_are_known_and_used(table: Table, _: Dialects) -> Iterator[Problem]:
                 if factor not in table.sizes and not re.fullmatch(r"[1-9]\d*", factor):
                     yield f"{group.id}.{module.id}.{axis} names the unknown size {factor!r}"
     yield from (f"size {size!r} is never used" for size in table.sizes if size not in used)
+
+
+def config_keys_are_known(table: Table, _: Dialects) -> Iterator[Problem]:
+    """Check 12: sizes and conditions are made of keys that every config of the family has a value for."""
+    known = table.family.schema.known() | COMMON.keys() | ABSENT.keys() | {"num_labels"}
+    for name, size in table.sizes.items():
+        lacking = [key for key in size.keys if key not in known]
+        yield from (f"size {name!r} needs the config key {key!r}, which [config] has not" for key in lacking)
+    rows = [(group.id, group.when) for group in table.groups.values()]
+    rows += [(f"{group.id}.{module.id}", module.when) for group, module in _rows(table)]
+    for name, conditions in rows:
+        used = {key for one in conditions for key in (one.key, one.other) if key}
+        yield from (f"{name} is there when {key!r} says so, which [config] has not" for key in sorted(used - known))
 
 
 def groups_are_known_and_used(table: Table, _: Dialects) -> Iterator[Problem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from bertconv.errors import RequestError
@@ -31,13 +31,13 @@ class TableRow(NamedTuple):
     owned_by: str
 
 
-def table_rows(path: Path, head: str | None = None) -> list[TableRow]:
+def table_rows(table: Table, head: str | None = None) -> list[TableRow]:
     """Every tensor of a table, twelve layers folded into one.
 
     Raises:
         RequestError: the table has no such class.
     """
-    table, dialects = open_table(path), load_dialects()
+    dialects = load_dialects()
     groups = table.heads[known_head(table, head)] if head else None
     config = probe_config(table, _LAYERS)
     pt = expand(table, dialects.by_name["pt"], config, groups)
@@ -77,10 +77,11 @@ class Comparison(NamedTuple):
     lacking: tuple[str, ...]
 
 
-def beside_builtin(path: Path) -> Comparison:
+def beside_builtin(table: Table) -> Comparison:
     """What a table of the user's own calls its tensors, compared with a built-in one."""
-    own = {row.id: row for row in table_rows(path)}
-    builtin = {name: {row.id: row for row in table_rows(tables_folder() / f"{name}.toml")} for name in table_names()}
+    own = {row.id: row for row in table_rows(table)}
+    shipped_ones = {name: open_table(tables_folder() / f"{name}.toml") for name in table_names()}
+    builtin = {name: {row.id: row for row in table_rows(one)} for name, one in shipped_ones.items()}
     name, theirs = max(builtin.items(), key=lambda pair: len(own.keys() & pair[1].keys()))
     shared = [place for place in own if place in theirs]
     renamed = {
@@ -91,7 +92,7 @@ def beside_builtin(path: Path) -> Comparison:
         )
         for dialect in ("pt", "tf")
     }
-    mine, shipped = open_table(path), open_table(tables_folder() / f"{name}.toml")
+    mine, shipped = table, shipped_ones[name]
     by_row = tuple(one.id for one in renamed["tf"] if _row_of(mine, one.id) != _row_of(shipped, one.id))
     added, lacking = (tuple(x for x in one if x not in other) for one, other in ((own, theirs), (theirs, own)))
     return Comparison(name, len(shared), renamed, by_row, added, lacking)
@@ -103,13 +104,30 @@ def _row_of(table: Table, place: str) -> tuple[str, str]:
     return table.groups[one.group].at, table.groups[one.group].modules[one.module].name
 
 
-def explain_name(path: Path, name: str) -> dict[str, str]:
-    """Which tensor a name is, what it is called elsewhere, what happens to its elements, and who owns it.
+def explain_name(tables: Sequence[Table], name: str) -> dict[str, str]:
+    """What a name is in the first of several tables that knows it, and which other ones know it too.
 
     Raises:
-        RequestError: no dialect of the table has such a name, and no ignore list knows it.
+        RequestError: no dialect of any of them has such a name, and no ignore list knows it.
     """
-    table, dialects = open_table(path), load_dialects()
+    parts = re.split(r"[./]", name)
+    likely = sorted(tables, key=lambda table: table.base not in parts)
+    found = {table.model_type: story for table in likely if (story := _explained(table, name)) is not None}
+    named = {family: story for family, story in found.items() if "id" in story} or found
+    if not named:
+        known = " or ".join(table.family.title for table in tables)
+        raise RequestError(
+            f"no tensor of {known} is called {printable(name)} in any dialect.",
+            hint=f"`bertconv tables show {tables[0].model_type if len(tables) == 1 else 'FAMILY'}` lists them all.",
+        )
+    (family, story), *others = named.items()
+    also = {"also in": ", ".join(other for other, _ in others)} if others else {}
+    return {**story, **({"family": family} if len(tables) > 1 else {}), **also}
+
+
+def _explained(table: Table, name: str) -> dict[str, str] | None:
+    """Which tensor a name is, what it is called elsewhere, what happens to its elements, and who owns it."""
+    dialects = load_dialects()
     for dialect in dialects.by_name.values():
         spellings = (name, name + dialect.suffix, table.base + dialect.separator + name)
         known = specs_by_name(table, dialect, {lower for spelling in spellings for lower in _lower_indices(spelling)})
@@ -120,19 +138,16 @@ def explain_name(path: Path, name: str) -> dict[str, str]:
     lists = ignore_lists(table, dialects, table.base_head)  # a head's module is none where it stands in the body
     if pattern := first_match(table.ignore["unexpected"] if inside else lists.unexpected, name):
         return {"name": printable(name), "is": "left out", "because": f"it matches the ignore list's {pattern!r}"}
-    raise RequestError(
-        f"no tensor of {path.stem} is called {printable(name)} in any dialect.",
-        hint=f"`bertconv tables show {path.stem}` lists them all.",
-    )
+    return None
 
 
-def ignore_lists_of(path: Path, head: str) -> dict[str, list[str]]:
+def ignore_lists_of(table: Table, head: str) -> dict[str, list[str]]:
     """The two regex lists of a class, under the names that transformers gives them.
 
     Raises:
         RequestError: the table has no such class.
     """
-    table, dialects = open_table(path), load_dialects()
+    dialects = load_dialects()
     lists = ignore_lists(table, dialects, known_head(table, head))
     return {
         "_keys_to_ignore_on_load_unexpected": list(lists.unexpected),
@@ -159,9 +174,9 @@ def _story(table: Table, dialects: Dialects, dialect: Dialect, specs: tuple[Tens
         story["tied to"] = f"{table.tied[spec.id]}: stored once unless tie_word_embeddings is false"
     for name, copies in table.stored_copies.items():
         if spec.id in copies:
-            story[f"stored in {name}"] = f"as well as its original; {_COPIES[copies[spec.id]]}"
+            story[f"also in {name}"] = f"beside its original; {_COPIES[copies[spec.id]]}"
     if unused := [name for name, groups in table.unused.items() if spec.group in groups]:
-        story["in every file"] = f"of {', '.join(unused)}, whether the class computes with it or not"
+        story["always in"] = f"files of {', '.join(unused)}, whether the class computes with it or not"
     if spec.when:
         story["only when"] = " and ".join(one.text for one in spec.when)
     return story

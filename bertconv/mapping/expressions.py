@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bertconv.errors import BadTable
+from bertconv.errors import BadTable, DamagedCheckpoint
 
 _SIZE = re.compile(
     r"(?:(?P<factor>\d+) \* )?(?P<open>\()?(?P<key>[a-z_]+)(?: or (?P<fallback>[a-z_]+))?(?(open)\))"
@@ -64,7 +64,11 @@ class Size:
         return tuple(key for key in (self.key, self.fallback, self.divisor, self.minus) if isinstance(key, str))
 
     def value(self, config: Mapping[str, Any]) -> int:
-        """Its value under a config that has been checked: every key is there, and divisions leave no rest."""
+        """Its value under a config; divisions leave no rest. DamagedCheckpoint where the config lacks a key."""
+        if lacking := [key for key in self.keys if key not in config]:
+            raise DamagedCheckpoint(
+                f"the config has no {lacking[0]}.", hint="Add the key with the value that the model was made with."
+            )
         own = config[self.key]
         if self.fallback is not None and (own is None or own <= 0):
             own = config[self.fallback]

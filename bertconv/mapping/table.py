@@ -27,8 +27,11 @@ COPIES = (COUNTS, EQUAL)
 _TEXTS = {"*": str}
 _DIALECTS_SHAPE = {
     "kinds": {"*": _TEXTS},
-    "*": {"separator": str, "suffix": str, "drops_base": bool, "scoped": bool, "wrappers": [str], "*": _TEXTS},
-}
+    "*": {
+        "title": str, "framework": str, "containers": [str], "separator": str, "suffix": str, "drops_base": bool,
+        "scoped": bool, "wrappers": [str], "*": _TEXTS,
+    },
+}  # fmt: skip
 """What the values of dialects.toml are; `*` is every key that is not named."""
 
 _STORED = re.compile(r"(?P<leaves>[\w|]*) ?\[(?P<layout>[*\w ]+)\]")
@@ -55,6 +58,9 @@ class Dialect:
 
     Attributes:
         name: "pt" or "tf".
+        title: what people call it.
+        framework: the package that runs its models.
+        containers: the kinds of file that hold it, in the order in which they are looked for in a folder.
         separator: between the parts of a name.
         suffix: after every name, such as ":0".
         drops_base: a base model's file leaves the base prefix out.
@@ -64,6 +70,9 @@ class Dialect:
     """
 
     name: str
+    title: str
+    framework: str
+    containers: tuple[str, ...]
     separator: str
     suffix: str
     drops_base: bool
@@ -248,12 +257,15 @@ def _check_inputs(path: Path, raw: Mapping[str, Any]) -> None:
 
 
 def _dialect(path: Path, name: str, row: dict[str, Any], kinds: Mapping[str, Mapping[str, tuple[str, ...]]]) -> Dialect:
-    only(path, f"dialect {name}", row, required=("separator", *kinds),
+    only(path, f"dialect {name}", row, required=("title", "framework", "containers", "separator", *kinds),
           allowed=("suffix", "drops_base", "scoped", "wrappers"))  # fmt: skip
     for kind, roles in kinds.items():
         only(path, f"{name}.{kind}", row[kind], required=tuple(roles))
     return Dialect(
         name=name,
+        title=row["title"],
+        framework=row["framework"],
+        containers=tuple(row["containers"]),
         separator=row["separator"],
         suffix=row.get("suffix", ""),
         drops_base=row.get("drops_base", False),

@@ -18,8 +18,8 @@ from bertconv.models.pretrained import TFPreTrainedModel, source_options
 from bertconv.source import open_source
 
 
-def class_for(family: Family, task: str) -> type[TFPreTrainedModel]:
-    """The class of a family for a task.
+def class_for(family: Family, task: str, *others: str) -> type[TFPreTrainedModel]:
+    """The class of a family for a task, or where it has none for the first of others that it has one for.
 
     Raises:
         UnsupportedCheckpoint: there is none.
@@ -29,7 +29,7 @@ def class_for(family: Family, task: str) -> type[TFPreTrainedModel]:
         raise UnsupportedCheckpoint(
             f"there are no TensorFlow classes for {family.model_type!r}.", hint="Convert it to PyTorch's format."
         )
-    head = family.head_for(task)
+    head = next(filter(None, map(family.head_for, (task, *others))), None)
     found: type[TFPreTrainedModel] | None = getattr(importlib.import_module(place), f"TF{head}", None)
     if found is None:
         raise UnsupportedCheckpoint(
@@ -52,9 +52,11 @@ class _AutoModel:
 
     Attributes:
         task: what the class is for.
+        others: tasks that take its place in a family that has no class for it, the first one first.
     """
 
     task: ClassVar[str]
+    others: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, *_: Any, **__: Any) -> NoReturn:
         raise RequestError(
@@ -80,7 +82,7 @@ class _AutoModel:
             )
         else:
             family = _family(read_json(source.config, MAX_BYTES), source.config.name)
-        return class_for(family, cls.task).from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        return class_for(family, cls.task, *cls.others).from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     @classmethod
     def from_config(cls, config: Any, **kwargs: Any) -> Any:
@@ -88,7 +90,7 @@ class _AutoModel:
         if not isinstance(config, Config):
             _family(keys_of(config, "config"))
         config = AutoConfig.coerce(config)
-        return class_for(config.family, cls.task).from_config(config, **kwargs)
+        return class_for(config.family, cls.task, *cls.others).from_config(config, **kwargs)
 
 
 class TFAutoModel(_AutoModel):
@@ -101,6 +103,7 @@ class TFAutoModelForPreTraining(_AutoModel):
     """Masked words and next sentences, or what else the architecture is pretrained for."""
 
     task = tasks.PRETRAINING
+    others = (tasks.DISCRIMINATOR, tasks.MASKED_LM)
 
 
 class TFAutoModelForMaskedLM(_AutoModel):

@@ -269,17 +269,26 @@ class Encoder(BaseLayer):
         settings: of the model.
         layer: class of a layer.
         name: of the encoder.
+
+    Attributes:
+        inner: how many steps make one layer of the config, behind which hidden states are reported.
     """
+
+    inner: int = 1
 
     def __init__(self, settings: Settings, *, layer: type[EncoderLayer] = EncoderLayer, name: str = "encoder") -> None:
         super().__init__(name=name, dtype=settings.dtype)
         self.make_shared(settings)
-        self.layer = [
-            layer(settings, at=f"layer.{number}.", name=f"layer_._{number}") for number in range(settings.layers)
-        ]
+        self.make_layers(settings, layer)
 
     def make_shared(self, settings: Settings) -> None:
         """Make what the layers share, which checkpoints have before them."""
+
+    def make_layers(self, settings: Settings, layer: type[EncoderLayer]) -> None:
+        """Make the layers."""
+        self.layer = [
+            layer(settings, at=f"layer.{number}.", name=f"layer_._{number}") for number in range(settings.layers)
+        ]
 
     def call(
         self,

@@ -156,9 +156,12 @@ class MainLayer(BaseLayer):
         context = self._context(
             (batch, length, past_length), attention_mask, encoder_hidden_states, encoder_attention_mask, bool(training)
         )
-        head_masks = _head_masks(head_mask, len(past), settings.heads)
-        results = run(self.encoder, tf.reshape(embedded, [-1, hidden]), context, head_masks, past)
-        unfold = [embedded, *(tf.reshape(result.hidden, [batch, length, hidden]) for result in results)]
+        inner = self.encoder.inner
+        head_masks = _head_masks(head_mask, len(past) // inner, settings.heads)
+        every_mask = [mask for mask in head_masks for _ in range(inner)]
+        results = run(self.encoder, tf.reshape(embedded, [-1, hidden]), context, every_mask, past)
+        states = [result.hidden for result in results[inner - 1 :: inner]]
+        unfold = [embedded, *(tf.reshape(state, [batch, length, hidden]) for state in states)]
         cached = self._says("use_cache", use_cache) and settings.is_decoder
         attentions = self._says("output_attentions", output_attentions)
         crossed = attentions and encoder_hidden_states is not None

@@ -39,9 +39,9 @@ def resize_token_embeddings(
     words.rows = count
     head = model.get_lm_head()
     for layer in () if head is None else filter(None, (head, head.decoder)):
-        layer.bias = _resized(layer, layer.bias, count, 0)
-        if getattr(layer, "kernel", None) is not None:
+        if getattr(layer, "kernel", None) is not None:  # before the bias: Keras's files go by the order
             layer.kernel = _resized(layer, layer.kernel, count, 1)
+        layer.bias = _resized(layer, layer.bias, count, 0)
         layer.units = count
     _set_config(model, model.config.replace(vocab_size=count))
     # Graphs that were traced before hold the old variables.

@@ -22,7 +22,7 @@ FEATURES = frozenset(
 )  # fmt: skip
 """Arguments that are arrays and no labels."""
 
-ARRAYS = FEATURES | {"labels", "next_sentence_label", "start_positions", "end_positions"}
+ARRAYS = FEATURES | {"labels", "next_sentence_label", "sentence_order_label", "start_positions", "end_positions"}
 """Arguments that are arrays; what a user's own class has beside them may be anything."""
 
 CACHE = "past_key_values"

@@ -17,12 +17,18 @@ def every_layer(layer: Any) -> list[Any]:
 
 
 def exchanged(layer: Any, old: Any, make: Callable[[], Any]) -> Any:
-    """A variable that `make` creates in place of `old`; a built layer's variables are fixed otherwise."""
+    """A variable that `make` creates in place of `old`, at its place; those of a built layer are fixed otherwise."""
     tracker = layer._tracker  # noqa: SLF001
+    variables = layer._trainable_variables  # noqa: SLF001
+    place = next((number for number, each in enumerate(variables) if each is old), None)
     tracker.unlock()
     try:
         layer._untrack_variable(old)  # noqa: SLF001
         with layer._open_name_scope():  # noqa: SLF001
-            return make()
+            new = make()
     finally:
         tracker.lock()
+    if place is not None:
+        variables[:] = [each for each in variables if each is not new]
+        variables.insert(place, new)
+    return new

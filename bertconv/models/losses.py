@@ -125,6 +125,33 @@ def token_classification_loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor
     return _mean(*_cross_entropy(labels, logits))
 
 
+def discriminator_loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Binary cross-entropy of whether each token that has a label was replaced.
+
+    Args:
+        labels: [batch sequence]: 0 (as it was), 1 (replaced) or -100.
+        logits: [batch sequence].
+
+    Returns:
+        [1]
+
+    Raises:
+        RequestError: labels that are not whole numbers or do not fit the logits.
+    """
+    logits = _full_precision(logits)
+    labels = _reshape(_class_ids(labels), logits, None)
+    kept = tf.not_equal(labels, IGNORED)
+    targets = _in_range(tf.where(kept, labels, tf.zeros_like(labels)), 2)
+    losses = tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(targets, logits.dtype), logits)
+    return _mean(tf.where(kept, losses, tf.zeros_like(losses)), kept)
+
+
+def seen_labels(labels: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """Labels of tokens with none where the mask is 0: both [batch sequence]; errors as for the losses."""
+    labels = _reshape(_class_ids(labels), tf.convert_to_tensor(mask), None)
+    return tf.where(tf.cast(mask, tf.bool), labels, tf.constant(IGNORED, labels.dtype))
+
+
 def sequence_classification_loss(
     labels: tf.Tensor, logits: tf.Tensor, problem_type: str | None, num_labels: int
 ) -> tf.Tensor:
@@ -220,7 +247,8 @@ def _cross_entropy(
     logits = _full_precision(logits)
     labels = _reshape(_class_ids(labels), logits, -1)
     kept = tf.not_equal(labels, ignored)
-    classes = _in_range(tf.where(kept, labels, tf.zeros_like(labels)), logits)
+    count = tf.shape(logits, out_type=tf.int64)[-1]
+    classes = _in_range(tf.where(kept, labels, tf.zeros_like(labels)), count)
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(classes, logits)
     return tf.where(kept, losses, tf.zeros_like(losses)), kept
 
@@ -256,11 +284,11 @@ def _reshape(labels: tf.Tensor, logits: tf.Tensor, axes: int | None) -> tf.Tenso
     return tf.reshape(labels, tf.shape(logits)[:axes])
 
 
-def _in_range(classes: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+def _in_range(classes: tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
     message = "labels must be class ids, from 0 up and less than the number of classes, or -100 for none."
     checks = (
         tf.debugging.assert_non_negative(tf.reduce_min(classes), message),
-        tf.debugging.assert_less(tf.reduce_max(classes), tf.shape(logits, out_type=tf.int64)[-1], message),
+        tf.debugging.assert_less(tf.reduce_max(classes), tf.cast(count, classes.dtype), message),
     )
     with tf.control_dependencies(checks):  # before the loss itself, whose own error is less plain
         return tf.identity(classes)

@@ -184,6 +184,42 @@ class TFBertForPreTrainingOutput(ModelOutput):
 
 
 @dataclass(eq=False)
+class TFAlbertForPreTrainingOutput(ModelOutput):
+    """What TFAlbertForPreTraining gives.
+
+    Attributes:
+        loss: [1], only with both labels.
+        prediction_logits: [batch sequence vocab].
+        sop_logits: [batch label]; the first says that the sentences stand in their order.
+        hidden_states: of the embeddings and after each layer, [batch sequence hidden].
+        attentions: per layer that is run, [batch head sequence sequence].
+    """
+
+    loss: Tensor = None
+    prediction_logits: Tensor = None
+    sop_logits: Tensor = None
+    hidden_states: Tensors | None = None
+    attentions: Tensors | None = None
+
+
+@dataclass(eq=False)
+class TFElectraForPreTrainingOutput(ModelOutput):
+    """What a discriminator such as TFElectraForPreTraining gives.
+
+    Attributes:
+        loss: [1], only with labels.
+        logits: [batch sequence], above 0 where a token was probably replaced.
+        hidden_states: of the embeddings and after each layer, [batch sequence hidden].
+        attentions: per layer, [batch head sequence sequence].
+    """
+
+    loss: Tensor = None
+    logits: Tensor = None
+    hidden_states: Tensors | None = None
+    attentions: Tensors | None = None
+
+
+@dataclass(eq=False)
 class TFMaskedLMOutput(ModelOutput):
     """What TFBertForMaskedLM gives.
 

@@ -329,9 +329,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
     def get_output_embeddings(self) -> Any:
         """The layer whose `weight` are the words' output vectors: the embeddings themselves unless untied; or None."""
         head = self.get_lm_head()
-        if getattr(head, "kernel", None) is not None:
-            return head
-        return None if head is None else head.decoder or self.get_input_embeddings()
+        return None if head is None else head.vectors or self.get_input_embeddings()
 
     def get_bias(self) -> dict[str, Any] | None:
         """The bias of the predicted words: `{"bias": [vocab]}`, or None."""

@@ -130,7 +130,7 @@ def push_to_hub(
 
 
 def contents_of(own: Inventory, config: Any, form: Format, head: str) -> list[Content]:
-    """Every variable as it stands in a file of this format and class, in the table's order.
+    """Every variable as it stands in a file of this format and class, in the table's order, stored copies included.
 
     Raises:
         RequestError: variables that have no name in PyTorch.
@@ -142,15 +142,13 @@ def contents_of(own: Inventory, config: Any, form: Format, head: str) -> list[Co
         )
     here = target_specs(own.table, own.dialects.by_name["tf"], config, head, own.groups)
     there = target_specs(own.table, own.dialects.by_name[form.dialect], config, head, own.groups)
+    copies = own.table.stored_copies.get(form.dialect, {})
     contents = []
-    for place, variable in own.known.items():
-        turn = transpose_specs(here[place], there[place])
-        contents.append(Content(there[place], _dtype(variable), Origin(make=partial(_elements, variable, turn))))
-    for copy in own.table.stored_copies.get(form.dialect, {}):
-        original = own.table.tied[copy]
-        if copy in there and copy not in own.known and original in own.known:
-            variable, turn = own.known[original], transpose_specs(here[original], there[copy])
-            contents.append(Content(there[copy], _dtype(variable), Origin(make=partial(_elements, variable, turn))))
+    for place, spec in there.items():
+        home = own.table.tied[place] if place in copies and place not in own.known else place
+        if (variable := own.known.get(home)) is not None:
+            make = partial(_elements, variable, transpose_specs(here[home], spec))
+            contents.append(Content(spec, _dtype(variable), Origin(make=make)))
     for name, variable in own.extra.items():
         spec = extra_spec(f"{name}:0", tuple(variable.shape))
         contents.append(Content(spec, _dtype(variable), Origin(make=partial(_elements, variable, None))))

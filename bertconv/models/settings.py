@@ -18,6 +18,8 @@ class Settings:
         embedding: size of the embeddings, where it differs from `hidden`.
         ffn: size inside the feed-forward layers.
         layers: number of layers.
+        groups: groups of layers, where the layers of a group share weights.
+        inner: layers of such a group, which are run one after the other as one layer.
         heads: number of attention heads.
         vocab: number of words.
         positions: rows of the table of positions.
@@ -40,6 +42,8 @@ class Settings:
     embedding: int
     ffn: int
     layers: int
+    groups: int
+    inner: int
     heads: int
     vocab: int
     positions: int
@@ -70,6 +74,7 @@ class Settings:
         return cls(
             hidden=hidden, embedding=int(values.get("embedding_size") or hidden),
             ffn=int(values["intermediate_size"]), layers=int(values["num_hidden_layers"]),
+            groups=int(values.get("num_hidden_groups") or 1), inner=int(values.get("inner_group_num") or 1),
             heads=int(values["num_attention_heads"]), vocab=int(values["vocab_size"]),
             positions=int(values["max_position_embeddings"]), segments=int(values.get("type_vocab_size") or 0),
             labels=int(values["num_labels"]), activation=values["hidden_act"],

@@ -262,12 +262,11 @@ def _check_tensor(
 ) -> Change | None:
     file, tensor, facts = job
     shape = tuple(facts["shape"])
-    turn = Transpose(shape[::-1], tuple(reversed(range(len(shape))))) if facts["transposed"] else None
+    turn = shape[::-1] if facts["transposed"] else None
+    order = Transpose(turn, tuple(reversed(range(len(turn))))) if turn else None
     try:
-        same = tensor.dtype == facts["dtype"] and tensor.shape == (
-            turn.shape if turn else shape
-        )  # guard: check-dtype, check-shape
-        same = same and digest_of(tensor, turn, shape, workspace, tick) == facts["digest"]  # guard: check-tensor
+        same = tensor.dtype == facts["dtype"] and tensor.shape == (turn or shape)  # guard: check-dtype, check-shape
+        same = same and digest_of(tensor, order, shape, workspace, tick) == facts["digest"]  # guard: check-tensor
     except BertconvError as error:
         return Change(file, printable(tensor.name), f"can no longer be read: {error.message}")
     return None if same else Change(file, printable(tensor.name), "has other values")

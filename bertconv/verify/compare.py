@@ -141,7 +141,7 @@ def compare(a: Side, b: Side, request: Request, progress: Progress = lambda *_: 
 
 
 def _with_outputs(parity: Parity, a: Side, b: Side, request: Request, progress: Progress) -> Parity:
-    if (reason := _obstacle(parity.tensors)) is not None:
+    if (reason := _obstacle(parity.tensors) or _other_depth(a, b)) is not None:
         note = f"outputs were not compared: {reason}"
         return _explained(replace(parity, level="weights", notes=(*parity.notes, note)), a, b, None, ())
     one, other = _runner(a, _rounding(parity.tensors), request.oracle), _runner(b, {}, request.oracle)
@@ -176,6 +176,12 @@ def _obstacle(rows: Sequence[TensorComparison]) -> str | None:
         return "a tensor is missing on one side, or has another shape there"
     broken = [row.id for row in rows if row.ok and any(NOT_FINITE in odd for odd in row.odd)]
     return f"{broken[0]} is not finite on either side, so there is nothing to compute" if broken else None
+
+
+def _other_depth(a: Side, b: Side) -> str | None:
+    """Why two models of the same tensors have not the same places: layers that share weights may be more or fewer."""
+    one, other = (side.values["num_hidden_layers"] for side in (a, b))
+    return None if one == other else f"A has {one} layers, and B has {other}"
 
 
 def _of_saved_model(truth: Runner, b: Side, batches: Sequence[Batch], limits: Limits) -> tuple[Measurement, ...]:
@@ -259,10 +265,11 @@ def _config_sentence(differences: Sequence[ConfigDifference]) -> str:
 def _order(parity: Parity) -> Callable[[str, str], tuple[float, ...]]:
     """Where a place of a kind stands in the order of execution; one that was not seen, where its block ends."""
     seen = {one.place: number for number, one in enumerate(parity.measurements)}
+    layers = {one.place: one.layer for one in parity.measurements}
     before_norm = seen.get("embeddings.norm", 1) - 0.5  # the position embeddings are added unseen
 
     def order(place: str, kind: str) -> tuple[float, ...]:
-        block = block_of(place)
+        block = block_of(place, layers.get(place))
         unseen = before_norm if block == block_of("embeddings") else len(seen)
         return (*block, KINDS.index(kind), seen.get(place, unseen) if seen else 0)
 

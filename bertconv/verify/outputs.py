@@ -170,7 +170,8 @@ class Truth:
         """Modules as they ran, each layer's attentions and hidden state after its modules, outputs last."""
         seen = {name: number for number, name in enumerate(self.places)}
         return sorted(
-            self.places.values(), key=lambda place: (*block_of(place.name), KINDS.index(place.kind), seen[place.name])
+            self.places.values(),
+            key=lambda place: (*block_of(place.name, place.layer), KINDS.index(place.kind), seen[place.name]),
         )
 
 
@@ -181,8 +182,10 @@ KINDS = (MODULE, ATTENTIONS, HIDDEN, OUTPUT)
 """Kinds of places, as they follow each other in a block."""
 
 
-def block_of(name: str) -> tuple[int, int]:
+def block_of(name: str, layer: int | None = None) -> tuple[int, int]:
     """Where a place stands in the model: what comes before the layers, layers by number, what is above them."""
+    if layer is not None:
+        return 1, layer
     first, _, rest = name.partition(".")
     if first in _BELOW:
         return 0, 0

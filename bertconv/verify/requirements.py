@@ -5,11 +5,9 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+from bertconv.mapping.table import load_dialects
 from bertconv.text import human_bytes
 from bertconv.verify.sides import Side
-
-FRAMEWORKS = {"pt": ("torch", "PyTorch"), "tf": ("tensorflow", "TensorFlow")}
-"""Dialect -> the module that runs its weights, and what people call it."""
 
 OWN_TABLE = "the mapping table is not bertconv's own"
 """Why outputs are not compared where the user gives a table: both sides are run by classes of the built-in one."""
@@ -25,7 +23,8 @@ def outputs_obstacle(a: Side, b: Side) -> str | None:
     """Why the outputs of two sides had better not be compared unless that is asked for; None where all is there."""
     if not b.table.is_builtin:
         return OWN_TABLE
-    needed = dict.fromkeys(FRAMEWORKS[side.dialect] for side in (a, b))
+    known = load_dialects().by_name
+    needed = dict.fromkeys((known[side.dialect].framework, known[side.dialect].title) for side in (a, b))
     if missing := [name for module, name in needed if importlib.util.find_spec(module) is None]:
         return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
     wanted = PER_WEIGHT * max(sum(tensor.spec.count for tensor in side.tensors.values()) for side in (a, b))

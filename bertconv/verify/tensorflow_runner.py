@@ -15,7 +15,7 @@ from bertconv.errors import RequestError
 from bertconv.formats.streaming import reordered
 from bertconv.mapping.expand import target_specs, transpose_specs
 from bertconv.verify.cases import IDS, Batch
-from bertconv.verify.places import OUTPUT, Array, Place, Tell, module_places, placed
+from bertconv.verify.places import OUTPUT, Array, Passes, Place, Tell, placed
 from bertconv.verify.quiet import import_tensorflow
 from bertconv.verify.sides import Side
 
@@ -167,8 +167,9 @@ def _watched(model: Any, batch: int, tell: Tell) -> Any:
     from bertconv.models.keras_internals import every_layer, inner_layers
 
     watched = [layer for layer in every_layer(model) if getattr(layer, "module", "") and not inner_layers(layer)]
+    passes = Passes()
     for layer in watched:
-        _watch(layer, layer.module, batch, tell)
+        _watch(layer, passes, batch, tell)
     try:
         yield
     finally:
@@ -176,12 +177,12 @@ def _watched(model: Any, batch: int, tell: Tell) -> Any:
             del layer.call
 
 
-def _watch(layer: Any, module: str, batch: int, tell: Tell) -> None:
+def _watch(layer: Any, passes: Passes, batch: int, tell: Tell) -> None:
     inner = layer.call
-    before, after = module_places(module)
 
     def call(given: Any, *args: Any, **kwargs: Any) -> Any:
         returned = inner(given, *args, **kwargs)
+        before, after = passes.places(layer.module)
         if before is not None:
             tell(batch, before, _array(given))
         tell(batch, after, _array(returned))

@@ -11,7 +11,7 @@ from bertconv.errors import RequestError
 from bertconv.formats.streaming import Workspace, pieces
 from bertconv.tasks import BASE
 from bertconv.verify.cases import IDS, Batch
-from bertconv.verify.places import Array, Tell, module_places, placed
+from bertconv.verify.places import Array, Passes, Tell, placed
 from bertconv.verify.sides import Side
 
 OutputsOf = Callable[[Mapping[str, Any], Any], Mapping[str, Any]]
@@ -135,11 +135,12 @@ class _Watch:
         self._modules = modules
         self._batch = batch
         self._tell = tell
+        self._passes = Passes()
 
     def __call__(self, module: str, given: Any, returned: Any) -> None:
         if (name := self._modules.get(module)) is None:
             return
-        before, after = module_places(name)
+        before, after = self._passes.places(name)
         if before is not None:
             self._tell(self._batch, before, as_array(given))
         self._tell(self._batch, after, as_array(returned))

@@ -153,7 +153,7 @@ def test_a_pipe_that_does_not_block(made: Path) -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
-    arguments = ("tables", "show", "--json")
+    arguments = ("tables", "show", "bert", "--json")
     with subprocess.Popen(cp.command(arguments), stdout=writer, stderr=subprocess.PIPE, cwd=made) as process:
         os.close(writer)
         with os.fdopen(reader, "rb") as file:

@@ -54,7 +54,7 @@ def table_mutants() -> Iterator[Mutant]:
 def dialect_mutants() -> Iterator[Mutant]:
     """Changes to dialects.toml."""
     raw = read("dialects.toml")
-    for edits in (_kinds, _stored, _spelling):
+    for edits in (_kinds, _stored, _about, _spelling):
         for name, edit in edits(raw):
             yield from _mutant(name, "dialects.toml", raw, edit)
 
@@ -315,6 +315,14 @@ def _stored(raw: Raw) -> Iterator[tuple[str, Edit]]:
         for one, other in ((one, other) for one in raw["kinds"] for other in raw["kinds"] if one < other):
             pair = {one: raw[dialect][other], other: raw[dialect][one]}
             yield f"{dialect}: {one} as {other}", _put(dialect, value=raw[dialect] | pair)
+
+
+def _about(raw: Raw) -> Iterator[tuple[str, Edit]]:
+    for dialect in (key for key in raw if key != "kinds"):
+        for key in ("title", "framework", "containers"):
+            yield f"{dialect}.{key}: delete", _drop(dialect, key)
+            other = "another" if key != "containers" else raw[dialect][key][::-1]
+            yield f"{dialect}.{key}: another", _put(dialect, key, value=other)
 
 
 def _spelling(raw: Raw) -> Iterator[tuple[str, Edit]]:

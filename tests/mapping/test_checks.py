@@ -82,6 +82,8 @@ BAD_TABLES = {
     "2 unknown size": (put("group", "pooler", "dense", "in", value="wide"), "names the unknown size 'wide'"),
     "2 no size": (put("group", "pooler", "dense", "in", value=" "), "pooler.dense.in has no size"),
     "2 zero": (put("group", "pooler", "dense", "in", value="0"), "unknown size '0'"),
+    "12 a size's key": (put("sizes", "ffn", value="ffn_size"), "size 'ffn' needs the config key 'ffn_size'"),
+    "12 a condition's key": (put("group", "pooler", "when", value="pools"), "pooler is there when 'pools' says so"),
     "2 unused size": (put("sizes", "depth", value="depth"), "size 'depth' is never used"),
     "2 unknown repeat": (drop("sizes", "layers"), "repeats over the unknown size 'layers'"),
     "3 unknown group": (put("heads", "Model", "groups", value=["embeddings", "body"]), "owns the unknown group 'body'"),

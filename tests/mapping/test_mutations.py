@@ -125,8 +125,18 @@ KINDS = {
 }
 
 
+ABOUT = {
+    "pt": ("PyTorch", "torch", ("safetensors", "torch", "hdf5")),
+    "tf": ("TensorFlow", "tensorflow", ("hdf5", "safetensors", "torch")),
+}
+
+
 def kinds(tables: Tables) -> Iterator[str]:
-    """The kinds that no row of BERT is of."""
+    """What dialects are, and the kinds that no row of BERT is of."""
+    for name, about in ABOUT.items():
+        dialect = tables.dialects.by_name[name]
+        if (dialect.title, dialect.framework, dialect.containers) != about:
+            yield f"{name}: another title, framework or order of containers"
     for (dialect, kind), roles in KINDS.items():
         if list(tables.dialects.by_name[dialect].kinds[kind].items()) != list(roles.items()):
             yield f"{dialect}.{kind}"
@@ -150,10 +160,17 @@ def lists(tables: Tables) -> Iterator[str]:
 
 def listings(tables: Tables) -> Iterator[str]:
     """The committed listings."""
-    yield from golden.stale(golden.GOLDEN, golden.listings(*tables))
+    yield from golden.stale(golden.GOLDEN, {**others(), **golden.listings(*tables)})
 
 
-DETECTORS: tuple[Callable[[Tables], Iterator[str]], ...] = (static, names, facts, listings, lists, fixtures)
+@cache
+def others() -> dict[str, str]:
+    """The listings of the other tables."""
+    own = golden.listings(*REAL)
+    return {name: text for name, text in golden.every(REAL.dialects).items() if name not in own}
+
+
+DETECTORS: tuple[Callable[[Tables], Iterator[str]], ...] = (static, names, facts, kinds, listings, lists, fixtures)
 
 
 def _first(problems: Iterator[str]) -> list[str]:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from golden_script import golden
 from table_headers import stored
 from table_mutants import Raw, to_toml
 
 from bertconv.config_auto import AutoConfig
 from bertconv.errors import BadTable, MissingTensors
 from bertconv.mapping.checks import check_table
+from bertconv.mapping.describe import explain_name
 from bertconv.mapping.expand import expand
 from bertconv.mapping.identify import Identity, StoredTensor, identify
 from bertconv.mapping.plan import Plan, PlanOptions, make_plan
@@ -154,3 +156,60 @@ def test_a_group_that_files_hold_needs_no_owner(tmp_path: Path) -> None:
     raw["unused"] = {"tf": ["tail"]}
     (tmp_path / "albert.toml").write_text(to_toml(raw))
     assert check_table(load_table(tmp_path / "albert.toml"), DIALECTS)
+
+
+def _put(*path: str, value: Any) -> Edit:
+    def edit(raw: Raw) -> None:
+        for step in path[:-1]:
+            raw = raw.setdefault(step, {})
+        raw[path[-1]] = value
+
+    return edit
+
+
+AT = "albert.encoder.albert_layer_groups.{group}.albert_layers.{layer}"
+MUTANTS: dict[str, Edit] = {
+    "no stored copies": lambda raw: raw.pop("stored_copies"),
+    "another kind of copy": _put("stored_copies", "tf", "mlm.decoder.bias", value="equal"),
+    "another dialect's copy": lambda raw: raw.update(stored_copies={"pt": raw["stored_copies"]["tf"]}),
+    "another copy": lambda raw: raw.update(stored_copies={"tf": {"mlm.decoder.weight": "counts"}}),
+    "an unused group": _put("unused", "tf", value=["pooler"]),
+    "variables the other way round": _put("group", "layer", "repeat", value={"layer": "inner", "group": "groups"}),
+    "sizes the other way round": _put("group", "layer", "repeat", value={"group": "inner", "layer": "groups"}),
+    "one variable": _put("group", "layer", "repeat", value={"group": "groups"}),
+    "one size twice": _put("group", "layer", "repeat", value={"group": "groups", "layer": "groups"}),
+    "place the other way round": _put("group", "layer", "at", value="albert.encoder.groups.{layer}.layers.{group}"),
+    "an offset": _put("group", "layer", "at", value=AT.replace("{layer}", "{layer+1}")),
+    "a step": _put("group", "layer", "at", value=AT.replace("{group}", "{2*group}")),
+    "Keras's spelling": _put("names", "tf", "layer", value="albert/encoder/groups_._{group}/layers{layer:keras}"),
+    "a condition of a group": _put("group", "project", "when", value="embedding_size != hidden_size"),
+    "a negated condition": _put("group", "layer", "distance", "when", value="not position_embedding_type"),
+    "a size of two keys": _put("sizes", "embed", value="hidden_size - embedding_size"),
+    "a size with a fallback": _put("sizes", "embed", value="embedding_size or hidden_size"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_every_mutant_is_caught(name: str, tmp_path: Path) -> None:
+    """By a check, or by the committed listings and what shapes tell of the config."""
+    raw = read_toml(tables_folder() / "albert.toml")[0]
+    MUTANTS[name](raw)
+    (tmp_path / "albert.toml").write_text(to_toml(raw))
+    try:
+        table = load_table(tmp_path / "albert.toml")
+        check_table(table, DIALECTS)
+    except BadTable:
+        return
+    real, pt = table_for("albert"), DIALECTS.by_name["pt"]
+    told = [[size.is_key for size in one.sizes.values()] for one in (table, real)]
+    places = [list(expand(one, pt, config("albert").values)) for one in (table, real)]
+    listings = golden.listings(table, DIALECTS)
+    current = {file: (golden.GOLDEN / file).read_text() for file in listings}
+    assert told[0] != told[1] or places[0] != places[1] or listings != current
+
+
+def test_explain_tells_of_both() -> None:
+    story = explain_name([table_for("albert")], "predictions/decoder/bias")
+    assert story["also in tf"] == "beside its original; the model computes with the copy, and it is what is read"
+    story = explain_name([table_for("mpnet")], "mpnet.pooler.dense.weight")
+    assert story["always in"] == "files of tf, whether the class computes with it or not"

@@ -29,7 +29,10 @@ SIZES = {
     "max_position_embeddings": 37, "num_hidden_layers": 2, "hidden_dropout_prob": 0.0,
     "attention_probs_dropout_prob": 0.0,
 }  # fmt: skip
-EXTRA: Mapping[str, Mapping[str, Any]] = {}
+EXTRA: Mapping[str, Mapping[str, Any]] = {
+    "albert": {"embedding_size": 30, "num_hidden_groups": 2},
+    "electra": {"embedding_size": 30},
+}
 """Keys of the config that a family has beside those."""
 
 Arrays = dict[str, Any]
@@ -59,7 +62,7 @@ def keys(model_type: str, head: str, **changes: Any) -> dict[str, Any]:
     family = family_of(model_type)
     task = family.tasks[head]
     found = {
-        **SIZES, "num_labels": 2 if task == tasks.QUESTION_ANSWERING else LABELS,
+        **SIZES, "num_labels": 2 if task in (tasks.QUESTION_ANSWERING, tasks.PRETRAINING) else LABELS,
         "is_decoder": task == tasks.CAUSAL_LM, **EXTRA.get(model_type, {}), **changes,
     }  # fmt: skip
     if "type_vocab_size" in family.schema.defaults:
@@ -114,6 +117,7 @@ def labels(config: Config, head: str, seed: int = 0) -> Arrays:
         tasks.MASKED_LM: {"labels": words},
         tasks.CAUSAL_LM: {"labels": words},
         tasks.PRETRAINING: {"labels": words, second: sentences},
+        tasks.DISCRIMINATOR: {"labels": np.where(words < 0, 0, words % 2)},
         tasks.NEXT_SENTENCE: {"next_sentence_label": sentences},
         tasks.SEQUENCE_CLASSIFICATION: {"labels": rng.integers(0, LABELS, BATCH)},
         tasks.MULTIPLE_CHOICE: {"labels": rng.integers(0, CHOICES, BATCH)},

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import family_models as fm
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -24,6 +25,10 @@ from bertconv import tasks
 from bertconv.mapping.expand import expand
 from bertconv.mapping.table import load_dialects, table_for
 from bertconv.models.variables import inventory, named_variables
+
+pytestmark = pytest.mark.filterwarnings(  # Keras 3.15 and TensorFlow 2.21 on NumPy 2
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
 
 TOLERANCE = 1e-11
 EVERYTHING = {"output_hidden_states": True, "output_attentions": True}
@@ -57,20 +62,28 @@ def flat(output: Any) -> dict[str, np.ndarray]:
     return {name: each.detach().numpy() if torch.is_tensor(each) else np.asarray(each) for name, each in found.items()}
 
 
-def expected(model: Any, task: str, arrays: fm.Arrays) -> dict[str, np.ndarray]:
-    """What PyTorch gives; a decoder's loss is taken apart, since transformers takes it in float32 always."""
-    words = arrays.get("labels") if task == tasks.CAUSAL_LM else None
+def answer(model: Any, task: str, arrays: fm.Arrays) -> Any:
+    """What PyTorch gives; losses that transformers takes in float32 always are taken apart."""
+    words = arrays.get("labels") if task in (tasks.CAUSAL_LM, tasks.DISCRIMINATOR) else None
     given = {name: value for name, value in arrays.items() if words is None or name != "labels"}
     if task == tasks.NEXT_SENTENCE and "next_sentence_label" in given:
         given["labels"] = given.pop("next_sentence_label")
     tensors = {name: torch.tensor(value) if isinstance(value, np.ndarray) else value for name, value in given.items()}
+    output = model(**tensors)
+    if words is not None and task == tasks.DISCRIMINATOR:
+        seen = torch.tensor(arrays.get("attention_mask", np.ones_like(words))) == 1
+        targets = torch.tensor(words)[seen].double()
+        output["loss"] = torch.nn.functional.binary_cross_entropy_with_logits(output.logits[seen], targets)
+    elif words is not None:
+        shifted = output.logits[:, :-1].flatten(0, 1), torch.tensor(words[:, 1:]).flatten()
+        output["loss"] = torch.nn.functional.cross_entropy(*shifted, ignore_index=fm.NO_LABEL)
+    return output
+
+
+def expected(model: Any, task: str, arrays: fm.Arrays) -> dict[str, np.ndarray]:
+    """What PyTorch gives, as arrays."""
     with torch.no_grad():
-        output = model(**tensors)
-        found = flat(output)
-        if words is not None:
-            shifted = output.logits[:, :-1].flatten(0, 1), torch.tensor(words[:, 1:]).flatten()
-            found["loss"] = torch.nn.functional.cross_entropy(*shifted, ignore_index=fm.NO_LABEL).numpy()
-    return found
+        return flat(answer(model, task, arrays))
 
 
 def check(models: Pair, arrays: fm.Arrays) -> dict[str, np.ndarray]:
@@ -210,3 +223,82 @@ def test_generate(pair: Callable[..., Pair], model_type: str, head: str) -> None
     mask = np.concatenate([np.zeros_like(pad), np.ones_like(ids)], 1)
     padded = model.generate(np.concatenate([pad, ids], 1), mask, max_new_tokens=5, eos_token_id=())
     np.testing.assert_array_equal(padded[:, 2:], wanted)
+
+
+@EACH_DECODER
+def test_cross_attention(pair: Callable[..., Pair], model_type: str, head: str) -> None:
+    models = pair(model_type, head, add_cross_attention=True)
+    states = np.random.default_rng(10).standard_normal((fm.BATCH, 6, fm.SIZES["hidden_size"]))
+    mask = np.array([[1] * 6, [1, 1, 0, 0, 0, 0], [0, 1, 0, 1, 1, 0]])
+    arrays = {**fm.inputs(models[1].config, head, 10), "encoder_hidden_states": states, "encoder_attention_mask": mask}
+    assert "cross_attentions.1" in check(models, {**arrays, **EVERYTHING})
+
+
+BASES = pytest.mark.parametrize("model_type", fm.MODEL_TYPES)
+
+
+@BASES
+def test_the_body_in_a_functional_model(model_type: str, tmp_path: Path) -> None:
+    """As a layer among others, and back from one .keras file."""
+    head = next(iter(fm.family_of(model_type).tasks))
+    layer = fm.tf_class(model_type, head).main_layer(fm.keys(model_type, head))
+    ids = keras.Input((None,), dtype="int32")
+    model = keras.Model(ids, keras.layers.Dense(2)(layer(ids).last_hidden_state))
+    model.save(tmp_path / "model.keras")
+    given = fm.inputs(layer.config, head, 11, None)["input_ids"]
+    np.testing.assert_array_equal(keras.models.load_model(tmp_path / "model.keras")(given), model(given))
+
+
+@BASES
+def test_a_head_of_ones_own(model_type: str, tmp_path: Path) -> None:
+    """On the family's base class, from a checkpoint of the bare model, and through its own folder."""
+    head = next(iter(fm.family_of(model_type).tasks))
+    bare = fm.tf_class(model_type, head)
+    base = next(kind for kind in bare.__mro__ if kind.__name__.endswith("PreTrainedModel"))
+
+    class Own(base):  # type: ignore[misc, valid-type]
+        def __init__(self, config: Any, *inputs: Any, **kwargs: Any) -> None:
+            super().__init__(config, *inputs, **kwargs)
+            self.make_body(add_pooling_layer=False)
+            self.top = keras.layers.Dense(4, name="top")
+
+        def call(self, input_ids: Any = None, attention_mask: Any = None, training: bool = False) -> Any:
+            hidden = self.body(input_ids, attention_mask=attention_mask, training=training).last_hidden_state
+            return self.top(hidden)
+
+    bare(fm.keys(model_type, head)).save_pretrained(tmp_path / "bare")
+    with pytest.warns(UserWarning, match="top/"):
+        model, info = Own.from_pretrained(tmp_path / "bare", output_loading_info=True)
+    assert sorted(info["missing_keys"]) == ["top/bias:0", "top/kernel:0"]
+    model.save_pretrained(tmp_path / "own")
+    again, info = Own.from_pretrained(tmp_path / "own", output_loading_info=True)
+    assert not any(info.values())
+    given = fm.inputs(model.config, head, 12, None)["input_ids"]
+    np.testing.assert_array_equal(again(given), model(given))
+
+
+@BASES
+def test_a_saved_model(model_type: str, tmp_path: Path) -> None:
+    head = next(iter(fm.family_of(model_type).tasks))
+    model = fm.tf_class(model_type, head)(fm.keys(model_type, head))
+    model.save_pretrained(tmp_path, saved_model=True)
+    served = tf.saved_model.load(str(tmp_path / "saved_model" / "1")).signatures["serving_default"]
+    known = served.structured_input_signature[1]
+    arrays = {name: tf.cast(value, tf.int32) for name, value in fm.inputs(model.config, head, 13).items()}
+    assert set(known) == set(arrays)
+    for name, value in served(**arrays).items():
+        assert relative_error(value, model(**arrays)[name]) <= 1e-5
+
+
+@BASES
+def test_more_words(model_type: str) -> None:
+    """New rows beside the old ones, in the embeddings and in what predicts words."""
+    head = fm.family_of(model_type).head_for(tasks.MASKED_LM)
+    model = fm.tf_class(model_type, head)(fm.keys(model_type, head))
+    given = fm.inputs(model.config, head, 14)
+    before = model(**given).logits.numpy()
+    model.resize_token_embeddings(107)
+    after = model(**given).logits.numpy()
+    assert after.shape[-1] == model.config.vocab_size == 107
+    assert relative_error(after[..., :101], before) <= 1e-5
+    assert inventory(model, model.config, head).extra == {}

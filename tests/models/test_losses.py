@@ -377,3 +377,27 @@ def test_unknown_problem_types_are_refused(problem_type: str) -> None:
     with pytest.raises(RequestError, match=f"problem_type '{problem_type}' is unknown") as refusal:
         losses.sequence_classification_loss(np.zeros((4, 3)), np.zeros((4, 3)), problem_type, 3)
     assert "multi_label_classification" in refusal.value.hint
+
+
+@PROPERTY
+@given(data=st.data(), batch=SIZES, length=SIZES)
+def test_discriminator(data: st.DataObject, batch: int, length: int) -> None:
+    """Against PyTorch's loss, of the tokens that are looked at alone."""
+    logits = data.draw(numbers(batch, length))
+    labels = data.draw(classes(batch, length, below=2))
+    mask = data.draw(arrays(np.int64, (batch, length), elements=st.integers(0, 1)))
+    mine = ours(lambda labels, logits: losses.discriminator_loss(losses.seen_labels(labels, mask), logits),
+                (logits,), (labels,))  # fmt: skip
+    given_, kept = torch.tensor(logits, requires_grad=True), (mask == 1) & (labels != -100)
+    loss = torch.nn.BCEWithLogitsLoss()(given_[kept], torch.tensor(labels[kept]).double())
+    assert mine[-1].shape == (1,)
+    if kept.any():
+        assert_same(mine, [part.detach().numpy() for part in (loss, *torch.autograd.grad(loss, [given_]))])
+    else:
+        assert np.isnan(mine[0])
+
+
+@pytest.mark.parametrize("label", [2, -1])
+def test_discriminator_has_two_classes(label: int) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match="labels must be class ids"):
+        losses.discriminator_loss(tf.constant([[0, label]]), tf.zeros((1, 2)))

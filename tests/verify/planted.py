@@ -236,7 +236,7 @@ def class_faults() -> Iterator[Fault]:
                 plant=plant("bertconv.models.body", "mask_bias", _not_causal), head="BertLMHeadModel",
                 settings={"is_decoder": True})  # fmt: skip
     yield Fault("class: another epsilon", "embeddings.norm", "layer-norm epsilon",
-                plant=plant("bertconv.models.layers:LayerNorm", "call", _other_epsilon))  # fmt: skip
+                plant=plant("bertconv.models.layers:LayerNorm", "call", other_epsilon))  # fmt: skip
     for name in ("gelu_new", "gelu_fast", "silu"):
         yield Fault(f"class: {name} for gelu", "layer.0.activation", "activation",
                     plant=plant(blocks, "activation", lambda real, name=name: lambda _: real(name)))  # fmt: skip
@@ -298,7 +298,7 @@ def _not_causal(real: Any) -> Any:
     return mask_bias
 
 
-def _other_epsilon(real: Any) -> Any:
+def other_epsilon(real: Any) -> Any:
     def call(self: Any, x: Any) -> Any:
         given = self.epsilon
         self.epsilon = 1e-5

@@ -1,6 +1,6 @@
-"""Faults planted in checkpoints of every family but BERT, in PyTorch's files and in the program that runs them.
+"""Faults planted in checkpoints of every family but BERT, in files and in the programs that run them.
 
-BERT's are in `planted.py`, in converted files and in the TensorFlow classes.
+BERT's are in `planted.py`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,28 @@ import ml_dtypes
 import numpy as np
 import pytest
 import reference_models as rm
-from planted import Arrays, Change, altered, copied, flipped, rounded, swapped, transposed, with_one
+from planted import (
+    Arrays,
+    Change,
+    altered,
+    copied,
+    flipped,
+    other_epsilon,
+    plant,
+    rounded,
+    swapped,
+    transposed,
+    with_one,
+)
 from safetensors.numpy import load_file, save_file
 
+import bertconv
 from bertconv import tasks
 from bertconv.families import family_of as registered
 from bertconv.verify.reference import Reference, family_of
 from bertconv.verify.torch_runner import TorchRunner
 
-KINDS = tuple(kind for kind in rm.MODELS if kind not in ("xlm-roberta", "camembert", "albert"))
+KINDS = tuple(kind for kind in rm.MODELS if kind not in ("xlm-roberta", "camembert"))
 """Model types; twins have one family."""
 
 
@@ -34,7 +47,8 @@ class Fault:
 
     Attributes:
         kind: the model_type.
-        mistakes: settings under which B's side is run.
+        mistakes: settings under which the reference runs B's side.
+        plant: patches the TensorFlow classes, which then run B's side, converted.
         settings: changes of the sound model's config.
     """
 
@@ -45,6 +59,7 @@ class Fault:
     weights: Change | None = None
     config: dict[str, Any] | None = None
     mistakes: dict[str, Any] | None = None
+    plant: Callable[[pytest.MonkeyPatch], None] | None = None
     task: str = tasks.MASKED_LM
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -155,7 +170,7 @@ def config_faults(kind: str) -> Iterator[Fault]:
                     task=tasks.MULTIPLE_CHOICE)  # fmt: skip
     if kind == "albert":
         layers = {"num_hidden_layers": 4}
-        yield Fault(kind, "config: layers", "layer.0.0.query", "number of layers", config=layers)
+        yield Fault(kind, "config: layers", "config", "number of layers", config=layers)
 
 
 def program_faults(kind: str) -> Iterator[Fault]:
@@ -182,17 +197,55 @@ def program_faults(kind: str) -> Iterator[Fault]:
         yield Fault(kind, "program: head's activation", "mlm.activation", "activation of the head",
                     mistakes={"lm_head_act": "silu"}, settings={"hidden_act": "silu"})  # fmt: skip
     if kind == "albert":
-        yield fault("groups in turn", "layer.0.0.query", "groups in turn", groups_in_turn=True)
+        yield fault("groups in turn", "layer.0.0.query #2", "groups in turn", groups_in_turn=True)
         yield fault("inner layers backwards", "layer.0.0.query", "inner layers backwards", inner_backwards=True)
-        yield fault("one group", "layer.0.0.query", "one group", num_hidden_groups=1)
+        yield fault("one group", "layer.3.0.attentions", "one group", num_hidden_groups=1)
         yield Fault(kind, "program: no projection", "embeddings", "missing projection",
                     mistakes={"projects": False}, settings={"embedding_size": 35})  # fmt: skip
+
+
+def class_faults(kind: str) -> Iterator[Fault]:
+    """Faults of the TensorFlow classes, where the family has any."""
+    blocks, own = "bertconv.models.blocks", _Names(kind)
+    if not hasattr(bertconv, f"TF{rm.MODELS[kind][1]}Model"):
+        return
+
+    def fault(name: str, place: str, cause: str, *planted: Any) -> Fault:
+        return Fault(kind, f"class: {name}", place, cause, plant=plant(*planted))
+
+    attention = own.place(0, "attention")
+    yield fault("no mask", attention, "missing mask", "bertconv.models.body", "mask_bias", _no_mask)
+    yield fault("epsilon", "embeddings.norm", "layer-norm epsilon", "bertconv.models.layers:LayerNorm", "call",
+                other_epsilon)  # fmt: skip
+    yield fault("activation", own.place(0, "activation"), "activation", blocks, "activation", _other_activation)
+    if rm.has_positions_from_ids(kind):
+        yield fault("positions from 0", "embeddings.norm", "position offset", f"{blocks}:Embeddings", "_positions",
+                    _from_zero)  # fmt: skip
+
+
+def _no_mask(_: Any) -> Any:
+    return lambda *_a, **_k: None
+
+
+def _other_activation(real: Any) -> Any:
+    return lambda _: real("gelu_new")
+
+
+def _from_zero(real: Any) -> Any:
+    def positions(self: Any, *args: Any) -> Any:
+        first, self.first_position = self.first_position, 0
+        try:
+            return real(self, *args)
+        finally:
+            self.first_position = first
+
+    return positions
 
 
 FAULTS = [
     fault
     for kind in KINDS
-    for make in (weight_faults, config_faults, program_faults)
+    for make in (weight_faults, config_faults, program_faults, class_faults)
     for fault in make(kind)
 ]  # fmt: skip
 
@@ -212,6 +265,8 @@ def faulty(fault: Fault, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
             config.write_text(json.dumps({**json.loads(config.read_bytes()), **spelled}))
         if fault.mistakes is not None:
             patch.setattr(TorchRunner, "_models", _mistaken(TorchRunner._models, folder, fault.mistakes))
+        if fault.plant is not None:
+            fault.plant(patch)
         yield
 
 

@@ -16,8 +16,6 @@ from bertconv import check_checkpoint, convert_checkpoint, verify_checkpoint
 from bertconv.report import Report
 from bertconv.verify import outputs
 
-LAYERS = "bertconv.models.bert_layers"
-
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Models:

@@ -16,15 +16,15 @@ from bertconv.verify import outputs
 from bertconv.verify.cases import Batch
 from bertconv.verify.outputs import FACTOR, FLOOR, SAME_FUNCTION, Limits, measure
 from bertconv.verify.parity import Case, Measurement
-from bertconv.verify.places import ATTENTIONS, HIDDEN, MODULE, OUTPUT, Array, Place, Tell, module_places, output_places
+from bertconv.verify.places import ATTENTIONS, HIDDEN, MODULE, OUTPUT, Array, Passes, Place, Tell, placed
 
 # measure, with runners that only tell
 
 
-QUERY, HALF, FULL = (module_places(name)[1] for name in ("layer.0.query", "embeddings.norm", "pooler.dense"))
-EMBEDDINGS, LAYER = output_places("hidden_states", 2)
-(SCORES,) = output_places("attentions", 1)
-(LOGITS,) = output_places("logits", 1)
+QUERY, HALF, FULL = (Passes().places(name)[1] for name in ("layer.0.query", "embeddings.norm", "pooler.dense"))
+EMBEDDINGS, LAYER, SCORES, LOGITS = (
+    place for place, _ in placed({"hidden_states": (0, 0), "attentions": (0,), "logits": 0})
+)
 EVERY = (HALF, EMBEDDINGS, QUERY, SCORES, LAYER, LOGITS)
 
 Change = Callable[[str, int, Place, Array], Any]
@@ -272,3 +272,20 @@ def test_every_model_is_freed_before_the_next_is_made() -> None:
     measured(Fake(change), Fake(change), ("float64", "float32"))
     assert len(alive) == 4
     assert [one() for one in alive] == [None] * 4
+
+
+def test_weights_that_are_used_again() -> None:
+    """Every pass through them is a place of its own, in the layer that it is of."""
+    passes = Passes()
+    ran = ["layer.0.0.query", "layer.0.1.query", "layer.0.0.query", "layer.0.1.query", "layer.1.0.query"]
+    found = [passes.places(module)[1] for module in ran]
+    assert [place.name for place in found] == [*ran[:2], "layer.0.0.query #2", "layer.0.1.query #2", ran[4]]
+    assert [place.layer for place in found] == [0, 0, 1, 1, 2]
+    outputs = {"hidden_states": (0,) * 4, "attentions": (0,) * 6}
+    inner = [place for place, _ in placed(outputs) if place.kind == ATTENTIONS]
+    assert [place.name for place in inner][:3] == [
+        "layer.0.0.attentions",
+        "layer.0.1.attentions",
+        "layer.1.0.attentions",
+    ]
+    assert [place.layer for place in inner] == [0, 0, 1, 1, 2, 2]

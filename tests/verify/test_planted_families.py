@@ -13,8 +13,8 @@ import planted_families as planted
 import pytest
 import reference_models as rm
 
-from bertconv import tasks, verify_checkpoint
-from bertconv.table_files import tables_folder
+import bertconv
+from bertconv import convert_checkpoint, tasks, verify_checkpoint
 
 Make = Callable[[str, str, dict[str, Any]], Path]
 
@@ -35,16 +35,20 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Make:
     return make
 
 
-def verified(kind: str, a: Path, b: Path, level: str = "outputs") -> Any:
-    return verify_checkpoint(
-        a, b, level=level, dtypes=("float64",), table=tables_folder() / f"{rm.family_of(kind)}.toml"
-    )
+def verified(kind: str, a: Path, b: Path, level: str = "outputs", oracle: str = "reference") -> Any:
+    parity = verify_checkpoint(a, b, level=level, dtypes=("float64",), oracle=oracle)
+    assert parity.head.startswith(rm.MODELS[kind][1])
+    return parity
 
 
 @pytest.mark.parametrize("fault", planted.FAULTS, ids=lambda fault: fault.title)
 def test_planted(fault: planted.Fault, sound: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     a = sound(fault.kind, fault.task, fault.settings)
-    b = shutil.copytree(a, tmp_path / "b")
+    b = tmp_path / "b"
+    if fault.plant is None:
+        shutil.copytree(a, b)
+    else:
+        convert_checkpoint(a, b, to="tf", verify="none")
     with planted.faulty(fault, b, monkeypatch):
         parity = verified(fault.kind, a, b)
     assert not parity.ok
@@ -59,10 +63,26 @@ def test_there_are_enough() -> None:
     assert len({fault.title for fault in planted.FAULTS}) == len(planted.FAULTS)
 
 
+@pytest.mark.parametrize("oracle", ["reference", "transformers"])
 @pytest.mark.parametrize("kind", planted.KINDS)
-def test_sound_models_pass(kind: str, sound: Make) -> None:
+def test_sound_models_pass(kind: str, oracle: str, sound: Make) -> None:
     """The models that faults are planted in have none."""
     folder = sound(kind, tasks.MASKED_LM, {})
-    parity = verified(kind, folder, folder, "gradients")
+    parity = verified(kind, folder, folder, "gradients", oracle)
     assert parity.ok, parity.failure_text()
     assert parity.gradients
+    assert parity.measurements
+
+
+CONVERTED = [(kind, task) for kind, task in rm.HEADS if hasattr(bertconv, f"TF{rm.MODELS[kind][1]}{rm.CLASSES[task]}")]
+
+
+@pytest.mark.parametrize(("kind", "task"), [head for head in CONVERTED if head[0] in planted.KINDS])
+def test_converted_models_pass(kind: str, task: str, sound: Make, tmp_path: Path) -> None:
+    """The TensorFlow classes compute what the reference does, and their gradients are the same."""
+    folder = sound(kind, task, {})
+    convert_checkpoint(folder, tmp_path / "tf", to="tf", verify="none")
+    parity = verified(kind, folder, tmp_path / "tf", "gradients")
+    assert parity.ok, parity.failure_text()
+    assert parity.gradients
+    assert parity.measurements

@@ -30,9 +30,9 @@ class TFRobertaMainLayer(MainLayer, is_family=True):
 
     def make_layers(self, settings: Settings, *, add_pooling_layer: bool) -> None:
         """See MainLayer."""
-        self.embeddings = Embeddings(settings, from_ids=True)
         self.encoder = Encoder(settings)
         self.pooler = Pooler(settings) if add_pooling_layer else None
+        self.embeddings = Embeddings(settings, from_ids=True)
 
 
 class TFRobertaPreTrainedModel(TFPreTrainedModel):

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
 
+from bertconv.errors import UnsupportedCheckpoint
 from bertconv.models.activations import activation
 from bertconv.models.blocks import dropout, linear, norm
 from bertconv.models.layers import BaseLayer
 from bertconv.models.replacing import run
 from bertconv.models.settings import Settings
 
-_DECODER = "mlm.decoder"
-"""Neutral id of the map from states to scores of words."""
+SUMMARIES: Mapping[str, Callable[[tf.Tensor], tf.Tensor]] = {
+    "first": lambda hidden: hidden[:, 0],
+    "last": lambda hidden: hidden[:, -1],
+    "cls_index": lambda hidden: hidden[:, -1],  # of the position that is given, and our heads are given none
+    "mean": lambda hidden: tf.reduce_mean(hidden, 1),  # padding included, as in PyTorch
+}
+"""Values of `summary_type`: `[batch sequence hidden]` -> `[batch hidden]`."""
+
+DECODER = "mlm.decoder"
+"""The module of the words' output vectors in every family's table."""
 
 
 class WordScores(BaseLayer):
     """Scores of every word from hidden states: their product with the words' vectors, and a bias.
 
-    The vectors are the embeddings or, when untied, its own: those of a `decoder` in here, or its own `kernel` where the
-    table's decoder is this layer itself, bias and all. What comes before the product is `transform`, nothing here.
+    The vectors are the embeddings. Untied they are its own: those of a `decoder`, or where the bias is the decoder's
+    already, so that the layer is the decoder itself, its `kernel`. What comes before the product is `transform`,
+    nothing here.
 
     Args:
         settings: of the model.
@@ -45,13 +56,22 @@ class WordScores(BaseLayer):
         self.width = width or settings.hidden
         self.units = settings.vocab
         self.bias_module, _, self.bias_role = bias.rpartition(".")
+        self.embedding, self.is_tied = settings.embedding, settings.is_tied
         self.make_transform(settings, act or settings.activation, norm_name)
         self.decoder: Any = None
         self.kernel: Any = None
-        self.inputs = settings.embedding
-        self.has_kernel = not settings.is_tied and self.bias_module == _DECODER
-        if not settings.is_tied and not self.has_kernel:
-            self.decoder = linear(settings, settings.embedding, settings.vocab, "decoder", _DECODER)
+        if not self.is_tied and not self.is_decoder:
+            self.decoder = linear(settings, settings.embedding, settings.vocab, "decoder", DECODER)
+
+    @property
+    def is_decoder(self) -> bool:
+        """Whether the layer is the decoder itself, with its bias."""
+        return self.bias_module == DECODER
+
+    @property
+    def vectors(self) -> Any:
+        """The layer that holds the words' vectors when they are untied; None when they are the embeddings."""
+        return self.decoder if self.kernel is None else self
 
     def make_transform(self, settings: Settings, act: str, norm_name: str) -> None:
         """Make the layers before the product."""
@@ -61,9 +81,9 @@ class WordScores(BaseLayer):
         return rows
 
     def build(self, input_shape: Any = None) -> None:
-        """Create the kernel, where there is one, the bias and the layers."""
-        if self.has_kernel:
-            self.kernel = self.new_weight("kernel", (self.inputs, self.units), "weight", module=_DECODER)
+        """Create the bias, the layers and, where it has one, the kernel."""
+        if not self.is_tied and self.is_decoder:
+            self.kernel = self.new_weight("kernel", (self.embedding, self.units), "weight", module=DECODER)
         self.bias = self.new_weight("bias", (self.units,), self.bias_role, module=self.bias_module)
         super().build()
 
@@ -112,6 +132,44 @@ class Transform(BaseLayer):
     def call(self, hidden: tf.Tensor) -> tf.Tensor:
         """hidden: `[... hidden]` -> `[... embedding]`."""
         return run(self.LayerNorm, self.transform_act_fn(run(self.dense, hidden)))
+
+
+class SequenceSummary(BaseLayer):
+    """One vector for a sequence: that of one position or the mean of all, a linear map, an activation, dropout.
+
+    Args:
+        settings: of the model.
+        values: of its config, of which those that begin with `summary_` say what is done.
+        module: neutral id of the map.
+        name: of the layer.
+
+    Raises:
+        UnsupportedCheckpoint: a `summary_type` that is none of `SUMMARIES`.
+    """
+
+    def __init__(
+        self, settings: Settings, values: Mapping[str, Any], *, module: str, name: str = "sequence_summary"
+    ) -> None:
+        super().__init__(name=name, dtype=settings.dtype)
+        if values["summary_type"] not in SUMMARIES:
+            raise UnsupportedCheckpoint(
+                f"summary_type is {values['summary_type']!r}.", hint=f"Known are {', '.join(SUMMARIES)}."
+            )
+        self.summarised = SUMMARIES[values["summary_type"]]
+        self.summary: Any = None
+        if values["summary_use_proj"]:
+            self.summary = linear(settings, settings.hidden, settings.hidden, "summary", module)
+        self.act_fn = activation(values["summary_activation"] or "linear")
+        rates = (float(values.get(f"summary_{place}_dropout") or 0) for place in ("first", "last"))
+        self.first_dropout, self.last_dropout = (dropout(settings, rate) if rate else None for rate in rates)
+
+    def call(self, hidden: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """hidden: `[batch sequence hidden]` -> `[batch hidden]`."""
+        found = self.summarised(hidden)
+        if self.first_dropout is not None:
+            found = run(self.first_dropout, found, training=training)
+        found = self.act_fn(found if self.summary is None else run(self.summary, found))
+        return found if self.last_dropout is None else run(self.last_dropout, found, training=training)
 
 
 class FirstTokenClassifier(BaseLayer):

@@ -12,9 +12,10 @@ from bertconv.errors import RequestError
 from bertconv.models import losses
 from bertconv.models.blocks import dropout, linear
 from bertconv.models.heads.base import Head, OneLabel
-from bertconv.models.heads.layers import FirstTokenClassifier
+from bertconv.models.heads.layers import FirstTokenClassifier, SequenceSummary
 from bertconv.models.outputs import (
     ModelOutput,
+    TFElectraForPreTrainingOutput,
     TFMultipleChoiceModelOutput,
     TFQuestionAnsweringModelOutput,
     TFSequenceClassifierOutput,
@@ -159,6 +160,21 @@ class MultipleChoice(Classifier):
         return self.finished(self.output_class(loss, logits, output.hidden_states, output.attentions), return_dict)
 
 
+class SummarisedMultipleChoice(MultipleChoice):
+    """Chooses one of several continuations by one vector for each, made as `summary_...` in the config say."""
+
+    is_pooled = False
+
+    def make_head(self, settings: Settings) -> None:
+        """See Head."""
+        self.sequence_summary = SequenceSummary(settings, self.config.values, module="choice.summary")
+        self.classifier = linear(settings, settings.hidden, 1, "classifier", self.classifier_module)
+
+    def logits(self, outputs: Any, training: bool) -> Any:
+        """See Head."""
+        return self.classifier(self.sequence_summary(outputs.last_hidden_state, training=training))
+
+
 class QuestionAnswering(Head):
     """Finds where an answer starts and ends."""
 
@@ -197,6 +213,33 @@ class QuestionAnswering(Head):
         has_both = all(label is not None for label in given.values())
         loss = self.hf_compute_loss(given, (start, end)) if has_both else None
         return TFQuestionAnsweringModelOutput(loss, start, end, outputs.hidden_states, outputs.attentions)
+
+
+class Discriminator(OneLabel):
+    """Tells which tokens were replaced; a family sets `make_head` and `logits`."""
+
+    task = tasks.DISCRIMINATOR
+    has_token_labels = True
+    label_names: ClassVar = ("labels",)
+    label_outputs: ClassVar = {"labels": "logits"}
+    output_class = TFElectraForPreTrainingOutput
+    call_doc = """logits: `[batch sequence]`, above 0 where a token was probably replaced; see the main layer's call.
+
+    Args:
+        labels: 1 where a token was replaced, 0 where not, -100 where it does not count, as where attention_mask is 0:
+            `[batch sequence]`.
+    """
+
+    def hf_compute_loss(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """See `losses.discriminator_loss`; what `call` masks must be -100 here."""
+        return losses.discriminator_loss(labels, logits)
+
+    def forward(self, *, labels: Any = None, **given: Any) -> Any:
+        """See Head."""
+        mask = given.get("attention_mask")
+        if labels is not None and mask is not None and mask.shape.rank == 2:
+            labels = losses.seen_labels(labels, mask)
+        return super().forward(labels=labels, **given)
 
 
 def _merged(tensor: tf.Tensor | None) -> tf.Tensor | None:

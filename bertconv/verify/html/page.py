@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from importlib import resources
 from urllib.parse import quote
 
+from bertconv.mapping.table import load_dialects
 from bertconv.text import human_bytes, printable
 from bertconv.verify.html.heat import heat_maps
 from bertconv.verify.html.markup import Markup, count, facts, join, mono, plain, prose, tag
@@ -17,7 +18,6 @@ from bertconv.verify.html.tables import beside, cases, config, gradients, origin
 from bertconv.verify.html.weights import histograms, weights
 from bertconv.verify.parity import Parity, SideFacts
 
-_DIALECTS = {"pt": "PyTorch", "tf": "TensorFlow"}
 _MARKS = {"good": "M7 12.5l3.5 3.5L17 8.5", "bad": "M8 8l8 8M16 8l-8 8", "part": "M12 6.5v7M12 16.6v.9"}
 _COLOURS = {"good": "#1a7f45", "bad": "#b3261e", "part": "#8a5a00"}
 _Section = tuple[str, str, Markup | None]
@@ -157,8 +157,9 @@ def _tile(name: str, value: str, said: str, *, ok: bool) -> Markup:
 def _side(name: str, role: str, side: SideFacts) -> Markup:
     kinds = ", ".join(f"{dtype} ({number_of})" for dtype, number_of in side.dtypes.items())
     size = sum(side.files.values())
+    dialect = load_dialects().by_name.get(side.dialect)
     said = (
-        ("Format", f"{_DIALECTS.get(side.dialect, side.dialect)}, {side.container}"),
+        ("Format", f"{dialect.title if dialect else side.dialect}, {side.container}"),
         ("Class", side.head),
         ("Revision", mono(side.revision) if side.revision else None),
         ("Ran in", side.framework),

@@ -1,0 +1,305 @@
+"""What every family's classes can beside their outputs: gradients, files, graphs, dropout, Keras; no names here.
+
+The families are those with a file of TensorFlow classes, one of each table: twins share all that is held here. What
+they compute is in test_families_against_transformers.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import family_models as fm
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import torch
+from test_families_against_transformers import answer, check, flat
+from tiny_models import relative_error
+
+import bertconv
+from bertconv import tasks
+from bertconv.errors import RequestError
+from bertconv.families import family_of
+from bertconv.mapping.expand import TensorSpec, expand
+from bertconv.mapping.table import load_dialects, table_for
+
+TOLERANCE, NOISE = 1e-9, 1e-13
+"""Of a variable's largest gradient; and of the largest of all, for those that are zero but for rounding."""
+OUTPUTS = {"last_hidden_state", "pooler_output", "logits"}
+
+FAMILIES = list({family_of(model_type).path: model_type for model_type in reversed(fm.MODEL_TYPES)}.values())
+CASES = [case for case in fm.heads() if case[0] in FAMILIES]
+EACH = pytest.mark.parametrize(("model_type", "head"), CASES, ids=[head for _, head in CASES])
+EACH_FAMILY = pytest.mark.parametrize("model_type", FAMILIES)
+
+Pair = tuple[Any, Any]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pair]:
+    """Makes a model of PyTorch, and ours with its weights: `pair(model_type, head, **changes of the config)`."""
+
+    @cache
+    def make(model_type: str, head: str, **changes: Any) -> Pair:
+        theirs = fm.torch_model(model_type, head, **changes)
+        return theirs, fm.tf_model(model_type, theirs, tmp_path_factory.mktemp(head))
+
+    return make
+
+
+def head_of(model_type: str, task: str = tasks.SEQUENCE_CLASSIFICATION) -> str:
+    head = family_of(model_type).head_for(task)
+    assert head is not None
+    return head
+
+
+def labelled(model: Any, head: str, seed: int) -> fm.Arrays:
+    return {**fm.inputs(model.config, head, seed), **fm.labels(model.config, head, seed)}
+
+
+def specs_of(head: str, config: Any, dialect: str) -> list[TensorSpec]:
+    """The table's tensors of a class, without the copies that a tied model does not have."""
+    table, dialects = table_for(config.model_type), load_dialects()
+    found = expand(table, dialects.by_name[dialect], config.values, table.heads[head])
+    return [spec for spec in found.values() if not (config.values["tie_word_embeddings"] and spec.id in table.tied)]
+
+
+def loss_of(output: Any, total: Callable[[Any], Any], mean: Callable[[Any], Any]) -> Any:
+    """The loss; where there is none, a sum over the outputs, each element with a weight of its own."""
+    if output.get("loss") is not None:
+        return mean(output["loss"])
+    return sum(
+        total(value) for name, value in output.items() if name in {"last_hidden_state", "pooler_output", "logits"}
+    )
+
+
+def weights_of(value: Any) -> np.ndarray:
+    return np.random.default_rng(3).standard_normal(tuple(value.shape))
+
+
+@EACH
+def test_gradients(pair: Callable[..., Pair], model_type: str, head: str) -> None:
+    """In every variable, padding's rows among them; a variable that takes no part has none on either side."""
+    theirs, ours = pair(model_type, head)
+    arrays = labelled(ours, head, 1)
+    theirs.zero_grad()
+    output = answer(theirs, ours.task, arrays)
+    loss_of(output, lambda value: (value * torch.tensor(weights_of(value))).sum(), torch.mean).backward()
+    table = table_for(model_type)
+    prefix = f"{table.base}." if head == table.base_head else ""
+    grads = {name: value.grad for name, value in theirs.named_parameters()}
+    wanted = {spec.id: grads.pop(spec.name.removeprefix(prefix)) for spec in specs_of(head, ours.config, "pt")}
+    assert not grads
+    with tf.GradientTape() as tape:
+        loss = loss_of(ours(**arrays), lambda value: tf.reduce_sum(value * weights_of(value)), tf.reduce_mean)
+    found = tape.gradient(loss, [each.value for each in ours.weights])
+    ours_by_place = dict(zip([each.neutral_id for each in ours.weights], found, strict=True))
+    taking_part = {place for place, value in wanted.items() if value is not None}
+    assert {place for place, value in ours_by_place.items() if value is not None} == taking_part
+    floor = NOISE * max(float(value.abs().max()) for value in wanted.values() if value is not None)
+    kernels = {each.neutral_id for each in ours.weights if each.name == "kernel"}
+    for place in taking_part:
+        value = np.asarray(tf.convert_to_tensor(ours_by_place[place]))
+        error = np.abs((value.T if place in kernels else value) - wanted[place].numpy()).max()
+        assert error <= TOLERANCE * float(wanted[place].abs().max()) + floor, place
+
+
+@EACH
+def test_weights_are_in_the_tables_order(model_type: str, head: str) -> None:
+    """Which is that of transformers' own TensorFlow classes."""
+    model = fm.tf_class(model_type, head)(fm.keys(model_type, head))
+    names = [spec.name.removesuffix(":0") for spec in specs_of(head, model.config, "tf")]
+    assert [each.path.removeprefix(f"{model.name}/") for each in model.weights] == names
+
+
+@EACH
+def test_pytorch_reads_what_is_saved(pair: Callable[..., Pair], model_type: str, head: str, tmp_path: Path) -> None:
+    """As transformers does, nothing missing or left over, bit for bit; and a pickle of PyTorch's comes back."""
+    theirs, ours = pair(model_type, head)
+    ours.save_pretrained(tmp_path / "pt", format="pt")
+    again, info = type(theirs).from_pretrained(tmp_path / "pt", output_loading_info=True, dtype="float64")
+    assert not any(info.values())
+    wanted = theirs.state_dict()
+    for name, value in again.state_dict().items():
+        assert torch.equal(value, wanted[name]), name
+    (tmp_path / "pt" / "model.safetensors").unlink()
+    torch.save(wanted, tmp_path / "pt" / "pytorch_model.bin")
+    pickled, info = type(ours).from_pretrained(tmp_path / "pt", dtype="float64", output_loading_info=True)
+    assert not any(info.values())
+    for one, other in zip(pickled.weights, ours.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@EACH
+def test_functional_model(pair: Callable[..., Pair], model_type: str, head: str) -> None:
+    model = pair(model_type, head)[1]
+    arrays = fm.inputs(model.config, head, 2)
+    symbols = {name: keras.Input(value.shape[1:], dtype="int64", name=name) for name, value in arrays.items()}
+    outer = keras.Model(symbols, model(symbols))
+    for name, value in flat(outer(arrays)).items():
+        assert relative_error(value, flat(model(**arrays))[name]) <= TOLERANCE
+
+
+@EACH
+def test_rates_of_dropout(model_type: str, head: str) -> None:
+    """Every rate of the config is its own, and those of PyTorch's class are those of ours."""
+    family = family_of(model_type)
+    rated = [key for key, value in family.schema.defaults.items() if "drop" in key and not isinstance(value, bool)]
+    rates = {key: (number + 1) / 32 for number, key in enumerate(rated)}
+    theirs = fm.torch_model(model_type, head, **rates)
+    ours = fm.tf_class(model_type, head)(fm.keys(model_type, head, **rates))
+    wanted = {each.p for each in theirs.modules() if isinstance(each, torch.nn.Dropout)}
+    assert wanted <= set(rates.values())
+    layers = [each for each in ours._flatten_layers() if "Dropout" in type(each).__name__]
+    assert {each.rate for each in layers} == wanted
+
+
+@EACH
+def test_arguments_are_the_tables(model_type: str, head: str) -> None:
+    table, kind = table_for(model_type), fm.tf_class(model_type, head)
+    names = ["input_ids", "attention_mask", *table.inputs, "head_mask", "inputs_embeds"]
+    assert list(inspect.signature(kind.call).parameters)[1 : 1 + len(names)] == names
+    assert kind.main_layer.model_inputs == tuple(table.inputs)
+    assert kind.__name__ in bertconv.__all__
+    assert {kind.main_layer.__name__, f"TF{table.prefix}PreTrainedModel"} < set(bertconv.__all__)
+    assert kind.call.__doc__
+    assert kind.__doc__
+
+
+@EACH_FAMILY
+def test_words_of_an_untied_model(pair: Callable[..., Pair], model_type: str, tmp_path: Path) -> None:
+    """Their own output vectors: computed with, saved, loaded, and resized together with the embeddings."""
+    head = head_of(model_type, tasks.MASKED_LM)
+    models = pair(model_type, head, tie_word_embeddings=False)
+    check(models, labelled(models[1], head, 3))
+    ours = models[1]
+    ours.save_pretrained(tmp_path)
+    again, info = type(ours).from_pretrained(tmp_path, dtype="float64", output_loading_info=True)
+    assert not any(info.values())
+    arrays = fm.inputs(ours.config, head, 3)
+    before = again(**arrays).logits.numpy()
+    np.testing.assert_array_equal(before, ours(**arrays).logits)
+    again.resize_token_embeddings(ours.config.vocab_size + 5)
+    assert relative_error(again(**arrays).logits[..., : before.shape[-1]], before) <= TOLERANCE
+    assert again.get_output_embeddings() is not again.get_input_embeddings()
+
+
+@EACH_FAMILY
+def test_other_number_of_words(pair: Callable[..., Pair], model_type: str, tmp_path: Path) -> None:
+    theirs, _ = pair(model_type, head := head_of(model_type, tasks.MASKED_LM))
+    ours = fm.tf_model(model_type, theirs, tmp_path)
+    arrays = fm.inputs(ours.config, head, 4)
+    before = ours(**arrays).logits.numpy()
+    ours.resize_token_embeddings(ours.config.vocab_size + 5)
+    assert relative_error(ours(**arrays).logits[..., : before.shape[-1]], before) <= TOLERANCE
+    assert ours.get_output_embeddings() is ours.get_input_embeddings()
+    assert ours.get_bias()["bias"].shape == (ours.config.vocab_size,)
+
+
+@EACH_FAMILY
+def test_head_from_a_body_and_back(pair: Callable[..., Pair], model_type: str, tmp_path: Path) -> None:
+    """A checkpoint without a head lacks that head alone, and one with a head gives its body."""
+    body = pair(model_type, family_of(model_type).head_for(tasks.BASE))[1]
+    kind = fm.tf_class(model_type, head_of(model_type))
+    body.save_pretrained(tmp_path / "body")
+    settings = {"config": body.config.replace(num_labels=fm.LABELS), "dtype": "float64"}
+    with pytest.warns(UserWarning, match="newly initialised"):
+        tuned, info = kind.from_pretrained(tmp_path / "body", output_loading_info=True, **settings)
+    prefix = kind.base_model_prefix
+    assert info["missing_keys"]
+    assert not any(name.startswith(f"{prefix}/") for name in info["missing_keys"])
+    assert not info["mismatched_keys"]
+    tuned.save_pretrained(tmp_path / "tuned")
+    settings = {"dtype": "float64", "add_pooling_layer": tuned.is_pooled, "output_loading_info": True}
+    again, info = type(body).from_pretrained(tmp_path / "tuned", **settings)
+    assert not info["missing_keys"]
+    arrays = fm.inputs(body.config, family_of(model_type).head_for(tasks.BASE), 5)
+    np.testing.assert_array_equal(again(**arrays).last_hidden_state, body(**arrays).last_hidden_state)
+
+
+@EACH_FAMILY
+def test_saved_model(pair: Callable[..., Pair], model_type: str, tmp_path: Path) -> None:
+    head = head_of(model_type)
+    model = pair(model_type, head)[1]
+    model.save_pretrained(tmp_path, saved_model=True)
+    arrays = fm.inputs(model.config, head, 6)
+    served = tf.saved_model.load(str(tmp_path / "saved_model" / "1")).signatures["int64_serving"]
+    found = served(**{name: tf.constant(value, tf.int64) for name, value in arrays.items()})
+    assert relative_error(found["logits"], model(**arrays).logits) <= TOLERANCE
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")
+@EACH_FAMILY
+def test_keras_file(pair: Callable[..., Pair], model_type: str, tmp_path: Path) -> None:
+    model = pair(model_type, head := head_of(model_type))[1]
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    arrays = fm.inputs(model.config, head, 7)
+    np.testing.assert_array_equal(again(**arrays).logits, model(**arrays).logits)
+
+
+@EACH_FAMILY
+def test_main_layer_in_a_model_of_the_users(pair: Callable[..., Pair], model_type: str, tmp_path: Path) -> None:
+    theirs, ours = pair(model_type, head := head_of(model_type))
+    kind = type(ours)
+    base = getattr(bertconv, f"TF{kind.table().prefix}PreTrainedModel")
+
+    class Own(base):  # type: ignore[misc, valid-type]
+        def __init__(self, config: Any, **kwargs: Any) -> None:
+            super().__init__(config, **kwargs)
+            body = kind.main_layer(self.config, add_pooling_layer=False, dtype=self.dtype_policy)
+            setattr(self, kind.base_model_prefix, body)
+            self.own = keras.layers.Dense(2, name="own", dtype=self.dtype_policy)
+
+        def call(self, input_ids: Any = None, attention_mask: Any = None, training: bool = False) -> Any:
+            return self.own(self.body(input_ids, attention_mask, training=training)[0])
+
+    theirs.save_pretrained(tmp_path / "theirs")
+    with pytest.warns(UserWarning, match="own/kernel"):
+        own = Own.from_pretrained(tmp_path / "theirs", dtype="float64")
+    arrays = {key: value for key, value in fm.inputs(ours.config, head, 8).items() if key != "token_type_ids"}
+    found = own.body(**arrays).last_hidden_state
+    assert relative_error(found, ours(**arrays, output_hidden_states=True).hidden_states[-1]) <= TOLERANCE
+    own.save_pretrained(tmp_path / "own")
+    again, info = Own.from_pretrained(tmp_path / "own", dtype="float64", output_loading_info=True)
+    assert not any(info.values())
+    np.testing.assert_array_equal(again(**arrays), own(**arrays))
+
+
+@EACH_FAMILY
+def test_half_precision_and_xla(model_type: str) -> None:
+    head = head_of(model_type)
+    model = fm.tf_class(model_type, head)(fm.keys(model_type, head), dtype="mixed_float16")
+    arrays = {name: tf.constant(value) for name, value in fm.inputs(model.config, head, 9).items()}
+    direct = model(**arrays).logits
+    assert direct.dtype == tf.float16
+    compiled = tf.function(lambda arrays: model(**arrays).logits, jit_compile=True)(arrays)
+    assert relative_error(compiled, direct) <= 0.02
+
+
+@EACH_FAMILY
+def test_longest_sequence(pair: Callable[..., Pair], model_type: str) -> None:
+    """As many tokens as there are positions, and one more is refused."""
+    head = head_of(model_type)
+    theirs, ours = pair(model_type, head)
+    room = fm.SIZES["max_position_embeddings"] - ours.body.embeddings.first_position
+    ids = np.random.default_rng(0).integers(3, ours.config.vocab_size, (2, room))
+    check((theirs, ours), {"input_ids": ids, "output_attentions": True})
+    with pytest.raises(RequestError, match="position"):
+        ours(np.concatenate([ids, ids[:, :1]], 1))
+
+
+@EACH_FAMILY
+def test_a_family_without_decoders_looks_both_ways(pair: Callable[..., Pair], model_type: str) -> None:
+    head = head_of(model_type, tasks.BASE)
+    theirs, ours = pair(model_type, head)
+    if ours.main_layer.is_cached:
+        pytest.skip("it has decoders")
+    told = type(ours)({**fm.keys(model_type, head), "is_decoder": True}, dtype="float64")
+    told.set_weights(ours.get_weights())
+    check((theirs, told), fm.inputs(ours.config, head, 10))
