@@ -37,7 +37,7 @@ import h5py
 from safetensors import safe_open
 from witness_cases import SIZES, Case, cases
 
-from bertconv.families import Family, families
+from bertconv.families import families
 
 TRANSFORMERS = "4.57.6"
 PACKAGES = (f"transformers=={TRANSFORMERS}", "tensorflow==2.19.*", "tf-keras==2.19.*", "torch==2.13.0")
@@ -63,23 +63,22 @@ def main() -> int:
     options = arguments()
     python = witness_python(options.env, options.python)
     failed = number = 0
+    wanted = {name: families()[name] for name in options.families}
     for size in options.sizes:
-        for family in options.families:
-            with tempfile.TemporaryDirectory(prefix="bertconv-witness-", dir=options.temp) as temp:
-                found = cases(size, Path(temp), {family: families()[family]})
-                chosen = [case for case in found if not options.heads or case.head in options.heads]
-                number += len(chosen)
-                failed += witness(python, families()[family], chosen, Path(temp)) if chosen else 0
+        with tempfile.TemporaryDirectory(prefix="bertconv-witness-", dir=options.temp) as temp:
+            found = cases(size, Path(temp), wanted)
+            chosen = [case for case in found if not options.heads or case.head in options.heads]
+            number += len(chosen)
+            failed += witness(python, chosen, Path(temp))
     print("FAILED" if failed else "everything agrees", f"({failed} of {number} cases differ)")
     return 1 if failed else 0
 
 
-def witness(python: Path, family: Family, chosen: Sequence[Case], temp: Path) -> int:
-    """Run a family's cases of one size, print a line for each, return how many failed."""
-    print(family.title, flush=True)
+def witness(python: Path, chosen: Sequence[Case], temp: Path) -> int:
+    """Run the cases of one size, print a line for each, return how many failed."""
     jobs = [asdict(case) for case in chosen]
     facts = ask(python, SIDE, "make", jobs, temp)
-    jobs = [job | {"loose": fact["loose"]} for job, fact in zip(jobs, facts, strict=True)]
+    jobs = [job | fact for job, fact in zip(jobs, facts, strict=True)]
     results = ask(Path(sys.executable), OWN, "own", jobs, temp)
     judged = [number for number, fact in enumerate(facts) if fact["has_class"] and not refused(results[number])]
     loads = ask(python, SIDE, "load", [jobs[number] for number in judged], temp)

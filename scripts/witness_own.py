@@ -80,7 +80,7 @@ def _differences(ours: Path, original: Path) -> Iterator[str]:
 
 
 def _torch(job: dict[str, Any]) -> list[str] | None:
-    """Have transformers 5 load what came back, with an empty report, and compute the same; None: it has no such model."""
+    """Have transformers 5 load what came back and compute the same; None where it has no such model."""
     if job["config"].get("position_embedding_type", "absolute") != "absolute":
         return None
     folder = Path(job["folder"])
