@@ -67,7 +67,8 @@ def main() -> int:
     for size in options.sizes:
         with tempfile.TemporaryDirectory(prefix="bertconv-witness-", dir=options.temp) as temp:
             found = cases(size, Path(temp), wanted)
-            chosen = [case for case in found if not options.heads or case.head in options.heads]
+            chosen = [case for case in found if options.only in case.name]
+            chosen = [case for case in chosen if not options.heads or case.head in options.heads]
             number += len(chosen)
             failed += witness(python, chosen, Path(temp))
     print("FAILED" if failed else "everything agrees", f"({failed} of {number} cases differ)")
@@ -234,6 +235,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", default="tiny", help=f"of {', '.join(SIZES)} [default: %(default)s]")
     parser.add_argument("--families", default=",".join(known), help="model types [default: all]")
     parser.add_argument("--heads", default="", help="model classes [default: all]")
+    parser.add_argument("--only", default="", help="a word of the cases' names")
     parser.add_argument("--temp", type=Path, help="where the checkpoints go (base: 6 GB, large: 18 GB)")
     options = parser.parse_args()
     heads = [head for family in families().values() for head in family.tasks]
