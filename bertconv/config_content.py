@@ -33,12 +33,21 @@ _ID = re.compile(r"-?\d{1,18}", re.ASCII)
 
 def read_json(path: Path, limit: int) -> dict[str, Any]:
     """A JSON object from a file of at most `limit` bytes; duplicate keys, NaN and Infinity are refused."""
+    return json_object(stored_text(path, limit), path, limit)
+
+
+def stored_text(path: Path, limit: int) -> bytes:
+    """The bytes of a file; none where they are more than `limit`."""
     try:
-        stored = path.read_bytes() if path.stat().st_size <= limit else b""  # guard: json-size
+        return path.read_bytes() if path.stat().st_size <= limit else b""  # guard: json-size
     except OSError as error:
         raise DamagedCheckpoint(
             f"cannot be read: {error.strerror}.", hint="Check the path and its permissions.", file=str(path)
         ) from error
+
+
+def json_object(stored: bytes, path: Path, limit: int) -> dict[str, Any]:
+    """A JSON object of the bytes of a file, as for `read_json`; none means that they were too many."""
     if not stored:
         raise bad(str(path), f"is empty or larger than {limit:,} bytes")
     try:

@@ -16,14 +16,16 @@ from functools import partial
 from pathlib import Path
 
 from bertconv.config import Config
+from bertconv.containers.registry import preferred
 from bertconv.containers.stored import FLOATS, Header
 from bertconv.errors import ParityError, RequestError, UnsafeCheckpoint
+from bertconv.formats.content import Content, Origin, OutputFile
 from bertconv.formats.destination import MANIFEST
 from bertconv.formats.interrupts import held_back
-from bertconv.formats.output import FORMATS, Format, Model, OutputFile
+from bertconv.formats.output import Format, Model, formats
 from bertconv.formats.readback import TensorCheck, check_twins
 from bertconv.formats.staging import StagedFolder
-from bertconv.formats.writing import Origin, initial_values
+from bertconv.formats.writing import initial_values
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.plan import Move, Plan, PlanOptions, make_plan
 from bertconv.mapping.recognise import Wanted, recognise
@@ -31,7 +33,7 @@ from bertconv.mapping.table import Table, load_dialects
 from bertconv.modules import ModuleWeights, opened_modules, save_modules, with_modules
 from bertconv.record import Proof, manifest_bytes, report_of
 from bertconv.report import Report
-from bertconv.saving import Content, save_weights, shard_limit
+from bertconv.saving import save_weights, shard_limit
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.modules import LISTING
 from bertconv.source.reading import open_header
@@ -173,12 +175,12 @@ class _Wish:
 
     @classmethod
     def of(cls, to: str, dtype: str, max_shard_size: str | int, verify: str, source_dialect: str | None) -> _Wish:
-        for value, known, name in ((to, FORMATS, "to"), (dtype, ("keep", *FLOATS), "dtype"),
+        for value, known, name in ((to, formats(), "to"), (dtype, ("keep", *FLOATS), "dtype"),
                                    (verify, ("auto", "none", "weights", "outputs"), "verify"),
                                    (source_dialect, (None, *load_dialects().by_name), "source_dialect")):  # fmt: skip
             if value not in known:
                 raise RequestError(f"{name} is {value!r}.", hint=f"Choose one of {', '.join(map(str, known))}.")
-        return cls(FORMATS[to], dtype, shard_limit(max_shard_size), verify, source_dialect)
+        return cls(formats()[to], dtype, shard_limit(max_shard_size), verify, source_dialect)
 
 
 @dataclass(frozen=True)
@@ -331,23 +333,23 @@ def _checked_page(file: str | os.PathLike[str] | None, staged: StagedFolder, ver
     return page
 
 
-def _preference(dialect: str | None) -> tuple[str, ...]:
-    """Containers in the order in which they are looked for."""
-    known = load_dialects().by_name
-    return known.get(dialect or "", next(iter(known.values()))).containers
+def _preference(asked: str | None) -> tuple[str, ...]:
+    """Containers in the order in which they are looked for: of a dialect that was asked for, its own one first."""
+    return preferred(*(load_dialects().by_name[asked].containers[:1] if asked else ()))
 
 
 def _plan(source: Source, table: Table, identity: Identity, wish: _Wish, options: PlanOptions) -> Plan:
-    dialects, there = load_dialects(), identity.dialect
-    if wish.source_dialect is not None and wish.source_dialect != there.name:
-        asked = dialects.by_name[wish.source_dialect]
+    dialects = load_dialects()
+    if wish.source_dialect not in (None, identity.dialect.name):
+        there, asked = identity.dialect, dialects.by_name[str(wish.source_dialect)]
+        own = f"`bertconv {there.command}`, or " if there.command else ""
         raise RequestError(
             f"holds {there.title} weights, and {asked.title} weights were asked for.",
-            hint=f"Use `bertconv {there.name}2{asked.name}`, or `bertconv convert` for any direction.",
+            hint=f"Use {own}`bertconv convert` for any direction.",
             file=source.weights.files[0],
         )
     config = source.load_config(table.family)
-    return make_plan(identity, table, dialects, config, dialects.by_name[wish.form.dialect], options)
+    return make_plan(identity, table, dialects, config, wish.form.dialect, options)
 
 
 def _silent(step: str, done: int, total: int) -> None:

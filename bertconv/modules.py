@@ -11,21 +11,21 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 
 from bertconv.containers.container import Entry, Frame
-from bertconv.containers.registry import read_header
+from bertconv.containers.registry import BY_NAME, read_header
 from bertconv.containers.stored import Header, SourceFile, StoredTensor
-from bertconv.errors import MappingError
-from bertconv.formats.output import FORMATS, OutputFile, OutputTensor
-from bertconv.formats.readback import TensorCheck, WrittenTensor, verify_weights
+from bertconv.formats.content import Content, Origin, OutputFile, Placed
+from bertconv.formats.readback import TensorCheck, as_planned, verify_weights
 from bertconv.formats.staging import StagedFolder
-from bertconv.formats.writing import Origin, sync, write_weights
+from bertconv.formats.writing import sync, write_weights
+from bertconv.mapping.table import Dialect, load_dialects
 from bertconv.report import LeftOut, Report, TensorReport
 from bertconv.saving import StepCounter, extra_spec
 from bertconv.source import Source
 from bertconv.source.modules import WEIGHTS
 from bertconv.text import printable
 
-_FORM = FORMATS["pt"]
-"""What modules are written in, whatever the transformer is: sentence-transformers is a library of PyTorch."""
+_TORCH = "torch"
+"""The framework of modules, whatever the transformer is converted to: sentence-transformers is a library of it."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class ModuleWeights:
     @property
     def copied(self) -> bool:
         """Whether an output has the file as it is."""
-        return self.name == self.target and self.header.container == _FORM.container.name
+        return self.name == self.target and self.header.container == _dialect().containers[0]
 
     @property
     def tensors(self) -> dict[str, StoredTensor]:
@@ -63,12 +63,12 @@ class ModuleWeights:
         return {f"{self.folder}/{tensor.name}": tensor for tensor in self.header.tensors}
 
     @property
-    def outputs(self) -> dict[str, OutputTensor]:
-        """Id -> the tensor as it is written."""
-        return {
-            place: OutputTensor(replace(extra_spec(tensor.name, tensor.shape), id=place), tensor.dtype)
+    def contents(self) -> list[Content]:
+        """The tensors as they are written."""
+        return [
+            Content(replace(extra_spec(tensor.name, tensor.shape), id=place), tensor.dtype, Origin(tensor))
             for place, tensor in self.tensors.items()
-        }
+        ]
 
 
 @contextmanager
@@ -116,15 +116,14 @@ def save_modules(
             tick(sum(tensor.nbytes for tensor in one.header.tensors))
         else:
             made = _laid_out(staged, one)
-            write_weights(staged.path, [made], {place: Origin(tensor) for place, tensor in one.tensors.items()}, tick)
+            write_weights(staged.path, [made], tick)
             sync(staged.path, [made])  # guard: modules-sync
         with closing(SourceFile(staged.path / one.target, one.target)) as file:
             written = {tensor.name: tensor for tensor in read_header(file).tensors}
-            pairs = [_pair(place, output, written, one) for place, output in one.outputs.items()]
-            checks += verify_weights(pairs, tick) if verify else []  # guard: modules-read-back
-            files.append(OutputFile(one.target, file.size, tuple(
-                (output, pair.written.offset) for output, pair in zip(one.outputs.values(), pairs, strict=True)
-            )))  # fmt: skip
+            found = [as_planned(content, written.get(content.name), one.target) for content in one.contents]
+            checks += verify_weights(found, tick) if verify else []  # guard: modules-read-back
+            placed = tuple(Placed(tensor.content, tensor.stored.offset) for tensor in found)
+            files.append(OutputFile(one.target, file.size, placed))
     return files, checks
 
 
@@ -160,18 +159,13 @@ def _laid_out(staged: StagedFolder, one: ModuleWeights) -> OutputFile:
     """The file without its weights."""
     path = staged.path / one.target
     path.parent.mkdir(parents=True, exist_ok=True)
-    outputs = list(one.outputs.values())
-    entries = [Entry(output.spec.name, output.dtype, output.spec.shape) for output in outputs]
-    offsets = _FORM.container.lay_out(path, entries, Frame(metadata=_FORM.metadata))
-    return OutputFile(one.target, path.stat().st_size, tuple(zip(outputs, offsets, strict=True)))
+    contents = one.contents
+    entries = [Entry(content.name, content.dtype, content.spec.shape) for content in contents]
+    dialect = _dialect()
+    offsets = BY_NAME[dialect.containers[0]].lay_out(path, entries, Frame(metadata=dialect.metadata))
+    placed = tuple(Placed(content, offset) for content, offset in zip(contents, offsets, strict=True))
+    return OutputFile(one.target, path.stat().st_size, placed)
 
 
-def _pair(place: str, output: OutputTensor, written: dict[str, StoredTensor], one: ModuleWeights) -> WrittenTensor:
-    """A tensor and what was written of it; MappingError when that is something else."""
-    found = written.get(output.spec.name)
-    if found is None or found.shape != output.spec.shape or found.dtype != output.dtype:
-        raise MappingError(
-            "was not written as planned; the output was not kept.", hint="Report this as a bug.", file=one.target,
-            tensor=output.spec.name,
-        )  # fmt: skip
-    return WrittenTensor(place, Origin(one.tensors[place]), found, None, output.spec.shape)
+def _dialect() -> Dialect:
+    return load_dialects().of(_TORCH)

@@ -12,15 +12,15 @@ from typing import Any
 
 from bertconv import __version__
 from bertconv.containers.stored import ITEM_SIZE, Header, SourceFile
+from bertconv.formats.content import Content, OutputFile
 from bertconv.formats.destination import MANIFEST
-from bertconv.formats.output import Format, OutputFile
+from bertconv.formats.output import Format
 from bertconv.formats.readback import TensorCheck
 from bertconv.formats.staging import StagedFolder
 from bertconv.mapping.layout import is_transposed
 from bertconv.mapping.plan import Move, Plan
 from bertconv.mapping.table import Table
 from bertconv.report import LeftOut, Report, TensorReport
-from bertconv.saving import Content
 from bertconv.source import Source
 from bertconv.text import printable
 
@@ -238,4 +238,4 @@ def _files(folder: Path, weights: Mapping[str, OutputFile]) -> dict[str, Any]:
 
 
 def _spans(file: OutputFile) -> list[tuple[int, int]]:
-    return sorted((offset, tensor.nbytes) for tensor, offset in file.tensors)
+    return sorted((placed.offset, placed.content.nbytes) for placed in file.tensors)

@@ -6,31 +6,22 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 
 from bertconv.containers.registry import CONTAINERS, read_written
 from bertconv.containers.stored import Header
-from bertconv.errors import MappingError, RequestError
-from bertconv.formats.output import Format, Model, OutputFile, OutputTensor, lay_out
-from bertconv.formats.readback import TensorCheck, WrittenTensor, verify_weights
+from bertconv.errors import RequestError
+from bertconv.formats.content import Content, OutputFile
+from bertconv.formats.output import Format, Model, lay_out
+from bertconv.formats.readback import TensorCheck, Written, as_planned, verify_weights
 from bertconv.formats.staging import StagedFolder
 from bertconv.formats.workers import Tick
-from bertconv.formats.writing import Origin, sync, write_weights
+from bertconv.formats.writing import sync, write_weights
 from bertconv.mapping.expand import TensorSpec
-from bertconv.mapping.layout import Layout, transpose_between
+from bertconv.mapping.layout import Layout
 from bertconv.text import listing, parse_bytes
 
 StepCounter = Callable[[str, int], Tick]
 """Begins a step ("writing", "verifying") of so many bytes; what it returns is told of them as they are done."""
-
-
-@dataclass(frozen=True)
-class Content:
-    """One tensor to be written: what it is, its element type, and where its elements come from."""
-
-    spec: TensorSpec
-    dtype: str
-    origin: Origin
 
 
 def extra_spec(name: str, shape: tuple[int, ...]) -> TensorSpec:
@@ -92,8 +83,8 @@ def save_weights(
     with ThreadPoolExecutor(1) as pool:
         synced = pool.submit(sync, staged.path, files)  # guard: sync
         with closing(read_written(staged.path, [file.name for file in files])) as written:
-            tensors = _written_tensors(written, files, contents)
-            total = sum(tensor.written.nbytes for tensor in tensors)
+            tensors = _found(written, files)
+            total = sum(tensor.stored.nbytes for tensor in tensors)
             checks = verify_weights(tensors, counter("verifying", total)) if verify else ()  # guard: read-back
         synced.result()  # guard: sync-error
     return files, checks
@@ -101,7 +92,7 @@ def save_weights(
 
 def _check(form: Format, contents: Sequence[Content]) -> None:
     """Refuse what cannot be written; only tensors that no table knows can be such."""
-    for names in ([content.spec.name for content in contents], [content.spec.id for content in contents]):
+    for names in ([content.name for content in contents], [content.id for content in contents]):
         if doubled := [name for name, count in Counter(names).items() if count > 1]:
             raise RequestError(
                 f"two tensors of the same name are to be written:\n{listing(doubled)}",
@@ -114,7 +105,7 @@ def _check(form: Format, contents: Sequence[Content]) -> None:
                 f"is {content.dtype}, and {form.container.suffix} files are written with "
                 f"{form.container.dtypes_in_words} only.",
                 hint=f"Save to {' or '.join(fitting)}." if fitting else "Cast it to a floating-point type.",
-                tensor=content.spec.name,
+                tensor=content.name,
             )
 
 
@@ -122,31 +113,21 @@ def _write(
     staged: StagedFolder, form: Format, model: Model, contents: Sequence[Content], limit: int, counter: StepCounter
 ) -> Sequence[OutputFile]:
     """Lay the files out, then move every tensor into its place."""
-    tensors = [OutputTensor(content.spec, content.dtype) for content in contents]
-    total = sum(tensor.nbytes for tensor in tensors)
+    total = sum(content.nbytes for content in contents)
     staged.reserve(total)
-    files, index = lay_out(form, staged.path, tensors, model, limit)
-    origins = {content.spec.id: content.origin for content in contents}
-    write_weights(staged.path, files, origins, counter("writing", total))
+    files, index = lay_out(form, staged.path, contents, model, limit)
+    write_weights(staged.path, files, counter("writing", total))
     if index is not None:
         staged.write(form.container.index_name, index)
     return files
 
 
-def _written_tensors(written: Header, files: Sequence[OutputFile], contents: Sequence[Content]) -> list[WrittenTensor]:
-    """What was written, found again by its names, with what it must equal; MappingError when one is lacking."""
+def _found(written: Header, files: Sequence[OutputFile]) -> list[Written]:
+    """What was written, as its own headers describe it; MappingError when a tensor is lacking or another one."""
     # Keras files name some tensors a second time, in another group: the same bytes
     there = {(tensor.file.name, tensor.name): tensor for tensor in reversed(written.tensors)}
-    places = {
-        tensor.spec.id: (file.name, file.scope + tensor.spec.name) for file in files for tensor, _ in file.tensors
-    }
-    found = []
-    for content in contents:
-        spec = content.spec
-        tensor = there.get(places[spec.id])
-        if tensor is None or tensor.shape != spec.shape or tensor.dtype != content.dtype:
-            raise MappingError("was not written as planned; the output was not kept.", hint="Report this as a bug.",
-                               tensor=spec.name)  # fmt: skip
-        back = transpose_between(spec.layout, spec.canonical)
-        found.append(WrittenTensor(spec.id, content.origin, tensor, back, spec.canonical.shape))
-    return found
+    return [
+        as_planned(placed.content, there.get((file.name, file.scope + placed.content.name)))
+        for file in files
+        for placed in file.tensors
+    ]

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Generator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -39,6 +40,17 @@ def pytest_runtest_call() -> Generator[None, object, object]:
 def pytest_runtest_teardown() -> Generator[None, object, object]:
     with in_time():
         return (yield)
+
+
+CAMPAIGNS = tuple(Path(__file__).parent / name for name in ("faults", "hostile"))
+"""Folders whose tests are samples of a campaign of qa/ or a part of `python -m qa.trust`."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`scripts/check --fast` leaves out what is marked slow."""
+    for item in items:
+        if any(item.path.is_relative_to(folder) for folder in CAMPAIGNS):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture

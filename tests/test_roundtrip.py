@@ -67,6 +67,7 @@ def any_bits(state: Tensors, seed: int) -> Tensors:
     }
 
 
+@pytest.mark.slow
 @BOUNDED
 @given(
     head=st.sampled_from(cp.EVERY_HEAD), dtype=st.sampled_from([*cp.FLOATS, "mixed"]), changes=sizes(),

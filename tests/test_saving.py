@@ -24,15 +24,15 @@ from hypothesis import strategies as st
 from bertconv import saving
 from bertconv.config import BertConfig
 from bertconv.errors import BertconvError, MappingError, OutputError, ParityError, RequestError
+from bertconv.formats.content import Content, Origin, OutputFile
 from bertconv.formats.destination import MANIFEST
-from bertconv.formats.output import FORMATS, Model, OutputFile
+from bertconv.formats.output import Model, formats
 from bertconv.formats.readback import TensorCheck
 from bertconv.formats.staging import StagedFolder
-from bertconv.formats.writing import Origin
 from bertconv.mapping.expand import expand
-from bertconv.mapping.table import load_dialects, load_table
+from bertconv.mapping.table import load_table
 from bertconv.record import manifest_bytes, saved_report
-from bertconv.saving import Content, extra_spec, save_weights
+from bertconv.saving import extra_spec, save_weights
 
 HEAD = "BertForMaskedLM"
 TABLE = load_table()
@@ -43,6 +43,7 @@ EXTRAS: dict[str, tuple[int, ...]] = {
     "my layer/größe:0": (4,), "tf_bert_for_masked_lm/scale:0": (2,), "scale:0": (3,),
 }  # fmt: skip
 """Names and shapes of variables of a user's own layers, odd ones too."""
+FORMATS = formats()
 EACH_FORMAT = pytest.mark.parametrize("form", FORMATS)
 EACH_LIMIT = pytest.mark.parametrize("limit", [WHOLE, SHARDS])
 
@@ -59,9 +60,9 @@ def known(form: str, dtype: str = "float32") -> tuple[cp.Tensors, list[Content]]
     """What the table knows: the values by their written names, and the contents."""
     dialect = FORMATS[form].dialect
     state = cp.state_dict(HEAD, dtype)
-    values = state if dialect == "pt" else cp.tf_state(state)
+    values = state if dialect.name == "pt" else cp.tf_state(state)
     settings = BertConfig.from_dict(cp.config(HEAD)).values
-    specs = expand(TABLE, load_dialects().by_name[dialect], settings, TABLE.heads[HEAD])
+    specs = expand(TABLE, dialect, settings, TABLE.heads[HEAD])
     return values, [
         Content(spec, values[spec.name].dtype.name, from_memory(values[spec.name]))
         for place, spec in specs.items()
@@ -304,6 +305,7 @@ def change_h5(kind: str, name: str, path: Path) -> None:
                     root[f"{each}x"] = value
 
 
+@pytest.mark.slow
 @EACH_FORMAT
 @EACH_LIMIT
 @pytest.mark.parametrize("kind", ["name", "shape", "dtype"])

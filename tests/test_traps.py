@@ -1106,6 +1106,7 @@ def test_34_trainer_folder_without_weights(tmp_path: Path, out: Path) -> None:
 # There and back
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", cp.HEADS)
 @pytest.mark.parametrize(("dtype", "between"), [*((dtype, "tf") for dtype in cp.FLOATS), ("mixed", "tf-safetensors")])
 def test_38_pytorch_there_and_back(tmp_path: Path, out: Path, head: str, dtype: str, between: str) -> None:

@@ -8,10 +8,38 @@ import click
 
 from bertconv.cli.options import display_options, output_options, source_options
 
+
+def _formats() -> dict[str, str]:
+    """Name of each format that can be written -> what it is; looked up when it is asked for, not for other commands."""
+    from bertconv.formats.output import formats
+
+    return {form.name: form.contents for form in formats().values()}
+
+
+def _known(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    if value not in _formats():
+        names = ", ".join(map(repr, _formats()))
+        raise click.BadParameter(f"{value!r} is not one of {names}.", context, parameter)
+    return value
+
+
+def _completed(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    return [name for name in _formats() if name.startswith(begun)]
+
+
+class _Converting(click.Command):
+    """A command whose help says what can be written."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(ctx, formatter)
+        with formatter.section("Formats that can be written (`bertconv convert --to`)"):
+            formatter.write_dl(list(_formats().items()))
+
+
 _PATHS = (click.argument("src"), click.argument("dst", type=click.Path()))
 
 
-@click.command(short_help="PyTorch to TensorFlow: writes tf_model.h5.")
+@click.command(cls=_Converting, short_help="PyTorch to TensorFlow: writes tf_model.h5.")
 @_PATHS[0]
 @_PATHS[1]
 @source_options
@@ -37,7 +65,7 @@ def pt2tf(**options: Any) -> None:
     _run(to="tf", source_dialect="pt", **options)
 
 
-@click.command(short_help="TensorFlow to PyTorch: writes model.safetensors.")
+@click.command(cls=_Converting, short_help="TensorFlow to PyTorch: writes model.safetensors.")
 @_PATHS[0]
 @_PATHS[1]
 @source_options
@@ -57,21 +85,17 @@ def tf2pt(**options: Any) -> None:
     _run(to="pt", source_dialect="tf", **options)
 
 
-@click.command(short_help="From any format to any other.")
+@click.command(cls=_Converting, short_help="From any format to any other.")
 @_PATHS[0]
 @_PATHS[1]
-@click.option("--to", type=click.Choice(["pt", "tf", "tf-safetensors"]), required=True, help="Format to write.")
+@click.option("--to", metavar="FORMAT", required=True, callback=_known, help="Format to write: see below.",
+              shell_complete=_completed)  # fmt: skip
 @source_options
 @output_options
 @display_options
 def convert(**options: Any) -> None:
     """Convert a checkpoint of either framework to any format.
 
-    \b
-    Formats:
-      pt               model.safetensors with PyTorch's names
-      tf               tf_model.h5
-      tf-safetensors   model.safetensors with TensorFlow's names
     \b
     Examples:
       bertconv convert old/pytorch_model.bin out/ --to pt

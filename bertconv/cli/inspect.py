@@ -33,20 +33,19 @@ def inspect(src: str, *, with_tensors: bool, verbose: bool, as_json: bool, **opt
     """  # noqa: D301
     from bertconv.cli.console import show_line, table
     from bertconv.inspection import inspect_checkpoint
-    from bertconv.mapping.table import load_dialects
+    from bertconv.mapping.table import title_of
     from bertconv.text import fold, human_bytes, printable
 
     found = inspect_checkpoint(src, **options)
     if as_json:
         click.echo(json.dumps(found.to_json(), ensure_ascii=False, indent=1))
         return
-    dialects = {name: dialect.title for name, dialect in load_dialects().by_name.items()}
     others = [head for head in found.equals if head != found.head]
     rows = [
         ("source", found.given + (f"@{found.revision}" if found.revision else "")),
         ("files", ", ".join(found.files)),
         ("container", found.container),
-        ("names", dialects.get(found.dialect, "not certain: see below" if found.is_bert else "of no known family")),
+        ("names", title_of(found.dialect) or ("not certain: see below" if found.is_bert else "of no known family")),
         ("family", found.family or "unknown"),
         ("prefix", found.prefix or "none"),
         ("class", " or ".join(found.alternatives) or (found.head or "unknown") + _beside(others)),

@@ -106,6 +106,16 @@ class Container(ABC):
         """
         raise NotImplementedError
 
+    def confirm(self, header: Header) -> None:  # noqa: B027  (most have no such library)
+        """Have a file that was just written read by the container's own library too, where that costs next to nothing.
+
+        Args:
+            header: of the file, as `read` gave it.
+
+        Raises:
+            MappingError: the library reads something else.
+        """
+
     @property
     def suffix(self) -> str:
         """Last part of the names of files that are written."""

@@ -42,6 +42,11 @@ _EXPORTS = (
 """How files of other tools begin that were made from a checkpoint."""
 
 
+def preferred(*first: str) -> tuple[str, ...]:
+    """Names of all containers, with these in front: the order in which they are looked for in a folder."""
+    return tuple(dict.fromkeys((*first, *BY_NAME)))
+
+
 def read_header(file: SourceFile, *, check_data: bool = True) -> Header:
     """The header of one file.
 
@@ -56,8 +61,14 @@ def read_header(file: SourceFile, *, check_data: bool = True) -> Header:
 
 
 def read_written(folder: Path, names: Iterable[str]) -> Header:
-    """The header of files that were just written, all as one; their index is not needed."""
+    """The header of files that were just written, all as one; their index is not needed.
+
+    Raises:
+        MappingError: the container's own library reads something else.
+    """
     headers = [read_header(SourceFile(folder / name)) for name in names]
+    for header in headers:
+        BY_NAME[header.container].confirm(header)
     return Header(headers[0].container, tuple(tensor for header in headers for tensor in header.tensors))
 
 

@@ -92,6 +92,10 @@ class SourceFile:
         self.read_into(memoryview(buffer), offset, what)
         return bytes(buffer)
 
+    def read_up_to(self, limit: int) -> bytes:
+        """All of a small file; nothing where it is longer than `limit`."""
+        return self.read(0, self.size) if self.size <= limit else b""  # guard: small-size
+
     def pieces(self, start: int, end: int, what: str = "") -> Iterator[memoryview]:
         """The bytes from `start` to `end`, `PIECE` at a time, each valid until the next; errors as for `read`."""
         buffer = memoryview(bytearray(min(PIECE, max(end - start, 0))))

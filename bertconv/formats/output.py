@@ -5,44 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from bertconv.containers.container import Container, Entry, Frame
 from bertconv.containers.registry import BY_NAME
-from bertconv.containers.stored import ITEM_SIZE
-from bertconv.mapping.expand import TensorSpec
-from bertconv.mapping.table import Table
-
-
-@dataclass(frozen=True)
-class OutputTensor:
-    """A tensor to be written: what it is, and its element type."""
-
-    spec: TensorSpec
-    dtype: str
-
-    @property
-    def nbytes(self) -> int:
-        """Size in bytes."""
-        return self.spec.count * ITEM_SIZE[self.dtype]
-
-
-@dataclass(frozen=True)
-class OutputFile:
-    """One file of weights.
-
-    Attributes:
-        name: of the file.
-        size: in bytes.
-        tensors: its tensors with the offset of each.
-        scope: what stands before every tensor's name in it.
-    """
-
-    name: str
-    size: int
-    tensors: tuple[tuple[OutputTensor, int], ...]
-    scope: str = ""
+from bertconv.formats.content import Content, OutputFile, Placed
+from bertconv.mapping.table import Dialect, Table, load_dialects
 
 
 @dataclass(frozen=True)
@@ -51,15 +21,29 @@ class Format:
 
     Attributes:
         name: "pt", "tf" or "tf-safetensors".
-        dialect: name of the dialect.
+        dialect: how tensors are named and laid out.
         container: what the files are.
-        metadata: what they say of themselves.
     """
 
     name: str
-    dialect: str
+    dialect: Dialect
     container: Container
-    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def contents(self) -> str:
+        """What an output is, in words: its file, and whose names are in it."""
+        return f"{self.container.file_name} with {self.dialect.title}'s names"
+
+
+@cache
+def formats() -> Mapping[str, Format]:
+    """Every format that can be written, by its name: each dialect in each of its containers, the default one first."""
+    pairs = [(dialect, name) for dialect in load_dialects().by_name.values() for name in dialect.containers]
+    found = (
+        Format(dialect.name if name == dialect.containers[0] else f"{dialect.name}-{name}", dialect, BY_NAME[name])
+        for dialect, name in pairs
+    )
+    return {form.name: form for form in found}
 
 
 @dataclass(frozen=True)
@@ -76,9 +60,9 @@ class Model:
         return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
 
 
-def split(tensors: Sequence[OutputTensor], limit: int) -> list[list[OutputTensor]]:
+def split(tensors: Sequence[Content], limit: int) -> list[list[Content]]:
     """Tensors in order, in shards of at most `limit` bytes each; a larger tensor has a shard of its own."""
-    shards: list[list[OutputTensor]] = [[]]
+    shards: list[list[Content]] = [[]]
     size = 0
     for tensor in tensors:
         if shards[-1] and size + tensor.nbytes > limit:
@@ -90,7 +74,7 @@ def split(tensors: Sequence[OutputTensor], limit: int) -> list[list[OutputTensor
 
 
 def lay_out(
-    form: Format, folder: Path, tensors: Sequence[OutputTensor], model: Model, limit: int
+    form: Format, folder: Path, tensors: Sequence[Content], model: Model, limit: int
 ) -> tuple[list[OutputFile], bytes | None]:
     """Create the files of an output in `folder`, without weights.
 
@@ -106,24 +90,25 @@ def lay_out(
     """
     shards = split(tensors, limit)
     container, sharded = form.container, len(shards) > 1
-    scope = f"{model.keras_name}/" if container.scoped else ""
+    is_scoped = container.scoped and form.dialect.scoped
+    scope = model.keras_name + form.dialect.separator if is_scoped else ""
     in_file, in_index = ("", scope) if sharded else (scope, "")
-    frame = Frame(in_file, form.metadata, is_shard=sharded)
+    frame = Frame(in_file, form.dialect.metadata, is_shard=sharded)
     files = []
     for name, shard in zip(container.file_names(len(shards)), shards, strict=True):
-        offsets = container.lay_out(folder / name, _entries(shard, model), frame)
-        ends = [offset + tensor.nbytes for tensor, offset in zip(shard, offsets, strict=True)]
-        size = max([*ends, (folder / name).stat().st_size])
-        files.append(OutputFile(name, size, tuple(zip(shard, offsets, strict=True)), in_file))
+        offsets = container.lay_out(folder / name, _entries(shard, model, form.dialect), frame)
+        placed = tuple(Placed(tensor, offset) for tensor, offset in zip(shard, offsets, strict=True))
+        size = max([*(one.offset + one.content.nbytes for one in placed), (folder / name).stat().st_size])
+        files.append(OutputFile(name, size, placed, in_file))
     return files, _index(files, in_index) if sharded else None
 
 
-def _entries(tensors: Sequence[OutputTensor], model: Model) -> list[Entry]:
-    layers = {tensor.spec.group: tensor.spec.name.split("/")[0] for tensor in tensors}
+def _entries(tensors: Sequence[Content], model: Model, dialect: Dialect) -> list[Entry]:
+    layers = {tensor.spec.group: tensor.name.split(dialect.separator)[0] for tensor in tensors}
     repeats = [(layers[group], other) for group, other in model.table.keras2_repeats.items() if group in layers]
     return [
         Entry(
-            tensor.spec.name,
+            tensor.name,
             tensor.dtype,
             tensor.spec.shape,
             tuple(layer for layer, other in repeats if tensor.spec.group == other),
@@ -133,18 +118,7 @@ def _entries(tensors: Sequence[OutputTensor], model: Model) -> list[Entry]:
 
 
 def _index(files: Sequence[OutputFile], scope: str) -> bytes:
-    weight_map = {f"{scope}{tensor.spec.name}": file.name for file in files for tensor, _ in file.tensors}
-    total = sum(tensor.nbytes for file in files for tensor, _ in file.tensors)
+    weight_map = {f"{scope}{placed.content.name}": file.name for file in files for placed in file.tensors}
+    total = sum(placed.content.nbytes for file in files for placed in file.tensors)
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     return (json.dumps(index, indent=2, sort_keys=True) + "\n").encode()
-
-
-FORMATS = {
-    form.name: form
-    for form in (
-        Format("pt", "pt", BY_NAME["safetensors"], {"format": "pt"}),
-        Format("tf", "tf", BY_NAME["hdf5"], {"format": "tf"}),
-        Format("tf-safetensors", "tf", BY_NAME["safetensors"], {"format": "tf"}),
-    )
-}
-"""Every format that can be written, by its name."""

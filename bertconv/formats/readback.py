@@ -9,32 +9,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from bertconv.containers.stored import FLOATS, StoredTensor
-from bertconv.errors import ParityError, TiedTensorsDiffer
+from bertconv.errors import MappingError, ParityError, TiedTensorsDiffer
 from bertconv.formats import workers
+from bertconv.formats.content import Content
 from bertconv.formats.streaming import PIECE, Elements, Workspace, cast, not_finite, pieces, reordered
-from bertconv.formats.writing import Origin
 from bertconv.mapping.layout import Transpose, both
 from bertconv.mapping.plan import Twins
 from bertconv.text import printable
 
 
 @dataclass(frozen=True)
-class WrittenTensor:
-    """A tensor that was written, and what it must equal.
+class Written:
+    """A tensor that was written, and how the output's own header describes it."""
 
-    Attributes:
-        id: neutral id.
-        origin: where its elements came from, and how to bring them into the written order.
-        written: the tensor as the output's own header describes it.
-        canonical: how to bring the written elements into PyTorch's order.
-        shape: sizes in PyTorch's order.
-    """
-
-    id: str
-    origin: Origin
-    written: StoredTensor
-    canonical: Transpose | None
-    shape: tuple[int, ...]
+    content: Content
+    stored: StoredTensor
 
 
 @dataclass(frozen=True)
@@ -47,14 +36,24 @@ class TensorCheck:
     all_zero: bool
 
 
-def verify_weights(tensors: Sequence[WrittenTensor], progress: workers.Tick) -> list[TensorCheck]:
+def as_planned(content: Content, stored: StoredTensor | None, file: str | None = None) -> Written:
+    """A tensor and what its own header says of it; MappingError when that is something else."""
+    if stored is None or stored.shape != content.spec.shape or stored.dtype != content.dtype:
+        raise MappingError(
+            "was not written as planned; the output was not kept.", hint="Report this as a bug.", file=file,
+            tensor=content.name,
+        )  # fmt: skip
+    return Written(content, stored)
+
+
+def verify_weights(tensors: Sequence[Written], progress: workers.Tick) -> list[TensorCheck]:
     """Read every written tensor back, compare it with its source, and digest it.
 
     Raises:
         ParityError: an element differs; names the tensor and the first such element.
         DamagedCheckpoint: a file ends too early or cannot be read.
     """
-    return workers.run(tensors, _verify, progress, lambda tensor: tensor.written.nbytes)
+    return workers.run(tensors, _verify, progress, lambda tensor: tensor.stored.nbytes)
 
 
 def check_twins(pairs: Sequence[Twins], progress: workers.Tick = lambda _: None) -> tuple[str, ...]:
@@ -101,9 +100,9 @@ def digest_of(
     return f"sha256:{digest.hexdigest()}"
 
 
-def _verify(tensor: WrittenTensor, workspace: Workspace, tick: workers.Tick) -> TensorCheck:
-    written = tensor.written
-    digest = tensor_digest(written.dtype, tensor.shape)
+def _verify(tensor: Written, workspace: Workspace, tick: workers.Tick) -> TensorCheck:
+    written = tensor.stored
+    digest = tensor_digest(written.dtype, tensor.content.spec.canonical.shape)
     bad, zero, position = 0, True, 0
     for elements, expected in _side_by_side(tensor, workspace):
         if not np.array_equal(elements, expected):
@@ -119,23 +118,23 @@ def _verify(tensor: WrittenTensor, workspace: Workspace, tick: workers.Tick) -> 
         zero = zero and not elements.any()
         position += elements.size
         tick(elements.nbytes)
-    return TensorCheck(tensor.id, f"sha256:{digest.hexdigest()}", bad, zero and written.count > 0)
+    return TensorCheck(tensor.content.id, f"sha256:{digest.hexdigest()}", bad, zero and written.count > 0)
 
 
-def _side_by_side(tensor: WrittenTensor, workspace: Workspace) -> Iterator[tuple[Elements, Elements]]:
+def _side_by_side(tensor: Written, workspace: Workspace) -> Iterator[tuple[Elements, Elements]]:
     """Written and expected elements, both in PyTorch's order, in slices of equal length."""
-    written = pieces(tensor.written, tensor.canonical, workspace)
-    source = tensor.origin.tensor
-    if source is None:
-        make = tensor.origin.make
-        return lockstep(written, iter(()) if make is None else _in_order(make, tensor))
-    elements = pieces(source, both(tensor.origin.transpose, tensor.canonical), workspace.twin)
+    origin, canonical = tensor.content.origin, tensor.content.canonical
+    written = pieces(tensor.stored, canonical, workspace)
+    if origin.tensor is None:
+        return lockstep(written, iter(()) if origin.make is None else _in_order(origin.make, canonical))
+    source = origin.tensor
+    elements = pieces(source, both(origin.transpose, canonical), workspace.twin)
     # guard: compared-with-source
-    return lockstep(written, (cast(piece, source.dtype, tensor.written.dtype) for piece in elements))
+    return lockstep(written, (cast(piece, source.dtype, tensor.stored.dtype) for piece in elements))
 
 
-def _in_order(make: Callable[[], Elements], tensor: WrittenTensor) -> Iterator[Elements]:
-    yield reordered(make(), tensor.canonical)
+def _in_order(make: Callable[[], Elements], canonical: Transpose | None) -> Iterator[Elements]:
+    yield reordered(make(), canonical)
 
 
 def lockstep(one: Iterator[Elements], other: Iterator[Elements]) -> Iterator[tuple[Elements, Elements]]:

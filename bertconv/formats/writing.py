@@ -5,18 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from bertconv.containers.stored import StoredTensor
 from bertconv.errors import MappingError, RequestError
 from bertconv.formats import workers
-from bertconv.formats.output import OutputFile
+from bertconv.formats.content import Content, OutputFile
 from bertconv.formats.streaming import Elements, Workspace, cast, not_finite, pieces
-from bertconv.mapping.layout import Transpose
 
 RANGE = 32 << 20
 """Most bytes that the kernel copies at a time, so that progress is seen and an interrupt is heard."""
@@ -27,41 +26,20 @@ FLUSH_SECONDS = 0.05
 _NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF)
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Where a tensor's elements come from: a file, or a function where no file holds them.
+class _Job(NamedTuple):
+    """A tensor with its place in a file that is open."""
 
-    Attributes:
-        tensor: the stored tensor that they are read from.
-        transpose: brings its elements into the order of the target.
-        make: gives them, flat and in the order of the target: called by the thread that writes them and again by the
-            check, so that not all of them are in memory at once.
-    """
-
-    tensor: StoredTensor | None = None
-    transpose: Transpose | None = None
-    make: Callable[[], Elements] | None = None
-
-
-@dataclass(frozen=True)
-class _Transfer:
-    name: str
-    origin: Origin
-    dtype: str
-    nbytes: int
+    content: Content
     fd: int
     offset: int
 
 
-def write_weights(
-    folder: Path, files: Sequence[OutputFile], origins: Mapping[str, Origin], progress: workers.Tick
-) -> None:
+def write_weights(folder: Path, files: Sequence[OutputFile], progress: workers.Tick) -> None:
     """Fill files that were laid out.
 
     Args:
         folder: where they are.
-        files: with the offset of every tensor.
-        origins: neutral id -> where its elements come from.
+        files: with the place of every tensor.
         progress: told of bytes as they are written.
 
     Raises:
@@ -71,13 +49,9 @@ def write_weights(
         OSError: the output cannot be written.
     """
     with _opened(folder, files) as fds:
-        transfers = [
-            _Transfer(tensor.spec.name, origins[tensor.spec.id], tensor.dtype, tensor.nbytes, fds[file.name], offset)
-            for file in files
-            for tensor, offset in file.tensors
-        ]
+        jobs = [_Job(placed.content, fds[file.name], placed.offset) for file in files for placed in file.tensors]
         with _flushing(fds.values()):
-            workers.run(transfers, _transfer, progress, lambda transfer: transfer.nbytes)
+            workers.run(jobs, _transfer, progress, lambda job: job.content.nbytes)
 
 
 def sync(folder: Path, files: Sequence[OutputFile]) -> None:
@@ -119,44 +93,43 @@ def _opened(folder: Path, files: Sequence[OutputFile]) -> Iterator[dict[str, int
         yield fds
 
 
-def _transfer(transfer: _Transfer, workspace: Workspace, tick: workers.Tick) -> None:
-    source = transfer.origin.tensor
+def _transfer(job: _Job, workspace: Workspace, tick: workers.Tick) -> None:
+    content, origin = job.content, job.content.origin
+    source = origin.tensor
     if source is None:
-        if transfer.origin.make is not None and transfer.nbytes:
-            _write_made(transfer.origin.make(), transfer)
-        tick(transfer.nbytes)
+        if origin.make is not None and content.nbytes:
+            _write_made(origin.make(), job)
+        tick(content.nbytes)
         return
-    is_range = source.strides is None and transfer.origin.transpose is None and source.dtype == transfer.dtype
-    done = _copy_range(source, transfer, tick) if is_range else 0
-    if done == transfer.nbytes:
+    is_range = source.strides is None and origin.transpose is None and source.dtype == content.dtype
+    done = _copy_range(source, job, tick) if is_range else 0
+    if done == content.nbytes:
         return
-    offset = transfer.offset
-    for piece in pieces(source, transfer.origin.transpose, workspace):
-        elements = checked_cast(piece, source, transfer.dtype)
-        _pwrite(transfer.fd, elements.data.cast("B"), offset)
+    offset = job.offset
+    for piece in pieces(source, origin.transpose, workspace):
+        elements = checked_cast(piece, source, content.dtype)
+        _pwrite(job.fd, elements.data.cast("B"), offset)
         offset += elements.nbytes
         tick(elements.nbytes)
 
 
-def _write_made(elements: Elements, transfer: _Transfer) -> None:
-    if elements.nbytes != transfer.nbytes:  # more would run into the next tensor
+def _write_made(elements: Elements, job: _Job) -> None:
+    if elements.nbytes != job.content.nbytes:  # more would run into the next tensor
         raise MappingError(
-            f"was made of {elements.nbytes:,} bytes where {transfer.nbytes:,} were planned.",
+            f"was made of {elements.nbytes:,} bytes where {job.content.nbytes:,} were planned.",
             hint="Report this as a bug.",
-            tensor=transfer.name,
+            tensor=job.content.name,
         )
-    _pwrite(transfer.fd, elements.data.cast("B"), transfer.offset)
+    _pwrite(job.fd, elements.data.cast("B"), job.offset)
 
 
-def _copy_range(source: StoredTensor, transfer: _Transfer, tick: workers.Tick) -> int:
+def _copy_range(source: StoredTensor, job: _Job, tick: workers.Tick) -> int:
     """Copy inside the kernel; 0 where the file system cannot, so that the caller does it."""
     done = 0
     while done < source.nbytes:
         length = min(RANGE, source.nbytes - done)
         try:
-            count = os.copy_file_range(
-                source.file.fd, transfer.fd, length, source.offset + done, transfer.offset + done
-            )
+            count = os.copy_file_range(source.file.fd, job.fd, length, source.offset + done, job.offset + done)
         except OSError as error:
             if error.errno in _NO_KERNEL_COPY and done == 0:
                 return 0

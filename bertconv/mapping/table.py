@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bertconv.containers.registry import BY_NAME, CONTAINERS
 from bertconv.families import Family, family_of, read_families
 from bertconv.mapping.expressions import Condition, Conditions, Size
 from bertconv.mapping.indices import variables
@@ -28,8 +29,8 @@ _TEXTS = {"*": str}
 _DIALECTS_SHAPE = {
     "kinds": {"*": _TEXTS},
     "*": {
-        "title": str, "framework": str, "containers": [str], "separator": str, "suffix": str, "drops_base": bool,
-        "scoped": bool, "wrappers": [str], "*": _TEXTS,
+        "title": str, "framework": str, "containers": [str], "metadata": _TEXTS, "command": str, "separator": str,
+        "suffix": str, "drops_base": bool, "scoped": bool, "wrappers": [str], "*": _TEXTS,
     },
 }  # fmt: skip
 """What the values of dialects.toml are; `*` is every key that is not named."""
@@ -59,8 +60,10 @@ class Dialect:
     Attributes:
         name: "pt" or "tf".
         title: what people call it.
-        framework: the package that runs its models.
-        containers: the kinds of file that hold it, in the order in which they are looked for in a folder.
+        framework: the module that runs its weights.
+        containers: names of the containers that it is written in, the default one first.
+        metadata: what its files say of themselves, where their container has room for it.
+        command: the one that converts from it; empty where there is none besides `convert`.
         separator: between the parts of a name.
         suffix: after every name, such as ":0".
         drops_base: a base model's file leaves the base prefix out.
@@ -73,6 +76,8 @@ class Dialect:
     title: str
     framework: str
     containers: tuple[str, ...]
+    metadata: Mapping[str, str]
+    command: str
     separator: str
     suffix: str
     drops_base: bool
@@ -191,6 +196,15 @@ class Dialects:
     kinds: Mapping[str, Mapping[str, tuple[str, ...]]]
     by_name: Mapping[str, Dialect]
 
+    @property
+    def reference(self) -> Dialect:
+        """The first one: its names stand in the rows of the tables, and its layouts are those of digests."""
+        return next(iter(self.by_name.values()))
+
+    def of(self, framework: str) -> Dialect:
+        """The first dialect whose weights a framework runs, by the framework's module."""
+        return next(dialect for dialect in self.by_name.values() if dialect.framework == framework)
+
 
 @cache
 def load_dialects(path: Path | None = None) -> Dialects:
@@ -243,6 +257,12 @@ def load_table(path: Path | None = None, model_type: str | None = None) -> Table
     )
 
 
+def title_of(dialect: str) -> str:
+    """What people call a dialect; nothing for a name that is none."""
+    found = load_dialects().by_name.get(dialect)
+    return found.title if found else ""
+
+
 def table_for(model_type: str) -> Table:
     """The built-in table for a `model_type` of config.json; RequestError where there is none."""
     return load_table(family_of(model_type).path, model_type)
@@ -257,15 +277,21 @@ def _check_inputs(path: Path, raw: Mapping[str, Any]) -> None:
 
 
 def _dialect(path: Path, name: str, row: dict[str, Any], kinds: Mapping[str, Mapping[str, tuple[str, ...]]]) -> Dialect:
-    only(path, f"dialect {name}", row, required=("title", "framework", "containers", "separator", *kinds),
-          allowed=("suffix", "drops_base", "scoped", "wrappers"))  # fmt: skip
+    only(path, f"dialect {name}", row, required=("title", "framework", "separator", *kinds),
+          allowed=("containers", "metadata", "command", "suffix", "drops_base", "scoped", "wrappers"))  # fmt: skip
     for kind, roles in kinds.items():
         only(path, f"{name}.{kind}", row[kind], required=tuple(roles))
+    containers = tuple(row.get("containers", ()))
+    if unknown := [one for one in containers if one not in BY_NAME or not BY_NAME[one].dtypes]:
+        written = ", ".join(container.name for container in CONTAINERS if container.dtypes)
+        raise bad(path, f"dialect {name} is to be written to {unknown[0]!r}, not to one of {written}")
     return Dialect(
         name=name,
         title=row["title"],
         framework=row["framework"],
-        containers=tuple(row["containers"]),
+        containers=containers,
+        metadata=dict(row.get("metadata", {})),
+        command=row.get("command", ""),
         separator=row["separator"],
         suffix=row.get("suffix", ""),
         drops_base=row.get("drops_base", False),

@@ -27,7 +27,7 @@ from bertconv.mapping.layout import Transpose
 from bertconv.mapping.plan import Plan, PlanOptions, make_plan
 from bertconv.models.layers import initial
 from bertconv.models.memory import as_tensor, blank_weights, empty_array
-from bertconv.models.variables import Inventory, inventory
+from bertconv.models.variables import FRAMEWORK, Inventory, inventory
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.reading import open_header
 from bertconv.text import listing
@@ -132,13 +132,14 @@ def load_config(source: Source, request: LoadRequest) -> Config:
     """The config of the checkpoint or the caller's, with the caller's overrides."""
     config = request.config
     if config is None:
-        if source.config is None:
+        keys = source.config_keys()
+        if keys is None:
             raise MappingError(
                 "has no config.json.",
                 hint=f"Pass config={request.config_class.__name__}(...): shapes alone do not tell the activation.",
                 file=str(source.folder),
             )
-        config = request.config_class.load(source.config)
+        config = request.config_class.from_dict(keys, str(source.config))
     if unknown := [key for key in request.overrides if not config.knows(key)]:
         raise RequestError(
             f"{request.class_name}.from_pretrained has no argument {', '.join(unknown)}, and the config no such key.",
@@ -166,7 +167,7 @@ def _plan(identity: Identity, own: Inventory, config: Config, request: LoadReque
         ignore_mismatched=request.ignore_mismatched_sizes,
     )  # fmt: skip
     try:
-        plan = make_plan(identity, own.table, own.dialects, config, own.dialects.by_name["tf"], options)
+        plan = make_plan(identity, own.table, own.dialects, config, own.dialects.of(FRAMEWORK), options)
     except ShapeMismatch as error:
         error.hint = "Give the config that belongs to the checkpoint, or pass ignore_mismatched_sizes=True."
         raise
@@ -339,7 +340,7 @@ def _every_spec(own: Inventory, plan: Plan) -> Sequence[Any]:
     return [
         spec
         for group in own.table.groups
-        for spec in expand(own.table, own.dialects.by_name["tf"], config, (group,)).values()
+        for spec in expand(own.table, own.dialects.of(FRAMEWORK), config, (group,)).values()
     ]
 
 
@@ -362,6 +363,7 @@ def config_of(path: Any, options: SourceOptions, config_class: type[Config]) -> 
     if not isinstance(path, str) or Path(path).exists():
         return config_class.coerce(path)
     source = open_source(path, options)
-    if source.config is None:
+    keys = source.config_keys()
+    if keys is None:
         raise RequestError("has no config.json.", hint="Give another config.", file=path)
-    return config_class.load(source.config)
+    return config_class.from_dict(keys, str(source.config))

@@ -13,6 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from bertconv.config import Config
+from bertconv.containers.pytorch import PyTorch
+from bertconv.containers.registry import BY_NAME, preferred
+from bertconv.containers.safetensors import Safetensors
 from bertconv.containers.stored import FLOATS
 from bertconv.errors import RequestError
 from bertconv.mapping.ignore import IgnoreLists, ignore_lists
@@ -28,7 +31,7 @@ from bertconv.models.replacing import Replaceable
 from bertconv.models.serving import ServingMixin
 from bertconv.models.settings import Settings
 from bertconv.models.training import TrainingMixin
-from bertconv.models.variables import freeze_layers, frozen_layers
+from bertconv.models.variables import FRAMEWORK, freeze_layers, frozen_layers
 from bertconv.source import SourceOptions
 
 REFUSED = {
@@ -368,10 +371,11 @@ def source_options(given: Mapping[str, Any]) -> SourceOptions:
 
 def _containers(use_safetensors: bool | None, *, from_pt: bool) -> tuple[str, ...]:
     """Containers in the order in which they are looked for."""
-    order = ("torch", "safetensors", "hdf5") if from_pt else ("safetensors", "hdf5", "torch")
+    own = load_dialects().of(FRAMEWORK).containers
+    order = preferred(PyTorch.name) if from_pt else tuple(sorted(BY_NAME, key=lambda name: name not in own))
     if use_safetensors is None:
         return order
-    return tuple(container for container in order if (container == "safetensors") == use_safetensors)
+    return tuple(name for name in order if (name == Safetensors.name) == use_safetensors)
 
 
 def _dtype_policy(dtype: Any) -> Any:

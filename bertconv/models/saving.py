@@ -14,17 +14,17 @@ import numpy as np
 
 from bertconv.containers.registry import CONTAINERS
 from bertconv.errors import RequestError
+from bertconv.formats.content import Content, Origin
 from bertconv.formats.destination import MANIFEST
-from bertconv.formats.output import FORMATS, Format, Model
+from bertconv.formats.output import Format, Model, formats
 from bertconv.formats.staging import StagedFolder
 from bertconv.formats.streaming import Elements, reordered
-from bertconv.formats.writing import Origin
 from bertconv.mapping.expand import expand, target_specs, transpose_specs
 from bertconv.mapping.layout import Transpose
 from bertconv.models.keras_internals import every_layer
-from bertconv.models.variables import Inventory, inventory
+from bertconv.models.variables import FRAMEWORK, Inventory, inventory
 from bertconv.record import manifest_bytes, saved_report
-from bertconv.saving import Content, extra_spec, save_weights, shard_limit
+from bertconv.saving import extra_spec, save_weights, shard_limit
 from bertconv.text import listing
 
 
@@ -135,14 +135,14 @@ def contents_of(own: Inventory, config: Any, form: Format, head: str) -> list[Co
     Raises:
         RequestError: variables that have no name in PyTorch.
     """
-    if own.extra and form.dialect != "tf":
+    if own.extra and form.dialect is not own.dialects.of(FRAMEWORK):
         raise RequestError(
             f"these variables are in no mapping table, so they have no PyTorch name:\n{listing(own.extra)}",
             hint='Save with format="tf" or "tf-safetensors".',
         )
-    here = target_specs(own.table, own.dialects.by_name["tf"], config, head, own.groups)
-    there = target_specs(own.table, own.dialects.by_name[form.dialect], config, head, own.groups)
-    copies = own.table.stored_copies.get(form.dialect, {})
+    here = target_specs(own.table, own.dialects.of(FRAMEWORK), config, head, own.groups)
+    there = target_specs(own.table, form.dialect, config, head, own.groups)
+    copies = own.table.stored_copies.get(form.dialect.name, {})
     contents = []
     for place, spec in there.items():
         home = own.table.tied[place] if place in copies and place not in own.known else place
@@ -159,7 +159,7 @@ def _check_config(model: Any, own: Inventory) -> None:
     """Refuse a config that was changed after the model was made, so that it describes other weights."""
     if "table_head" not in vars(type(model)):  # a user's own class may have layers of any size
         return
-    dialect, groups = own.dialects.by_name["tf"], own.table.heads[own.head]
+    dialect, groups = own.dialects.of(FRAMEWORK), own.table.heads[own.head]
     described = expand(own.table, dialect, model.config.values, groups).values()
     shapes = {spec.name.removesuffix(dialect.suffix): spec.shape for spec in described}
     wrong = [name for name, variable in own.extra.items() if shapes.get(name, variable.shape) != tuple(variable.shape)]
@@ -192,9 +192,9 @@ def _dtype(variable: keras.Variable) -> str:
 
 
 def _form(name: str) -> Format:
-    if name not in FORMATS:
-        raise RequestError(f"format is {name!r}.", hint=f"Choose one of {', '.join(FORMATS)}.")
-    return FORMATS[name]
+    if name not in formats():
+        raise RequestError(f"format is {name!r}.", hint=f"Choose one of {', '.join(formats())}.")
+    return formats()[name]
 
 
 def _is_kept(form: Format, saved_model: str | None, name: str) -> bool:

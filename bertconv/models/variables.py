@@ -16,6 +16,9 @@ from bertconv.mapping.table import Dialect, Dialects, Table, load_dialects
 from bertconv.models.keras_internals import inner_layers
 from bertconv.models.layers import BaseLayer
 
+FRAMEWORK = "tensorflow"
+"""What runs the models here: their variables have the names of its dialect."""
+
 
 @dataclass(frozen=True)
 class Inventory:
@@ -54,7 +57,7 @@ def inventory(model: Any, config: Config, head: str | None) -> Inventory:
     """
     table, dialects = model.table(), load_dialects()
     named = named_variables(model)
-    found = _Placed(model, named, dialects.by_name["tf"], by_id=head is not None)
+    found = _Placed(model, named, dialects.of(FRAMEWORK), by_id=head is not None)
     candidates = table.heads[head] if head else tuple(table.groups)
     groups = tuple(group for group in candidates if found.has_all(_stored(table, config, dialects, (group,))))
     groups = _without_doubles(table, groups)
@@ -67,7 +70,7 @@ def inventory(model: Any, config: Config, head: str | None) -> Inventory:
 def _stored(table: Table, config: Config, dialects: Dialects, groups: tuple[str, ...]) -> dict[str, TensorSpec]:
     """What these groups have in TensorFlow, without the copies that a tied model does not have."""
     is_tied = config.values["tie_word_embeddings"]
-    specs = expand(table, dialects.by_name["tf"], config.values, groups)
+    specs = expand(table, dialects.of(FRAMEWORK), config.values, groups)
     return {place: spec for place, spec in specs.items() if not (is_tied and place in table.tied)}
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bertconv import config_content as content
 from bertconv.config import Config
@@ -45,6 +46,7 @@ class Source:
         revision: the commit when it came from the Hub.
         notes: what is odd, one sentence each.
         modules: of sentence-transformers; None where no `modules.json` lists any.
+        stored_config: the bytes of `config`, read when it was found; none where they are too many.
     """
 
     given: str
@@ -56,6 +58,7 @@ class Source:
     revision: str | None = None
     notes: tuple[str, ...] = ()
     modules: Modules | None = None
+    stored_config: bytes = field(default=b"", repr=False)
 
     @property
     def carried(self) -> tuple[str, ...]:
@@ -79,7 +82,8 @@ class Source:
 
     def config_keys(self) -> dict[str, Any] | None:
         """The keys of its config as they are, unchecked; None where it has none; DamagedCheckpoint for no JSON."""
-        return None if self.config is None else content.read_json(self.config, content.MAX_BYTES)
+        found = self.config
+        return None if found is None else content.json_object(self.stored_config, found, content.MAX_BYTES)
 
     def load_config(self, family: Family) -> Config:
         """Its config, which must be of that family.
@@ -88,12 +92,13 @@ class Source:
             MappingError: it has none.
             DamagedCheckpoint, UnsupportedCheckpoint: as for `Config.load`.
         """
-        if self.config is None:
+        keys = self.config_keys()
+        if keys is None:
             raise MappingError(
                 "has no config.json.", hint="Give one with --config FILE; shapes alone do not tell the activation.",
                 file=str(self.folder),
             )  # fmt: skip
-        return config_class(family).load(self.config, family)
+        return config_class(family).from_dict(keys, str(self.config), family)
 
 
 def open_source(src: str | os.PathLike[str], options: SourceOptions = _DEFAULTS) -> Source:
@@ -180,12 +185,13 @@ def _from_file(path: Path, given: str, options: SourceOptions, notes: tuple[str,
     place = LocalFolder(path.parent)
     # Only beside a config does a folder belong to the file: a download folder holds all sorts of things.
     alone = not place.names.intersection(sidecars.CONFIGS)
-    source = _describe(place, Choice(path.name, notes), given, options, alone=alone)
+    source = _describe(place, Choice(path.name, notes), given, _config(place, options), alone=alone)
     return replace(source, sidecars=(), not_carried=()) if alone else source
 
 
 def _from_place(place: Place, given: str, options: SourceOptions, notes: tuple[str, ...] = ()) -> Source:
-    named = _named_weights(place, options)
+    config = _config(place, options)
+    named = _named_weights(config) if config else None
     try:
         choice = choose(place.names, options.prefer, options.variant, named)
     except BertconvError as error:
@@ -194,7 +200,7 @@ def _from_place(place: Place, given: str, options: SourceOptions, notes: tuple[s
     if choice is not None:
         if foreign := ctranslate2(place.names, choice.name, given):
             raise foreign
-        return _describe(place, replace(choice, notes=(*notes, *choice.notes)), given, options)
+        return _describe(place, replace(choice, notes=(*notes, *choice.notes)), given, config)
     for inner in _OLD_LAYOUTS:
         if any(name.startswith(f"{inner}/") for name in place.names):
             return _from_inner(place, inner, given, options, notes)
@@ -212,9 +218,8 @@ def _from_inner(place: Place, inner: str, given: str, options: SourceOptions, no
     return replace(source, notes=(*notes, note, *source.notes))
 
 
-def _describe(place: Place, choice: Choice, given: str, options: SourceOptions, *, alone: bool = False) -> Source:
+def _describe(place: Place, choice: Choice, given: str, config: _Config | None, *, alone: bool = False) -> Source:
     weights, notes = _weights(place, choice.name)
-    config = _config(place, options)
     listed = None if alone else modules.listed(place)
     names = modules.names_with(place, listed or ())
     beside = modules.beside(place, listed, names) if listed is not None else None
@@ -223,15 +228,16 @@ def _describe(place: Place, choice: Choice, given: str, options: SourceOptions, 
     carried, left = sidecars.sort_out(names, used, listed or ())
     place.need([*weights.files, *carried])
     notes = (*choice.notes, *notes, *(beside.notes if beside else ()), *sidecars.notes(left, of_modules))
-    return Source(given, place.folder, weights, config, carried, left, None, notes, beside)
+    found = Source(given, place.folder, weights, None, carried, left, None, notes, beside)
+    return found if config is None else replace(found, config=config.path, stored_config=config.stored)
 
 
 def _weights(place: Place, name: str) -> tuple[Weights, tuple[str, ...]]:
     if not is_index(name):
         return Weights((name,)), ()
     place.need([name])
-    open_in(place.folder, name).close()  # guard: index-link
-    weight_map = read_index(place.folder / name)
+    with closing(open_in(place.folder, name)) as file:
+        weight_map = read_index(file)
     shards = tuple(sorted(set(weight_map.values())))
     if absent := [shard for shard in shards if shard not in place.names]:
         raise place.missing(f"names shards that are not there: {some(absent)}.", file=str(place.folder / name))
@@ -244,18 +250,24 @@ def _unnamed(names: Collection[str], shards: tuple[str, ...], index: str) -> tup
     return (f"shards that {index} does not name are ignored: {some(rest)}",) if rest else ()
 
 
-def _config(place: Place, options: SourceOptions) -> Path | None:
+class _Config(NamedTuple):
+    """A config that was found, and its bytes."""
+
+    path: Path
+    stored: bytes
+
+
+def _config(place: Place, options: SourceOptions) -> _Config | None:
     if options.config is not None:
-        return options.config
+        return _Config(options.config, content.stored_text(options.config, content.MAX_BYTES))
     name = next((name for name in sidecars.CONFIGS if name in place.names), None)
     if name is None:
         return None
     place.need([name])
-    open_in(place.folder, name).close()  # guard: config-link
-    return place.folder / name
+    with closing(open_in(place.folder, name)) as file:
+        return _Config(file.path, file.read_up_to(content.MAX_BYTES))
 
 
-def _named_weights(place: Place, options: SourceOptions) -> str | None:
-    path = _config(place, options)
-    named = content.read_json(path, content.MAX_BYTES).get("transformers_weights") if path else None
+def _named_weights(config: _Config) -> str | None:
+    named = content.json_object(config.stored, config.path, content.MAX_BYTES).get("transformers_weights")
     return named if isinstance(named, str) else None

@@ -6,10 +6,10 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
 
-from bertconv.config_content import read_json
+from bertconv.config_content import json_object
 from bertconv.containers.registry import BY_NAME, CONTAINERS
+from bertconv.containers.stored import SourceFile
 from bertconv.errors import DamagedCheckpoint, RequestError, UnsafeCheckpoint
 from bertconv.source.place import is_plain
 from bertconv.text import some
@@ -150,14 +150,15 @@ def is_index(name: str) -> bool:
     return bool(re.fullmatch(r".+\.index(\..+)?\.json", name))
 
 
-def read_index(path: Path) -> dict[str, str]:
+def read_index(file: SourceFile) -> dict[str, str]:
     """The `weight_map` of an index: name of a tensor -> plain name of a shard.
 
     Raises:
         DamagedCheckpoint: no sound JSON, or no `weight_map` of strings.
         UnsafeCheckpoint: a shard's name would lead out of the folder, or there are too many entries.
     """
-    weight_map = read_json(path, INDEX_BYTES).get("weight_map")
+    path = file.path
+    weight_map = json_object(file.read_up_to(INDEX_BYTES), path, INDEX_BYTES).get("weight_map")
     if (
         not isinstance(weight_map, dict)
         or not weight_map

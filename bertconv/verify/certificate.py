@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,9 +20,6 @@ from bertconv.record import frame_digest, manifest_digest
 from bertconv.source.place import open_in
 from bertconv.text import brief, listing, parse_json, printable
 from bertconv.verify.parity import Parity
-
-_SCOPE = re.compile(r"tf[a-z]*_")
-"""What Keras calls a model of these classes begins with this: tf_bert_model, tfxlm_roberta_model, tfmp_net_model."""
 
 _MANIFEST = {
     "bertconv": str, "digest": str, "files": dict, "manifest_sha256": str, "parity": dict, "tensors": dict,
@@ -233,10 +229,11 @@ def _frame_changes(folder: Path, name: str, header: Header, wanted: Mapping[str,
 
 def _tensor_changes(headers: Mapping[str, Header], wanted: Mapping[str, Any], *, complete: bool) -> Iterator[Change]:
     """Every tensor whose digest is another one than on record, or that is no longer there."""
-    found = {_key(file, tensor): (file, tensor) for file, header in headers.items() for tensor in header.tensors}
+    known = {facts["target"] for facts in wanted.values()}
+    found = {_key(file, tensor, known): (file, tensor) for file, header in headers.items() for tensor in header.tensors}
     jobs = []
     for facts in wanted.values():
-        if (place := found.get(facts["target"]) or found.get(_own_name(facts["target"]))) is not None:
+        if (place := found.get(facts["target"])) is not None:
             jobs.append((*place, facts))
         elif complete:  # guard: check-missing
             yield Change("", printable(facts["target"]), "is missing")
@@ -245,16 +242,16 @@ def _tensor_changes(headers: Mapping[str, Header], wanted: Mapping[str, Any], *,
             yield change
 
 
-def _key(file: str, tensor: StoredTensor) -> str:
+def _key(file: str, tensor: StoredTensor, known: Container[str]) -> str:
     """What the manifest calls a tensor: by its name, those of modules with their folder in front."""
     folder, _, _ = file.rpartition("/")
-    return f"{folder}/{printable(tensor.name)}" if folder else _own_name(tensor.name)
+    return f"{folder}/{printable(tensor.name)}" if folder else _own_name(tensor.name, known)
 
 
-def _own_name(name: str) -> str:
+def _own_name(name: str, known: Container[str]) -> str:
     """A tensor's name without the model's own in front, which Keras puts before `bert/` and the heads."""
-    scope, _, rest = name.partition("/")
-    return rest if _SCOPE.match(scope) and rest else name
+    rest = name.partition("/")[2]
+    return rest if name not in known and rest in known else name
 
 
 def _check_tensor(

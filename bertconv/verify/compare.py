@@ -192,14 +192,31 @@ def _of_saved_model(truth: Runner, b: Side, batches: Sequence[Batch], limits: Li
     return tuple(replace(row, place=f"SavedModel {row.place}", dtype="float32") for row in rows)
 
 
-def _runner(side: Side, rounding: Mapping[str, str], oracle: str) -> Runner:
-    if side.dialect == "pt":
-        from bertconv.verify.torch_runner import TorchRunner
+def _torch(side: Side, rounding: Mapping[str, str], oracle: str) -> Runner:
+    from bertconv.verify.torch_runner import TorchRunner
 
-        return TorchRunner(side, rounding, oracle)
+    return TorchRunner(side, rounding, oracle)
+
+
+def _tensorflow(side: Side, rounding: Mapping[str, str], oracle: str) -> Runner:  # noqa: ARG001  (it has one only)
     from bertconv.verify.tensorflow_runner import TensorFlowRunner
 
     return TensorFlowRunner(side, rounding)
+
+
+_RUNNERS: Mapping[str, Callable[[Side, Mapping[str, str], str], Runner]] = {"torch": _torch, "tensorflow": _tensorflow}
+"""Framework of a dialect -> what runs its weights."""
+
+
+def _runner(side: Side, rounding: Mapping[str, str], oracle: str) -> Runner:
+    make = _RUNNERS.get(side.spoken.framework)
+    if make is None:
+        raise RequestError(
+            f"holds {side.spoken.title} weights, which bertconv cannot run.",
+            hint="Compare weights only: --level weights.",
+            file=str(side.source.folder),
+        )
+    return make(side, rounding, oracle)
 
 
 def _rounding(rows: Sequence[TensorComparison]) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from bertconv.mapping.table import load_dialects
 from bertconv.text import human_bytes
 from bertconv.verify.sides import Side
 
@@ -23,8 +22,7 @@ def outputs_obstacle(a: Side, b: Side) -> str | None:
     """Why the outputs of two sides had better not be compared unless that is asked for; None where all is there."""
     if not b.table.is_builtin:
         return OWN_TABLE
-    known = load_dialects().by_name
-    needed = dict.fromkeys((known[side.dialect].framework, known[side.dialect].title) for side in (a, b))
+    needed = dict.fromkeys((side.spoken.framework, side.spoken.title) for side in (a, b))
     if missing := [name for module, name in needed if importlib.util.find_spec(module) is None]:
         return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
     wanted = PER_WEIGHT * max(sum(tensor.spec.count for tensor in side.tensors.values()) for side in (a, b))

@@ -22,7 +22,7 @@ from bertconv.mapping.identify import Identity
 from bertconv.mapping.layout import Transpose
 from bertconv.mapping.plan import Move, Plan, PlanOptions, make_plan
 from bertconv.mapping.recognise import ANYTHING, Wanted, recognise
-from bertconv.mapping.table import Dialects, Table, load_dialects
+from bertconv.mapping.table import Dialect, Dialects, Table, load_dialects
 from bertconv.modules import ModuleWeights, opened_modules
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.module_settings import ModuleSettings, read_module_settings
@@ -96,7 +96,12 @@ class Side:
     @property
     def dialect(self) -> str:
         """Whose names its tensors have: "pt" or "tf"."""
-        return self.identity.dialect.name
+        return self.spoken.name
+
+    @property
+    def spoken(self) -> Dialect:
+        """The same with its facts."""
+        return self.identity.dialect
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
@@ -107,9 +112,9 @@ class Side:
     def everything(self) -> dict[str, Tensor]:
         """The tensors of the class, and behind them those of the modules beside it."""
         beside = {
-            place: Tensor(output.spec, module.tensors[place], None)
+            content.id: Tensor(content.spec, module.tensors[content.id], None)
             for module in self.modules
-            for place, output in module.outputs.items()
+            for content in module.contents
         }
         return self.tensors | beside
 
@@ -140,7 +145,7 @@ class Side:
     @cached_property
     def torch_names(self) -> dict[str, str]:
         """Neutral id -> full name in PyTorch, base prefix in front of the body always, of all the class has."""
-        specs = expand(self.table, self.dialects.by_name["pt"], self.values, self.table.heads[self.head])
+        specs = expand(self.table, self.dialects.reference, self.values, self.table.heads[self.head])
         return {place: spec.name for place, spec in specs.items()}
 
     @property
@@ -211,7 +216,7 @@ def with_equal_modules(a: Side, b: Side) -> tuple[Side, Side, tuple[str, ...]]:
 
 def _plan(identity: Identity, table: Table, dialects: Dialects, config: Config, head: str | None) -> Plan:
     options = PlanOptions(head=head, allow_unknown=_ANY, ignore_missing=_ANY)
-    return make_plan(identity, table, dialects, config, dialects.by_name["pt"], options)
+    return make_plan(identity, table, dialects, config, dialects.reference, options)
 
 
 def _tensor(move: Move) -> Tensor | None:

@@ -62,7 +62,7 @@ class TensorFlowRunner:
     def gradients(self, batch: Batch, weigh: Callable[[str, tuple[int, ...]], Array]) -> dict[str, Array]:
         """As those of `TorchRunner`."""
         tf = _tensorflow()
-        from bertconv.models.variables import inventory
+        from bertconv.models.variables import FRAMEWORK, inventory
 
         with tf.device("/CPU:0"):
             model = self.model("float64")
@@ -76,8 +76,8 @@ class TensorFlowRunner:
                 )
             found = tape.gradient(loss, [variable.value for variable in own.known.values()])
         here, there = (
-            target_specs(own.table, own.dialects.by_name[name], model.config, self.side.head, own.groups)
-            for name in ("tf", "pt")
+            target_specs(own.table, dialect, model.config, self.side.head, own.groups)
+            for dialect in (own.dialects.of(FRAMEWORK), own.dialects.reference)
         )
         arrays = {}
         for place, gradient in zip(own.known, found, strict=True):

@@ -38,6 +38,7 @@ MARKS: Mapping[str, Mark] = {
     "json-encoding": Mark(first, "JSON in other encodings, or behind a mark of its encoding, is read"),
     "json-infinity": Mark(sub(r"(parse_float=\w+ or) \w+", r"\1 float"), "1e999 becomes infinite"),
     "json-size": Mark(first, "JSON of any size is read"),
+    "small-size": Mark(first, "an index or a config of any size is read"),
     # Opening
     "open-waits": Mark(sub(r" \| os\.O_NONBLOCK", ""), "opening a FIFO waits for its writer"),
     "open-links": Mark(first, "links are followed"),
@@ -52,8 +53,6 @@ MARKS: Mapping[str, Mark] = {
         sub(r"(\w+)\.resolve\(strict=True\)$", r"\1.parent / \1.readlink()"),
         "where a link of the cache leads is not resolved to the end",
     ),
-    "index-link": Mark(drop, "an index that is a link is read"),
-    "config-link": Mark(drop, "a config that is a link is read"),
     # PyTorch
     "pickle-name": Mark(drop, "a name that no weights need is forgotten"),
     # HDF5

@@ -115,6 +115,23 @@ def test_both_directions(cli: Cli, tmp_path: Path, out: Path, name: str, contain
     cp.assert_same(cp.written(out), state if file.endswith("safetensors") else cp.tf_state(state))
 
 
+@pytest.mark.parametrize("command", ["convert", "pt2tf", "tf2pt"])
+def test_help_says_what_can_be_written(cli: Cli, command: str) -> None:
+    lines = cli(command, "--help").out.splitlines()
+    begin = lines.index("Formats that can be written (`bertconv convert --to`):")
+    assert [line.split(maxsplit=1) for line in lines[begin + 1 :]] == [
+        ["pt", "model.safetensors with PyTorch's names"],
+        ["tf", "tf_model.h5 with TensorFlow's names"],
+        ["tf-safetensors", "model.safetensors with TensorFlow's names"],
+    ]
+
+
+def test_a_format_that_cannot_be_written(cli: Cli, src: Path, out: Path) -> None:
+    done = cli("convert", src, out, "--to", "pt-hdf5")
+    assert done.code == 2
+    assert "'pt-hdf5' is not one of 'pt', 'tf', 'tf-safetensors'." in done.err
+
+
 @pytest.mark.parametrize("form", ["pt", "tf", "tf-safetensors"])
 def test_convert_as_json(cli: Cli, src: Path, out: Path, form: str) -> None:
     done = cli("convert", src, out, "--to", form, "--json")

@@ -69,10 +69,3 @@ def place(tmp_path: Path) -> Path:
     folder = tmp_path / "mounted"
     folder.mkdir()
     return folder
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test here is a sample of a campaign."""
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.slow)

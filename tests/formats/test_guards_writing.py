@@ -22,7 +22,7 @@ from bertconv.convert import convert_checkpoint
 from bertconv.errors import DamagedCheckpoint, OutputError, ParityError, RequestError
 from bertconv.formats import destination as destinations
 from bertconv.formats import staging, writing
-from bertconv.formats.output import OutputFile
+from bertconv.formats.content import OutputFile
 from bertconv.formats.readback import lockstep
 from bertconv.formats.staging import StagedFolder
 from bertconv.verification import check_checkpoint
@@ -44,7 +44,7 @@ def put(destination: Path, name: str = "file", **options: Any) -> None:
 
 
 def fill(folder: Path, files: list[OutputFile]) -> None:
-    writing.write_weights(folder, files, {}, lambda _: None)
+    writing.write_weights(folder, files, lambda _: None)
 
 
 # The folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from safetensors import SafetensorError, deserialize, safe_open
 from bertconv.containers import safetensors
 from bertconv.containers.registry import read_header
 from bertconv.containers.safetensors import file_order, header_bytes, read_safetensors
-from bertconv.errors import BertconvError, DamagedCheckpoint, UnsafeCheckpoint
+from bertconv.errors import BertconvError, DamagedCheckpoint, MappingError, UnsafeCheckpoint
 
 Contents = dict[str, tuple[str, tuple[int, ...], bytes]]
 CODES = {
@@ -347,3 +348,23 @@ def _product(shape: tuple[int, ...]) -> int:
 def test_order_of_a_file() -> None:
     names = [("b", "float16"), ("a", "float16"), ("c", "bfloat16"), ("z", "float64"), ("d", "float32")]
     assert [name for name, _ in sorted(names, key=lambda pair: file_order(*pair))] == ["z", "d", "c", "a", "b"]
+
+
+def test_the_library_has_the_last_word_on_a_file_that_was_written(tmp_path: Path) -> None:
+    header, _ = header_bytes([("a", "float32", (2, 3)), ("b", "bfloat16", ())], {"format": "pt"})
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(header + bytes(26))
+    file = cp.open_file(path)
+    found, own = read_safetensors(file), safetensors.Safetensors()
+    own.confirm(found)
+    for other in (
+        replace(found, metadata={}),
+        replace(found, tensors=found.tensors[:1]),
+        replace(found, tensors=(replace(found.tensors[0], shape=(3, 2)), found.tensors[1])),
+    ):
+        with pytest.raises(MappingError, match="reads other names, types or shapes; the output was not kept"):
+            own.confirm(other)
+    path.write_bytes(header + bytes(25))
+    with pytest.raises(MappingError, match="it says: "):
+        own.confirm(found)
+    file.close()

@@ -319,10 +319,11 @@ def _stored(raw: Raw) -> Iterator[tuple[str, Edit]]:
 
 def _about(raw: Raw) -> Iterator[tuple[str, Edit]]:
     for dialect in (key for key in raw if key != "kinds"):
-        for key in ("title", "framework", "containers"):
+        others = {"title": "another", "framework": "another", "containers": ["torch"], "metadata": {}, "command": "x2y"}
+        for key, other in others.items():
             yield f"{dialect}.{key}: delete", _drop(dialect, key)
-            other = "another" if key != "containers" else raw[dialect][key][::-1]
             yield f"{dialect}.{key}: another", _put(dialect, key, value=other)
+        yield f"{dialect}.containers: less the first", _put(dialect, "containers", value=raw[dialect]["containers"][1:])
 
 
 def _spelling(raw: Raw) -> Iterator[tuple[str, Edit]]:

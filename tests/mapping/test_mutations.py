@@ -126,8 +126,8 @@ KINDS = {
 
 
 ABOUT = {
-    "pt": ("PyTorch", "torch", ("safetensors", "torch", "hdf5")),
-    "tf": ("TensorFlow", "tensorflow", ("hdf5", "safetensors", "torch")),
+    "pt": ("PyTorch", "torch", ("safetensors",), {"format": "pt"}, "pt2tf"),
+    "tf": ("TensorFlow", "tensorflow", ("hdf5", "safetensors"), {"format": "tf"}, "tf2pt"),
 }
 
 
@@ -135,8 +135,9 @@ def kinds(tables: Tables) -> Iterator[str]:
     """What dialects are, and the kinds that no row of BERT is of."""
     for name, about in ABOUT.items():
         dialect = tables.dialects.by_name[name]
-        if (dialect.title, dialect.framework, dialect.containers) != about:
-            yield f"{name}: another title, framework or order of containers"
+        said = dialect.title, dialect.framework, dialect.containers, dialect.metadata, dialect.command
+        if said != about:
+            yield f"{name}: another title, framework, order of containers, metadata or command"
     for (dialect, kind), roles in KINDS.items():
         if list(tables.dialects.by_name[dialect].kinds[kind].items()) != list(roles.items()):
             yield f"{dialect}.{kind}"

@@ -190,18 +190,6 @@ def test_words_of_an_untied_model(pair: Callable[..., Pair], model_type: str, tm
 
 
 @EACH_FAMILY
-def test_other_number_of_words(pair: Callable[..., Pair], model_type: str, tmp_path: Path) -> None:
-    theirs, _ = pair(model_type, head := head_of(model_type, tasks.MASKED_LM))
-    ours = fm.tf_model(model_type, theirs, tmp_path)
-    arrays = fm.inputs(ours.config, head, 4)
-    before = ours(**arrays).logits.numpy()
-    ours.resize_token_embeddings(ours.config.vocab_size + 5)
-    assert relative_error(ours(**arrays).logits[..., : before.shape[-1]], before) <= TOLERANCE
-    assert ours.get_output_embeddings() is ours.get_input_embeddings()
-    assert ours.get_bias()["bias"].shape == (ours.config.vocab_size,)
-
-
-@EACH_FAMILY
 def test_head_from_a_body_and_back(pair: Callable[..., Pair], model_type: str, tmp_path: Path) -> None:
     """A checkpoint without a head lacks that head alone, and one with a head gives its body."""
     body = pair(model_type, family_of(model_type).head_for(tasks.BASE))[1]
@@ -222,17 +210,6 @@ def test_head_from_a_body_and_back(pair: Callable[..., Pair], model_type: str, t
     np.testing.assert_array_equal(again(**arrays).last_hidden_state, body(**arrays).last_hidden_state)
 
 
-@EACH_FAMILY
-def test_saved_model(pair: Callable[..., Pair], model_type: str, tmp_path: Path) -> None:
-    head = head_of(model_type)
-    model = pair(model_type, head)[1]
-    model.save_pretrained(tmp_path, saved_model=True)
-    arrays = fm.inputs(model.config, head, 6)
-    served = tf.saved_model.load(str(tmp_path / "saved_model" / "1")).signatures["int64_serving"]
-    found = served(**{name: tf.constant(value, tf.int64) for name, value in arrays.items()})
-    assert relative_error(found["logits"], model(**arrays).logits) <= TOLERANCE
-
-
 @pytest.mark.filterwarnings("ignore:__array__ implementation")
 @EACH_FAMILY
 def test_keras_file(pair: Callable[..., Pair], model_type: str, tmp_path: Path) -> None:
@@ -241,34 +218,6 @@ def test_keras_file(pair: Callable[..., Pair], model_type: str, tmp_path: Path) 
     again = keras.saving.load_model(tmp_path / "model.keras")
     arrays = fm.inputs(model.config, head, 7)
     np.testing.assert_array_equal(again(**arrays).logits, model(**arrays).logits)
-
-
-@EACH_FAMILY
-def test_main_layer_in_a_model_of_the_users(pair: Callable[..., Pair], model_type: str, tmp_path: Path) -> None:
-    theirs, ours = pair(model_type, head := head_of(model_type))
-    kind = type(ours)
-    base = getattr(bertconv, f"TF{kind.table().prefix}PreTrainedModel")
-
-    class Own(base):  # type: ignore[misc, valid-type]
-        def __init__(self, config: Any, **kwargs: Any) -> None:
-            super().__init__(config, **kwargs)
-            body = kind.main_layer(self.config, add_pooling_layer=False, dtype=self.dtype_policy)
-            setattr(self, kind.base_model_prefix, body)
-            self.own = keras.layers.Dense(2, name="own", dtype=self.dtype_policy)
-
-        def call(self, input_ids: Any = None, attention_mask: Any = None, training: bool = False) -> Any:
-            return self.own(self.body(input_ids, attention_mask, training=training)[0])
-
-    theirs.save_pretrained(tmp_path / "theirs")
-    with pytest.warns(UserWarning, match="own/kernel"):
-        own = Own.from_pretrained(tmp_path / "theirs", dtype="float64")
-    arrays = {key: value for key, value in fm.inputs(ours.config, head, 8).items() if key != "token_type_ids"}
-    found = own.body(**arrays).last_hidden_state
-    assert relative_error(found, ours(**arrays, output_hidden_states=True).hidden_states[-1]) <= TOLERANCE
-    own.save_pretrained(tmp_path / "own")
-    again, info = Own.from_pretrained(tmp_path / "own", dtype="float64", output_loading_info=True)
-    assert not any(info.values())
-    np.testing.assert_array_equal(again(**arrays), own(**arrays))
 
 
 @EACH_FAMILY

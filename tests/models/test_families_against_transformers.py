@@ -1,6 +1,6 @@
-"""Every head of every family against transformers 5 in float64: all outputs and losses; a new family is one word.
+"""Every head of every family against transformers 5 in float64: all outputs and losses.
 
-The word goes into `family_models.MODEL_TYPES`.
+Families come from the registry, see `family_models.MODEL_TYPES`.
 """
 
 from __future__ import annotations

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import checkpoints as cp
 import pytest
 from hub_server import HubServer
 
 from bertconv.config import BertConfig
 from bertconv.config_content import read_json
+from bertconv.containers.stored import SourceFile
 from bertconv.errors import DamagedCheckpoint, HubError, RequestError, UnsafeCheckpoint
-from bertconv.source import SourceOptions, open_source
+from bertconv.source import SourceOptions, open_source, weights
 from bertconv.source.place import open_in
 from bertconv.source.sidecars import sort_out
 
@@ -103,3 +105,23 @@ def test_json_of_a_size_that_nothing_has(tmp_path: Path) -> None:
     assert read_json(tmp_path / "file.json", 15) == {"key": "text"}
     with pytest.raises(DamagedCheckpoint, match="is empty or larger than 14 bytes"):
         read_json(tmp_path / "file.json", 14)
+
+
+def test_a_large_index_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.safetensors.index.json"
+    path.write_text('{"weight_map": {"a": "b"}}')
+    monkeypatch.setattr(weights, "INDEX_BYTES", path.stat().st_size)
+    assert weights.read_index(SourceFile(path)) == {"a": "b"}
+    monkeypatch.setattr(weights, "INDEX_BYTES", path.stat().st_size - 1)
+    with pytest.raises(DamagedCheckpoint, match="is empty or larger than"):
+        weights.read_index(SourceFile(path))
+
+
+def test_a_config_that_is_exchanged_later_is_the_one_that_was_checked(tmp_path: Path) -> None:
+    src = cp.save(tmp_path / "in", "BertModel", cp.state_dict("BertModel"))
+    source = open_source(src)
+    config = (src / "config.json").read_bytes()
+    (src / "config.json").unlink()
+    (tmp_path / "other.json").write_bytes(config.replace(b"35", b"36"))
+    (src / "config.json").symlink_to(tmp_path / "other.json")
+    assert source.config_keys()["hidden_size"] == 35

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from bertconv.containers.stored import SourceFile
 from bertconv.errors import BertconvError, DamagedCheckpoint, RequestError, UnsafeCheckpoint, UnsupportedCheckpoint
 from bertconv.source import Source, SourceOptions, Weights, open_source
 from bertconv.source.place import is_plain, open_in
@@ -295,7 +296,7 @@ def test_index_gives_plain_names_or_an_error(tmp_path_factory: pytest.TempPathFa
     path = tmp_path_factory.mktemp("index") / INDEX
     path.write_text(json.dumps({"weight_map": weight_map}))
     try:
-        found = read_index(path)
+        found = read_index(SourceFile(path))
     except (UnsafeCheckpoint, DamagedCheckpoint) as error:
         assert error.file == str(path)  # noqa: PT017
     else:

@@ -214,10 +214,11 @@ def class_faults(kind: str) -> Iterator[Fault]:
         return Fault(kind, f"class: {name}", place, cause, plant=plant(*planted))
 
     attention = own.place(0, "attention")
+    wide = f"bertconv.models.families.{kind}" if kind in ("distilbert", "albert") else blocks  # where it is asked for
     yield fault("no mask", attention, "missing mask", "bertconv.models.body", "mask_bias", _no_mask)
     yield fault("epsilon", "embeddings.norm", "layer-norm epsilon", "bertconv.models.layers:LayerNorm", "call",
                 other_epsilon)  # fmt: skip
-    yield fault("activation", own.place(0, "activation"), "activation", blocks, "activation", _other_activation)
+    yield fault("activation", own.place(0, "activation"), "activation", wide, "activation", _other_activation)
     if rm.has_positions_from_ids(kind):
         yield fault("positions from 0", "embeddings.norm", "position offset", f"{blocks}:Embeddings", "_positions",
                     _from_zero)  # fmt: skip

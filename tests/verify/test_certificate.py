@@ -117,6 +117,16 @@ def test_a_folder_in_another_place_and_with_other_times_is_unchanged(outputs: di
     assert check_checkpoint(shutil.copytree(outputs["tf"], tmp_path / "elsewhere")).ok
 
 
+def test_what_stands_before_the_names_of_a_keras_file_is_not_guessed() -> None:
+    from bertconv.verify.certificate import _own_name
+
+    known = {"roberta/embeddings/weight:0", "tf_mine/seen:0"}
+    assert _own_name("tfxlm_roberta_model/roberta/embeddings/weight:0", known) == "roberta/embeddings/weight:0"
+    assert _own_name("tf_mine/seen:0", known) == "tf_mine/seen:0"
+    assert _own_name("tf_bert_model/tf_mine/seen:0", known) == "tf_mine/seen:0"
+    assert _own_name("tf_bert_model/bert/none:0", known) == "tf_bert_model/bert/none:0"
+
+
 def test_models_that_were_saved_are_checked_too(tmp_path: Path) -> None:
     from bertconv import TFBertModel
 

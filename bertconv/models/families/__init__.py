@@ -16,5 +16,5 @@ A new family is such a file of about a hundred lines, in this order (roberta.py 
    `logits` say so, or `is_pooled`, `dropout_keys` and `classifier_module` are set.
 5. Twins: a main layer and a base class of their own, and `twin(...)` for every head.
 
-Then: the names in `bertconv/__init__.py`, and one word in `tests/models/family_models.py`.
+Then: the names in `bertconv/__init__.py`. The tests of every family find the file by themselves.
 """

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from importlib import resources
 from urllib.parse import quote
 
-from bertconv.mapping.table import load_dialects
+from bertconv.mapping.table import title_of
 from bertconv.text import human_bytes, printable
 from bertconv.verify.html.heat import heat_maps
 from bertconv.verify.html.markup import Markup, count, facts, join, mono, plain, prose, tag
@@ -157,9 +157,8 @@ def _tile(name: str, value: str, said: str, *, ok: bool) -> Markup:
 def _side(name: str, role: str, side: SideFacts) -> Markup:
     kinds = ", ".join(f"{dtype} ({number_of})" for dtype, number_of in side.dtypes.items())
     size = sum(side.files.values())
-    dialect = load_dialects().by_name.get(side.dialect)
     said = (
-        ("Format", f"{dialect.title if dialect else side.dialect}, {side.container}"),
+        ("Format", f"{title_of(side.dialect) or side.dialect}, {side.container}"),
         ("Class", side.head),
         ("Revision", mono(side.revision) if side.revision else None),
         ("Ran in", side.framework),

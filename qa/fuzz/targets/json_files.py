@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from bertconv.config import BertConfig
+from bertconv.containers.stored import SourceFile
 from bertconv.source.place import is_plain
 from bertconv.source.weights import read_index
 from qa.fuzz.mutations import JSON_PIECES, JSON_TOKENS, Seed
@@ -17,7 +20,7 @@ def indexes() -> Target:
     shards = {name: f"model-{number % 2 + 1:05}-of-00002.safetensors" for number, name in enumerate(names)}
     texts = [json.dumps({"metadata": {"total_size": 123}, "weight_map": shards}, indent=indent) for indent in (None, 2)]
     tokens = (*JSON_TOKENS, b'"weight_map"', b'"C:\\\\x"', b'".."', b'"a\\u0000b"', b'"\\/x"')
-    return Target("index", tuple(_json_seed(text) for text in texts), tokens, read_index, _index_agrees)
+    return Target("index", tuple(_json_seed(text) for text in texts), tokens, _read_index, _index_agrees)
 
 
 def configs() -> Target:
@@ -36,6 +39,11 @@ def _json_seed(text: str) -> Seed:
 
 def _spelled(value: Any) -> str:
     return json.dumps(value)  # 1, 1.0 and True are equal to Python
+
+
+def _read_index(path: Path) -> dict[str, str]:
+    with closing(SourceFile(path)) as file:
+        return read_index(file)
 
 
 def _index_agrees(data: bytes, weight_map: dict[str, str]) -> str:

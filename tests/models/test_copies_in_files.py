@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bertconv.config_auto import AutoConfig
-from bertconv.formats.output import FORMATS
+from bertconv.formats.output import formats
 from bertconv.mapping.expand import expand
 from bertconv.mapping.table import load_dialects, table_for
 from bertconv.models.saving import contents_of
@@ -18,7 +18,7 @@ HEAD = "AlbertForMaskedLM"
 BIAS, COPY = "mlm.bias.value", "mlm.decoder.bias"
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", formats())
 def test_a_copy_is_written_beside_its_original_with_its_value(form: str) -> None:
     config = AutoConfig.for_model("albert", hidden_size=40, num_attention_heads=5, vocab_size=101, embedding_size=35)
     groups = TABLE.heads[HEAD]
@@ -28,9 +28,9 @@ def test_a_copy_is_written_beside_its_original_with_its_value(form: str) -> None
         for number, (place, spec) in enumerate(specs.items())
         if place not in TABLE.tied
     }
-    contents = contents_of(Inventory(TABLE, DIALECTS, HEAD, groups, known, {}), config, FORMATS[form], HEAD)
+    contents = contents_of(Inventory(TABLE, DIALECTS, HEAD, groups, known, {}), config, formats()[form], HEAD)
     found = {content.spec.id: content for content in contents}
-    stored = TABLE.stored_copies.get(FORMATS[form].dialect, {})
+    stored = TABLE.stored_copies.get(formats()[form].dialect.name, {})
     assert list(found) == [place for place in specs if place not in TABLE.tied or place in stored]
     assert (COPY in found) is (form != "pt")
     for place in stored:

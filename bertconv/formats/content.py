@@ -1,0 +1,84 @@
+"""One tensor of an output: what it is, where its elements come from, and where in a file they are put.
+
+It is made once, by a conversion or a save, and goes whole through the layout, the writing, the check and the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from bertconv.containers.stored import ITEM_SIZE, StoredTensor
+from bertconv.formats.streaming import Elements
+from bertconv.mapping.expand import TensorSpec
+from bertconv.mapping.layout import Transpose, transpose_between
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a tensor's elements come from: a file, or a function where no file holds them.
+
+    Attributes:
+        tensor: the stored tensor that they are read from.
+        transpose: brings its elements into the order of the target.
+        make: gives them, flat and in the order of the target: called by the thread that writes them and again by the
+            check, so that not all of them are in memory at once.
+    """
+
+    tensor: StoredTensor | None = None
+    transpose: Transpose | None = None
+    make: Callable[[], Elements] | None = None
+
+
+@dataclass(frozen=True)
+class Content:
+    """One tensor to be written: what it is, its element type, and where its elements come from."""
+
+    spec: TensorSpec
+    dtype: str
+    origin: Origin
+
+    @property
+    def id(self) -> str:
+        """Neutral id."""
+        return self.spec.id
+
+    @property
+    def name(self) -> str:
+        """Its name in the output, without the scope."""
+        return self.spec.name
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return self.spec.count * ITEM_SIZE[self.dtype]
+
+    @property
+    def canonical(self) -> Transpose | None:
+        """What brings the written elements into PyTorch's order."""
+        return transpose_between(self.spec.layout, self.spec.canonical)
+
+
+class Placed(NamedTuple):
+    """A tensor and the place of its first byte in its file."""
+
+    content: Content
+    offset: int
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """One file of weights.
+
+    Attributes:
+        name: of the file.
+        size: in bytes.
+        tensors: its tensors, each with its place.
+        scope: what stands before every tensor's name in it.
+    """
+
+    name: str
+    size: int
+    tensors: tuple[Placed, ...]
+    scope: str = ""
