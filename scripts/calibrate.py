@@ -5,6 +5,7 @@ writes it as PyTorch safetensors, converts it to tf_model.h5, and compares the o
 prints the largest errors, the distribution of B's error divided by A's, and every false alarm.
 
     python scripts/calibrate.py --runs 200 --seed 0 --json calibration.json
+    python scripts/calibrate.py --runs 100 --families roberta,albert    # in turn
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from safetensors.numpy import save_file
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from bertconv import convert_checkpoint, verify_checkpoint
-from bertconv.config import BertConfig
+from bertconv.config_auto import config_class
+from bertconv.families import Family, families, family_of
 from bertconv.mapping.expand import expand
 from bertconv.mapping.table import load_dialects, table_for
+from bertconv.tasks import CAUSAL_LM, QUESTION_ANSWERING
 from bertconv.verify.outputs import FACTOR, FLOOR, SAME_FUNCTION
 from bertconv.verify.places import MODULE
 
@@ -53,39 +56,48 @@ class Run:
     ratios: dict[str, list[float]]
 
 
-def random_config(rng: np.random.Generator, head: str) -> dict[str, Any]:
+def random_config(rng: np.random.Generator, family: Family, head: str) -> dict[str, Any]:
     """A config of this class with sizes that are all different."""
+    task, defaults = family.tasks[head], family.schema.defaults
     heads = int(rng.integers(2, 6))
     hidden = heads * int(rng.integers(7, 20))
-    return {
-        "architectures": [head], "model_type": "bert", "vocab_size": int(rng.integers(60, 400)), "hidden_size": hidden,
+    keys = {
+        "vocab_size": int(rng.integers(60, 400)), "hidden_size": hidden,
         "num_hidden_layers": int(rng.choice(LAYERS)), "num_attention_heads": heads,
         "intermediate_size": int(rng.integers(2, 5)) * hidden + 1, "hidden_act": str(rng.choice(ACTIVATIONS)),
         "max_position_embeddings": int(rng.integers(30, 130)), "type_vocab_size": int(rng.integers(1, 4)),
-        "num_labels": 2 if head == "BertForQuestionAnswering" else int(rng.integers(2, 9)),
-        "is_decoder": head == "BertLMHeadModel",
+        "num_labels": 2 if task == QUESTION_ANSWERING else int(rng.integers(2, 9)),
+        "is_decoder": task == CAUSAL_LM,
         "position_embedding_type": str(rng.choice(["absolute"] * 4 + ["relative_key", "relative_key_query"])),
         "layer_norm_eps": float(rng.choice([1e-12, 1e-5])),
     }  # fmt: skip
+    if "embedding_size" in defaults:
+        keys["embedding_size"] = int(rng.choice([hidden, hidden + 3]))
+    if "num_hidden_groups" in defaults:
+        keys |= {"num_hidden_groups": int(rng.integers(1, 3)), "inner_group_num": int(rng.integers(1, 3))}
+    owned = family.schema.known() | {"num_labels", "is_decoder"}
+    said = {key: value for key, value in keys.items() if key in owned and key not in family.schema.fixed}
+    return {"architectures": [head], "model_type": family.model_type, **family.schema.respelled(said)}
 
 
 def random_weights(rng: np.random.Generator, config: dict[str, Any], head: str, spread: float) -> dict[str, Any]:
     """Normal weights of this spread; layer normalisation scales around one."""
-    table, pt = table_for("bert"), load_dialects().by_name["pt"]
-    specs = expand(table, pt, BertConfig.from_dict(config).values, table.heads[head])
+    table, pt = table_for(config["model_type"]), load_dialects().by_name["pt"]
+    values = config_class(table.family).from_dict(config).values
+    specs = expand(table, pt, values, table.heads[head])
     found = {}
     for place, spec in specs.items():
         if place not in table.tied:
-            values = spread * rng.standard_normal(spec.shape)
-            found[spec.name] = values + 1 if place.endswith(".scale") else values
+            drawn = spread * rng.standard_normal(spec.shape)
+            found[spec.name] = drawn + 1 if place.endswith(".scale") else drawn
     return found
 
 
-def run(seed: int, dtypes: tuple[str, ...]) -> Run:
-    """Draw a model, convert it, verify it."""
-    rng = np.random.default_rng(seed)
-    head = tuple(table_for("bert").heads)[seed % 9]
-    config = random_config(rng, head)
+def run(seed: int, dtypes: tuple[str, ...], model_type: str = "bert") -> Run:
+    """Draw a model of a family, convert it, verify it; the seed chooses the class as well."""
+    rng, family = np.random.default_rng(seed), family_of(model_type)
+    head = tuple(family.tasks)[seed % len(family.tasks)]
+    config = random_config(rng, family, head)
     spread = float(np.exp(rng.uniform(np.log(0.02), np.log(0.5))))
     stored = str(rng.choice(["float32"] * 4 + ["bfloat16", "float16"]))
     dtype = ml_dtypes.bfloat16 if stored == "bfloat16" else np.dtype(stored)
@@ -104,10 +116,8 @@ def run(seed: int, dtypes: tuple[str, ...]) -> Run:
         for dtype in parity.dtypes
         if dtype in FLOOR
     }
-    return Run(
-        seed, head, config["num_hidden_layers"], spread, config["hidden_size"], stored, parity.ok, parity.verdict(),
-        errors, ratios,
-    )  # fmt: skip
+    layers, width = (config[family.schema.spelled(key)] for key in ("num_hidden_layers", "hidden_size"))
+    return Run(seed, head, layers, spread, width, stored, parity.ok, parity.verdict(), errors, ratios)
 
 
 def summary(runs: list[Run]) -> str:
@@ -140,10 +150,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the first run")
     parser.add_argument("--dtype", default="float32", help="element types, with commas [default: %(default)s]")
     parser.add_argument("--json", type=Path, help="write every run here")
+    parser.add_argument("--families", default="bert", help="model types, with commas; `all` [default: %(default)s]")
     options = parser.parse_args()
+    chosen = tuple(families()) if options.families == "all" else options.families.split(",")
     runs = []
     for seed in range(options.seed, options.seed + options.runs):
-        runs.append(run(seed, tuple(options.dtype.split(","))))
+        runs.append(run(seed, tuple(options.dtype.split(",")), chosen[seed % len(chosen)]))
         print(
             f"{len(runs)}/{options.runs} {runs[-1].head} {runs[-1].layers} layers: {runs[-1].errors}", file=sys.stderr
         )

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bertconv.families import families, family_of
+
 CALIBRATE = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "calibrate.py"))
 
 
@@ -18,5 +20,15 @@ def test_no_false_alarm(seed: int) -> None:
     assert set(done.ratios) == {"float32", "bfloat16", "float16"}
 
 
+OTHERS = [name for name, family in families().items() if family.path.stem == name and name != "bert"]
+
+
+@pytest.mark.parametrize("number", range(len(OTHERS)), ids=OTHERS)
+def test_no_false_alarm_in_other_families(number: int) -> None:
+    """One model of each table, of another task each time."""
+    done = CALIBRATE["run"](7010 + number, ("float64", "float32"), OTHERS[number])
+    assert done.ok, done.verdict
+
+
 def test_the_sample_has_every_class() -> None:
-    assert len(CALIBRATE["load_table"]().heads) == 9
+    assert len(family_of("bert").tasks) == 9
