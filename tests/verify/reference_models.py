@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -13,11 +13,13 @@ from tiny_models import relative_error
 
 from bertconv import tasks
 from bertconv.verify.reference import Reference, canonical_names
+from bertconv.verify.reference import family_of as reference_family
 
 Arrays = dict[str, np.ndarray]
 Tensors = dict[str, torch.Tensor]
 
 BATCH, CHOICES, LENGTH = 3, 4, 11
+TOLERANCE = 1e-12
 SIZES = {
     "vocab_size": 101, "num_attention_heads": 5, "hidden_size": 35, "intermediate_size": 53,
     "max_position_embeddings": 37, "type_vocab_size": 3, "num_hidden_layers": 2,
@@ -30,12 +32,14 @@ CLASSES = {
     tasks.PRETRAINING: "ForPreTraining", tasks.SEQUENCE_CLASSIFICATION: "ForSequenceClassification",
     tasks.TOKEN_CLASSIFICATION: "ForTokenClassification", tasks.MULTIPLE_CHOICE: "ForMultipleChoice",
     tasks.QUESTION_ANSWERING: "ForQuestionAnswering", tasks.DISCRIMINATOR: "ForPreTraining",
+    tasks.NEXT_SENTENCE: "ForNextSentencePrediction",
 }  # fmt: skip
 COMMON = (
     tasks.BASE, tasks.MASKED_LM, tasks.SEQUENCE_CLASSIFICATION, tasks.MULTIPLE_CHOICE, tasks.TOKEN_CLASSIFICATION,
     tasks.QUESTION_ANSWERING,
 )  # fmt: skip
 MODELS: dict[str, tuple[str, str, dict[str, Any], tuple[str, ...]]] = {
+    "bert": ("bert", "Bert", SIZES, (*COMMON, tasks.CAUSAL_LM, tasks.PRETRAINING, tasks.NEXT_SENTENCE)),
     "roberta": ("roberta", "Roberta", SIZES, (*COMMON, tasks.CAUSAL_LM)),
     "xlm-roberta": ("roberta", "XLMRoberta", SIZES, (*COMMON, tasks.CAUSAL_LM)),
     "camembert": ("roberta", "Camembert", SIZES, (*COMMON, tasks.CAUSAL_LM)),
@@ -47,6 +51,12 @@ MODELS: dict[str, tuple[str, str, dict[str, Any], tuple[str, ...]]] = {
 """model_type -> family, prefix of the class names, sizes, tasks."""
 
 HEADS = [(kind, task) for kind, (_, _, _, own) in MODELS.items() for task in own]
+TWINS = ("xlm-roberta", "camembert")
+COMPUTED = [(kind, task) for kind, task in HEADS if kind not in TWINS or task == tasks.MASKED_LM]
+"""What is computed: RoBERTa's twins are RoBERTa by another name, so that one head of each is enough; names are
+compared of every head."""
+WORDS = (tasks.MASKED_LM, tasks.CAUSAL_LM, tasks.PRETRAINING)
+WORD_HEADS = [(kind, task) for kind, task in COMPUTED if task in WORDS]
 DISTILBERT = {
     "hidden_size": "dim", "num_attention_heads": "n_heads", "num_hidden_layers": "n_layers",
     "intermediate_size": "hidden_dim", "hidden_act": "activation",
@@ -60,6 +70,12 @@ DEFAULTS = {
 
 def family_of(kind: str) -> str:
     return MODELS[kind][0]
+
+
+def class_name(kind: str, task: str) -> str:
+    """transformers' class of a task, such as BertLMHeadModel."""
+    rest = "LMHeadModel" if (kind, task) == ("bert", tasks.CAUSAL_LM) else CLASSES[task]
+    return MODELS[kind][1] + rest
 
 
 def settings_of(kind: str, task: str, **changes: Any) -> dict[str, Any]:
@@ -95,7 +111,7 @@ def model_of(kind: str, task: str, *, std: float = 0.3, seed: int = 0, **changes
     """A model of transformers 5 in float64 with normal weights of this spread in every parameter."""
     keywords = {"add_pooling_layer": changes.pop("add_pooling_layer")} if "add_pooling_layer" in changes else {}
     config = config_of(kind, task, **changes)
-    model = getattr(transformers, MODELS[kind][1] + CLASSES[task])(config, **keywords).eval().double()
+    model = getattr(transformers, class_name(kind, task))(config, **keywords).eval().double()
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=std, generator=generator)
@@ -165,7 +181,7 @@ def theirs(kind: str, model: Any, inputs: Mapping[str, Any]) -> Tensors:
 
 
 def no_cache(kind: str) -> dict[str, Any]:
-    return {"use_cache": False} if family_of(kind) in ("roberta", "electra") else {}
+    return {"use_cache": False} if family_of(kind) in ("bert", "roberta", "electra") else {}
 
 
 def differences(found: Mapping[str, Any], expected: Mapping[str, torch.Tensor]) -> dict[str, float]:
@@ -173,3 +189,73 @@ def differences(found: Mapping[str, Any], expected: Mapping[str, torch.Tensor]) 
     tensors = flat(found)
     assert sorted(tensors) == sorted(expected)
     return {name: relative_error(tensors[name].detach(), expected[name].detach()) for name in expected}
+
+
+def sources() -> Arrays:
+    """An encoder's states and their mask, for cross-attention."""
+    states = np.random.default_rng(5).standard_normal((BATCH, 6, SIZES["hidden_size"]))
+    mask = np.array([[1] * 6, [1, 1, 0, 0, 0, 0], [0, 1, 0, 1, 1, 0]])
+    return {"encoder_hidden_states": states, "encoder_attention_mask": mask}
+
+
+# Gradients
+
+
+def spread_loss(outputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Every element of every output with a weight of its own."""
+    generator = torch.Generator().manual_seed(3)
+    parts = [
+        (outputs[name] * torch.randn(outputs[name].shape, dtype=torch.float64, generator=generator)).sum()
+        for name in sorted(outputs)
+    ]
+    return torch.stack(parts).sum()
+
+
+def gradients_of(kind: str, task: str, model: Any, inputs: Mapping[str, Any], **changes: Any) -> Tensors:
+    """The reference's gradients that are there, once they are known to be transformers'; `changes` are settings."""
+    named = dict(model.named_parameters())
+    wanted = torch.autograd.grad(spread_loss(theirs(kind, model, inputs)), list(named.values()), allow_unused=True)
+    state = {name: value.detach().clone().requires_grad_() for name, value in canonical(kind, named).items()}
+    found = flat(reference_of(kind, task, state, **changes)(inputs))
+    ours = torch.autograd.grad(spread_loss(found), list(state.values()), allow_unused=True)
+    assert len(ours) == len(wanted)
+    assert [value is None for value in ours] == [value is None for value in wanted]
+    largest = max(float(each.abs().max()) for each in wanted if each is not None)
+    errors = {}
+    for name, mine, other in zip(state, ours, wanted, strict=True):
+        if mine is not None:
+            own = float(other.abs().max())
+            # A gradient that is exactly zero, as of a key's bias, is noise on both sides.
+            errors[name] = float((mine - other).abs().max()) / (own if own > 1e-9 * largest else largest)
+    assert max(errors.values()) <= TOLERANCE, errors
+    return {name: value for name, value in zip(state, ours, strict=True) if value is not None}
+
+
+# What is watched
+
+Seen = list[tuple[str, torch.Tensor, torch.Tensor]]
+
+
+def watched(run: Reference, inputs: Mapping[str, Any]) -> Seen:
+    seen: Seen = []
+    run(inputs, lambda *facts: seen.append(facts))
+    return seen
+
+
+def hooked(kind: str, model: Any, inputs: Mapping[str, Any]) -> Seen:
+    """The modules of transformers' model with weights, as they run."""
+    seen: Seen = []
+    base = reference_family(family_of(kind)).base
+
+    def hook(name: str) -> Callable[..., None]:
+        return lambda _, given, found: seen.append((name, given[0], found))
+
+    prefix = "" if hasattr(model, base) else f"{base}."
+    classes = (torch.nn.Linear, torch.nn.LayerNorm, torch.nn.Embedding)
+    modules = [(name, module) for name, module in model.named_modules() if isinstance(module, classes)]
+    handles = [module.register_forward_hook(hook(prefix + name)) for name, module in modules]
+    with torch.no_grad():
+        model(**inputs, **no_cache(kind))
+    for handle in handles:
+        handle.remove()
+    return seen
