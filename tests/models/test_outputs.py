@@ -21,12 +21,19 @@ import transformers.modeling_outputs as theirs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import CACHE
+from transformers.models.albert.modeling_albert import AlbertForPreTrainingOutput
 from transformers.models.bert.modeling_bert import BertForPreTrainingOutput
+from transformers.models.electra.modeling_electra import ElectraForPreTrainingOutput
 
 from bertconv.models import outputs
 
 CLASSES = [found for found in vars(outputs).values() if isinstance(found, type) and found.__name__.startswith("TF")]
 EACH = pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+
+OF_ONE_FAMILY = {
+    cls.__name__: cls for cls in (AlbertForPreTrainingOutput, BertForPreTrainingOutput, ElectraForPreTrainingOutput)
+}
+"""Classes of PyTorch that stand beside a family's models."""
 
 Causal = outputs.TFCausalLMOutputWithCrossAttentions
 Masked = outputs.TFMaskedLMOutput
@@ -38,7 +45,7 @@ def names(cls: type[outputs.ModelOutput]) -> list[str]:
 
 def torch_class(cls: type[outputs.ModelOutput]) -> type:
     name = cls.__name__.removeprefix("TF")
-    return BertForPreTrainingOutput if name == "BertForPreTrainingOutput" else getattr(theirs, name)
+    return OF_ONE_FAMILY.get(name) or getattr(theirs, name)
 
 
 def torch_names(cls: type[outputs.ModelOutput]) -> list[str]:
@@ -66,8 +73,8 @@ def assert_holds(out: outputs.ModelOutput, expected: dict[str, Any]) -> None:
 # Classes and their fields
 
 
-def test_nine_classes() -> None:
-    assert len(CLASSES) == 9
+def test_eleven_classes() -> None:
+    assert len(CLASSES) == 11
 
 
 @EACH
