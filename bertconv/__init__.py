@@ -1,4 +1,4 @@
-"""Turns any BERT checkpoint into any other, and proves that nothing changed.
+"""Turns checkpoints of BERT and its relatives into each other's formats, and proves that nothing changed.
 
 Everything public is here and is imported when it is first used: `import bertconv` costs nothing.
 """

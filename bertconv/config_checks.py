@@ -118,7 +118,7 @@ def _check_architecture(
 
     if values.get("model_type", model_types[0]) not in model_types:
         raise refuse(f"model_type is {_shown(values['model_type'])}, not {' or '.join(map(repr, model_types))}",
-                     "Use the classes of that family; `--map FILE` takes a mapping table of your own.")  # fmt: skip
+                     "Use that family's classes; leave `--family` out; `--map FILE` takes another table.")  # fmt: skip
     act = values["hidden_act"]
     if not isinstance(act, str) or act not in activations:
         raise refuse(f"{schema.spelled('hidden_act')} {_shown(act)} is unknown",

@@ -105,7 +105,7 @@ def inspect_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
     """Say what a checkpoint is; no weight is read. Arguments as those of `convert_checkpoint`.
 
     Raises:
-        BertconvError: the files cannot be read; a sound file that is no BERT is described and not refused.
+        BertconvError: the files cannot be read; a sound file of no known family is described and not refused.
     """
     options = SourceOptions(
         revision=revision, token=token, cache_dir=Path(cache_dir) if cache_dir else None,

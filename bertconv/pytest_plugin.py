@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options; they are also the defaults of the fixture."""
-    group = parser.getgroup("bertconv", "parity of BERT checkpoints (bertconv)")
+    group = parser.getgroup("bertconv", "parity of checkpoints (bertconv)")
     group.addoption(
         "--bertconv-parity", dest="bertconv_parity", nargs=2, action="append", default=[], metavar=("A", "B"),
         help="add a test: is checkpoint B the same model as A? Hub ids, folders or files; repeatable",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,10 @@ from pathlib import Path
 import pytest
 
 import bertconv
+from bertconv.containers.registry import CONTAINERS
+from bertconv.families import families
+from bertconv.mapping.table import load_dialects
+from bertconv.table_files import table_names
 
 PACKAGE = Path(bertconv.__file__).parent
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
@@ -158,3 +163,110 @@ def test_public_names_are_importable() -> None:
     assert all(getattr(bertconv, name) is not None for name in names)
     assert set(names) <= set(dir(bertconv))
     assert bertconv.__version__
+
+
+# Names of families, dialects and containers stand in the files that own them
+
+
+FAMILY_NAMES = {name for one in families().values() for name in (one.model_type, one.prefix)}
+FAMILY = re.compile(rf"(?<![A-Za-z])(?:TF)?({'|'.join(sorted(FAMILY_NAMES, key=len, reverse=True))})(?![a-z])")
+"""A family's name in a literal, alone or as a part: "bert", "bert.encoder", "TFBertModel", "rust-bert"."""
+DIALECT_NAMES = frozenset(load_dialects().by_name)
+CONTAINER_NAMES = frozenset(container.name for container in CONTAINERS)
+FAMILY_FILES = ("models/families/*.py", "verify/reference/families/*.py")
+OWN_LINES, WITH_ATTENTION = 250, {"albert": 400, "mpnet": 400}
+"""Most lines of a family's own Python, and of those with an attention or an order of layers of their own."""
+
+OWNERS = (
+    *((file, "family", "they are the family") for file in FAMILY_FILES),
+    ("__init__.py", "family", "the public names"),
+    ("config.py", "family", "one thin config class for each model type"),
+    ("containers/**/*.py", "container", "they are the containers"),
+)
+"""Files, what they may name, and why."""
+
+MODULE = "the module that Python imports, not the container"
+TOKENIZER = "what the tokenizers library calls its classes and sentence-transformers its files"
+USER = "a format or a dialect that users type; every command and function has its own default"
+EXAMPLE = "an example in a text for users"
+EXCEPTIONS = {
+    ("cli/convert.py", "pt"): USER, ("cli/convert.py", "tf"): USER, ("convert.py", "tf"): USER,
+    ("cli/demo.py", "pt"): USER, ("cli/demo.py", "tf"): USER,
+    ("models/saving.py", "tf"): USER, ("models/pretrained.py", "tf"): "what transformers' classes say of themselves",
+    ("mapping/describe.py", "pt"): "the two columns of `tables show`, which users read as pt and tf",
+    ("mapping/describe.py", "tf"): "the two columns of `tables show`, which users read as pt and tf",
+    ("mapping/evidence.py", "tf"): "what classes of TensorFlow begin with, not the dialect",
+    ("cli/options.py", "roberta"): EXAMPLE, ("cli/verify.py", "roberta"): EXAMPLE,
+    ("config_auto.py", "Bert"): EXAMPLE,
+    ("models/auto.py", "Bert"): EXAMPLE, ("models/optimization.py", "bert"): EXAMPLE,
+    ("table_files.py", "bert"): EXAMPLE, ("table_files.py", "Bert"): EXAMPLE,
+    ("config_content.py", "bert"): "bert_config.json, Google's name of a config file",
+    ("source/sidecars.py", "bert"): "bert_config.json and sentence_bert_config.json, names of files",
+    ("source/module_settings.py", "bert"): TOKENIZER, ("tokenizer/files.py", "bert"): TOKENIZER,
+    ("tokenizer/rules.py", "Bert"): TOKENIZER,
+    ("source/refusals.py", "bert"): "rust-bert and load_tf_weights_in_bert, the names of other programs",
+    ("source/refusals.py", "Bert"): "BertForPreTraining of transformers, which reads a TensorFlow 1 checkpoint",
+    ("models/inputs.py", "torch"): MODULE, ("modules.py", "torch"): MODULE, ("verify/compare.py", "torch"): MODULE,
+    ("verify/output_causes.py", "torch"): MODULE, ("verify/torch_runner.py", "torch"): MODULE,
+}  # fmt: skip
+"""File and the name that it may hold -> why that cannot be asked of the registry, the table or the dialect."""
+
+
+def literals(file: Path) -> Iterator[str]:
+    """The strings of a file, without its docstrings."""
+    aside = {
+        statement.value
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        for statement in node.body
+        if isinstance(statement, ast.Expr)
+    }
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in aside:
+            yield node.value
+
+
+def names_in(literal: str) -> set[tuple[str, str]]:
+    """Kind and name of what a literal names: families anywhere in it, a dialect or a container alone."""
+    found = {("family", name) for name in FAMILY.findall(literal)}
+    return found | {(kind, literal) for kind, names in (("dialect", DIALECT_NAMES), ("container", CONTAINER_NAMES))
+                    if literal in names}  # fmt: skip
+
+
+def foreign_names() -> set[tuple[str, str]]:
+    """File and name, where the file does not own what it names."""
+    found = set()
+    for file in FILES:
+        own = {kind for place, kind, _ in OWNERS if (PACKAGE / file) in PACKAGE.glob(place)}
+        names = set().union(*map(names_in, literals(file)))
+        found |= {(file.as_posix(), name) for kind, name in names if kind not in own}
+    return found
+
+
+def test_names_stand_in_the_files_that_own_them() -> None:
+    """A new family, dialect or container is one file more, not a line in forty: ask the registry, table or dialect."""
+    assert foreign_names() - set(EXCEPTIONS) == set()
+
+
+def test_no_exception_is_left_over() -> None:
+    assert set(EXCEPTIONS) - foreign_names() == set()
+
+
+@pytest.mark.parametrize(
+    ("literal", "names"),
+    [("bert", {"bert"}), ("bert.encoder", {"bert"}), ("TFXLMRobertaModel", {"XLMRoberta"}), ("rust-bert", {"bert"}),
+     ("xlm-roberta", {"xlm-roberta"}), ("bertconv", set()), ("pt", {"pt"}), ("pt2tf", set()), ("hdf5", {"hdf5"}),
+     ("in torch", set()), ("albertine", set())],
+)  # fmt: skip
+def test_a_name_is_seen(literal: str, names: set[str]) -> None:
+    assert {name for _, name in names_in(literal)} == names
+
+
+@pytest.mark.parametrize("stem", table_names())
+def test_a_familys_own_code_is_short(stem: str) -> None:
+    files = [
+        PACKAGE / "models" / "families" / f"{stem}.py",
+        PACKAGE / "verify" / "reference" / "families" / f"{stem}.py",
+    ]
+    lines = sum(len(file.read_text().splitlines()) for file in files)
+    assert lines <= WITH_ATTENTION.get(stem, OWN_LINES)

@@ -104,7 +104,8 @@ def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("model") / request.param
     tokenizer = tokenizer_of(request.param)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-    ffn = {"hidden_dim": 48} if request.param == "distilbert" else {"intermediate_size": 48}
+    distil = request.param == "distilbert"
+    ffn = {"hidden_dim": 48} if distil else {"intermediate_size": 48, "type_vocab_size": 1}  # as roberta-base has
     torch.manual_seed(0)
     config = AutoConfig.for_model(request.param, vocab_size=len(tokenizer), **sizes, **ffn)
     AutoModel.from_config(config).save_pretrained(folder)

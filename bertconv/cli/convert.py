@@ -46,7 +46,7 @@ _PATHS = (click.argument("src"), click.argument("dst", type=click.Path()))
 @output_options
 @display_options
 def pt2tf(**options: Any) -> None:
-    """Convert PyTorch weights to a tf_model.h5 that TensorFlow's BERT classes load.
+    """Convert PyTorch weights to a tf_model.h5 that the model's class in TensorFlow loads.
 
     SRC is a Hub id (org/name, org/name@revision), a folder, or one file: model.safetensors, pytorch_model.bin, or their
     sharded index. DST is the folder to make; it appears whole or not at all.
@@ -72,7 +72,7 @@ def pt2tf(**options: Any) -> None:
 @output_options
 @display_options
 def tf2pt(**options: Any) -> None:
-    """Convert TensorFlow weights to a model.safetensors that PyTorch's BERT classes load.
+    """Convert TensorFlow weights to a model.safetensors that the model's class in PyTorch loads.
 
     SRC is a Hub id, a folder, or one file: tf_model.h5, or safetensors with TensorFlow's names. DST is the folder to
     make; it appears whole or not at all, and only when it is the same model (see `bertconv verify --help`).

@@ -56,7 +56,7 @@ class _Lazy(click.Group):
 )
 @click.version_option(__version__, prog_name="bertconv")
 def cli() -> None:
-    """Move BERT checkpoints between PyTorch and TensorFlow, and prove that nothing changed.
+    """Move checkpoints of BERT and its relatives between PyTorch and TensorFlow, and prove that nothing changed.
 
     \b
     Examples:

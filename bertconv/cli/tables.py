@@ -151,8 +151,8 @@ def _table(family: str | None, path: str | None, head: str | None = None) -> Tab
         return open_table(Path(path), family)
     owner = family_of_class(head) if head else None
     if family is None and owner is None:
-        known = ", ".join(families())
+        known = ", ".join(sorted(families()))
         if head:
             raise RequestError(f"{head} is not a class of any table.", hint=f"The families are {known}.")
-        raise RequestError("no family was named.", hint=f"There are: {known}.")
+        raise RequestError("no family was named.", hint=f"Name one of {known}.")
     return table_for(family or (owner.model_type if owner else ""))

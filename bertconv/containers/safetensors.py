@@ -22,7 +22,7 @@ from bertconv.text import parse_json, printable
 MAX_HEADER = 100_000_000
 """Longest header in bytes that the format allows."""
 MAX_TENSORS = 100_000
-"""Most tensors that are read; a BERT of 100 layers has fewer than 3,000."""
+"""Most tensors that are read; a model of 100 layers has fewer than 3,000."""
 
 _DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
@@ -117,7 +117,7 @@ def _check_count(file: SourceFile, tensors: int) -> None:
     if tensors > MAX_TENSORS:
         raise UnsafeCheckpoint(
             f"declares {tensors:,} tensors; the limit is {MAX_TENSORS:,}.",
-            hint="No BERT has so many; check where the file came from.",
+            hint="No model of these families has so many; check where the file came from.",
             file=str(file.path),
         )
 

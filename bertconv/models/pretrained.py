@@ -41,7 +41,7 @@ REFUSED = {
     "device_map": "Use tf.device or tf.distribute around the call.",
     "state_dict": "Save it to a file and give its path.",
     "load_weight_prefix": "Names never depend on where a model is used.",
-    "tf_to_pt_weight_rename": "Write a mapping table: `bertconv tables show bert`.",
+    "tf_to_pt_weight_rename": "Write a mapping table: `bertconv tables show FAMILY`.",
     "adapter_kwargs": "Merge the adapter into the model first (peft: merge_and_unload()).",
     "quantization_config": "Load the model in full precision.",
     "attn_implementation": "There is one implementation.",

@@ -34,7 +34,7 @@ _SAVED_MODEL = (
 _DCP = "Make one file of it: python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER pytorch_model.bin"
 _ZERO = "Make one file of it with the script that lies beside it: python zero_to_fp32.py FOLDER OUTPUT"
 _NUMPY = (
-    "If its arrays have BERT's names (`bertconv tables show`), make a checkpoint of it: "
+    "If its arrays have a family's names (`bertconv tables show FAMILY`), make a checkpoint of it: "
     'safetensors.numpy.save_file({**numpy.load(FILE)}, "model.safetensors")'
 )
 _KINDS = (

@@ -171,7 +171,7 @@ def read_index(file: SourceFile) -> dict[str, str]:
         )
     if len(weight_map) > MAX_ENTRIES:
         raise UnsafeCheckpoint(
-            f"names more than {MAX_ENTRIES:,} tensors.", hint="No BERT has so many: do not use it.", file=str(path)
+            f"names more than {MAX_ENTRIES:,} tensors.", hint="No model has so many: do not use it.", file=str(path)
         )
     for tensor, shard in weight_map.items():
         if not is_plain(shard):

@@ -13,7 +13,7 @@ from bertconv.errors import DamagedCheckpoint, UnsafeCheckpoint, UnsupportedChec
 from bertconv.text import printable
 
 MAX_OBJECTS = 20_000
-"""Most groups and datasets that are looked at; a BERT of 48 layers with its optimizer has 3,000."""
+"""Most groups and datasets that are looked at; a model of 48 layers with its optimizer has 3,000."""
 MAX_DEPTH = 64
 """Deepest path that is followed."""
 MAX_NAME = 1024

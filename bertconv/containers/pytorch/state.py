@@ -95,7 +95,7 @@ def _candidates(value: object, path: tuple[str, ...], seen: set[int]) -> list[tu
 
 
 def _holds_a_layer(mapping: PickledDict) -> bool:
-    """Whether a tensor in it is the matrix of a layer, as every BERT has some."""
+    """Whether a tensor in it is the matrix of a layer, as every model here has some."""
     return any(
         isinstance(key, str) and isinstance(item, Tensor) and len(item.shape) > 1
         and item.dtype in FLOATS and key.rpartition(".")[2] == "weight"
