@@ -105,7 +105,7 @@ def _row_of(table: Table, place: str) -> tuple[str, str]:
 
 
 def explain_name(tables: Sequence[Table], name: str) -> dict[str, str]:
-    """What a name is in the first of several tables that knows it, and which other ones know it too.
+    """What a name is in the first of several tables that knows it, which other ones know it too, and every owner.
 
     Raises:
         RequestError: no dialect of any of them has such a name, and no ignore list knows it.
@@ -122,7 +122,8 @@ def explain_name(tables: Sequence[Table], name: str) -> dict[str, str]:
         )
     (family, story), *others = named.items()
     also = {"also in": ", ".join(other for other, _ in others)} if others else {}
-    return {**story, **({"family": family} if len(tables) > 1 else {}), **also}
+    owners = {"owned by": ", ".join(one["owned by"] for one in named.values())} if "id" in story else {}
+    return {**story, **owners, **({"family": family} if len(tables) > 1 else {}), **also}
 
 
 def _explained(table: Table, name: str) -> dict[str, str] | None:

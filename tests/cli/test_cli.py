@@ -271,7 +271,7 @@ def test_no_framework_is_imported(src: Path, out: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [("--help",), ("tables", "show", "bert"), ("tables", "show", "bert", "--json")])
 def test_a_closed_pipe_is_no_error(arguments: tuple[str, ...]) -> None:
-    """As in `bertconv tables show | head -1`, with a head that is quicker than we are."""
+    """As in `bertconv tables show bert | head -1`, with a head that is quicker than we are."""
     outcome = cp.run_into_a_closed_pipe(*arguments)
     assert outcome.code in {128 + 13, -13}
     assert outcome.err == ""

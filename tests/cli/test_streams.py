@@ -51,8 +51,8 @@ def sentence(stream: str, reason: str, rest: str = "all else that was asked for 
     return f"Error: standard {stream} cannot be written: {reason}.\nMake room or send it elsewhere; {rest}.\n"
 
 
-OUTPUTS = ["--help", "--version", "inspect in", "inspect in --json", "tables show", "tables check", "verify in out",
-           "verify in out --json", "verify out"]  # fmt: skip
+OUTPUTS = ["--help", "--version", "inspect in", "inspect in --json", "tables show bert", "tables check",
+           "verify in out", "verify in out --json", "verify out"]  # fmt: skip
 AGAIN = "then run the command again"
 ERRORS = {"inspect nowhere/at/all": 2, "verify in nowhere/at/all": 2, "nonsense": 2, "inspect in --nonsense": 2}
 
@@ -79,7 +79,7 @@ def test_both_at_once(shell: Shell, arguments: str, redirections: str) -> None:
     assert shell(arguments, redirections) == Outcome(7, "", "")
 
 
-@pytest.mark.parametrize("arguments", ["--help", "verify in other", "tables show --json", *ERRORS])
+@pytest.mark.parametrize("arguments", ["--help", "verify in other", "tables show bert --json", *ERRORS])
 def test_a_closed_pipe_is_quiet(made: Path, arguments: str) -> None:
     """Also when it takes the errors."""
     reader, writer = os.pipe()
