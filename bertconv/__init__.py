@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         ElectraConfig,
         MPNetConfig,
         RobertaConfig,
+        RobertaPreLayerNormConfig,
         XLMRobertaConfig,
     )
     from bertconv.config_auto import AutoConfig
@@ -122,6 +123,17 @@ if TYPE_CHECKING:
         TFXLMRobertaModel,
         TFXLMRobertaPreTrainedModel,
     )
+    from bertconv.models.families.roberta_prelayernorm import (
+        TFRobertaPreLayerNormForCausalLM,
+        TFRobertaPreLayerNormForMaskedLM,
+        TFRobertaPreLayerNormForMultipleChoice,
+        TFRobertaPreLayerNormForQuestionAnswering,
+        TFRobertaPreLayerNormForSequenceClassification,
+        TFRobertaPreLayerNormForTokenClassification,
+        TFRobertaPreLayerNormMainLayer,
+        TFRobertaPreLayerNormModel,
+        TFRobertaPreLayerNormPreTrainedModel,
+    )
     from bertconv.models.optimization import create_optimizer
     from bertconv.models.pretrained import TFPreTrainedModel
     from bertconv.report import Report
@@ -138,6 +150,7 @@ _NAMES = {
         "ElectraConfig",
         "MPNetConfig",
         "RobertaConfig",
+        "RobertaPreLayerNormConfig",
         "XLMRobertaConfig",
     ),
     "bertconv.config_auto": ("AutoConfig",),
@@ -241,6 +254,17 @@ _NAMES = {
         "TFXLMRobertaModel",
         "TFXLMRobertaPreTrainedModel",
     ),
+    "bertconv.models.families.roberta_prelayernorm": (
+        "TFRobertaPreLayerNormForCausalLM",
+        "TFRobertaPreLayerNormForMaskedLM",
+        "TFRobertaPreLayerNormForMultipleChoice",
+        "TFRobertaPreLayerNormForQuestionAnswering",
+        "TFRobertaPreLayerNormForSequenceClassification",
+        "TFRobertaPreLayerNormForTokenClassification",
+        "TFRobertaPreLayerNormMainLayer",
+        "TFRobertaPreLayerNormModel",
+        "TFRobertaPreLayerNormPreTrainedModel",
+    ),
     "bertconv.models.optimization": ("create_optimizer",),
     "bertconv.models.pretrained": ("TFPreTrainedModel",),
     "bertconv.report": ("Report",),
@@ -266,6 +290,7 @@ __all__ = [
     "Parity",
     "Report",
     "RobertaConfig",
+    "RobertaPreLayerNormConfig",
     "TFAlbertForMaskedLM",
     "TFAlbertForMultipleChoice",
     "TFAlbertForPreTraining",
@@ -340,6 +365,15 @@ __all__ = [
     "TFRobertaForTokenClassification",
     "TFRobertaMainLayer",
     "TFRobertaModel",
+    "TFRobertaPreLayerNormForCausalLM",
+    "TFRobertaPreLayerNormForMaskedLM",
+    "TFRobertaPreLayerNormForMultipleChoice",
+    "TFRobertaPreLayerNormForQuestionAnswering",
+    "TFRobertaPreLayerNormForSequenceClassification",
+    "TFRobertaPreLayerNormForTokenClassification",
+    "TFRobertaPreLayerNormMainLayer",
+    "TFRobertaPreLayerNormModel",
+    "TFRobertaPreLayerNormPreTrainedModel",
     "TFRobertaPreTrainedModel",
     "TFXLMRobertaForCausalLM",
     "TFXLMRobertaForMaskedLM",

@@ -289,6 +289,12 @@ class CamembertConfig(Config):
     model_type = "camembert"
 
 
+class RobertaPreLayerNormConfig(Config):
+    """The config of a RoBERTa-PreLayerNorm; see `Config`."""
+
+    model_type = "roberta-prelayernorm"
+
+
 class DistilBertConfig(Config):
     """The config of a DistilBERT; see `Config`. Its `dim` is `hidden_size` too, `n_layers` is `num_hidden_layers`."""
 

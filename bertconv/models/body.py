@@ -122,6 +122,10 @@ class MainLayer(BaseLayer):
         """Embeddings in the size of the hidden states: `[batch sequence embedding]` -> `[batch sequence hidden]`."""
         return embedded
 
+    def finish(self, hidden: tf.Tensor) -> tf.Tensor:
+        """The last hidden states, from what the last layer gives: `[batch sequence hidden]` -> the same shape."""
+        return hidden
+
     def pool(self, hidden: tf.Tensor) -> tf.Tensor | None:
         """The pooled states `[batch hidden]` of `[batch sequence hidden]`; None without a pooler."""
         return None if self.pooler is None else run(self.pooler, hidden)
@@ -162,6 +166,7 @@ class MainLayer(BaseLayer):
         results = run(self.encoder, tf.reshape(embedded, [-1, hidden]), context, every_mask, past)
         states = [result.hidden for result in results[inner - 1 :: inner]]
         unfold = [embedded, *(tf.reshape(state, [batch, length, hidden]) for state in states)]
+        unfold[-1] = self.finish(unfold[-1])
         cached = self._says("use_cache", use_cache) and settings.is_decoder
         attentions = self._says("output_attentions", output_attentions)
         crossed = attentions and encoder_hidden_states is not None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import math
+import sys
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -169,14 +170,21 @@ class Truth:
     def ordered(self) -> list[Place]:
         """Modules as they ran, each layer's attentions and hidden state after its modules, outputs last."""
         seen = {name: number for number, name in enumerate(self.places)}
-        return sorted(
-            self.places.values(),
-            key=lambda place: (*block_of(place.name, place.layer), KINDS.index(place.kind), seen[place.name]),
-        )
+        hidden = [place.name for place in self.places.values() if place.kind == HIDDEN]
+        finished = hidden[-1:] if "final.norm" in self.places else []  # the last state is what that norm gives
+
+        def key(place: Place) -> tuple[int, ...]:
+            block = _FINAL if place.name in finished else block_of(place.name, place.layer)
+            return (*block, KINDS.index(place.kind), seen[place.name])
+
+        return sorted(self.places.values(), key=key)
 
 
 _BELOW = ("embeddings", "project", "relative")
 """Groups that are run before the layers."""
+
+_FINAL = (1, sys.maxsize)
+"""The block between the layers and the heads: group `final`."""
 
 KINDS = (MODULE, ATTENTIONS, HIDDEN, OUTPUT)
 """Kinds of places, as they follow each other in a block."""
@@ -189,6 +197,8 @@ def block_of(name: str, layer: int | None = None) -> tuple[int, int]:
     first, _, rest = name.partition(".")
     if first in _BELOW:
         return 0, 0
+    if first == "final":
+        return _FINAL
     return (1, int(rest.partition(".")[0])) if first == "layer" else (2, 0)
 
 

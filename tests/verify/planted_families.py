@@ -110,8 +110,9 @@ def weight_faults(kind: str) -> Iterator[Fault]:
     for number, one, other in ((0, "query", "key"), (1, "key", "value"), (2, "query", "value")):
         cause, change = f"{one} and {other} swapped", swapped(own.layer(number, one), own.layer(number, other))
         yield fault(cause, own.place(number, one), cause, change)
-    yield fault("layers swapped", own.place(0, "query"), "layers swapped", swapped(own.whole(0), own.whole(2)))
-    yield fault("layer duplicated", own.place(2, "query"), "layer duplicated", copied(own.whole(1), own.whole(2)))
+    first = "attention_norm" if "final_norm" in own.family.names else "query"  # what a layer begins with
+    yield fault("layers swapped", own.place(0, first), "layers swapped", swapped(own.whole(0), own.whole(2)))
+    yield fault("layer duplicated", own.place(2, first), "layer duplicated", copied(own.whole(1), own.whole(2)))
     yield fault("positions shifted", "embeddings.position", "rows shifted",
                 altered(f"{position}.weight", lambda one: np.roll(one, 1, 0)))  # fmt: skip
     yield fault("words shuffled", "embeddings.word", "rows in another order",
@@ -136,6 +137,9 @@ def _own_weights(kind: str, own: _Names, fault: Callable[..., Fault]) -> Iterato
     if "segment" in own.family.names:
         yield fault("token types swapped", "embeddings.segment", "rows in another order",
                     altered(f"{own.module('segment')}.weight", lambda one: one[::-1]))  # fmt: skip
+    if "final_norm" in own.family.names:
+        yield fault("final norm zero", "final.norm", "all zero",
+                    altered(f"{own.module('final_norm')}.weight", np.zeros_like))  # fmt: skip
     if "project" in own.family.names:
         yield fault("projection scaled", "project.dense", "scaled",
                     altered(f"{own.module('project')}.weight", lambda one: one * np.float32(0.5)))  # fmt: skip
@@ -161,7 +165,7 @@ def config_faults(kind: str) -> Iterator[Fault]:
         yield Fault(kind, "config: epsilon", "embeddings.norm", "layer-norm epsilon", config={"layer_norm_eps": 1e-5})
     if own.family.is_decoder:
         yield Fault(kind, "config: causal", own.place(0, "attention"), "causal mask", config={"is_decoder": True})
-    if kind == "roberta":
+    if kind in ("roberta", "roberta-prelayernorm"):
         yield Fault(kind, "config: pad id", "embeddings.position", "position offset", config={"pad_token_id": 0})
     if kind == "electra":
         changed = {"summary_activation": "tanh"}
@@ -189,6 +193,10 @@ def program_faults(kind: str) -> Iterator[Fault]:
         yield fault("positions from the pad id", "embeddings.position", "position offset", position_shift=-1)
         yield Fault(kind, "program: head's activation", "mlm.activation", "activation of the head",
                     mistakes={"lm_head_act": "silu"}, settings={"hidden_act": "silu"})  # fmt: skip
+    if kind == "roberta-prelayernorm":
+        yield fault("norms behind", "layer.0.attention_norm", "norms behind", norms="last")
+        yield fault("BERT's norms", "layer.0.attention_norm", "norms behind", norms="last", finished=False)
+        yield fault("no final norm", "layer.2", "missing final norm", finished=False)
     if kind == "mpnet":
         yield fault("buckets turned", "relative.bias", "relative positions turned", relative_turned=True)
         yield fault("farthest distance", "relative.bias", "relative buckets", farthest=64)
@@ -211,7 +219,9 @@ def class_faults(kind: str) -> Iterator[Fault]:
         return Fault(kind, f"class: {name}", place, cause, plant=plant(*planted))
 
     attention = own.place(0, "attention")
-    wide = f"bertconv.models.families.{kind}" if kind in ("distilbert", "albert") else blocks  # where it is asked for
+    own_file = f"bertconv.models.families.{rm.family_of(kind)}"
+    has_own = kind in ("distilbert", "albert", "roberta-prelayernorm")
+    wide = own_file if has_own else blocks  # where the activation is asked for
     yield fault("no mask", attention, "missing mask", "bertconv.models.body", "mask_bias", _no_mask)
     yield fault("epsilon", "embeddings.norm", "layer-norm epsilon", "bertconv.models.layers:LayerNorm", "call",
                 other_epsilon)  # fmt: skip
@@ -219,6 +229,9 @@ def class_faults(kind: str) -> Iterator[Fault]:
     if rm.has_positions_from_ids(kind):
         yield fault("positions from 0", "embeddings.norm", "position offset", f"{blocks}:Embeddings", "_positions",
                     _from_zero)  # fmt: skip
+    if kind == "roberta-prelayernorm":
+        yield fault("no final norm", "layer.2", "missing final norm", f"{own_file}:TFRobertaPreLayerNormMainLayer",
+                    "finish", _unfinished)  # fmt: skip
 
 
 def _no_mask(_: Any) -> Any:
@@ -227,6 +240,10 @@ def _no_mask(_: Any) -> Any:
 
 def _other_activation(real: Any) -> Any:
     return lambda _: real("gelu_new")
+
+
+def _unfinished(_: Any) -> Any:
+    return lambda _self, hidden: hidden
 
 
 def _from_zero(real: Any) -> Any:

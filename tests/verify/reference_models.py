@@ -43,6 +43,7 @@ MODELS: dict[str, tuple[str, str, dict[str, Any], tuple[str, ...]]] = {
     "roberta": ("roberta", "Roberta", SIZES, (*COMMON, tasks.CAUSAL_LM)),
     "xlm-roberta": ("roberta", "XLMRoberta", SIZES, (*COMMON, tasks.CAUSAL_LM)),
     "camembert": ("roberta", "Camembert", SIZES, (*COMMON, tasks.CAUSAL_LM)),
+    "roberta-prelayernorm": ("roberta_prelayernorm", "RobertaPreLayerNorm", SIZES, (*COMMON, tasks.CAUSAL_LM)),
     "distilbert": ("distilbert", "DistilBert", SIZES, COMMON),
     "electra": ("electra", "Electra", FACTORISED, (*COMMON, tasks.CAUSAL_LM, tasks.DISCRIMINATOR)),
     "mpnet": ("mpnet", "MPNet", SIZES, COMMON),
@@ -88,7 +89,7 @@ def settings_of(kind: str, task: str, **changes: Any) -> dict[str, Any]:
 
 
 def has_positions_from_ids(kind: str) -> bool:
-    return family_of(kind) in ("roberta", "mpnet")
+    return family_of(kind) in ("roberta", "roberta_prelayernorm", "mpnet")
 
 
 def has_segments(kind: str) -> bool:
@@ -181,7 +182,7 @@ def theirs(kind: str, model: Any, inputs: Mapping[str, Any]) -> Tensors:
 
 
 def no_cache(kind: str) -> dict[str, Any]:
-    return {"use_cache": False} if family_of(kind) in ("bert", "roberta", "electra") else {}
+    return {"use_cache": False} if family_of(kind) in ("bert", "roberta", "roberta_prelayernorm", "electra") else {}
 
 
 def differences(found: Mapping[str, Any], expected: Mapping[str, torch.Tensor]) -> dict[str, float]:

@@ -107,6 +107,16 @@ def test_layers_stand_in_the_order_of_numbers() -> None:
     assert names == ["embeddings", *(f"layer.{number}.query" for number in (1, 2, 10, 11)), "logits"]
 
 
+def test_the_norm_behind_the_layers_comes_before_the_state_that_it_gives() -> None:
+    states = [Place(f"layer.{number}", HIDDEN, number, "output") for number in (0, 1)]
+    places = [Place(name, MODULE, None, name) for name in ("final.norm", "mlm.dense")]
+    truth = outputs.Truth()
+    for place in (*places, EMBEDDINGS, *states, LOGITS):
+        truth.tell(0, place, np.ones(3))
+    names = [place.name for place in truth.ordered()]
+    assert names == ["embeddings", "layer.0", "final.norm", "layer.1", "mlm.dense", "logits"]
+
+
 def test_facts_of_a_place() -> None:
     row = at(measured(Fake(), Fake()), SCORES)
     assert (row.layer, row.module, row.case) == (0, "attentions", "short")

@@ -82,7 +82,7 @@ def test_cross_attention_without_an_encoder(kind: str, task: str) -> None:
 
 
 @pytest.mark.parametrize("task", [tasks.BASE, tasks.CAUSAL_LM])
-@pytest.mark.parametrize("kind", ["roberta", "electra"])
+@pytest.mark.parametrize("kind", ["roberta", "roberta-prelayernorm", "electra"])
 def test_causal_or_not(kind: str, task: str) -> None:
     """A model for causal language is one of its config's, as in transformers."""
     inputs = rm.inputs_of(kind, task, "right")
@@ -98,7 +98,7 @@ def test_is_decoder_is_not_heeded_by_the_others(kind: str) -> None:
     assert torch.equal(one["last_hidden_state"], other["last_hidden_state"])  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("kind", ["bert", "roberta", "mpnet", "albert"])
+@pytest.mark.parametrize("kind", ["bert", "roberta", "roberta-prelayernorm", "mpnet", "albert"])
 def test_without_pooler(kind: str) -> None:
     inputs = rm.inputs_of(kind, tasks.BASE)
     model = rm.model_of(kind, tasks.BASE, add_pooling_layer=False)

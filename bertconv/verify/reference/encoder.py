@@ -7,7 +7,16 @@ from collections.abc import Mapping
 import torch
 
 from bertconv.errors import ShapeMismatch
-from bertconv.verify.reference.family import FROM_IDS, POSITIONS, SHIFT, Family, Values
+from bertconv.verify.reference.family import (
+    FINISHED,
+    FIRST,
+    FROM_IDS,
+    NORMS,
+    POSITIONS,
+    SHIFT,
+    Family,
+    Values,
+)
 from bertconv.verify.reference.modules import Modules
 
 _POWER = "score_power"
@@ -33,13 +42,15 @@ def encode(
     for layer in family.order(run.config):
         for numbers in layer:
             block = _Block(run, family, numbers)
-            x, probabilities = block.attend("", x, x, bias, added)
+            x, probabilities = block.attend("", x, None, bias, added)
             attentions.append(probabilities)
             if encoder is not None:
                 x, probabilities = block.attend("cross_", x, encoder, encoder_bias)
                 crossed.append(probabilities)
             x = block.feed_forward(x)
         states.append(x)
+    if "final_norm" in family.names and run.config.get(FINISHED, True):
+        x = states[-1] = run.norm(family.place("final_norm"), x)
     found = {"hidden_states": tuple(states), "attentions": tuple(attentions)}
     return x, found if encoder is None else {**found, "cross_attentions": tuple(crossed)}
 
@@ -94,24 +105,27 @@ class _Block:
 
     def __init__(self, run: Modules, family: Family, numbers: tuple[int, ...]) -> None:
         self._run, self._family, self._numbers = run, family, numbers
+        self._normalises_first = run.config.get(NORMS) == FIRST
 
     def attend(
-        self, kind: str, x: torch.Tensor, source: torch.Tensor, bias: torch.Tensor | None,
+        self, kind: str, x: torch.Tensor, source: torch.Tensor | None, bias: torch.Tensor | None,
         added: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
-        """Attention of x `[batch queries hidden]` to the source `[batch keys hidden]`, added to x and normalised.
+        """Attention of x `[batch queries hidden]` to the source `[batch keys hidden]`, added to x; one is normalised.
 
         Args:
             kind: "" or "cross_".
             x: the states.
-            source: what they look at.
+            source: what they look at; by default at themselves.
             bias: of the mask.
             added: what the family adds to the scores.
 
         Returns:
             New states, and the probabilities `[batch heads queries keys]`.
         """
-        query = self._split(self._linear(f"{kind}query", x))
+        given = self._before(f"{kind}attention_norm", x)
+        source = given if source is None else source
+        query = self._split(self._linear(f"{kind}query", given))
         key = self._split(self._linear(f"{kind}key", source))
         value = self._split(self._linear(f"{kind}value", source))
         scores = query @ key.transpose(2, 3)
@@ -125,13 +139,19 @@ class _Block:
             scores = (scores + bias).clamp(min=torch.finfo(scores.dtype).min)
         probabilities = scores.softmax(-1)
         context = (probabilities @ value).transpose(1, 2).flatten(2)
-        x = self._norm(f"{kind}attention_norm", self._linear(f"{kind}attention_out", context) + x)
+        x = self._behind(f"{kind}attention_norm", self._linear(f"{kind}attention_out", context) + x)
         return x, probabilities
 
     def feed_forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Two linear maps with the activation between them, added to x and normalised."""
-        wide = self._run.activation(self._linear("ffn_in", x))
-        return self._norm("ffn_norm", self._linear("ffn_out", wide) + x)
+        """Two linear maps with the activation between them, added to x; one is normalised."""
+        wide = self._run.activation(self._linear("ffn_in", self._before("ffn_norm", x)))
+        return self._behind("ffn_norm", self._linear("ffn_out", wide) + x)
+
+    def _before(self, role: str, x: torch.Tensor) -> torch.Tensor:
+        return self._norm(role, x) if self._normalises_first else x
+
+    def _behind(self, role: str, x: torch.Tensor) -> torch.Tensor:
+        return x if self._normalises_first else self._norm(role, x)
 
     def _linear(self, role: str, x: torch.Tensor) -> torch.Tensor:
         return self._run.linear(self._family.place(f"layer.{role}", self._numbers), x)

@@ -25,6 +25,10 @@ LOOKUPS = ("word", "segment", "position", "relative", "layer.distance")
 
 POSITIONS, FROM_IDS = "positions", "from_ids"
 """A setting that no config has: positions are counted from the ids, so that padding has none, from the pad id + 1."""
+NORMS, FIRST = "norms", "first"
+"""A setting that no config has: each half of a layer normalises what it is given, not its sum with what it makes."""
+FINISHED = "finished"
+"""A setting for mistakes: whether the module of role `final_norm`, if there is any, normalises the last states."""
 SHIFT = "position_shift"
 """A setting for mistakes: what is added to every position."""
 
