@@ -30,7 +30,8 @@ def read_config(keys: Mapping[str, Any], file: str, config_class: type[Config], 
         own, there = config_class.own_family(), families().get(str(keys.get("model_type")))
         if there is not None and there.path != own.path:
             counterpart = there.head_for(own.tasks.get(head or "", BASE))
-            error.hint = f"Use {f'TF{counterpart}, or ' if counterpart else ''}a TFAuto class, which takes the checkpoint's family."
+            named = f"TF{counterpart}, or " if counterpart else ""
+            error.hint = f"Use {named}a TFAuto class, which takes the checkpoint's family."
         raise
 
 
