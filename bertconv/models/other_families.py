@@ -29,8 +29,10 @@ def read_config(keys: Mapping[str, Any], file: str, config_class: type[Config], 
     except UnsupportedCheckpoint as error:
         own, there = config_class.own_family(), families().get(str(keys.get("model_type")))
         if there is not None and there.path != own.path:
-            twin = there.head_for(own.tasks.get(head or "", BASE))
-            error.hint = f"Use {f'TF{twin}, or ' if twin else ''}a TFAuto class, which takes the checkpoint's family."
+            duplicate = there.head_for(own.tasks.get(head or "", BASE))
+            error.hint = (
+                f"Use {f'TF{duplicate}, or ' if duplicate else ''}a TFAuto class, which takes the checkpoint's family."
+            )
         raise
 
 

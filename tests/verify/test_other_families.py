@@ -56,12 +56,12 @@ def test_nor_where_the_class_of_one_is_undecided(tmp_path: Path, models: dict[st
 
 
 @pytest.mark.parametrize("head", ["RobertaModel", "RobertaForMaskedLM", "RobertaForSequenceClassification"])
-@pytest.mark.parametrize(("twin", "prefix"), [("xlm-roberta", "XLMRoberta"), ("camembert", "Camembert")])
-def test_twins_are_compared_by_task(tmp_path: Path, head: str, twin: str, prefix: str) -> None:
+@pytest.mark.parametrize(("duplicate", "prefix"), [("xlm-roberta", "XLMRoberta"), ("camembert", "Camembert")])
+def test_twins_are_compared_by_task(tmp_path: Path, head: str, duplicate: str, prefix: str) -> None:
     a = saved(tmp_path / "a", head)
     b, other = tmp_path / "b", prefix + head.removeprefix("Roberta")
     shutil.copytree(a, b)
-    checkpoints.write_config(b, {**checkpoints.config_of(a), "model_type": twin, "architectures": [other]})
+    checkpoints.write_config(b, {**checkpoints.config_of(a), "model_type": duplicate, "architectures": [other]})
     parity = verify_checkpoint(a, b, level="weights")
     assert parity.ok, parity.failure_text()
     assert parity.head == other
