@@ -61,7 +61,7 @@ class Config:
         raw: the keys that were given and nothing else, in their order, as JSON has them, in the family's own spelling.
         path: where it was read from; empty for one made from arguments.
         family: what its model type names: the defaults and spellings of its keys.
-        notes: what is odd about the file, one sentence each.
+        notes: what is unusual about the file, one sentence each.
         model_type: the kind of model.
         is_encoder_decoder: False, unless the keys say otherwise: no model here is both at once.
         id2label: names of the labels by their number, LABEL_0 and so on where nothing names them. It sets and follows
@@ -145,7 +145,7 @@ class Config:
         """What a user gives as a config, as a config: an object, a dict, transformers' object, or a local path.
 
         Raises:
-            RequestError: anything else, or as for the class; an object of another family, its twins aside.
+            RequestError: anything else, or as for the class; an object of a family with another table.
             DamagedCheckpoint, UnsupportedCheckpoint: as for `load`.
         """
         if isinstance(value, Config):
@@ -193,7 +193,7 @@ class Config:
     __hash__ = None  # type: ignore[assignment]  # it can change
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__} {content.json_text(self._told())}"
+        return f"{type(self).__name__} {content.json_text(self._stated())}"
 
     @property
     def architectures(self) -> tuple[str, ...]:
@@ -238,10 +238,10 @@ class Config:
 
     def to_json_string(self, use_diff: bool = True) -> str:
         """JSON as transformers writes it: keys sorted, and what is left at common defaults left out with `use_diff`."""
-        told = self._told() if use_diff else self.to_dict()
+        stated = self._stated() if use_diff else self.to_dict()
         if self.says("num_labels"):
-            told |= {"id2label": dict(self.id2label), "label2id": dict(self.label2id)}
-        return content.json_text(dict(sorted(told.items())))
+            stated |= {"id2label": dict(self.id2label), "label2id": dict(self.label2id)}
+        return content.json_text(dict(sorted(stated.items())))
 
     def save_pretrained(self, folder: str | os.PathLike[str], /) -> None:
         """Write config.json into a folder, which is made where it is lacking; OutputError when that fails."""
@@ -252,11 +252,11 @@ class Config:
         """Write `to_json_string` to a file, its folder made where it is missing; OutputError when that fails."""
         content.write_config(Path(path), self.to_json_string(use_diff).encode())
 
-    def _told(self) -> dict[str, Any]:
+    def _stated(self) -> dict[str, Any]:
         """What was given, and what every config of the family says."""
         always = self.family.schema.positional or tuple(self.family.schema.defaults)
-        told = {key: value for key, value in self._own_values().items() if key in self.raw or key in always}
-        return {**told, "model_type": self.model_type}
+        stated = {key: value for key, value in self._own_values().items() if key in self.raw or key in always}
+        return {**stated, "model_type": self.model_type}
 
     def _own_values(self) -> dict[str, Any]:
         """The values without those that are there to be asked for: BERT's spellings, keys that the family has not."""
@@ -333,7 +333,7 @@ def _become(
     Args:
         config: to be changed.
         raw: the keys.
-        family: whose config it is; keys that name one of its twins are that one's.
+        family: whose config it is; keys that name one that shares its table are that one's.
         path: where they were read from.
         blame: the file to name in errors; empty where arguments are at fault.
         is_whole: whether keys must agree with each other by now.

@@ -133,7 +133,7 @@ def _check_architecture(
 
 
 def notes_on(raw: Mapping[str, Any]) -> tuple[str, ...]:
-    """What is odd about a file's keys, one sentence each."""
+    """What is unusual about a file's keys, one sentence each."""
     notes = [
         f"config key {_shown(key)} asks for code to be run: kept, never acted on"
         for key in raw

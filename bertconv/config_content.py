@@ -163,7 +163,7 @@ def write_config(file: Path, content: bytes) -> None:
 
 
 class Labels(dict[Any, Any]):
-    """Names of labels as a config has them; it is made afresh for each reader, so that a change in place raises."""
+    """Names of labels as a config has them; it is made again for each reader, so that a change in place raises."""
 
     def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
         raise RequestError(

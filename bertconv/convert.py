@@ -23,7 +23,7 @@ from bertconv.formats.content import Content, Origin, OutputFile
 from bertconv.formats.destination import MANIFEST
 from bertconv.formats.interrupts import held_back
 from bertconv.formats.output import Format, Model, formats
-from bertconv.formats.readback import TensorCheck, check_twins
+from bertconv.formats.readback import TensorCheck, check_duplicates
 from bertconv.formats.staging import StagedFolder
 from bertconv.formats.writing import initial_values
 from bertconv.mapping.identify import Identity
@@ -40,7 +40,7 @@ from bertconv.source.reading import open_header
 from bertconv.tokenizer import read_tokenizer, tokenizer_notes
 
 Progress = Callable[[str, int, int], None]
-"""Told of a step ("writing", "verifying"), of its bytes done and of its bytes in all."""
+"""Reported of a step ("writing", "verifying"), of its bytes done and of its bytes in all."""
 
 
 def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the command)
@@ -92,7 +92,7 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
         max_shard_size: most bytes of tensors in one file, as a number or like "5GB".
         overwrite: replace an earlier output at `dst`.
         dry_run: plan and report, write nothing.
-        init_missing: start heads that the source lacks afresh instead of refusing.
+        init_missing: initialise heads that the source lacks instead of refusing.
         allow_unknown: regexes of source names that may be left out.
         ignore_unexpected: more regexes for `_keys_to_ignore_on_load_unexpected`.
         ignore_missing: more regexes for `_keys_to_ignore_on_load_missing`.
@@ -105,7 +105,7 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
             they are installed; "none" does nothing.
         report_file: write the comparison of the outputs, or else of the weights, there as an HTML page, also when they
             differ.
-        progress: told of the bytes of each step.
+        progress: called with the bytes of each step.
 
     Returns:
         What happened to every tensor.
@@ -115,7 +115,7 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
             was read back, or an output, is not the source's.
     """
     started = time.perf_counter()
-    wish = _Wish.of(to, dtype, max_shard_size, verify, source_dialect)
+    request = _Request.of(to, dtype, max_shard_size, verify, source_dialect)
     wanted = Wanted.of(family, table, strip_prefix)
     source = open_source(
         src,
@@ -136,10 +136,10 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
             strip_prefix=strip_prefix, untie=untie,
         )  # fmt: skip
         mapping, identity = recognise(header.tensors, source, wanted)
-        plan = _plan(source, mapping, identity, wish, options)
-        stale = check_twins(plan.twins, lambda _: check_signals())
+        plan = _plan(source, mapping, identity, request, options)
+        stale = check_duplicates(plan.duplicates, lambda _: check_signals())
         plan = replace(plan, notes=(*plan.notes, *stale))
-        job = _Job(source, header, modules, mapping, plan, wish, progress or _silent, check_signals)
+        job = _Job(source, header, modules, mapping, plan, request, progress or _silent, check_signals)
         staged = StagedFolder(Path(dst), overwrite=overwrite, inputs=(*source.inputs, mapping.path))
         page = _checked_page(report_file, staged, verify)
         if dry_run:
@@ -164,7 +164,7 @@ SIDECAR_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True)
-class _Wish:
+class _Request:
     """The output as the caller wants it, checked."""
 
     form: Format
@@ -174,7 +174,7 @@ class _Wish:
     source_dialect: str | None
 
     @classmethod
-    def of(cls, to: str, dtype: str, max_shard_size: str | int, verify: str, source_dialect: str | None) -> _Wish:
+    def of(cls, to: str, dtype: str, max_shard_size: str | int, verify: str, source_dialect: str | None) -> _Request:
         for value, known, name in ((to, formats(), "to"), (dtype, ("keep", *FLOATS), "dtype"),
                                    (verify, ("auto", "none", "weights", "outputs"), "verify"),
                                    (source_dialect, (None, *load_dialects().by_name), "source_dialect")):  # fmt: skip
@@ -192,14 +192,14 @@ class _Job:
     modules: tuple[ModuleWeights, ...]
     table: Table
     plan: Plan
-    wish: _Wish
+    request: _Request
     progress: Progress
     check_signals: Callable[[], None]
 
     def dtype(self, move: Move) -> str:
         """Element type of a target tensor: as asked, as its source, or for a fresh one as the first tensor's source."""
-        if self.wish.dtype != "keep":
-            return self.wish.dtype
+        if self.request.dtype != "keep":
+            return self.request.dtype
         stored = move.source or next(move.source for move in self.plan.moves if move.source)
         return stored.dtype
 
@@ -230,10 +230,10 @@ class _Job:
 
     def write_weights(self, staged: StagedFolder) -> tuple[Sequence[OutputFile], Sequence[TensorCheck]]:
         """The weights, read back; a source that was written to meanwhile is to blame before the disk is."""
-        model, verify = Model(self.table, self.plan.head), self.wish.verify != "none"
+        model, verify = Model(self.table, self.plan.head), self.request.verify != "none"
         try:
             files, checks = save_weights(
-                staged, self.wish.form, model, self.contents(), self.wish.shard_limit, self.counter, verify=verify
+                staged, self.request.form, model, self.contents(), self.request.shard_limit, self.counter, verify=verify
             )
             beside, more = save_modules(staged, self.modules, self.counter, verify=verify)
         except ParityError:
@@ -267,13 +267,13 @@ class _Job:
         config = self.plan.config
         changes: dict[str, object] = {"architectures": [self.plan.head]}
         changes |= {} if config.says("model_type") else {"model_type": self.table.model_type}
-        if self.wish.dtype != "keep":
-            changes |= {key: self.wish.dtype for key in ("torch_dtype", "dtype") if config.says(key)}
+        if self.request.dtype != "keep":
+            changes |= {key: self.request.dtype for key in ("torch_dtype", "dtype") if config.says(key)}
         return config.replace(**changes)
 
     def prove(self, staged: StagedFolder, page: Path | None) -> Proof:
         """What was written compared with its source, each run in its own framework, where that is asked for."""
-        if self.wish.verify not in ("auto", "outputs") and page is None:
+        if self.request.verify not in ("auto", "outputs") and page is None:
             return Proof()
         started = time.perf_counter()
         from bertconv.verify.conversion import prove_conversion
@@ -284,12 +284,12 @@ class _Job:
 
         proof = prove_conversion(
             self.source, self.header, self.modules, self.table, self.plan, staged,
-            level=self.wish.verify, page=page, progress=progress,
+            level=self.request.verify, page=page, progress=progress,
         )  # fmt: skip
         return replace(proof, seconds=time.perf_counter() - started)
 
     def tokenizer_notes(self, staged: StagedFolder | None) -> Iterable[str]:
-        """What is odd about the tokenizer, as it was written where it was, and whether the embedding table fits it."""
+        """What is unusual about the tokenizer, as it was written if it was, and whether the embedding table fits it."""
         place = self.source if staged is None else replace(self.source, folder=staged.path)
         return tokenizer_notes(read_tokenizer(place), int(self.plan.config.values["vocab_size"]))
 
@@ -301,7 +301,7 @@ class _Job:
         report = with_modules(report, self.modules, checks)
         target = {
             "folder": str(staged.destination),
-            "format": self.wish.form.name,
+            "format": self.request.form.name,
             "files": [file.name for file in files],
         }
         return replace(
@@ -338,10 +338,10 @@ def _preference(asked: str | None) -> tuple[str, ...]:
     return preferred(*(load_dialects().by_name[asked].containers[:1] if asked else ()))
 
 
-def _plan(source: Source, table: Table, identity: Identity, wish: _Wish, options: PlanOptions) -> Plan:
+def _plan(source: Source, table: Table, identity: Identity, request: _Request, options: PlanOptions) -> Plan:
     dialects = load_dialects()
-    if wish.source_dialect not in (None, identity.dialect.name):
-        there, asked = identity.dialect, dialects.by_name[str(wish.source_dialect)]
+    if request.source_dialect not in (None, identity.dialect.name):
+        there, asked = identity.dialect, dialects.by_name[str(request.source_dialect)]
         own = f"`bertconv {there.command}`, or " if there.command else ""
         raise RequestError(
             f"holds {there.title} weights, and {asked.title} weights were asked for.",
@@ -349,7 +349,7 @@ def _plan(source: Source, table: Table, identity: Identity, wish: _Wish, options
             file=source.weights.files[0],
         )
     config = source.load_config(table.family)
-    return make_plan(identity, table, dialects, config, wish.form.dialect, options)
+    return make_plan(identity, table, dialects, config, request.form.dialect, options)
 
 
 def _silent(step: str, done: int, total: int) -> None:

@@ -1,6 +1,6 @@
 """Which families there are: `model_type` of config.json -> table, class names with their tasks, keys of the config.
 
-A family is what one `model_type` names. Twins (RoBERTa, XLM-R, CamemBERT) are families that share a table.
+A family is what one `model_type` names. RoBERTa, XLM-R and CamemBERT are families that share a table.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Family:
         title: what people call it.
         prefix: what the names of its classes begin with.
         path: its table.
-        model_types: every model type of that table: its twins and itself.
+        model_types: every model type of that table: its own and those of families that share it.
         base: what the base model's tensors begin with in another class's file.
         tasks: model class -> its task; the first is the base model.
         schema: of its configs.
@@ -162,8 +162,8 @@ def _check_config(path: Path, raw: Mapping[str, Any], defaults: Mapping[str, Any
     if both := [key for key in (*own, *fixed) if key in defaults]:
         raise bad(path, f"{both[0]} is a key of [config] and has another spelling or a fixed value")
     for where in ("config_of", "titles"):
-        if strangers := [model_type for model_type in raw.get(where, {}) if model_type not in raw["model_types"]]:
-            raise bad(path, f"[{where}] {strangers[0]} is none of the table's model types")
+        if unrecognised := [model_type for model_type in raw.get(where, {}) if model_type not in raw["model_types"]]:
+            raise bad(path, f"[{where}] {unrecognised[0]} is none of the table's model types")
     for model_type, row in raw.get("config_of", {}).items():
         only(path, f"[config_of.{model_type}]", row, allowed=tuple(defaults))
 

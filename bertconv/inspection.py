@@ -55,7 +55,7 @@ class Inspection:
             the embedding table), `padding_rows` (first and last row that is no token's, or None), `do_lower_case`,
             `model_max_length` (None for no limit). Where no file lists the tokens, or cannot be read, `tokens` is None
             and there are `files` only; without any file it is empty.
-        odd: what is odd about it, one sentence each.
+        notes: what is unusual about it, one sentence each.
     """
 
     given: str
@@ -80,7 +80,7 @@ class Inspection:
     sidecars: tuple[str, ...]
     modules: tuple[str, ...]
     tokenizer: dict[str, Any]
-    odd: tuple[str, ...]
+    notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for scripts."""
@@ -142,7 +142,7 @@ def _recognise(source: Source, header: Header, wanted: Wanted) -> tuple[Table, I
 
 
 def _read_config(source: Source, table: Table) -> tuple[Config | None, list[str]]:
-    """The config, and what is odd about it; None where there is none or it cannot be read."""
+    """The config, and what is unusual about it; None where there is none or it cannot be read."""
     if source.config is None:
         return None, []
     try:
@@ -157,7 +157,7 @@ def _sentence(error: BertconvError) -> str:
 
 
 def _describe(source: Source, header: Header, forced: str | None, wanted: Wanted) -> Inspection:
-    odd = [*source.notes, *header.notes, *([] if source.config else [_NO_CONFIG])]
+    notes = [*source.notes, *header.notes, *([] if source.config else [_NO_CONFIG])]
     dialect = prefix = head = family = ""
     is_bert = True
     equals: tuple[str, ...] = ()
@@ -166,23 +166,23 @@ def _describe(source: Source, header: Header, forced: str | None, wanted: Wanted
     stated: dict[str, Any] = {}
     try:
         table, identity, problem = _recognise(source, header, wanted)
-        config, odd_config = (None, [problem]) if problem else _read_config(source, table)
-        odd += odd_config
+        config, config_notes = (None, [problem]) if problem else _read_config(source, table)
+        notes += config_notes
         family, dialect, prefix = table.model_type, identity.dialect.name, printable(identity.prefix)
         chosen = choose_head(table, identity, config, forced)
         equals, alternatives = chosen.equals, chosen.rivals
         head = "" if alternatives else chosen.head
         sizes = {key: seen.value for key, seen in sizes_seen(table, identity, chosen.head).items()}
-        strangers = [printable(name) for name in _unknown(identity, table, load_dialects(), chosen.head)]
+        unrecognised = [printable(name) for name in _unknown(identity, table, load_dialects(), chosen.head)]
         stated = {key: config.values[key] for key in sizes if config and config.values[key] != sizes[key]}
-        odd += _undecided(chosen, config)
-        odd += [f"{key} is {sizes[key]} by the shapes, {value} by the config" for key, value in stated.items()]
-        odd += [f"no table knows {folded} ({len(names)} tensors)" for folded, names in fold(strangers).items()]
+        notes += _undecided(chosen, config)
+        notes += [f"{key} is {sizes[key]} by the shapes, {value} by the config" for key, value in stated.items()]
+        notes += [f"no table knows {folded} ({len(names)} tensors)" for folded, names in fold(unrecognised).items()]
     except BertconvError as error:
         is_bert = bool(dialect) or not isinstance(error, UnsupportedCheckpoint) or error.tensor is not None
-        odd.append(_sentence(error))
+        notes.append(_sentence(error))
     tokenizer = read_tokenizer(source)
-    odd += tokenizer_notes(tokenizer, sizes.get("vocab_size"))
+    notes += tokenizer_notes(tokenizer, sizes.get("vocab_size"))
     return Inspection(
         given=source.given, revision=source.revision, container=header.container, files=source.weights.files,
         family=family, dialect=dialect, is_bert=is_bert,
@@ -195,14 +195,14 @@ def _describe(source: Source, header: Header, forced: str | None, wanted: Wanted
         names=tuple((printable(tensor.name), tensor.dtype, tensor.shape) for tensor in header.tensors),
         metadata={printable(key): printable(value) for key, value in header.metadata.items()},
         sidecars=source.carried, tokenizer=_tokens(tokenizer, sizes.get("vocab_size")),
-        modules=source.modules.weights if source.modules else (), odd=tuple(odd),
+        modules=source.modules.weights if source.modules else (), notes=tuple(notes),
     )  # fmt: skip
 
 
 def _unknown(identity: Identity, table: Table, dialects: Dialects, head: str) -> Iterator[str]:
     """Names that neither the table nor the class's ignore list knows."""
     lists, of_modules = ignore_lists(table, dialects, head), module_patterns(table, dialects, head)
-    for tensor in identity.strangers:
+    for tensor in identity.unrecognised:
         patterns = stranger_patterns(tensor.name, lists.unexpected, of_modules, identity, table, table.heads[head])
         if first_match(patterns, tensor.name) is None:
             yield tensor.name

@@ -61,8 +61,8 @@ def report_of(
         TensorReport(spec.id, "", spec.name, "missing", "", spec.canonical.shape, "allowed by an ignore list")
         for spec in plan.unfilled
     ]
-    fates = [LeftOut(printable(fate.tensor.name), fate.state, printable(fate.why), fate.inside) for fate in plan.fates]
-    fates += [
+    unloaded = [LeftOut(printable(one.tensor.name), one.state, printable(one.why), one.inside) for one in plan.unloaded]
+    unloaded += [
         LeftOut(printable(name), "outside", "weights beside the state dict")
         if name in header.beside
         else LeftOut(printable(name), "ignored", "not a weight")
@@ -81,7 +81,7 @@ def report_of(
         head=plan.head,
         equals=plan.equals,
         tensors=tuple(moved + unfilled),
-        left_out=tuple(fates),
+        left_out=tuple(unloaded),
         notes=(*source.notes, *header.notes, *plan.config.notes, *plan.notes, *_notes(checks)),
         sidecars=source.carried,
         not_carried=tuple(name for name in source.not_carried if name != MANIFEST),

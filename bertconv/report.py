@@ -75,7 +75,7 @@ class Report:
         head: the model class; `equals` are the classes that fit the same tensors.
         tensors: every target tensor.
         left_out: every source tensor that was not loaded.
-        notes: what is odd, one sentence each.
+        notes: what is unusual, one sentence each.
         sidecars: tokenizer and label files that were carried along; `not_carried` are the other files of the source.
         parameters: number of elements written.
         nbytes: bytes of weights written.
@@ -165,7 +165,7 @@ class Report:
 
     def _losses(self) -> str:
         counts = {
-            "initialised afresh": sum(tensor.state == "initialised" for tensor in self.tensors),
+            "newly initialised": sum(tensor.state == "initialised" for tensor in self.tensors),
             "missing": sum(tensor.state == "missing" for tensor in self.tensors),
             "left out": sum(one.state not in ("tied", "ignored") or one.inside for one in self.left_out),
         }

@@ -21,7 +21,7 @@ from bertconv.mapping.layout import Layout
 from bertconv.text import listing, parse_bytes
 
 StepCounter = Callable[[str, int], Tick]
-"""Begins a step ("writing", "verifying") of so many bytes; what it returns is told of them as they are done."""
+"""Begins a step ("writing", "verifying") of so many bytes; what it returns is called with them as they are done."""
 
 
 def extra_spec(name: str, shape: tuple[int, ...]) -> TensorSpec:

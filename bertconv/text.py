@@ -135,7 +135,7 @@ def parse_json(
 ) -> Any:
     """JSON without what parsers disagree about.
 
-    Keys that stand twice, NaN, infinities, 1e999, an encoding that is not UTF-8 and a byte order mark are a ValueError.
+    Duplicate keys, NaN, infinities, 1e999, an encoding that is not UTF-8 and a byte order mark are a ValueError.
 
     Args:
         content: the text.
@@ -164,7 +164,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"key {twice[:100]!r} stands twice")
+        raise ValueError(f"duplicate key {twice[:100]!r}")
     return found
 
 

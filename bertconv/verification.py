@@ -67,7 +67,7 @@ def verify_checkpoint(  # noqa: PLR0913  (one argument per option of the command
         seed: of the random inputs.
         digest: also digest every tensor; without, level "weights" is faster.
         ignore: any of "labels", "tokenizer" and "modules": differences in the names of the outputs, in the files that
-            decide which ids a text becomes, or in what modules of sentence-transformers do, are told and do not count.
+            decide which ids a text becomes, or in what modules of sentence-transformers do, are noted and do not count.
         head: model class as which both are compared; by default the one that B's config names, if A holds all of it, or
             else the one that B's tensors are, or A's where several classes have B's tensors and nothing decides. Where
             it is not given, configs that name classes of different tasks are a difference.
@@ -78,7 +78,7 @@ def verify_checkpoint(  # noqa: PLR0913  (one argument per option of the command
         local_files_only: use only what the cache holds.
         family: the `model_type` of the family of both, where their configs do not say it.
         table: a mapping table of the caller's own; then outputs cannot be compared.
-        progress: told of the steps.
+        progress: called with the steps.
 
     Returns:
         What was found; `ok` and `verdict()` sum it up.

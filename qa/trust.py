@@ -35,9 +35,9 @@ HOSTILE = {
     "test_misfits": "HDF5 files that fit no BERT",
     "test_traps_that_are_never_stepped_on": "traps in sound HDF5 files",
     "test_hostile_folders": "hostile folders",
-    "test_odd_and_sound_folders": "odd and sound folders",
+    "test_unusual_and_sound_folders": "unusual and sound folders",
     "test_hostile_destinations": "hostile destinations",
-    "test_odd_destinations": "odd and sound destinations",
+    "test_unusual_destinations": "unusual and sound destinations",
 }
 """The test of which each case is one -> what is counted."""
 
@@ -49,11 +49,11 @@ class Row:
     what: str
     count: int
     wrong: int
-    told: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
-class Wish:
+class Options:
     """The size of a run."""
 
     scale: float
@@ -71,9 +71,9 @@ def campaign(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, cwd=ROOT)
 
 
-def hostile(wish: Wish) -> list[Row]:
+def hostile(options: Options) -> list[Row]:
     """The corpus, every case; the tests around it are its positive controls."""
-    page = wish.folder / "hostile.xml"
+    page = options.folder / "hostile.xml"
     subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--no-header", f"--junit-xml={page}", "tests/hostile",
          "tests/source/test_hub_integrity.py"],
@@ -89,24 +89,24 @@ def hostile(wish: Wish) -> list[Row]:
     return [Row(what, len(failed), sum(failed)) for what, failed in counted.items()]
 
 
-def fuzz(wish: Wish) -> list[Row]:
+def fuzz(options: Options) -> list[Row]:
     """Mutated inputs, each reader against another one."""
     rows = []
     for target, count in INPUTS.items():
-        done = campaign("fuzz", "--target", target, "--runs", wish.sized(count), "--seed", wish.seed, "--json")
+        done = campaign("fuzz", "--target", target, "--runs", options.sized(count), "--seed", options.seed, "--json")
         for tally in json.loads(done.stdout):
-            told = f"{tally['accepted']:,} read alike, {sum(tally['refused'].values()):,} refused"
+            note = f"{tally['accepted']:,} read alike, {sum(tally['refused'].values()):,} refused"
             if tally["known"]:
-                told += f", {sum(tally['known'].values()):,} ended the other reader"
-            rows.append(Row(f"mutated inputs, {target}", tally["runs"], len(tally["findings"]), told))
+                note += f", {sum(tally['known'].values()):,} ended the other reader"
+            rows.append(Row(f"mutated inputs, {target}", tally["runs"], len(tally["findings"]), note))
     return rows
 
 
-def faults(wish: Wish) -> list[Row]:
+def faults(options: Options) -> list[Row]:
     """Faults, full disks, signals and rivals."""
-    page = wish.folder / "faults.json"
-    every = ["--every"] if wish.scale >= 1 else []
-    done = campaign("faults", *every, "--seed", wish.seed, "--json", page)
+    page = options.folder / "faults.json"
+    every = ["--every"] if options.scale >= 1 else []
+    done = campaign("faults", *every, "--seed", options.seed, "--json", page)
     print(done.stdout, file=sys.stderr)
     if not page.exists():
         return [Row("faults", 0, done.returncode, "not possible here")]
@@ -124,21 +124,21 @@ def faults(wish: Wish) -> list[Row]:
     ]
 
 
-def bitflips(wish: Wish) -> list[Row]:
+def bitflips(options: Options) -> list[Row]:
     """One bit of an output."""
-    facts = json.loads(campaign("bitflips", "--flips", wish.sized(FLIPS), "--seed", wish.seed, "--json").stdout)
+    facts = json.loads(campaign("bitflips", "--flips", options.sized(FLIPS), "--seed", options.seed, "--json").stdout)
     return [Row("flipped bits in outputs", facts["flips"], facts["missed"], "file and tensor named by `verify DST`")]
 
 
-def guards(wish: Wish) -> list[Row]:
+def guards(options: Options) -> list[Row]:
     """Checks, deleted one at a time."""
-    sample = [] if wish.scale >= 1 else ["--sample", GUARDS_SAMPLED, "--seed", wish.seed]
+    sample = [] if options.scale >= 1 else ["--sample", GUARDS_SAMPLED, "--seed", options.seed]
     found = json.loads(campaign("guards", *sample, "--json").stdout)
     missed = sum(one["status"] != "killed" for one in found)
     return [Row("guards deleted", len(found), missed, "each turns a test red")]
 
 
-PARTS: dict[str, Callable[[Wish], list[Row]]] = {
+PARTS: dict[str, Callable[[Options], list[Row]]] = {
     part.__name__: part for part in (hostile, fuzz, faults, bitflips, guards)
 }
 
@@ -156,14 +156,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bertconv-trust-") as folder:
         for part in arguments.part or PARTS:
             began = time.monotonic()
-            found = PARTS[part](Wish(arguments.scale, arguments.seed, Path(folder)))
+            found = PARTS[part](Options(arguments.scale, arguments.seed, Path(folder)))
             print(f"{part}: {time.monotonic() - began:.0f} s", *found, sep="\n  ", file=sys.stderr, flush=True)
             rows += found
     if arguments.json:
         print(json.dumps([vars(row) for row in rows], indent=1))
     else:
         print("| what | tried | went wrong | |\n|---|---|---|---|")
-        print("\n".join(f"| {row.what} | {row.count:,} | {row.wrong} | {row.told} |" for row in rows))
+        print("\n".join(f"| {row.what} | {row.count:,} | {row.wrong} | {row.note} |" for row in rows))
     return int(any(row.wrong for row in rows))
 
 

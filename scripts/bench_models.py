@@ -51,7 +51,7 @@ class Row:
 
 
 class Side:
-    """A process that measures what it is told to."""
+    """A process that measures what it is asked to."""
 
     def __init__(self, python: str, name: str, source: Path) -> None:
         self.process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""One side of scripts/bench_models.py: runs in bertconv's environment or in the peer's, and times what it is told to.
+"""One side of scripts/bench_models.py: runs in bertconv's environment or in the peer's, and times what it is asked to.
 
     python bench_models_side.py bertconv|peer CHECKPOINT
 

@@ -41,7 +41,7 @@ def listings(table: Table, dialects: Dialects) -> dict[str, str]:
 
 
 def every(dialects: Dialects) -> dict[str, str]:
-    """The listings of every table, for the first of its model types: twins differ in the names of classes alone."""
+    """The listings of every table, for the first of its model types: others differ in names of classes alone."""
     paths = [tables_folder() / f"{name}.toml" for name in table_names()]
     return {name: text for path in paths for name, text in listings(load_table(path), dialects).items()}
 

@@ -33,7 +33,7 @@ from bertconv.tasks import QUESTION_ANSWERING, SEQUENCE_CLASSIFICATION, TOKEN_CL
 HEADS = tuple(table_for("bert").heads)
 EVERY_HEAD = tuple(head for family in families().values() for head in family.tasks)
 APART = tuple(head for family in families().values() if family.model_type == family.path.stem for head in family.tasks)
-"""Every class, of twins those of one."""
+"""Every class, of families that share a table those of one."""
 SIZES = {
     "vocab_size": 101, "hidden_size": 35, "num_attention_heads": 5, "intermediate_size": 53,
     "max_position_embeddings": 37, "type_vocab_size": 3, "num_hidden_layers": 2,

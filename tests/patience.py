@@ -1,7 +1,7 @@
 """How tests wait: for something to happen, never for a time; and what ends a test that waits for ever.
 
 No result may depend on how busy the machine is. A test that waits for a process, a file or a thread waits `until` it is
-there; what takes little is told from what takes much by work that can be counted (calls, bytes, peak memory).
+there; what takes little is distinguished from what takes much by work that can be counted (calls, bytes, peak memory).
 """
 
 from __future__ import annotations

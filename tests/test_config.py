@@ -31,7 +31,7 @@ DEFAULTS = {**COMMON, **BertConfig.own_family().schema.defaults}
 KNOWN = [*DEFAULTS, "num_labels", "id2label", "model_type", "architectures", "pruned_heads", "quantization_config"]
 
 
-def twins(*model_types: str) -> Family:
+def sharing(*model_types: str) -> Family:
     """BERT's family as a table of the user's own may have it, for other model types."""
     return replace(BertConfig.own_family(), model_types=model_types)
 
@@ -140,8 +140,8 @@ def test_empty_values_say_nothing(raw: dict[str, Any], tmp_path: Path) -> None:
     [
         (b"", "is empty"),
         (b" " * (MAX_BYTES + 1), "larger than 1,000,000 bytes"),
-        (b'{"a": 1, "b": 2, "a": 1}', "key 'a' stands twice"),
-        (b'{"label": {"x": 1, "x": 2}}', "key 'x' stands twice"),
+        (b'{"a": 1, "b": 2, "a": 1}', "duplicate key 'a'"),
+        (b'{"label": {"x": 1, "x": 2}}', "duplicate key 'x'"),
         (b'{"layer_norm_eps": NaN}', "NaN is not JSON"),
         (b'{"x": Infinity}', "Infinity is not JSON"),
         (b'{"x": [-Infinity]}', "-Infinity is not JSON"),
@@ -272,7 +272,7 @@ def test_architectures_lose_tensorflow_s_prefix(named: Any, architectures: tuple
 
 def test_other_model_types_are_the_table_s_choice(tmp_path: Path) -> None:
     raw = {"model_type": "electra"}
-    assert BertConfig.from_dict(raw, family=twins("bert", "electra")).values["model_type"] == "electra"
+    assert BertConfig.from_dict(raw, family=sharing("bert", "electra")).values["model_type"] == "electra"
     assert "'bert'" in refused(tmp_path, raw, UnsupportedCheckpoint)
 
 
@@ -347,7 +347,7 @@ def test_defaults_are_those_of_transformers() -> None:
         ({"x": {1, 2}}, "x cannot be written as JSON: it holds a set"),
         ({"x": np.zeros(2)}, "x cannot be written as JSON: it holds a ndarray"),
         ({"layer_norm_eps": float("nan")}, "layer_norm_eps cannot be written as JSON: NaN"),
-        ({"x": {1: "a", "1": "b"}}, "key '1' stands twice"),
+        ({"x": {1: "a", "1": "b"}}, "duplicate key '1'"),
         ({"hidden_act": len}, "hidden_act cannot be written as JSON"),
     ],
 )
@@ -470,10 +470,10 @@ def test_private_names_are_plain_attributes() -> None:
     assert config.raw == {"_name_or_path": "y"}
 
 
-@pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy, lambda config: pickle.loads(pickle.dumps(config))])
-def test_copies_are_equal_and_apart(twin: Any) -> None:
-    config = BertConfig.from_dict({**SMALL, "id2label": {"0": "a"}, "x": [1]}, "some/config.json", twins("bert", "b"))
-    other = twin(config)
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda config: pickle.loads(pickle.dumps(config))])
+def test_copies_are_equal_and_apart(copied: Any) -> None:
+    config = BertConfig.from_dict({**SMALL, "id2label": {"0": "a"}, "x": [1]}, "some/config.json", sharing("bert", "b"))
+    other = copied(config)
     assert other == config
     assert vars(other) == vars(config)
     assert (other.id2label, other.path, other.family.model_types) == ({0: "a"}, "some/config.json", ("bert", "b"))
@@ -756,7 +756,7 @@ def test_a_subclass_adds_keys(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model_types", [("electra",), ("bert", "electra")])
 def test_the_model_type_is_that_of_the_file(model_types: tuple[str, ...]) -> None:
-    config = BertConfig.from_dict({"model_type": "electra"}, family=twins(*model_types))
+    config = BertConfig.from_dict({"model_type": "electra"}, family=sharing(*model_types))
     assert (config.model_type, config.to_dict()["model_type"], config.replace(x=1).model_type) == ("electra",) * 3
 
 
@@ -787,9 +787,9 @@ def test_a_subfolder(tmp_path: Path) -> None:
 
 
 def test_whether_it_is_of_two_models() -> None:
-    """Programs ask every config; a key of the file is told as it is, and none is added."""
+    """Programs ask every config; a key of the file is reported as it is, and none is added."""
     assert BertConfig().is_encoder_decoder is False
     assert "is_encoder_decoder" not in BertConfig().to_dict()
-    told = BertConfig.from_dict({"is_encoder_decoder": True})
-    assert told.is_encoder_decoder is True
-    assert told.to_dict()["is_encoder_decoder"] is True
+    reported = BertConfig.from_dict({"is_encoder_decoder": True})
+    assert reported.is_encoder_decoder is True
+    assert reported.to_dict()["is_encoder_decoder"] is True

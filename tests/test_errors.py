@@ -46,7 +46,7 @@ def test_each_error_is_its_built_in_and_has_its_code(name: str) -> None:
     code, built_in, parent = TREE[name]
     kind = getattr(errors, name)
     with pytest.raises(built_in) as caught:
-        raise kind("is wrong.", hint="Mend it.", file="a.bin", tensor="b")
+        raise kind("is wrong.", hint="Fix it.", file="a.bin", tensor="b")
     assert kind.exit_code == caught.value.exit_code == code
     assert kind.__bases__[0].__name__ == parent
     assert isinstance(caught.value, BertconvError)
@@ -71,7 +71,7 @@ def test_the_picture_in_the_module_shows_it(name: str) -> None:
         ({"tensor": "x.y"}, "x.y: is wrong."),
         ({"file": "a.bin", "tensor": "x.y"}, "a.bin: x.y: is wrong."),
         ({"file": "", "tensor": ""}, "is wrong."),
-        ({"hint": "Mend it."}, "is wrong.\nMend it."),
+        ({"hint": "Fix it."}, "is wrong.\nFix it."),
         ({"file": "a\nb\x1b[2J", "tensor": "\u202e"}, "a\\nb\\x1b[2J: \\u202e: is wrong."),
     ],
 )
@@ -82,7 +82,7 @@ def test_the_text_names_file_tensor_and_hint(name: str, places: dict[str, str], 
 
 @EVERY
 def test_the_json_says_the_same(name: str) -> None:
-    error = getattr(errors, name)("is wrong.", hint="Mend it.", file="a\n.bin", tensor="x")
+    error = getattr(errors, name)("is wrong.", hint="Fix it.", file="a\n.bin", tensor="x")
     facts = json.loads(json.dumps(error.to_json()))
     assert facts == {
         "code": TREE[name][0],
@@ -90,14 +90,14 @@ def test_the_json_says_the_same(name: str) -> None:
         "file": "a\n.bin",
         "tensor": "x",
         "message": "is wrong.",
-        "hint": "Mend it.",
+        "hint": "Fix it.",
     }
     assert (getattr(errors, name)("is wrong.").to_json()["file"], error.exit_code) == (None, TREE[name][0])
 
 
 @EVERY
 def test_an_error_survives_the_way_between_processes(name: str) -> None:
-    error = getattr(errors, name)("is wrong.", hint="Mend it.", file="a.bin", tensor="x")
+    error = getattr(errors, name)("is wrong.", hint="Fix it.", file="a.bin", tensor="x")
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 

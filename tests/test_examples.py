@@ -28,13 +28,13 @@ import io, json, runpy, sys
 from contextlib import redirect_stdout
 found = {}
 for script in sys.argv[1:]:
-    sys.argv, told = [script, "--help"], io.StringIO()
+    sys.argv, reported = [script, "--help"], io.StringIO()
     sys.path.insert(0, script.rpartition("/")[0])
-    with redirect_stdout(told):
+    with redirect_stdout(reported):
         try:
             runpy.run_path(script, run_name="__main__")
         except SystemExit as end:
-            found[script] = [end.code, told.getvalue()]
+            found[script] = [end.code, reported.getvalue()]
 print(json.dumps(found))
 """
 
@@ -88,11 +88,11 @@ def test_every_script_explains_itself() -> None:
     found = json.loads(python("-c", HELP, *(EXAMPLES / name for name in SCRIPTS)))
     assert {Path(script).name for script in found} == {*SCRIPTS}
     assert len(SCRIPTS) >= 5
-    for script, (code, told) in found.items():
+    for script, (code, reported) in found.items():
         documentation = ast.get_docstring(ast.parse(Path(script).read_text()))
         assert code in (0, None)
         assert documentation is not None
-        assert documentation.splitlines()[0] in told
+        assert documentation.splitlines()[0] in reported
         assert f"python examples/{Path(script).name}" in documentation
 
 

@@ -94,8 +94,8 @@ def test_automatic_configs_find_the_class(family: Family) -> None:
 @EACH
 def test_copies_and_pickles(family: Family) -> None:
     config = ours(family)(**SAME_SIZES, more=[1])
-    for twin in (copy.deepcopy(config), pickle.loads(pickle.dumps(config))):
-        assert (twin.values, twin) == (config.values, config)
+    for duplicate in (copy.deepcopy(config), pickle.loads(pickle.dumps(config))):
+        assert (duplicate.values, duplicate) == (config.values, config)
     assert ours(family).from_dict(config.to_dict()).to_dict() == config.to_dict()
 
 
@@ -183,7 +183,7 @@ def test_an_unknown_activation_is_named_as_the_file_has_it() -> None:
 def test_configs_of_another_family_are_refused() -> None:
     with pytest.raises(RequestError, match="a BertConfig was given for a RobertaConfig"):
         bertconv.RobertaConfig.coerce(BertConfig())
-    twin = bertconv.XLMRobertaConfig()
-    assert bertconv.RobertaConfig.coerce(twin) is twin
+    duplicate = bertconv.XLMRobertaConfig()
+    assert bertconv.RobertaConfig.coerce(duplicate) is duplicate
     with pytest.raises(UnsupportedCheckpoint, match="model_type is 'bert', not 'roberta' or"):
         bertconv.RobertaConfig(model_type="bert")

@@ -51,8 +51,8 @@ def fast(folder: Path, **files: str) -> str:
 
 
 def test_what_needs_a_framework_is_skipped_and_the_rest_runs(tmp_path: Path) -> None:
-    told = fast(tmp_path, inside=PLANTED.format(names=FRAMEWORKS), above="import torch\n\ndef test_it(): pass\n")
-    assert "1 passed, 9 skipped, 1 deselected" in told, told
+    reported = fast(tmp_path, inside=PLANTED.format(names=FRAMEWORKS), above="import torch\n\ndef test_it(): pass\n")
+    assert "1 passed, 9 skipped, 1 deselected" in reported, reported
 
 
 def test_check_hides_all_of_them() -> None:

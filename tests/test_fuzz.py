@@ -150,7 +150,7 @@ def spins(_path: Path) -> None:
 
 
 def names_no_file(_path: Path) -> None:
-    raise DamagedCheckpoint("is damaged.", hint="Mend it.")
+    raise DamagedCheckpoint("is damaged.", hint="Fix it.")
 
 
 def gives_no_hint(path: Path) -> None:
@@ -158,7 +158,7 @@ def gives_no_hint(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("read", "told"),
+    ("read", "reported"),
     [
         (raises, "KeyError: 'planted'"),
         (spins, "computes for more than"),
@@ -167,12 +167,12 @@ def gives_no_hint(path: Path) -> None:
     ],
 )
 def test_a_reader_with_a_planted_bug_is_found(
-    built: dict[str, Any], read: Callable[[Path], None], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    built: dict[str, Any], read: Callable[[Path], None], reported: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runs, "CPU_SECONDS", 0.2)
     verdict = runs.examine(replace(built["index"], read=read), tmp_path / "input", b"{}")
     assert verdict.kind == "finding"
-    assert told in verdict.text
+    assert reported in verdict.text
 
 
 PLANTED = """

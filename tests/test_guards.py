@@ -201,9 +201,11 @@ def test_marks_that_are_lost_doubled_or_unknown_are_told(tmp_path: Path) -> None
     names = list(marks.MARKS)
     lines = [f"f()  # guard: {name}" for name in (*names[1:], names[1], "nobody")]
     (tmp_path / "bertconv/x.py").write_text("\n".join([*lines, "x = '# guard: text'", ""]))
-    told = marks.unmatched(tmp_path)
-    assert sorted(text.split("`")[1] for text in told) == sorted(f"guard: {name}" for name in (*names[:2], "nobody"))
-    assert sum(text.count("x.py:") for text in told) == 3
+    reported = marks.unmatched(tmp_path)
+    assert sorted(text.split("`")[1] for text in reported) == sorted(
+        f"guard: {name}" for name in (*names[:2], "nobody")
+    )
+    assert sum(text.count("x.py:") for text in reported) == 3
 
 
 # The tool itself

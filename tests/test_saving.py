@@ -42,7 +42,7 @@ EXTRAS: dict[str, tuple[int, ...]] = {
     "temperature:0": (), "nothing:0": (0, 4), "bert/pooler_2/kernel:0": (5, 3), "mlm___cls/mine:0": (6,),
     "my layer/größe:0": (4,), "tf_bert_for_masked_lm/scale:0": (2,), "scale:0": (3,),
 }  # fmt: skip
-"""Names and shapes of variables of a user's own layers, odd ones too."""
+"""Names and shapes of variables of a user's own layers, unusual ones too."""
 FORMATS = formats()
 EACH_FORMAT = pytest.mark.parametrize("form", FORMATS)
 EACH_LIMIT = pytest.mark.parametrize("limit", [WHOLE, SHARDS])
@@ -248,7 +248,7 @@ def test_the_counter_is_told_of_every_byte(tmp_path: Path, form: str, verify: bo
     nbytes = sum(value.nbytes for value in values.values())
     wanted = ["writing", "verifying"][: 1 + verify]
     assert totals == dict.fromkeys(wanted, nbytes)
-    assert {step: sum(told) for step, told in steps.items()} == totals
+    assert {step: sum(reported) for step, reported in steps.items()} == totals
 
 
 # What is refused
@@ -361,14 +361,14 @@ def test_two_of_one_name(tmp_path: Path, form: str) -> None:
     _, contents = known(form)
     first, *_ = contents
     value = np.zeros(first.spec.shape, np.float32)
-    twin = Content(extra_spec(first.spec.name, value.shape), "float32", from_memory(value))
-    assert first.spec.name in refused(RequestError, tmp_path, form, [*contents, twin]).message
+    duplicate = Content(extra_spec(first.spec.name, value.shape), "float32", from_memory(value))
+    assert first.spec.name in refused(RequestError, tmp_path, form, [*contents, duplicate]).message
 
 
 def test_two_of_one_id(tmp_path: Path) -> None:
     _, contents = known("pt")
-    twin = replace(contents[0], spec=replace(contents[0].spec, names=("another",)))
-    assert contents[0].spec.id in refused(RequestError, tmp_path, "pt", [*contents, twin]).message
+    duplicate = replace(contents[0], spec=replace(contents[0].spec, names=("another",)))
+    assert contents[0].spec.id in refused(RequestError, tmp_path, "pt", [*contents, duplicate]).message
 
 
 def test_elements_that_cannot_be_made(tmp_path: Path) -> None:

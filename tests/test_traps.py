@@ -614,7 +614,7 @@ def test_25_all_zero(tmp_path: Path, out: Path, name: str) -> None:
     assert sum("all zero" in note for note in report.notes) == 1
 
 
-def test_25_nothing_odd(tmp_path: Path, out: Path) -> None:
+def test_25_nothing_unusual(tmp_path: Path, out: Path) -> None:
     assert (
         to_pt(give(tmp_path / "in", cp.state_dict(dtype="float64")), out, BASE, cp.state_dict(dtype="float64")).notes
         == ()
@@ -1135,7 +1135,7 @@ def test_38_inspect_says_the_same_of_every_format(tmp_path: Path) -> None:
     for container in ("safetensors", "bin", "legacy", "sharded", "h5", "tf-safetensors"):
         found = inspect_checkpoint(cp.save(tmp_path / container, MLM, state, container))
         assert MLM in {found.head, *found.equals}
-        assert found.odd == () or container == "legacy"
+        assert found.notes == () or container == "legacy"
         sizes.append(found.sizes)
     assert all(each == sizes[0] for each in sizes)
     assert sizes[0]["vocab_size"] == cp.SIZES["vocab_size"]

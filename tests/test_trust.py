@@ -47,15 +47,15 @@ def test_a_check_that_misses_a_flip_is_seen(
     changes: tuple[Change, ...], problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bitflips, "check_checkpoint", lambda _: checked(*changes))
-    told = bitflips.complaint(Path("out"), Path("out/f"), "layer/kernel:0")
-    assert problem in told
-    assert bool(told) == bool(problem)
+    reported = bitflips.complaint(Path("out"), Path("out/f"), "layer/kernel:0")
+    assert problem in reported
+    assert bool(reported) == bool(problem)
 
 
 PLANTED = """
 import sys
 from qa import trust
-trust.PARTS["bitflips"] = lambda wish: [trust.Row("flips", wish.sized(40), WRONG)]
+trust.PARTS["bitflips"] = lambda options: [trust.Row("flips", options.sized(40), WRONG)]
 sys.exit(trust.main())
 """
 

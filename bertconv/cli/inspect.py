@@ -21,7 +21,7 @@ def _beside(others: list[str]) -> str:
 @click.option("--verbose", "-v", is_flag=True, help="List every tensor on a line, and print notes in full.")
 @click.option("--json", "as_json", is_flag=True, help="Everything as JSON, for scripts.")
 def inspect(src: str, *, with_tensors: bool, verbose: bool, as_json: bool, **options: Any) -> None:
-    """Say what SRC is: container, names, model class, sizes, element types, and what is odd about it.
+    """Say what SRC is: container, names, model class, sizes, element types, and what is unusual about it.
 
     Only headers are read. SRC is a Hub id, a folder or one file.
 
@@ -59,8 +59,8 @@ def inspect(src: str, *, with_tensors: bool, verbose: bool, as_json: bool, **opt
     ]
     for key, value in rows:
         click.echo(f"{key:10}  {printable(value)}")
-    for sentence in found.odd:
-        show_line(f"odd         {sentence}.", verbose=verbose)
+    for sentence in found.notes:
+        show_line(f"note        {sentence}.", verbose=verbose)
     if with_tensors or verbose:
         shapes = {name: f"{dtype} {list(shape)}" for name, dtype, shape in found.names}
         folded = {name: [name] for name in shapes} if verbose else fold(shapes)
@@ -71,7 +71,7 @@ def _tokenizer(facts: dict[str, Any]) -> str:
     """`31 tokens, lower-cased, at most 512 in a text`."""
     if not facts:
         return "none"
-    if facts["tokens"] is None:  # sentencepiece is not read, or `odd` says what is wrong
+    if facts["tokens"] is None:  # sentencepiece is not read, or `notes` says what is wrong
         return "not readable"
     length = facts["model_max_length"]
     parts = [f"{facts['tokens']:,} tokens", "lower-cased" if facts["do_lower_case"] else "upper and lower case"]

@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 
 def _run(arguments: list[str] | None, *, as_json: bool) -> int:
-    """Run the command; errors are told, and become exit codes."""
+    """Run the command; errors are reported, and become exit codes."""
     try:
         code = cli.main(args=arguments, prog_name="bertconv", standalone_mode=False)
     except BertconvError as error:

@@ -41,7 +41,7 @@ def output_options(command: Command) -> Command:
                      help="Most bytes of tensors in one file."),
         click.option("--overwrite", is_flag=True, help="Replace an earlier output at DST."),
         click.option("--dry-run", is_flag=True, help="Plan and report; write nothing."),
-        click.option("--init-missing", is_flag=True, help="Start heads that SRC lacks afresh instead of refusing."),
+        click.option("--init-missing", is_flag=True, help="Initialise heads that SRC lacks instead of refusing."),
         click.option("--allow-unknown", multiple=True, metavar="REGEX",
                      help="Tensors that no table knows and that may be left out; repeatable. The verdict says it "
                           "where one is a part of the model."),

@@ -1,4 +1,4 @@
-"""Standard output and error: what cannot be written there stops no work; it is told, once, when the work is done."""
+"""Standard output and error: what cannot be written there stops no work; it is reported when the work is done."""
 
 from __future__ import annotations
 

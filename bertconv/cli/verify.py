@@ -90,7 +90,7 @@ def _listed(value: str, known: tuple[str, ...]) -> tuple[str, ...]:
     default="",
     callback=_aspects,
     metavar="WHAT",
-    help="labels, tokenizer, modules, or several with commas: differences in these are told and do not count.",
+    help="labels, tokenizer, modules, or several with commas: differences in these are reported and do not count.",
 )
 @click.option("--head", metavar="CLASS", help="Model class as which both are compared [default: B's].")
 @click.option("--config-a", type=click.Path(dir_okay=False, exists=True), help="Config for A instead of its own.")
@@ -216,7 +216,7 @@ def _write_json(facts: dict[str, Any], file: str | None) -> None:
 
 
 def _show(parity: Parity, *, verbose: bool) -> None:
-    """The numbers as a table, and what is odd; with every place and every tensor where that is asked for."""
+    """The numbers as a table, and what is unusual; with every place and every tensor where that is asked for."""
     from bertconv.cli.console import show_line, table
     from bertconv.text import brief
 
@@ -244,14 +244,14 @@ def _show(parity: Parity, *, verbose: bool) -> None:
 
 
 def _oddities(parity: Parity, *, every: bool) -> list[str]:
-    """What is odd about tensors; layers that are odd in the same way are folded unless all are asked for."""
+    """What is unusual about tensors; layers that are unusual in the same way are folded unless all are asked for."""
     from bertconv.text import fold
 
     found: dict[str, list[str]] = {}
     for tensor in parity.tensors:
-        for odd in tensor.odd:
-            found.setdefault(odd, []).append(tensor.id)
-    return [f"{name}: {odd}" for odd, names in found.items() for name in (names if every else fold(names))]
+        for remark in tensor.remarks:
+            found.setdefault(remark, []).append(tensor.id)
+    return [f"{name}: {remark}" for remark, names in found.items() for name in (names if every else fold(names))]
 
 
 def _colour(ok: bool, omitted: tuple[str, ...]) -> str:

@@ -1,4 +1,4 @@
-"""Every container, and which one a file is: told from its first bytes, never from its name."""
+"""Every container, and which one a file is: recognised by its first bytes, never by its name."""
 
 from __future__ import annotations
 

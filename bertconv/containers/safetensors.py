@@ -91,7 +91,7 @@ def read_safetensors(file: SourceFile) -> Header:
     """Read and check the header; no tensor data is read.
 
     Raises:
-        DamagedCheckpoint: anything that the format forbids, duplicate keys, unknown fields and odd names included.
+        DamagedCheckpoint: anything that the format forbids, duplicate keys, unknown fields and unusual names included.
         UnsafeCheckpoint: a header or a number of tensors beyond the limits.
     """
     length = int.from_bytes(file.read(0, 8, "header length"), "little")

@@ -200,7 +200,7 @@ class Header:
         container: "safetensors", "torch" or "hdf5".
         tensors: every tensor, in the file's order; names repeat only across different `group`s.
         metadata: the container's own free text (safetensors `__metadata__`, HDF5 root attributes).
-        notes: what is odd about it, one sentence each, for `inspect` and the report.
+        notes: what is unusual about it, one sentence each, for `inspect` and the report.
         others: things in the files that are not weights (optimizer state, numbers), by name.
         beside: those of `others` that are matrices of floats or hold some: they may be a part of the model.
     """

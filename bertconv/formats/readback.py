@@ -14,7 +14,7 @@ from bertconv.formats import workers
 from bertconv.formats.content import Content
 from bertconv.formats.streaming import PIECE, Elements, Workspace, cast, not_finite, pieces, reordered
 from bertconv.mapping.layout import Transpose, both
-from bertconv.mapping.plan import Twins
+from bertconv.mapping.plan import Duplicate
 from bertconv.text import printable
 
 
@@ -56,7 +56,7 @@ def verify_weights(tensors: Sequence[Written], progress: workers.Tick) -> list[T
     return workers.run(tensors, _verify, progress, lambda tensor: tensor.stored.nbytes)
 
 
-def check_twins(pairs: Sequence[Twins], progress: workers.Tick = lambda _: None) -> tuple[str, ...]:
+def check_duplicates(pairs: Sequence[Duplicate], progress: workers.Tick = lambda _: None) -> tuple[str, ...]:
     """Compare the two tensors of every pair, bit by bit.
 
     Returns:
@@ -65,7 +65,7 @@ def check_twins(pairs: Sequence[Twins], progress: workers.Tick = lambda _: None)
     Raises:
         TiedTensorsDiffer: the tensors of a pair that must be equal differ.
     """
-    return tuple(filter(None, workers.run(pairs, _check_twins, progress, lambda pair: pair.copy.nbytes)))
+    return tuple(filter(None, workers.run(pairs, _check_duplicate, progress, lambda pair: pair.copy.nbytes)))
 
 
 def tensor_digest(dtype: str, shape: tuple[int, ...]) -> hashlib._Hash:
@@ -88,7 +88,7 @@ def digest_of(
         transpose: what brings its elements into PyTorch's order.
         shape: its sizes in that order.
         workspace: buffers.
-        tick: told of the bytes that were read.
+        tick: called with the bytes that were read.
 
     Raises:
         DamagedCheckpoint: the file ends too early or cannot be read.
@@ -128,7 +128,7 @@ def _side_by_side(tensor: Written, workspace: Workspace) -> Iterator[tuple[Eleme
     if origin.tensor is None:
         return lockstep(written, iter(()) if origin.make is None else _in_order(origin.make, canonical))
     source = origin.tensor
-    elements = pieces(source, both(origin.transpose, canonical), workspace.twin)
+    elements = pieces(source, both(origin.transpose, canonical), workspace.second)
     # guard: compared-with-source
     return lockstep(written, (cast(piece, source.dtype, tensor.stored.dtype) for piece in elements))
 
@@ -153,13 +153,13 @@ def lockstep(one: Iterator[Elements], other: Iterator[Elements]) -> Iterator[tup
         raise ParityError("the two copies of a tensor have different lengths.", hint="This is a bug: report it.")
 
 
-def _check_twins(pair: Twins, workspace: Workspace, tick: workers.Tick) -> str:
+def _check_duplicate(pair: Duplicate, workspace: Workspace, tick: workers.Tick) -> str:
     copy, original = pair.copy, pair.original
     if (copy.file, copy.offset, copy.strides, copy.dtype) == (
         original.file, original.offset, original.strides, original.dtype,
     ):  # fmt: skip
         return ""
-    for one, other in lockstep(pieces(copy, pair.transpose, workspace), pieces(original, None, workspace.twin)):
+    for one, other in lockstep(pieces(copy, pair.transpose, workspace), pieces(original, None, workspace.second)):
         if copy.dtype != original.dtype or not np.array_equal(one, other):
             if pair.may_differ:
                 return (

@@ -40,7 +40,7 @@ class Workspace:
         self._scratch = np.empty(0, np.uint8)
 
     @cached_property
-    def twin(self) -> Workspace:
+    def second(self) -> Workspace:
         """A second set, for reading two tensors side by side."""
         return Workspace()
 

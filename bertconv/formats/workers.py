@@ -15,7 +15,7 @@ THREADS = 2
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 Tick = Callable[[int], None]
-"""Told of every piece, in bytes; it raises when the work is to stop."""
+"""Reported of every piece, in bytes; it raises when the work is to stop."""
 
 
 class _StoppedError(Exception):

@@ -40,7 +40,7 @@ def write_weights(folder: Path, files: Sequence[OutputFile], progress: workers.T
     Args:
         folder: where they are.
         files: with the place of every tensor.
-        progress: told of bytes as they are written.
+        progress: called with bytes as they are written.
 
     Raises:
         DamagedCheckpoint: a source ends too early or cannot be read.

@@ -154,7 +154,7 @@ def groups_are_known_and_used(table: Table, _: Dialects) -> Iterator[Problem]:
 
 
 def places_name_their_variables(table: Table, dialects: Dialects) -> Iterator[Problem]:
-    """Check 5: a group's place in every dialect names exactly the variables that it repeats over, each once."""
+    """Check 5: a group's path in every dialect names exactly the variables that it repeats over, each once."""
     for dialect, names in table.names.items():
         if dialect not in dialects.by_name:
             yield f"[names.{dialect}] is of an unknown dialect"
@@ -245,15 +245,15 @@ def layouts_come_back(table: Table, dialects: Dialects) -> Iterator[Problem]:
     config = probe_config(table, 2)
     for one, other in permutations(dialects.by_name.values(), 2):
         left, right = expand(table, one, config), expand(table, other, config)
-        for place, spec in left.items():
+        for tensor_id, spec in left.items():
             try:
-                there = transpose_between(spec.layout, right[place].layout)
-                back = transpose_between(right[place].layout, spec.layout)
+                there = transpose_between(spec.layout, right[tensor_id].layout)
+                back = transpose_between(right[tensor_id].layout, spec.layout)
             except BadTable as error:
-                yield f"{place}: {error.message.rstrip('.')}"
+                yield f"{tensor_id}: {error.message.rstrip('.')}"
                 continue
             if (there and there.inverse) != back:
-                yield f"{place} does not come back from {other.name} to {one.name}"
+                yield f"{tensor_id} does not come back from {other.name} to {one.name}"
 
 
 def _rows(table: Table) -> Iterator[tuple[Group, Module]]:

@@ -43,10 +43,10 @@ def table_rows(table: Table, head: str | None = None) -> list[TableRow]:
     pt = expand(table, dialects.by_name["pt"], config, groups)
     tf = expand(table, dialects.by_name["tf"], config, groups)
     rows = []
-    for place, members in fold(pt).items():
+    for tensor_id, members in fold(pt).items():
         one, other = pt[members[0]], tf[members[0]]
         names = [next(iter(fold(specs[member].name for member in members))) for specs in (pt, tf)]
-        rows.append(TableRow(place, names[0], axes_of(one), names[1], axes_of(other), _owners(table, one)))
+        rows.append(TableRow(tensor_id, names[0], axes_of(one), names[1], axes_of(other), _owners(table, one)))
     return rows
 
 
@@ -83,12 +83,12 @@ def beside_builtin(table: Table) -> Comparison:
     shipped_ones = {name: open_table(tables_folder() / f"{name}.toml") for name in table_names()}
     builtin = {name: {row.id: row for row in table_rows(one)} for name, one in shipped_ones.items()}
     name, theirs = max(builtin.items(), key=lambda pair: len(own.keys() & pair[1].keys()))
-    shared = [place for place in own if place in theirs]
+    shared = [tensor_id for tensor_id in own if tensor_id in theirs]
     renamed = {
         dialect: tuple(
-            Renaming(place, there, here)
-            for place in shared
-            if (there := getattr(theirs[place], dialect)) != (here := getattr(own[place], dialect))
+            Renaming(tensor_id, there, here)
+            for tensor_id in shared
+            if (there := getattr(theirs[tensor_id], dialect)) != (here := getattr(own[tensor_id], dialect))
         )
         for dialect in ("pt", "tf")
     }
@@ -98,9 +98,9 @@ def beside_builtin(table: Table) -> Comparison:
     return Comparison(name, len(shared), renamed, by_row, added, lacking)
 
 
-def _row_of(table: Table, place: str) -> tuple[str, str]:
+def _row_of(table: Table, tensor_id: str) -> tuple[str, str]:
     """Where a tensor's group stands, and the name in its module's row: what counts in every dialect."""
-    one = TensorId.parse(re.sub(r"{\d[^}]*}", "0", place))  # layers are folded
+    one = TensorId.parse(re.sub(r"{\d[^}]*}", "0", tensor_id))  # layers are folded
     return table.groups[one.group].at, table.groups[one.group].modules[one.module].name
 
 
@@ -167,9 +167,11 @@ def _story(table: Table, dialects: Dialects, dialect: Dialect, specs: tuple[Tens
     story["axes"] = axes_of(spec)
     for other in dialects.by_name.values():
         if other.name != dialect.name:
-            twin = _in_dialect(table, other, spec.id)
-            turned = axes_of(spec) != axes_of(twin)
-            story[f"in {other.name}"] = f"{' or '.join(twin.names)} [{axes_of(twin)}]{', transposed' if turned else ''}"
+            there = _in_dialect(table, other, spec.id)
+            turned = axes_of(spec) != axes_of(there)
+            story[f"in {other.name}"] = (
+                f"{' or '.join(there.names)} [{axes_of(there)}]{', transposed' if turned else ''}"
+            )
     story["owned by"] = ", ".join(dict.fromkeys(owner for one in specs for owner in _owners(table, one).split(", ")))
     if spec.id in table.tied:
         story["tied to"] = f"{table.tied[spec.id]}: stored once unless tie_word_embeddings is false"
@@ -183,9 +185,9 @@ def _story(table: Table, dialects: Dialects, dialect: Dialect, specs: tuple[Tens
     return story
 
 
-def _in_dialect(table: Table, dialect: Dialect, place: str) -> TensorSpec:
-    most = max(TensorId.parse(place).indices, default=0)
-    return expand(table, dialect, probe_config(table, most + 1))[place]
+def _in_dialect(table: Table, dialect: Dialect, tensor_id: str) -> TensorSpec:
+    most = max(TensorId.parse(tensor_id).indices, default=0)
+    return expand(table, dialect, probe_config(table, most + 1))[tensor_id]
 
 
 def _owners(table: Table, spec: TensorSpec) -> str:

@@ -74,24 +74,24 @@ def expand(
     return {spec.id: spec for group in chosen for spec in expansion.group(group)}
 
 
-def place_of(table: Table, dialect: Dialect, group: Group) -> str:
+def path_of(table: Table, dialect: Dialect, group: Group) -> str:
     """Where a group stands in a dialect, its indices not yet filled in."""
     override = table.names.get(dialect.name, {}).get(group.id)
     return group.at.replace(".", dialect.separator) if override is None else override
 
 
 def spellings(table: Table, dialect: Dialect, group: Group, module: Module) -> list[str]:
-    """Names of a module below its group's place; the first is written, all are read."""
+    """Names of a module below its group's path; the first is written, all are read."""
     override = table.names.get(dialect.name, {}).get(f"{group.id}.{module.id}")
     return (module.name.replace(".", dialect.separator) if override is None else override).split("|")
 
 
-def module_places(table: Table, dialect: Dialect, group: Group) -> Iterator[str]:
+def module_paths(table: Table, dialect: Dialect, group: Group) -> Iterator[str]:
     """Where each module of a group stands, in every spelling; indices not yet filled in."""
-    place = place_of(table, dialect, group)
+    path = path_of(table, dialect, group)
     for module in group.modules.values():
         for spelling in spellings(table, dialect, group, module):
-            yield join(dialect, place, spelling)
+            yield join(dialect, path, spelling)
 
 
 def join(dialect: Dialect, *parts: str) -> str:
@@ -138,7 +138,7 @@ class _Expansion:
                 yield from self.at(group, numbers)
 
     def at(self, group: Group, numbers: Indices) -> Iterator[TensorSpec]:
-        place = fill(place_of(self.table, self.dialect, group), group.repeat, numbers)
+        path = fill(path_of(self.table, self.dialect, group), group.repeat, numbers)
         prefix = TensorId(group.id, numbers, "", "").at
         for module in group.modules.values():
             if self.holds(module.when):
@@ -147,7 +147,7 @@ class _Expansion:
                     yield TensorSpec(
                         id=f"{prefix}.{module.id}.{role}",
                         group=group.id,
-                        names=tuple(join(self.dialect, place, leaf) + self.dialect.suffix for leaf in leaves),
+                        names=tuple(join(self.dialect, path, leaf) + self.dialect.suffix for leaf in leaves),
                         layout=self.layout(module, stored.layout),
                         canonical=self.layout(module, stored.canonical),
                         factors=tuple(module.axes[token.removeprefix("*")] for token in stored.layout),
@@ -198,7 +198,7 @@ def target_specs(
     """What a class's own file holds in a dialect, tied copies included: the base class may leave its prefix out."""
     specs = expand(table, dialect, config.values, groups)
     if dialect.drops_base and head == table.base_head:
-        specs = {place: spec.without(table.base + dialect.separator) for place, spec in specs.items()}
+        specs = {tensor_id: spec.without(table.base + dialect.separator) for tensor_id, spec in specs.items()}
     return specs
 
 

@@ -67,7 +67,7 @@ class SizeSeen:
 def rank_heads(table: Table, identity: Identity, architectures: tuple[str, ...]) -> list[HeadFit]:
     """Every head, best first: those that can be filled, those with most above the base model, those that are named."""
     base = table.heads[table.base_head]
-    present = set(identity.places)
+    present = set(identity.by_id)
     fits = []
     for head, groups in table.heads.items():
         needed = {
@@ -75,11 +75,11 @@ def rank_heads(table: Table, identity: Identity, architectures: tuple[str, ...])
             for spec in _specs(identity, groups)
             if not spec.when and spec.id not in table.tied and not _left_out(table, head, spec.group, identity)
         }
-        taken = {place for place, tensors in identity.places.items() if _takes(identity, groups, place)}
+        taken = {tensor_id for tensor_id, tensors in identity.by_id.items() if _takes(identity, groups, tensor_id)}
         tied = {original for copy, original in table.tied.items() if copy in present}
         missing = tuple(sorted(needed - taken - tied))
-        above = [place for place in taken if identity.specs[place].group not in base]
-        own = frozenset(tensor.name for place in above for tensor in identity.places[place])
+        above = [tensor_id for tensor_id in taken if identity.specs[tensor_id].group not in base]
+        own = frozenset(tensor.name for tensor_id in above for tensor in identity.by_id[tensor_id])
         fits.append(HeadFit(head, missing, len(taken), own))
 
     def order(fit: HeadFit) -> tuple[bool, int, int, bool, int]:
@@ -89,10 +89,10 @@ def rank_heads(table: Table, identity: Identity, architectures: tuple[str, ...])
 
 
 def known_head(table: Table, name: str) -> str:
-    """A model class by its name, with or without `TF`, or by its twin's; RequestError for one of another table."""
+    """A model class by its name or that of a family that shares the table; RequestError for another table's."""
     head = name.removeprefix("TF")
     family = family_of_class(head)
-    if family is not None and family.path == table.path and head not in table.heads:  # a twin's
+    if family is not None and family.path == table.path and head not in table.heads:  # of one that shares it
         head = table.head_for(family.tasks[head]) or head
     if head not in table.heads:
         raise RequestError(
@@ -182,7 +182,7 @@ def sizes_seen(table: Table, identity: Identity, head: str) -> dict[str, SizeSee
                 votes.setdefault(key, Counter())[value] += 1
                 examples.setdefault((key, value), f"{printable(name)} {list(shape)}")
     for group in table.heads[head]:
-        found = {one.indices for place in identity.places if (one := TensorId.parse(place)).group == group}
+        found = {one.indices for tensor_id in identity.by_id if (one := TensorId.parse(tensor_id)).group == group}
         for depth, (_, size) in enumerate(table.groups[group].repeat):
             if (number := len({indices[depth] for indices in found})) and table.sizes[size].is_key:
                 key = table.sizes[size].key
@@ -226,18 +226,18 @@ def _specs(identity: Identity, groups: tuple[str, ...]) -> list[TensorSpec]:
 
 def _shapes(table: Table, identity: Identity, head: str) -> Iterator[tuple[TensorSpec, str, tuple[int, ...]]]:
     specs = {spec.id: spec for spec in _specs(identity, table.heads[head])}
-    for place, tensors in identity.places.items():
-        spec = specs.get(place)
+    for tensor_id, tensors in identity.by_id.items():
+        spec = specs.get(tensor_id)
         if spec is not None and len(tensors[0].shape) == len(spec.shape):
             yield spec, tensors[0].name, tensors[0].shape
 
 
-def _takes(identity: Identity, groups: tuple[str, ...], place: str) -> bool:
-    """Whether a head that owns `groups` has this place, literal sizes (two classes, one choice) included."""
-    if TensorId.parse(place).group not in groups:
+def _takes(identity: Identity, groups: tuple[str, ...], tensor_id: str) -> bool:
+    """Whether a head that owns `groups` has this tensor, literal sizes (two classes, one choice) included."""
+    if TensorId.parse(tensor_id).group not in groups:
         return False
-    tensor = identity.places[place][0]
-    spec = identity.specs[place]
+    tensor = identity.by_id[tensor_id][0]
+    spec = identity.specs[tensor_id]
     literal = [
         (int(factors[0]), size)
         for factors, size in zip(spec.factors, tensor.shape, strict=False)
@@ -248,12 +248,14 @@ def _takes(identity: Identity, groups: tuple[str, ...], place: str) -> bool:
 
 def _left_out(table: Table, head: str, group: str, identity: Identity) -> bool:
     """An optional group of which the file has nothing."""
-    return group in table.optional.get(head, ()) and not any(place.startswith(f"{group}.") for place in identity.places)
+    return group in table.optional.get(head, ()) and not any(
+        tensor_id.startswith(f"{group}.") for tensor_id in identity.by_id
+    )
 
 
 def _is_torn(identity: Identity, fit: HeadFit) -> bool:
     """The head misses a part, but not the whole, of a group."""
     return any(
-        any(_takes(identity, (group,), place) for place in identity.places)
-        for group in {TensorId.parse(place).group for place in fit.missing}
+        any(_takes(identity, (group,), tensor_id) for tensor_id in identity.by_id)
+        for group in {TensorId.parse(tensor_id).group for tensor_id in fit.missing}
     )

@@ -1,4 +1,4 @@
-"""Which dialect a header speaks, what was put before its names, and which place of the table each tensor takes.
+"""Which dialect a header speaks, what was put before its names, and which tensor of the table each one is.
 
 Decided by names alone: never by a file's name or its metadata, which are wrong too often.
 """
@@ -37,24 +37,24 @@ class Identity:
     Attributes:
         dialect: whose names they are.
         prefix: what stands before every name, such as "module." or "tf_bert_model/"; not part of the names below.
-        places: neutral id -> the tensors that claim it; a name that two heads give to different modules is under both.
+        by_id: neutral id -> the tensors that claim it; a name that two heads give to different modules is under both.
         specs: neutral id -> every tensor that some head may have in as many layers as the file has; sizes are all 1.
-        strangers: tensors whose names no head of the table has.
+        unrecognised: tensors whose names no head of the table has.
         outside: tensors that the caller's prefix left out.
     """
 
     dialect: Dialect
     prefix: str
-    places: Mapping[str, tuple[StoredTensor, ...]]
+    by_id: Mapping[str, tuple[StoredTensor, ...]]
     specs: Mapping[str, TensorSpec]
-    strangers: tuple[StoredTensor, ...]
+    unrecognised: tuple[StoredTensor, ...]
     outside: tuple[StoredTensor, ...]
 
 
 def identify(
     tensors: Iterable[StoredTensor], table: Table, dialects: Dialects, strip_prefix: str | None = None
 ) -> Identity:
-    """Find dialect, prefix and places.
+    """Find dialect, prefix and tensor ids.
 
     Args:
         tensors: the header's tensors.
@@ -66,7 +66,7 @@ def identify(
         UnsupportedCheckpoint: adapters, quantised weights, or nothing of the family at all.
         UnknownTensors: a prefix that is neither known nor given.
         MappingError: several encoders, or names of two dialects.
-        DamagedCheckpoint: two tensors for one place.
+        DamagedCheckpoint: two tensors with one id.
     """
     every = list(tensors)
     refuse_foreign(every)
@@ -79,21 +79,21 @@ def identify(
     speller = _Speller(table, dialect, root)
     spelled = {spelling for name in names for spelling in speller.spellings(name)}
     known = specs_by_name(table, dialect, spelled)
-    places: dict[str, list[StoredTensor]] = {}
-    strangers = []
+    by_id: dict[str, list[StoredTensor]] = {}
+    unrecognised = []
     for tensor in inside:
         specs = speller.look_up(tensor.name[len(strip_prefix or "") :], known)
         for spec in specs:
-            places.setdefault(spec.id, []).append(tensor)
+            by_id.setdefault(spec.id, []).append(tensor)
         if not specs:
-            strangers.append(tensor)
-    _refuse_doubles(places)
+            unrecognised.append(tensor)
+    _refuse_doubles(by_id)
     return Identity(
         dialect,
         (strip_prefix or "") + speller.prefix,
-        {place: tuple(found) for place, found in places.items()},
+        {tensor_id: tuple(found) for tensor_id, found in by_id.items()},
         {spec.id: spec for specs in known.values() for spec in specs},
-        tuple(strangers),
+        tuple(unrecognised),
         outside,
     )
 
@@ -122,7 +122,7 @@ class _Speller:
         return found
 
     def look_up(self, name: str, known: Mapping[str, tuple[TensorSpec, ...]]) -> tuple[TensorSpec, ...]:
-        """The specs that `name` stands for; none when it is a stranger."""
+        """The specs that `name` stands for; none when no head has it."""
         return next((known[spelling] for spelling in self.spellings(name) if spelling in known), ())
 
 
@@ -185,13 +185,13 @@ def _check_root(root: str, dialect: Dialect, table: Table) -> None:
         )
 
 
-def _refuse_doubles(places: Mapping[str, list[StoredTensor]]) -> None:
-    for place, tensors in places.items():
+def _refuse_doubles(by_id: Mapping[str, list[StoredTensor]]) -> None:
+    for tensor_id, tensors in by_id.items():
         by_group = {tensor.group for tensor in tensors}
         if len(by_group) < len(tensors):
             one, other = tensors[0], tensors[1]
             raise DamagedCheckpoint(
-                f"{printable(one.name)} and {printable(other.name)} both claim to be {place}.",
+                f"{printable(one.name)} and {printable(other.name)} both claim to be {tensor_id}.",
                 hint="Remove one of the two from the checkpoint.",
                 file=other.file.name,
                 tensor=other.name,

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from bertconv.errors import RequestError
-from bertconv.mapping.expand import expand, module_places
-from bertconv.mapping.indices import place_pattern
+from bertconv.mapping.expand import expand, module_paths
+from bertconv.mapping.indices import path_pattern
 from bertconv.mapping.table import Dialect, Dialects, Group, Table
 
 
@@ -82,8 +82,8 @@ def _owned_names(table: Table, dialect: Dialect, head: str) -> tuple[list[str], 
 def _module_patterns(table: Table, dialect: Dialect, group: Group) -> Iterator[str]:
     base = table.base + dialect.separator
     end = f"({re.escape(dialect.separator)}|{dialect.suffix}$)"
-    for place in module_places(table, dialect, group):
-        yield _bounded(dialect, place_pattern(place.removeprefix(base)), end)
+    for path in module_paths(table, dialect, group):
+        yield _bounded(dialect, path_pattern(path.removeprefix(base)), end)
 
 
 def _bounded(dialect: Dialect, pattern: str, end: str) -> str:

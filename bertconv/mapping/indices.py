@@ -1,7 +1,7 @@
-"""Indices of groups that repeat: in neutral ids, and in the places that dialects give a group.
+"""Indices of groups that repeat: in neutral ids, and in the paths that dialects give a group.
 
 An id is group, indices, module and role: `layer.3.query.weight`, or `layer.0.1.query.weight` where a group repeats over
-two variables. A place spells an index as `{layer}`, with an offset or a step as `{layer+4}` and `{6*layer+1}`, and with
+two variables. A path spells an index as `{layer}`, with an offset or a step as `{layer+4}` and `{6*layer+1}`, and with
 `:keras` as Keras numbers layers of one name: nothing, `_1`, `_2` (`dense{layer:keras}`).
 """
 
@@ -42,28 +42,28 @@ class TensorId(NamedTuple):
         return ".".join((self.group, *map(str, self.indices)))
 
 
-def variables(place: str) -> list[str]:
-    """The variables that a place names, in order; a spelling that is none comes back as it stands, braces included."""
+def variables(path: str) -> list[str]:
+    """The variables that a path names, in order; a spelling that is none comes back as it stands, braces included."""
     found = []
-    for braces in _BRACES.findall(place):
+    for braces in _BRACES.findall(path):
         spelled = _VARIABLE.fullmatch(braces)
         found.append(spelled["variable"] if spelled else braces)
     return found
 
 
-def fill(place: str, repeat: Sequence[tuple[str, str]], indices: Indices) -> str:
-    """The place with an index for each of the variables that its group repeats over."""
+def fill(path: str, repeat: Sequence[tuple[str, str]], indices: Indices) -> str:
+    """The path with an index for each of the variables that its group repeats over."""
     values = {variable: index for (variable, _), index in zip(repeat, indices, strict=True)}
-    return _VARIABLE.sub(lambda found: _spelled(found, values[found["variable"]]), place)
+    return _VARIABLE.sub(lambda found: _spelled(found, values[found["variable"]]), path)
 
 
-def place_pattern(place: str) -> str:
-    """A regex of the place, with any number for every index."""
+def path_pattern(path: str) -> str:
+    """A regex of the path, with any number for every index."""
     found, end = "", 0
-    for variable in _VARIABLE.finditer(place):
-        found += re.escape(place[end : variable.start()]) + (r"(_\d+)?" if variable["keras"] else r"\d+")
+    for variable in _VARIABLE.finditer(path):
+        found += re.escape(path[end : variable.start()]) + (r"(_\d+)?" if variable["keras"] else r"\d+")
         end = variable.end()
-    return found + re.escape(place[end:])
+    return found + re.escape(path[end:])
 
 
 def _spelled(found: re.Match[str], index: int) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator
 
-from bertconv.mapping.expand import module_places, place_of
+from bertconv.mapping.expand import module_paths, path_of
 from bertconv.mapping.identify import Identity
-from bertconv.mapping.indices import place_pattern
+from bertconv.mapping.indices import path_pattern
 from bertconv.mapping.table import Table
 
 
@@ -25,13 +25,13 @@ def is_inside(name: str, identity: Identity, table: Table, groups: Collection[st
     """
     dialect = identity.dialect
     base = table.base + dialect.separator
-    body = {place.removeprefix(base).split(dialect.separator)[0] for place in _body_places(table, identity)}
+    body = {path.removeprefix(base).split(dialect.separator)[0] for path in _body_paths(table, identity)}
     above = [group for group in groups if group not in table.heads[table.base_head]]
-    places = [re.escape(base), *(f"{part}{re.escape(dialect.separator)}" for part in map(re.escape, sorted(body)))]
+    paths = [re.escape(base), *(f"{part}{re.escape(dialect.separator)}" for part in map(re.escape, sorted(body)))]
     if not _has_base(identity, base):  # the root is the body's own, where a tool puts `task_type_embeddings`
-        places += [rf"\w+_{part}" for part in places[1:]]
-    places += _head_places(table, identity, above)
-    return _stands_below(places, _spellings(name, identity))
+        paths += [rf"\w+_{part}" for part in paths[1:]]
+    paths += _head_paths(table, identity, above)
+    return _stands_below(paths, _spellings(name, identity))
 
 
 def _is_of_others(name: str, identity: Identity, table: Table, groups: Collection[str]) -> bool:
@@ -40,13 +40,13 @@ def _is_of_others(name: str, identity: Identity, table: Table, groups: Collectio
     base = table.base + dialect.separator
     spelled = _spellings(name, identity)
     end = f"({re.escape(dialect.separator)}|{dialect.suffix}$)"
-    places = [
-        place_pattern(place) + end
+    paths = [
+        path_pattern(path) + end
         for group in table.groups.values()
         if group.id not in groups
-        for place in module_places(table, dialect, group)
+        for path in module_paths(table, dialect, group)
     ]
-    return _stands_below(places, [*spelled, *(base + spelling for spelling in spelled)])
+    return _stands_below(paths, [*spelled, *(base + spelling for spelling in spelled)])
 
 
 def stranger_patterns(
@@ -80,25 +80,25 @@ def _spellings(name: str, identity: Identity) -> list[str]:
     return [*found, name.partition(identity.dialect.separator)[2]] if identity.dialect.scoped else found
 
 
-def _stands_below(places: Iterable[str], spelled: Collection[str]) -> bool:
-    return any(re.match(place, spelling) for place in places for spelling in spelled)
+def _stands_below(paths: Iterable[str], spelled: Collection[str]) -> bool:
+    return any(re.match(path, spelling) for path in paths for spelling in spelled)
 
 
 def _has_base(identity: Identity, base: str) -> bool:
     """Whether the names of the body begin with the base model's, as they do but in its own file."""
-    names = (tensor.name.removeprefix(identity.prefix) for found in identity.places.values() for tensor in found)
+    names = (tensor.name.removeprefix(identity.prefix) for found in identity.by_id.values() for tensor in found)
     return any(name.startswith(base) for name in names)
 
 
-def _body_places(table: Table, identity: Identity) -> Iterator[str]:
+def _body_paths(table: Table, identity: Identity) -> Iterator[str]:
     for group in table.heads[table.base_head]:
-        yield place_of(table, identity.dialect, table.groups[group])
+        yield path_of(table, identity.dialect, table.groups[group])
 
 
-def _head_places(table: Table, identity: Identity, groups: Collection[str]) -> Iterator[str]:
+def _head_paths(table: Table, identity: Identity, groups: Collection[str]) -> Iterator[str]:
     """Regexes of where groups and their modules stand."""
     dialect = identity.dialect
     for group in groups:
-        own = place_of(table, dialect, table.groups[group])
-        for place in filter(None, (own, *module_places(table, dialect, table.groups[group]))):
-            yield place_pattern(place + dialect.separator)
+        own = path_of(table, dialect, table.groups[group])
+        for path in filter(None, (own, *module_paths(table, dialect, table.groups[group]))):
+            yield path_pattern(path + dialect.separator)

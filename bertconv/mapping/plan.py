@@ -27,7 +27,7 @@ class PlanOptions:
 
     Attributes:
         head: model class to convert to; None takes the one that the file is.
-        init_missing: start a head or a pooler that the file lacks afresh, instead of refusing.
+        init_missing: initialise a head or a pooler that the file lacks, instead of refusing.
         allow_unknown: regexes of source names that no table knows and that may be left out.
         ignore_unexpected: more regexes for `_keys_to_ignore_on_load_unexpected`.
         ignore_missing: more regexes for `_keys_to_ignore_on_load_missing`.
@@ -35,7 +35,7 @@ class PlanOptions:
         untie: keep a tied copy that differs as a tensor of its own and set `tie_word_embeddings` to false.
         groups: the groups that the model owns, where they are not its class's; None takes the class's.
         ignore: the two regex lists, where they are not the class's; None takes the table's for the class.
-        ignore_mismatched: start a tensor of another shape afresh, as transformers' `ignore_mismatched_sizes`.
+        ignore_mismatched: newly initialise a tensor of another shape, as transformers' `ignore_mismatched_sizes`.
     """
 
     head: str | None = None
@@ -58,7 +58,7 @@ class Move:
         target: what is to be written.
         source: the tensor that fills it; None when it is initialised.
         transpose: how the elements of the source change order, else None.
-        state: "loaded", "tied" (filled from its tied twin) or "initialised".
+        state: "loaded", "tied" (filled from its tied copy) or "initialised".
     """
 
     target: TensorSpec
@@ -68,7 +68,7 @@ class Move:
 
 
 @dataclass(frozen=True)
-class Fate:
+class UnloadedTensor:
     """A source tensor that is not loaded, and why.
 
     Attributes:
@@ -85,14 +85,14 @@ class Fate:
 
 
 @dataclass(frozen=True)
-class Twins:
+class Duplicate:
     """Two stored copies of one tensor, which must be equal.
 
     Attributes:
         copy: one of them.
         original: the other.
         transpose: as in Move, from `copy` to `original`.
-        may_differ: the model computes with `copy` alone: another value of `original` is told and left out.
+        may_differ: the model computes with `copy` alone: another value of `original` is reported and left out.
     """
 
     copy: StoredTensor
@@ -112,12 +112,12 @@ class Plan:
         config: the config, with what the file knows better.
         dialect: of the target.
         moves: the target tensors, in the order of the table.
-        fates: the source tensors that no move takes.
-        twins: pairs that must hold equal values.
+        unloaded: the source tensors that no move takes.
+        duplicates: pairs that must hold equal values.
         unfilled: target tensors that an ignore list allows to be missing.
-        mismatched: source tensors of another shape that were left out, with what their place should be.
+        mismatched: source tensors of another shape that were left out, with what they should be.
         ignore: the two regex lists that were used.
-        notes: what is odd, one sentence each.
+        notes: what is unusual, one sentence each.
     """
 
     head: str
@@ -126,8 +126,8 @@ class Plan:
     config: Config
     dialect: Dialect
     moves: tuple[Move, ...]
-    fates: tuple[Fate, ...]
-    twins: tuple[Twins, ...]
+    unloaded: tuple[UnloadedTensor, ...]
+    duplicates: tuple[Duplicate, ...]
     unfilled: tuple[TensorSpec, ...]
     mismatched: tuple[tuple[StoredTensor, TensorSpec], ...]
     ignore: IgnoreLists
@@ -168,8 +168,8 @@ def make_plan(
         config=config,
         dialect=target,
         moves=moves,
-        fates=planner.fates(moves),
-        twins=planner.twins(),
+        unloaded=planner.unloaded(moves),
+        duplicates=planner.duplicates(),
         unfilled=unfilled,
         mismatched=tuple(planner.mismatched.values()) if options.ignore_mismatched else (),
         ignore=ignore,
@@ -191,12 +191,12 @@ class _Planner:
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
-        """Groups of the head; an optional one that the file has nothing of is left out unless it may start afresh."""
+        """Groups of the head; an optional one that the file lacks is left out unless it may be newly initialised."""
         if self.options.groups is not None:
             return self.options.groups
         if self.options.init_missing:
             return self.table.heads[self.head]
-        present = {spec.group for place, spec in self.identity.specs.items() if place in self.identity.places}
+        present = {spec.group for tensor_id, spec in self.identity.specs.items() if tensor_id in self.identity.by_id}
         optional = self.table.optional.get(self.head, ())
         return tuple(group for group in self.table.heads[self.head] if group in present or group not in optional)
 
@@ -212,9 +212,9 @@ class _Planner:
     def mismatched(self) -> dict[str, tuple[StoredTensor, TensorSpec]]:
         """Places whose tensor has another shape than the table's."""
         return {
-            place: (tensor, spec)
-            for place, spec in self.sources.items()
-            for tensor in self.identity.places.get(place, ())
+            tensor_id: (tensor, spec)
+            for tensor_id, spec in self.sources.items()
+            for tensor in self.identity.by_id.get(tensor_id, ())
             if tensor.shape != spec.shape
         }
 
@@ -223,13 +223,13 @@ class _Planner:
         is_tied = bool(self.config.values["tie_word_embeddings"])
         return Ties(self.table, self.identity.dialect, self.target, self.sources, is_tied)
 
-    def first(self, place: str) -> StoredTensor | None:
-        found = self.identity.places.get(place)
-        return found[0] if found and place not in self.mismatched else None
+    def first(self, tensor_id: str) -> StoredTensor | None:
+        found = self.identity.by_id.get(tensor_id)
+        return found[0] if found and tensor_id not in self.mismatched else None
 
     def check_switched_off(self) -> None:
         """Refuse tensors of the head that the config switches off."""
-        off = [place for place in self.identity.places if self.owns(place) and place not in self.sources]
+        off = [tensor_id for tensor_id in self.identity.by_id if self.owns(tensor_id) and tensor_id not in self.sources]
         if off:
             keys = {one.key: None for one in self.identity.specs[off[0]].when if not one.holds(self.config.values)}
             values = " and ".join(f"{key} = {self.config.values.get(key)!r}" for key in keys)
@@ -239,14 +239,14 @@ class _Planner:
                 file=self.config.path,
             )
 
-    def owns(self, place: str) -> bool:
-        return self.identity.specs[place].group in self.groups
+    def owns(self, tensor_id: str) -> bool:
+        return self.identity.specs[tensor_id].group in self.groups
 
     def check_tensors(self) -> None:
         """Refuse shapes that are not the table's and element types that are not floating point."""
-        for place in self.sources:
-            for tensor in self.identity.places.get(place, ()):
-                if place not in self.mismatched and tensor.dtype not in FLOATS:
+        for tensor_id in self.sources:
+            for tensor in self.identity.by_id.get(tensor_id, ()):
+                if tensor_id not in self.mismatched and tensor.dtype not in FLOATS:
                     raise UnsupportedCheckpoint(
                         f"is {tensor.dtype}, not a floating-point type.",
                         hint="If the model was quantised, dequantise it and save it again.",
@@ -272,25 +272,29 @@ class _Planner:
         """The target tensors with what fills them, and those that may stay unfilled; MissingTensors for the others."""
         moves: list[Move] = []
         unfilled, missing = [], []
-        for place, target in self.targets.items():
-            if not self.ties.is_written(place):
+        for tensor_id, target in self.targets.items():
+            if not self.ties.is_written(tensor_id):
                 continue
-            if (home := next(filter(self.first, self.ties.homes(place)), None)) is not None:
-                turn, state = transpose_specs(self.sources[home], target), "loaded" if home == place else "tied"
-                moves.append(Move(target, self.first(home), turn, state))
+            if (candidate := next(filter(self.first, self.ties.candidates(tensor_id)), None)) is not None:
+                turn, state = (
+                    transpose_specs(self.sources[candidate], target),
+                    "loaded" if candidate == tensor_id else "tied",
+                )
+                moves.append(Move(target, self.first(candidate), turn, state))
             elif any(
-                first_match(self.ignore.missing, name) is not None for name in (self.sources[place].name, target.name)
+                first_match(self.ignore.missing, name) is not None
+                for name in (self.sources[tensor_id].name, target.name)
             ):
                 unfilled.append(target)
-            elif self.options.init_missing and (place in self.mismatched or self.may_initialise(target.group)):
+            elif self.options.init_missing and (tensor_id in self.mismatched or self.may_initialise(target.group)):
                 moves.append(Move(target, None, None, "initialised"))
             else:
-                missing.append(self.sources[place])
+                missing.append(self.sources[tensor_id])
         if missing:
             fresh = all(self.may_initialise(spec.group) for spec in missing)
             ranked = rank_heads(self.table, self.identity, self.config.architectures)
             fitting = [fit.head for fit in ranked if not fit.missing and fit.head != self.head]
-            raise missing_tensors(self.head, missing, self.told(self.unknown()), fitting, fresh=fresh)
+            raise missing_tensors(self.head, missing, self.as_unknown(self.unknown()), fitting, fresh=fresh)
         return tuple(moves), tuple(unfilled)
 
     def may_initialise(self, group: str) -> bool:
@@ -298,26 +302,26 @@ class _Planner:
         base = self.table.base_head
         return group not in self.table.heads[base] or group in self.table.optional.get(base, ())
 
-    def twins(self) -> tuple[Twins, ...]:
+    def duplicates(self) -> tuple[Duplicate, ...]:
         """Every pair of stored copies that the target stores once."""
         pairs = []
-        for place in self.sources:
-            first, *others = self.identity.places.get(place) or (None,)
-            if first is not None and place not in self.mismatched:
-                pairs += [Twins(other, first, None) for other in others]
+        for tensor_id in self.sources:
+            first, *others = self.identity.by_id.get(tensor_id) or (None,)
+            if first is not None and tensor_id not in self.mismatched:
+                pairs += [Duplicate(other, first, None) for other in others]
         if self.ties.is_tied:
             for copy, original in self.table.tied.items():
                 one, two = self.first(copy), self.first(original)
                 if copy in self.sources and one is not None and two is not None:
                     turn = transpose_specs(self.sources[copy], self.sources[original])
-                    pairs.append(Twins(one, two, turn, may_differ=self.ties.counted(original) == copy))
+                    pairs.append(Duplicate(one, two, turn, may_differ=self.ties.counted(original) == copy))
         return tuple(pairs)
 
     def unknown(self) -> list[StoredTensor]:
         """Strangers that no list allows."""
         return [
             tensor
-            for tensor in self.identity.strangers
+            for tensor in self.identity.unrecognised
             if self.expected(tensor.name) is None and first_match(self.options.allow_unknown, tensor.name) is None
         ]
 
@@ -332,61 +336,65 @@ class _Planner:
     def of_modules(self) -> tuple[str, ...]:
         return module_patterns(self.table, load_dialects(), self.head)
 
-    def told(self, tensors: Iterable[StoredTensor]) -> Unknown:
+    def as_unknown(self, tensors: Iterable[StoredTensor]) -> Unknown:
         return Unknown(tuple(tensor.name for tensor in tensors), self.identity.prefix)
 
     def lacking(self) -> list[str]:
         """Names that the class could have and that nothing fills."""
         whole = expand(self.table, self.identity.dialect, self.config.values, self.table.heads[self.head])
-        filled = {*self.identity.places, *self.table.tied}
-        return [spec.name for place, spec in whole.items() if place not in filled]
+        filled = {*self.identity.by_id, *self.table.tied}
+        return [spec.name for tensor_id, spec in whole.items() if tensor_id not in filled]
 
-    def fates(self, moves: tuple[Move, ...]) -> tuple[Fate, ...]:
-        """What becomes of every source tensor that no move takes; UnknownTensors for strangers."""
+    def unloaded(self, moves: tuple[Move, ...]) -> tuple[UnloadedTensor, ...]:
+        """What becomes of every source tensor that no move takes; UnknownTensors for unrecognised."""
         if unknown := self.unknown():
-            raise unknown_tensors(self.told(unknown), self.lacking())
+            raise unknown_tensors(self.as_unknown(unknown), self.lacking())
         taken = {id(move.source) for move in moves}
-        homes: dict[int, tuple[StoredTensor, list[str]]] = {}
-        for place, tensors in self.identity.places.items():
+        candidates: dict[int, tuple[StoredTensor, list[str]]] = {}
+        for tensor_id, tensors in self.identity.by_id.items():
             for tensor in tensors:
                 if id(tensor) not in taken:
-                    homes.setdefault(id(tensor), (tensor, []))[1].append(place)
-        known = [self.fate(tensor, places) for tensor, places in homes.values()]
-        strangers = [self.stranger(tensor) for tensor in self.identity.strangers]
-        outside = [Fate(tensor, "outside", "not under --strip-prefix") for tensor in self.identity.outside]
-        return (*known, *strangers, *outside)
+                    candidates.setdefault(id(tensor), (tensor, []))[1].append(tensor_id)
+        known = [self.unloaded_tensor(tensor, ids) for tensor, ids in candidates.values()]
+        unrecognised = [self.unrecognised(tensor) for tensor in self.identity.unrecognised]
+        outside = [UnloadedTensor(tensor, "outside", "not under --strip-prefix") for tensor in self.identity.outside]
+        return (*known, *unrecognised, *outside)
 
-    def fate(self, tensor: StoredTensor, places: list[str]) -> Fate:
-        """What becomes of a tensor that claims these places and fills none."""
-        place = next((place for place in places if place in self.sources), None)
-        if place in self.mismatched:
-            return Fate(tensor, "mismatched", f"is {list(tensor.shape)}, not {list(self.sources[place].shape)}")
-        if place is None:
-            claimed = {self.identity.specs[place].group for place in places}
+    def unloaded_tensor(self, tensor: StoredTensor, ids: list[str]) -> UnloadedTensor:
+        """What becomes of a tensor that claims these ids and fills none."""
+        tensor_id = next((tensor_id for tensor_id in ids if tensor_id in self.sources), None)
+        if tensor_id in self.mismatched:
+            return UnloadedTensor(
+                tensor, "mismatched", f"is {list(tensor.shape)}, not {list(self.sources[tensor_id].shape)}"
+            )
+        if tensor_id is None:
+            claimed = {self.identity.specs[tensor_id].group for tensor_id in ids}
             owners = [head for head, groups in self.table.heads.items() if claimed & set(groups)]
             if claimed & set(self.table.unused.get(self.identity.dialect.name, ())):
-                return Fate(tensor, "unused", "in every class's file, and this class does not compute with it")
-            return Fate(tensor, "unused", f"owned by {', '.join(owners)}")
-        if (counted := self.ties.counted(place)) is not None and (source := self.first(counted)) is not None:
-            return Fate(tensor, "tied", f"the model computes with {source.name}")
-        original = self.first(self.table.tied.get(place, place))
+                return UnloadedTensor(
+                    tensor, "unused", "in every class's file, and this class does not compute with it"
+                )
+            return UnloadedTensor(tensor, "unused", f"owned by {', '.join(owners)}")
+        if (counted := self.ties.counted(tensor_id)) is not None and (source := self.first(counted)) is not None:
+            return UnloadedTensor(tensor, "tied", f"the model computes with {source.name}")
+        original = self.first(self.table.tied.get(tensor_id, tensor_id))
         if original is not None and original.name == tensor.name:  # Keras 2 stores a layer again under another one
-            return Fate(tensor, "tied", f"stored a second time, under {tensor.group}")
-        return Fate(tensor, "tied", f"equal to {original.name}" if original else "")
+            return UnloadedTensor(tensor, "tied", f"a duplicate, stored under {tensor.group}")
+        return UnloadedTensor(tensor, "tied", f"equal to {original.name}" if original else "")
 
-    def stranger(self, tensor: StoredTensor) -> Fate:
+    def unrecognised(self, tensor: StoredTensor) -> UnloadedTensor:
         if (pattern := first_match(self.table.ignore["unexpected"], tensor.name)) is not None:
-            return Fate(tensor, "ignored", f"matches {pattern!r}")
+            return UnloadedTensor(tensor, "ignored", f"matches {pattern!r}")
         inside = is_inside(tensor.name, self.identity, self.table, self.groups)
         if (pattern := first_match(self.options.ignore_unexpected, tensor.name)) is not None:
-            return Fate(tensor, "ignored", f"matches {pattern!r}", inside)
+            return UnloadedTensor(tensor, "ignored", f"matches {pattern!r}", inside)
         if (pattern := self.expected(tensor.name)) is not None:
             known = pattern in self.of_modules
-            return Fate(tensor, "unused", f"not of this class: matches {pattern!r}", inside and not known)
-        return Fate(tensor, "unknown", "allowed by --allow-unknown", inside)
+            return UnloadedTensor(tensor, "unused", f"not of this class: matches {pattern!r}", inside and not known)
+        return UnloadedTensor(tensor, "unknown", "allowed by --allow-unknown", inside)
 
     def notes(self) -> list[str]:
-        """What is odd about the plan as a whole."""
+        """What is unusual about the plan as a whole."""
         notes = []
         named = self.config.architectures
         if named and self.head not in named and self.options.head is None:

@@ -81,7 +81,7 @@ def recognise(tensors: Iterable[StoredTensor], source: Source, wanted: Wanted) -
             return given, identify(every, given, dialects, wanted.strip_prefix)
         except (MappingError, UnsupportedCheckpoint):
             if source.config is not None:
-                source.load_config(given.family)  # a config of another architecture says more than names that are odd
+                source.load_config(given.family)  # a config of another architecture says more than unusual names
             raise
     refuse_foreign(every)
     family = _said(source)
@@ -93,7 +93,7 @@ def recognise(tensors: Iterable[StoredTensor], source: Source, wanted: Wanted) -
     except BertconvError:
         _refuse_contradiction(family, _fitting(every, dialects, wanted.strip_prefix), source)
         raise
-    if identity.strangers and rank_heads(table, identity, ())[0].missing:  # such as DistilBERT's layers
+    if identity.unrecognised and rank_heads(table, identity, ())[0].missing:  # such as DistilBERT's layers
         fitting = _fitting(every, dialects, wanted.strip_prefix)
         _refuse_contradiction(family, [one for one in fitting if one.is_whole], source)
     return table, identity
@@ -109,7 +109,7 @@ class _Fit:
     @property
     def is_whole(self) -> bool:
         """Some class is filled, and every tensor is known."""
-        return not self.identity.strangers and not self.lacks
+        return not self.identity.unrecognised and not self.lacks
 
     @property
     def lacks(self) -> bool:
@@ -170,8 +170,8 @@ def _by_names(
     fitting = _fitting(tensors, dialects, strip_prefix)
     if not fitting:
         raise _of_none(tensors, dialects, strip_prefix)
-    best = min((one.lacks, len(one.identity.strangers)) for one in fitting)
-    fitting = [one for one in fitting if (one.lacks, len(one.identity.strangers)) == best]
+    best = min((one.lacks, len(one.identity.unrecognised)) for one in fitting)
+    fitting = [one for one in fitting if (one.lacks, len(one.identity.unrecognised)) == best]
     possible = [family_of(model_type) for one in fitting for model_type in one.table.model_types]
     scoped = [family for family in possible for one in fitting if _is_scope_of(one.identity, family)]
     if len(scoped) == 1:

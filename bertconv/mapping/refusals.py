@@ -49,7 +49,7 @@ def missing_tensors(
         missing: what the file would have.
         unknown: what no table knows.
         fitting: classes that the file fills.
-        fresh: whether every missing one may be started afresh.
+        fresh: whether every missing one may be newly initialised.
     """
     text = f"{head} cannot be filled from this file; missing are:\n{listing(spec.name for spec in missing)}"
     if unknown.names:
@@ -60,7 +60,7 @@ def missing_tensors(
     elif fitting:
         one = "it" if len(fitting) == 1 else "one of them"
         hint = f"The file fills {', '.join(fitting)}: choose {one} with --head"
-        hint += ", or start what is missing afresh with --init-missing." if fresh else "."
+        hint += ", or initialise what is missing with --init-missing." if fresh else "."
     elif unknown.names:
         hint = (
             f"{_meant(unknown, [spec.name for spec in missing])}Every class needs what is missing: this may be another "

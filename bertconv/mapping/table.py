@@ -317,7 +317,7 @@ def _group(path: Path, name: str, row: dict[str, Any]) -> Group:
     row = dict(row)
     at, when, repeat = row.pop("at", ""), row.pop("when", ""), row.pop("repeat", {})
     if sorted(variables(at)) != sorted(repeat):
-        raise bad(path, f"the place {at!r} of group {name} does not name exactly the variables that it repeats over")
+        raise bad(path, f"the path {at!r} of group {name} does not name exactly the variables that it repeats over")
     if not row:
         raise bad(path, f"group {name} has no rows")
     modules = {module: _module(path, f"{name}.{module}", values) for module, values in row.items()}

@@ -1,4 +1,4 @@
-"""Places of a head that share one value: what a file stores of them, and which of two stored ones counts."""
+"""Tensors of a head that share one value: what a file stores of them, and which of two stored ones counts."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ class Ties:
     sources: Mapping[str, TensorSpec]
     is_tied: bool
 
-    def is_written(self, place: str) -> bool:
-        """Whether the target's files hold this place: not a tied copy, but for those that its dialect stores."""
+    def is_written(self, tensor_id: str) -> bool:
+        """Whether the target's files hold this tensor: not a tied copy, but for those that its dialect stores."""
         stored = self.table.stored_copies.get(self.target.name, {})
-        return not self.is_tied or place not in self.table.tied or place in stored
+        return not self.is_tied or tensor_id not in self.table.tied or tensor_id in stored
 
-    def homes(self, place: str) -> Iterator[str]:
-        """The places whose tensor may fill this one, the one that counts first."""
-        if (counted := self.counted(place)) is not None:
+    def candidates(self, tensor_id: str) -> Iterator[str]:
+        """The ids whose tensor may fill this one, the one that counts first."""
+        if (counted := self.counted(tensor_id)) is not None:
             yield counted
-        yield place
-        if (twin := self.twin_of(place)) is not None:
-            yield twin
+        yield tensor_id
+        if (partner := self.partner_of(tensor_id)) is not None:
+            yield partner
 
-    def counted(self, place: str) -> str | None:
-        """The other place that the source's dialect computes with instead of this one, if the head has it."""
-        copy = self.table.counting(self.source).get(place)
-        return copy if copy is not None and self.twin_of(copy) == place else None
+    def counted(self, tensor_id: str) -> str | None:
+        """The other tensor that the source's dialect computes with instead of this one, if the head has it."""
+        copy = self.table.counting(self.source).get(tensor_id)
+        return copy if copy is not None and self.partner_of(copy) == tensor_id else None
 
-    def twin_of(self, place: str) -> str | None:
-        """The head's place that fills this one when the file lacks it; an untied decoder shares its bias at most."""
+    def partner_of(self, tensor_id: str) -> str | None:
+        """The head's tensor that fills this one when the file lacks it; an untied decoder shares its bias at most."""
         copies = {original: copy for copy, original in self.table.tied.items()}
-        twin = self.table.tied.get(place, copies.get(place))
-        if twin is None or twin not in self.sources or place not in self.sources:
+        partner = self.table.tied.get(tensor_id, copies.get(tensor_id))
+        if partner is None or partner not in self.sources or tensor_id not in self.sources:
             return None
-        return twin if self.is_tied or self.sources[twin].group == self.sources[place].group else None
+        return partner if self.is_tied or self.sources[partner].group == self.sources[tensor_id].group else None

@@ -65,7 +65,7 @@ def _takes_probabilities(loss: Any) -> str | None:
 
 
 def _functions() -> dict[str, str]:
-    """Functions of Keras that take probabilities unless told otherwise, and the classes made of them."""
+    """Functions of Keras that take probabilities unless stated otherwise, and the classes made of them."""
     classes = [kind for kind in vars(keras.losses).values() if inspect.isclass(kind)]
     found = {
         _snake(kind.__name__): kind.__name__ for kind in classes if "from_logits" in inspect.signature(kind).parameters

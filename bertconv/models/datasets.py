@@ -84,10 +84,10 @@ def _by_column(dataset: Any) -> Any:
     if not (isinstance(dataset, list | tuple) and dataset and all(isinstance(row, Mapping) for row in dataset)):
         return dataset
     names = dataset[0].keys()
-    odd = next((number for number, row in enumerate(dataset) if row.keys() != names), None)
-    if odd is not None:
+    differing = next((number for number, row in enumerate(dataset) if row.keys() != names), None)
+    if differing is not None:
         raise RequestError(
-            f"Row {odd} has the columns {_listed(dataset[odd])}, row 0 has {_listed(names)}.",
+            f"Row {differing} has the columns {_listed(dataset[differing])}, row 0 has {_listed(names)}.",
             hint="Give every row the same columns.",
         )
     return {name: [row[name] for row in dataset] for name in names}
@@ -160,8 +160,8 @@ def _chosen(column: Any, rows: list[int]) -> Any:
 def _common_size(columns: Columns) -> int:
     sizes = {name: len(column) for name, column in columns.items()}
     if len(set(sizes.values())) > 1:
-        told = ", ".join(f"{name} has {size}" for name, size in sizes.items())
-        raise RequestError(f"Columns differ in their number of rows: {told}.", hint="Give one value per row.")
+        counted = ", ".join(f"{name} has {size}" for name, size in sizes.items())
+        raise RequestError(f"Columns differ in their number of rows: {counted}.", hint="Give one value per row.")
     return next(iter(sizes.values()))
 
 

@@ -1,7 +1,7 @@
 """What models are made of: linear maps, embeddings, layer normalisation, dropout. Sizes are known beforehand.
 
 Inside the encoder hidden states are a matrix `[rows hidden]`, rows being batch x sequence. Every variable knows its
-role ("weight", "bias", "scale", "shift", "value", see dialects.toml) and, where its layer was told which module of the
+role ("weight", "bias", "scale", "shift", "value", see dialects.toml) and, where its layer was given which module of the
 mapping table it is, its neutral id: `layer.3.query.weight`.
 """
 

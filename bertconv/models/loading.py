@@ -18,7 +18,7 @@ from bertconv.config import Config
 from bertconv.containers.stored import FLOATS, Header, StoredTensor
 from bertconv.errors import MappingError, MissingTensors, RequestError, ShapeMismatch, TiedTensorsDiffer
 from bertconv.formats import workers
-from bertconv.formats.readback import check_twins
+from bertconv.formats.readback import check_duplicates
 from bertconv.formats.streaming import Workspace, pieces
 from bertconv.formats.writing import checked_cast
 from bertconv.mapping.identify import Identity, identify
@@ -48,7 +48,7 @@ class LoadRequest:
         config: to use instead of the checkpoint's.
         config_class: of a config that is read.
         overrides: config keys that the caller sets.
-        ignore_mismatched_sizes: start a tensor of another shape afresh.
+        ignore_mismatched_sizes: newly initialise a tensor of another shape.
         ignore: the class's two regex lists.
         build: makes the model from a config.
         table_head: the table's class that the model is; None for a class of the user's own.
@@ -105,9 +105,9 @@ def planned(header: Header, config: Config, request: LoadRequest) -> tuple[keras
 def check_stored_twice(plan: Plan) -> None:
     """TiedTensorsDiffer where copies of one tensor in the file are not equal, with what to do about it here."""
     try:
-        check_twins(plan.twins)
+        check_duplicates(plan.duplicates)
     except TiedTensorsDiffer as error:
-        is_tied = any(pair.copy.name == error.tensor != pair.original.name for pair in plan.twins)
+        is_tied = any(pair.copy.name == error.tensor != pair.original.name for pair in plan.duplicates)
         error.hint = (
             "If the model was trained untied, pass tie_word_embeddings=False."
             if is_tied
@@ -155,7 +155,7 @@ def _agreed(config: Config, request: LoadRequest) -> Config:
         if config.values.get(key) != asked.get(key):
             raise ShapeMismatch(
                 f"{key} is {config.values.get(key)} in the checkpoint and {asked.get(key)} was asked for.",
-                hint="Pass ignore_mismatched_sizes=True to start what does not fit afresh.",
+                hint="Pass ignore_mismatched_sizes=True to newly initialise what does not fit.",
                 file=str(request.path),
             )
     return config
@@ -289,9 +289,9 @@ def _extras(own: Inventory, plan: Plan, *, ignore_mismatched: bool) -> _Extras:
 def _unused(plan: Plan) -> dict[str, StoredTensor]:
     """Tensors that fill nothing of the table, by the names that a variable beyond it would have."""
     taken = {id(move.source) for move in plan.moves}
-    known = (tensor for tensors in plan.identity.places.values() for tensor in tensors)
+    known = (tensor for tensors in plan.identity.by_id.values() for tensor in tensors)
     exact: dict[str, StoredTensor] = {}
-    for tensor in (*plan.identity.strangers, *known):
+    for tensor in (*plan.identity.unrecognised, *known):
         if id(tensor) not in taken:
             exact[tensor.name.removeprefix(plan.identity.prefix).removesuffix(":0")] = tensor
     tails = Counter(name.partition("/")[2] for name in exact)
@@ -304,7 +304,7 @@ def _info(plan: Plan, extras: _Extras, own: Inventory) -> LoadingInfo:
     names = {spec.id: spec.name for spec in _every_spec(own, plan)}
     places = {
         id(tensor): names.get(place, tensor.name)
-        for place, tensors in plan.identity.places.items()
+        for place, tensors in plan.identity.by_id.items()
         for tensor in tensors
     }
     used = {id(fill.tensor) for fill in extras.fills} | {id(tensor) for tensor in extras.wrong.values()}
@@ -312,9 +312,9 @@ def _info(plan: Plan, extras: _Extras, own: Inventory) -> LoadingInfo:
     missing = [move.target.name for move in plan.moves if move.source is None]
     missing = [name for name in missing if name not in {places[number] for number in wrong}]
     left = [
-        (fate.tensor.name, places.get(id(fate.tensor), fate.tensor.name))
-        for fate in plan.fates
-        if fate.state in ("unused", "unknown") and id(fate.tensor) not in used
+        (one.tensor.name, places.get(id(one.tensor), one.tensor.name))
+        for one in plan.unloaded
+        if one.state in ("unused", "unknown") and id(one.tensor) not in used
     ]
     return {
         "missing_keys": [
@@ -344,14 +344,14 @@ def _every_spec(own: Inventory, plan: Plan) -> Sequence[Any]:
     ]
 
 
-def warn_of(request: LoadRequest, info: LoadingInfo, fate: str = "newly initialised") -> None:
-    """One warning about everything that is not as the checkpoint has it; `fate` is what weights without values are."""
+def warn_of(request: LoadRequest, info: LoadingInfo, what: str = "newly initialised") -> None:
+    """One warning about everything that is not as the checkpoint has it; `what` is what weights without values are."""
     parts = []
     if info["missing_keys"]:
-        parts.append(f"{fate}, since the checkpoint lacks them (train before use):\n{listing(info['missing_keys'])}")
+        parts.append(f"{what}, since the checkpoint lacks them (train before use):\n{listing(info['missing_keys'])}")
     if info["mismatched_keys"]:
         rows = [f"{name}: {list(stored)} stored, {list(own)} needed" for name, stored, own in info["mismatched_keys"]]
-        parts.append(f"{fate}, since their shapes differ:\n" + listing(rows))
+        parts.append(f"{what}, since their shapes differ:\n" + listing(rows))
     if info["unexpected_keys"]:
         parts.append(f"not used by this class:\n{listing(info['unexpected_keys'])}")
     if parts:

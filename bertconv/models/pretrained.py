@@ -73,7 +73,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         main_input_name: first argument of `call`.
         table_head: the mapping table's class; None for a class of the user's own.
         _keys_to_ignore_on_load_unexpected: regexes of stored names that are left out without a word.
-        _keys_to_ignore_on_load_missing: regexes of weights that may start afresh without a word.
+        _keys_to_ignore_on_load_missing: regexes of weights that may be newly initialised without a warning.
     """
 
     config_class: ClassVar[type[Config]]
@@ -204,7 +204,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
             model_args: passed on to the class.
             config: to use instead of the checkpoint's: an object, a dict, a path or a Hub id.
             cache_dir: cache of the Hub.
-            ignore_mismatched_sizes: start weights of another shape than stored afresh instead of refusing.
+            ignore_mismatched_sizes: newly initialise weights of another shape than stored instead of refusing.
             force_download: download again what the cache has.
             local_files_only: use only what the cache holds.
             token: access token for the Hub.

@@ -1,4 +1,4 @@
-"""A folder of the disk as a place of checkpoints."""
+"""A folder of the disk that holds a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from bertconv.containers.stored import is_so
 from bertconv.errors import DamagedCheckpoint, RequestError, UnsafeCheckpoint
 from bertconv.source import integrity
-from bertconv.source.place import is_cache_link, subfolder_parts
+from bertconv.source.checkpoint_folder import is_cache_link, subfolder_parts
 
 _LISTED_FOLDER = re.compile(r"[0-9]+_.+|checkpoint-[0-9]+|pytorch_model_fsdp_[0-9]+")
 

@@ -16,8 +16,8 @@ from huggingface_hub.file_download import repo_folder_name
 from bertconv.containers.stored import is_so
 from bertconv.errors import HubError
 from bertconv.source import integrity
+from bertconv.source.checkpoint_folder import SourceOptions, subfolder_parts
 from bertconv.source.hub_errors import FAILURES, explain
-from bertconv.source.place import SourceOptions, subfolder_parts
 from bertconv.text import some
 
 
@@ -101,10 +101,10 @@ def open_repository(repository: str, options: SourceOptions) -> HubFolder:
         HubError: it is not there, or not for this user, or cannot be reached.
     """
     if options.local_files_only or constants.HF_HUB_OFFLINE:
-        place = _cached(repository, options)
+        checkpoint = _cached(repository, options)
     else:
-        place = _online(repository, options)
-    return place.within(options.subfolder) if options.subfolder else place
+        checkpoint = _online(repository, options)
+    return checkpoint.within(options.subfolder) if options.subfolder else checkpoint
 
 
 def _online(repository: str, options: SourceOptions) -> HubFolder:

@@ -43,8 +43,8 @@ def explain(
         or _about_length(error)
         or _about_network(error, known=bool(files))
     )
-    place = f"{repository}@{revision}" if revision else repository
-    return HubError(problem, hint=hint, file=f"{place}: {some(files, 3)}" if files else place)
+    repository_at = f"{repository}@{revision}" if revision else repository
+    return HubError(problem, hint=hint, file=f"{repository_at}: {some(files, 3)}" if files else repository_at)
 
 
 def _about_repository(error: Exception, repository: str, revision: str | None) -> tuple[str, str] | None:

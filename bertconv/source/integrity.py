@@ -22,7 +22,7 @@ from pathlib import Path
 
 from bertconv.containers.stored import SourceFile
 from bertconv.errors import HubError
-from bertconv.source.place import open_in
+from bertconv.source.checkpoint_folder import open_in
 
 _SHA1 = 40  # hexadecimal digits
 _DIGEST = re.compile(rf"[0-9a-f]{{{_SHA1}}}|[0-9a-f]{{64}}")

@@ -17,9 +17,9 @@ from bertconv.containers.stored import SourceFile, is_so
 from bertconv.errors import BertconvError, MappingError, RequestError
 from bertconv.families import Family
 from bertconv.source import modules, sidecars
+from bertconv.source.checkpoint_folder import CheckpointFolder, SourceOptions, open_in
 from bertconv.source.folder import LocalFolder
 from bertconv.source.modules import Modules
-from bertconv.source.place import Place, SourceOptions, open_in
 from bertconv.source.refusals import ctranslate2, no_weights, unsupported
 from bertconv.source.weights import SHARD, Choice, Weights, choose, is_index, is_weights, read_index
 from bertconv.text import some
@@ -44,7 +44,7 @@ class Source:
         sidecars: tokenizer, label and sentence-transformers files to carry along, relative to `folder`.
         not_carried: other files there.
         revision: the commit when it came from the Hub.
-        notes: what is odd, one sentence each.
+        notes: what is unusual, one sentence each.
         modules: of sentence-transformers; None where no `modules.json` lists any.
         stored_config: the bytes of `config`, read when it was found; none where they are too many.
     """
@@ -156,9 +156,9 @@ def _from_hub(given: str, repository: str, revision: str | None, options: Source
     # huggingface_hub takes longer to import than a small checkpoint to convert.
     from bertconv.source.hub import open_repository
 
-    place = open_repository(repository, replace(options, revision=revision))
-    source = replace(_from_place(place, given, options), revision=place.commit)
-    place.remember(source.folder / (source.weights.index or source.weights.files[0]))
+    checkpoint = open_repository(repository, replace(options, revision=revision))
+    source = replace(_from_place(checkpoint, given, options), revision=checkpoint.commit)
+    checkpoint.remember(source.folder / (source.weights.index or source.weights.files[0]))
     return source
 
 
@@ -170,8 +170,10 @@ def _from_path(path: Path, given: str, options: SourceOptions, *, also_id: bool)
     kind = "folder" if path.is_dir() else "file"
     notes = (f"a local {kind} of this name wins over the Hub id",) if also_id else ()
     if kind == "folder":
-        place = LocalFolder(path)
-        return _from_place(place.within(options.subfolder) if options.subfolder else place, given, options, notes)
+        checkpoint = LocalFolder(path)
+        return _from_place(
+            checkpoint.within(options.subfolder) if options.subfolder else checkpoint, given, options, notes
+        )
     if options.subfolder or options.variant:
         raise RequestError("is a file, which has no subfolder or variant.", hint="Leave the option out.", file=given)
     return _from_file(path, given, options, notes)
@@ -182,35 +184,39 @@ def _from_file(path: Path, given: str, options: SourceOptions, notes: tuple[str,
         raise error
     if SHARD.fullmatch(path.name):
         notes = (*notes, "the file is one shard of several")
-    place = LocalFolder(path.parent)
+    checkpoint = LocalFolder(path.parent)
     # Only beside a config does a folder belong to the file: a download folder holds all sorts of things.
-    alone = not place.names.intersection(sidecars.CONFIGS)
-    source = _describe(place, Choice(path.name, notes), given, _config(place, options), alone=alone)
+    alone = not checkpoint.names.intersection(sidecars.CONFIGS)
+    source = _describe(checkpoint, Choice(path.name, notes), given, _config(checkpoint, options), alone=alone)
     return replace(source, sidecars=(), not_carried=()) if alone else source
 
 
-def _from_place(place: Place, given: str, options: SourceOptions, notes: tuple[str, ...] = ()) -> Source:
-    config = _config(place, options)
+def _from_place(
+    checkpoint: CheckpointFolder, given: str, options: SourceOptions, notes: tuple[str, ...] = ()
+) -> Source:
+    config = _config(checkpoint, options)
     named = _named_weights(config) if config else None
     try:
-        choice = choose(place.names, options.prefer, options.variant, named)
+        choice = choose(checkpoint.names, options.prefer, options.variant, named)
     except BertconvError as error:
-        error.file = error.file or str(place.folder)  # names alone do not tell it
+        error.file = error.file or str(checkpoint.folder)  # names alone do not tell it
         raise
     if choice is not None:
-        if foreign := ctranslate2(place.names, choice.name, given):
+        if foreign := ctranslate2(checkpoint.names, choice.name, given):
             raise foreign
-        return _describe(place, replace(choice, notes=(*notes, *choice.notes)), given, config)
+        return _describe(checkpoint, replace(choice, notes=(*notes, *choice.notes)), given, config)
     for inner in _OLD_LAYOUTS:
-        if any(name.startswith(f"{inner}/") for name in place.names):
-            return _from_inner(place, inner, given, options, notes)
-    raise no_weights(place, given)
+        if any(name.startswith(f"{inner}/") for name in checkpoint.names):
+            return _from_inner(checkpoint, inner, given, options, notes)
+    raise no_weights(checkpoint, given)
 
 
-def _from_inner(place: Place, inner: str, given: str, options: SourceOptions, notes: tuple[str, ...]) -> Source:
-    source = _from_place(place.within(inner), given, options)
-    around = modules.around(place, inner, source.sidecars)
-    beside = sidecars.sort_out([name for name in place.names if not name.startswith(f"{inner}/")], ())
+def _from_inner(
+    checkpoint: CheckpointFolder, inner: str, given: str, options: SourceOptions, notes: tuple[str, ...]
+) -> Source:
+    source = _from_place(checkpoint.within(inner), given, options)
+    around = modules.around(checkpoint, inner, source.sidecars)
+    beside = sidecars.sort_out([name for name in checkpoint.names if not name.startswith(f"{inner}/")], ())
     note = modules.note_of(inner, around, [*beside[0], *beside[1]])
     if around is not None:
         source = replace(source, modules=around, not_carried=(*source.not_carried, *around.left))
@@ -218,30 +224,34 @@ def _from_inner(place: Place, inner: str, given: str, options: SourceOptions, no
     return replace(source, notes=(*notes, note, *source.notes))
 
 
-def _describe(place: Place, choice: Choice, given: str, config: _Config | None, *, alone: bool = False) -> Source:
-    weights, notes = _weights(place, choice.name)
-    listed = None if alone else modules.listed(place)
-    names = modules.names_with(place, listed or ())
-    beside = modules.beside(place, listed, names) if listed is not None else None
+def _describe(
+    checkpoint: CheckpointFolder, choice: Choice, given: str, config: _Config | None, *, alone: bool = False
+) -> Source:
+    weights, notes = _weights(checkpoint, choice.name)
+    listed = None if alone else modules.listed(checkpoint)
+    names = modules.names_with(checkpoint, listed or ())
+    beside = modules.beside(checkpoint, listed, names) if listed is not None else None
     of_modules = beside.weights if beside else ()
     used = (*weights.files, *of_modules, *(name for name in (weights.index, *sidecars.CONFIGS) if name))
     carried, left = sidecars.sort_out(names, used, listed or ())
-    place.need([*weights.files, *carried])
+    checkpoint.need([*weights.files, *carried])
     notes = (*choice.notes, *notes, *(beside.notes if beside else ()), *sidecars.notes(left, of_modules))
-    found = Source(given, place.folder, weights, None, carried, left, None, notes, beside)
+    found = Source(given, checkpoint.folder, weights, None, carried, left, None, notes, beside)
     return found if config is None else replace(found, config=config.path, stored_config=config.stored)
 
 
-def _weights(place: Place, name: str) -> tuple[Weights, tuple[str, ...]]:
+def _weights(checkpoint: CheckpointFolder, name: str) -> tuple[Weights, tuple[str, ...]]:
     if not is_index(name):
         return Weights((name,)), ()
-    place.need([name])
-    with closing(open_in(place.folder, name)) as file:
+    checkpoint.need([name])
+    with closing(open_in(checkpoint.folder, name)) as file:
         weight_map = read_index(file)
     shards = tuple(sorted(set(weight_map.values())))
-    if absent := [shard for shard in shards if shard not in place.names]:
-        raise place.missing(f"names shards that are not there: {some(absent)}.", file=str(place.folder / name))
-    return Weights(shards, name, weight_map), _unnamed(place.names, shards, name)
+    if absent := [shard for shard in shards if shard not in checkpoint.names]:
+        raise checkpoint.missing(
+            f"names shards that are not there: {some(absent)}.", file=str(checkpoint.folder / name)
+        )
+    return Weights(shards, name, weight_map), _unnamed(checkpoint.names, shards, name)
 
 
 def _unnamed(names: Collection[str], shards: tuple[str, ...], index: str) -> tuple[str, ...]:
@@ -257,14 +267,14 @@ class _Config(NamedTuple):
     stored: bytes
 
 
-def _config(place: Place, options: SourceOptions) -> _Config | None:
+def _config(checkpoint: CheckpointFolder, options: SourceOptions) -> _Config | None:
     if options.config is not None:
         return _Config(options.config, content.stored_text(options.config, content.MAX_BYTES))
-    name = next((name for name in sidecars.CONFIGS if name in place.names), None)
+    name = next((name for name in sidecars.CONFIGS if name in checkpoint.names), None)
     if name is None:
         return None
-    place.need([name])
-    with closing(open_in(place.folder, name)) as file:
+    checkpoint.need([name])
+    with closing(open_in(checkpoint.folder, name)) as file:
         return _Config(file.path, file.read_up_to(content.MAX_BYTES))
 
 

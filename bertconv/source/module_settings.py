@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from bertconv.errors import UnsafeCheckpoint
+from bertconv.source.checkpoint_folder import open_in
 from bertconv.source.local import Source
 from bertconv.source.modules import LISTING, entries_of, path_of
-from bertconv.source.place import open_in
 from bertconv.text import is_deep, parse_json, printable
 
 WHOLE = "config_sentence_transformers.json"
@@ -66,7 +66,7 @@ class ModuleSettings:
 
 
 def read_module_settings(source: Source) -> ModuleSettings:
-    """Read them; what is wrong with their content is told, not raised.
+    """Read them; what is wrong with their content is reported, not raised.
 
     Raises:
         DamagedCheckpoint: a file cannot be opened or read, or changes meanwhile.
@@ -170,5 +170,5 @@ def _whole(said: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(prompts, dict):
         return found | {"prompts": prompts}
     kept = "default_prompt_name" in found
-    told = {name: text for name, text in prompts.items() if text or (kept and text is not None)}
-    return found | {f"prompts[{name!r}]": text for name, text in told.items()}
+    stated = {name: text for name, text in prompts.items() if text or (kept and text is not None)}
+    return found | {f"prompts[{name!r}]": text for name, text in stated.items()}

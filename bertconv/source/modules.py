@@ -15,7 +15,7 @@ from pathlib import Path
 from bertconv.containers.stored import SourceFile
 from bertconv.errors import DamagedCheckpoint, HubError, RequestError, UnsafeCheckpoint
 from bertconv.source import sidecars
-from bertconv.source.place import Place, open_in, subfolder_parts
+from bertconv.source.checkpoint_folder import CheckpointFolder, open_in, subfolder_parts
 from bertconv.text import parse_json, printable, some
 
 LISTING = "modules.json"
@@ -38,7 +38,7 @@ class Modules:
         sidecars: files that go along and are not the checkpoint's own, relative to it; only where it is another folder.
         listing: `modules.json` for a folder with the transformer at its root, where the source's is for another.
         left: other files beside them.
-        notes: what is odd, one sentence each.
+        notes: what is unusual, one sentence each.
     """
 
     folder: Path
@@ -53,66 +53,66 @@ class Modules:
         return open_in(self.folder, name)
 
 
-def listed(place: Place) -> dict[str, str] | None:
+def listed(checkpoint: CheckpointFolder) -> dict[str, str] | None:
     """Folder of each module that `modules.json` lists -> its class; None where there is no such list.
 
     Raises:
         UnsafeCheckpoint: a folder outside of the checkpoint.
         DamagedCheckpoint: `modules.json` is no list of modules.
     """
-    if LISTING not in place.names:
+    if LISTING not in checkpoint.names:
         return None
-    place.need([LISTING])
+    checkpoint.need([LISTING])
     found = {}
-    for entry in entries_of(place.folder):
+    for entry in entries_of(checkpoint.folder):
         path = path_of(entry)
         try:
             parts = subfolder_parts(path if path.isprintable() else "..")
         except RequestError as error:
             raise UnsafeCheckpoint(
                 f"names the module {path[:200]!r}, which is no folder of it.", hint="Do not use this checkpoint.",
-                file=str(place.folder / LISTING),
+                file=str(checkpoint.folder / LISTING),
             ) from error  # fmt: skip
         found["/".join(parts)] = str(entry["type"]).rpartition(".")[2]
     return found
 
 
-def names_with(place: Place, folders: Collection[str]) -> frozenset[str]:
-    """The files of a place, those of its modules' folders too, whatever these are called."""
-    names = set(place.names)
+def names_with(checkpoint: CheckpointFolder, folders: Collection[str]) -> frozenset[str]:
+    """The files of a checkpoint, those of its modules' folders too, whatever these are called."""
+    names = set(checkpoint.names)
     for folder in filter(None, folders):
         if not any(name.startswith(f"{folder}/") for name in names):
             try:
-                names |= {f"{folder}/{name}" for name in place.within(folder).names}
+                names |= {f"{folder}/{name}" for name in checkpoint.within(folder).names}
             except (RequestError, HubError):  # a module without files, as Normalize, has no folder everywhere
                 continue
     return frozenset(names)
 
 
-def beside(place: Place, modules: Mapping[str, str], names: Collection[str]) -> Modules:
+def beside(checkpoint: CheckpointFolder, modules: Mapping[str, str], names: Collection[str]) -> Modules:
     """The modules of a folder that holds the transformer at its root."""
     weights, notes = _weights(modules, names)
-    place.need(weights)
-    return Modules(place.folder, weights, notes=notes)
+    checkpoint.need(weights)
+    return Modules(checkpoint.folder, weights, notes=notes)
 
 
-def around(place: Place, inner: str, own: Collection[str]) -> Modules | None:
+def around(checkpoint: CheckpointFolder, inner: str, own: Collection[str]) -> Modules | None:
     """The modules of a folder that holds the transformer in another, `inner`; None where it does not list them.
 
     Args:
-        place: the outer folder.
+        checkpoint: the outer folder.
         inner: name of the transformer's folder.
         own: files that go along with the transformer; none of these is taken from the outer folder.
     """
-    modules = listed(place)
+    modules = listed(checkpoint)
     if modules is None or inner not in modules:
         return None
-    names = names_with(place, modules)
+    names = names_with(checkpoint, modules)
     names = frozenset(name for name in names if not name.startswith(f"{inner}/"))
     weights, notes = _weights({folder: kind for folder, kind in modules.items() if folder != inner}, names)
     carried, left = sidecars.sort_out(names, (*weights, LISTING, *own), modules)
-    place.need([*weights, *carried])
-    return Modules(place.folder, weights, carried, _moved(entries_of(place.folder), inner), left, notes)
+    checkpoint.need([*weights, *carried])
+    return Modules(checkpoint.folder, weights, carried, _moved(entries_of(checkpoint.folder), inner), left, notes)
 
 
 def entries_of(folder: Path) -> list[dict[str, object]]:
@@ -146,7 +146,7 @@ def path_of(entry: Mapping[str, object]) -> str:
 
 
 def _weights(modules: Mapping[str, str], names: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The file of weights of each module that has one, and what is odd."""
+    """The file of weights of each module that has one, and what is unusual."""
     weights, notes = [], []
     for folder, kind in modules.items():
         if not folder:

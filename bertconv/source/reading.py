@@ -49,7 +49,7 @@ def _check_shards(headers: Mapping[str, Header], weight_map: Mapping[str, str], 
     spelled = Counter(_key(tensor) for header in headers.values() for tensor in header.tensors)
     if doubled := [name for name, count in spelled.items() if count > 1]:
         raise DamagedCheckpoint(
-            f"these tensors stand in two shards:\n{listing(doubled)}", hint="Save the checkpoint again.", file=index
+            f"these tensors are in two shards:\n{listing(doubled)}", hint="Save the checkpoint again.", file=index
         )
     found = {(shard, _key(tensor)) for shard, header in headers.items() for tensor in header.tensors}
     listed = _as_in_shards({(shard, name) for name, shard in weight_map.items()}, found)

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 
 from bertconv.errors import BertconvError, UnsupportedCheckpoint
+from bertconv.source.checkpoint_folder import CheckpointFolder
 from bertconv.source.folder import LocalFolder
-from bertconv.source.place import Place
 from bertconv.text import some
 
 _MERGE = "Merge it into its base model first (peft: merge_and_unload)."
@@ -75,24 +75,24 @@ def unsupported(names: Iterable[str], where: str) -> UnsupportedCheckpoint | Non
     return None
 
 
-def no_weights(place: Place, where: str) -> BertconvError:
+def no_weights(checkpoint: CheckpointFolder, where: str) -> BertconvError:
     """The error for a folder in which no file looks like weights."""
-    here = sorted(name for name in place.names if "/" not in name)
+    here = sorted(name for name in checkpoint.names if "/" not in name)
     if error := unsupported(here, where):
         return error
     if _LIST in here:
         what = f"{_LIST} is TensorFlow's list of the checkpoints that lay beside it, and none of them is here."
         return UnsupportedCheckpoint(what, hint=f"Copy their .index and .data files too. {_TF1}", file=where)
-    hint = _checkpoint_hint(place.names)
-    if not hint and (error := unsupported(place.names, where)):  # in folders below: onnx/model.onnx
+    hint = _checkpoint_hint(checkpoint.names)
+    if not hint and (error := unsupported(checkpoint.names, where)):  # in folders below: onnx/model.onnx
         return error
     problem = f"there are no weights; it has {some(here)}." if here else "there are no weights; it has no files."
-    if isinstance(place, LocalFolder):
+    if isinstance(checkpoint, LocalFolder):
         hint = (
             hint
             or "Give the folder that holds model.safetensors, pytorch_model.bin or tf_model.h5, or the file itself."
         )
-    return place.missing(problem, hint, where)
+    return checkpoint.missing(problem, hint, where)
 
 
 def ctranslate2(names: Collection[str], chosen: str, where: str) -> UnsupportedCheckpoint | None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 from fnmatch import fnmatchcase
 
-from bertconv.source.place import is_plain
+from bertconv.source.checkpoint_folder import is_plain
 from bertconv.source.weights import is_index, is_weights
 from bertconv.text import printable, some
 
@@ -62,7 +62,7 @@ def _is_module(folder: str) -> bool:
 
 
 def notes(left: Collection[str], weights: Collection[str] = ()) -> tuple[str, ...]:
-    """What is odd about files that stay behind, where `weights` are the files of weights of modules that do not."""
+    """What is unusual about files that stay behind, where `weights` are the files of weights of modules that do not."""
     without = [name for name in left if "/" in name and is_weights(name.rpartition("/")[2])]
     modules = sorted({name.rpartition("/")[0] for name in without} - {name.rpartition("/")[0] for name in weights})
     return (f"weights in {some(modules)} are not converted",) if modules else ()

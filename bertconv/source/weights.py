@@ -11,7 +11,7 @@ from bertconv.config_content import json_object
 from bertconv.containers.registry import BY_NAME, CONTAINERS
 from bertconv.containers.stored import SourceFile
 from bertconv.errors import DamagedCheckpoint, RequestError, UnsafeCheckpoint
-from bertconv.source.place import is_plain
+from bertconv.source.checkpoint_folder import is_plain
 from bertconv.text import some
 
 INDEX_BYTES = 8_000_000
@@ -54,7 +54,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Choice:
-    """One file of weights, or one index, out of those that are there, and what is odd about that."""
+    """One file of weights, or one index, out of those that are there, and what is unusual about that."""
 
     name: str
     notes: tuple[str, ...] = ()

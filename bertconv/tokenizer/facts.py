@@ -36,7 +36,7 @@ class Tokenizer:
         truncation: tokens to which tokenizer.json cuts a text by itself; None where it does not.
         digests: file -> sha256, of vocabularies that are not read.
         problems: why a file cannot be used, one sentence each.
-        notes: what is odd, one sentence each.
+        notes: what is unusual, one sentence each.
     """
 
     files: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class Tokenizer:
 
 
 def read_tokenizer(source: Source) -> Tokenizer:
-    """Read the tokenizer files of a checkpoint. What is wrong with their content is told in `problems`, and no error.
+    """Read the tokenizer files of a checkpoint. What is wrong with their content is in `problems`, and no error.
 
     Raises:
         DamagedCheckpoint: a file cannot be opened or read, or changes meanwhile.
@@ -77,7 +77,7 @@ def read_tokenizer(source: Source) -> Tokenizer:
 
 
 def _notes(files: Files, base: tuple[str, Mapping[str, int]] | None) -> Iterator[str]:
-    """What is not told by its file alone, and where two files of one folder say different things."""
+    """What is not clear from its file alone, and where two files of one folder say different things."""
     if "vocab" in model_of(files) and (base is None or base[0] != FAST):
         yield f"the vocabulary in {FAST} is not tokens with whole numbers from 0 to {MAX_ID - 1:,} as ids"
     if base is not None and base[0] == FAST and files.words is not None and is_wordpiece(files):

@@ -57,7 +57,7 @@ class Files:
 
 
 def read_files(source: Source) -> Files:
-    """Read the tokenizer files that go along with a checkpoint; what is wrong with their content is told, not raised.
+    """Read the tokenizer files that go along with a checkpoint; problems of their content are reported, not raised.
 
     Raises:
         DamagedCheckpoint: a file cannot be opened or read, or changes meanwhile.
@@ -136,7 +136,7 @@ def _words(content: bytes, room: Room) -> dict[str, int]:
 
 
 def words_in(content: bytes) -> dict[str, int]:
-    """Token -> number of its line; where a token stands twice, its last line counts, as everywhere it is read.
+    """Token -> number of its line; of duplicate tokens the last line counts, as everywhere it is read.
 
     Raises:
         UnicodeDecodeError: it is not UTF-8.

@@ -9,7 +9,7 @@ from bertconv.tokenizer.rows import row_notes
 
 
 def tokenizer_notes(tokenizer: Tokenizer, rows: int | None) -> Iterator[str]:
-    """What is wrong or odd about it, one sentence each, without a full stop.
+    """What is wrong or unusual about it, one sentence each, without a full stop.
 
     Args:
         tokenizer: what its files say.

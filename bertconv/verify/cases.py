@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bertconv.mapping.table import Table
-from bertconv.source.place import open_in
+from bertconv.source.checkpoint_folder import open_in
 from bertconv.tasks import MULTIPLE_CHOICE
 from bertconv.tokenizer.files import FAST, MAX_BYTES, WORDS, words_in
 from bertconv.tokenizer.vocabulary import reachable
@@ -53,7 +53,7 @@ class Batch:
 
 
 Note = Callable[[str], None]
-"""Told of what is odd, one sentence each."""
+"""Called with what is unusual, one sentence each."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def make_batches(
         task: what its class computes.
         folder: where its tokenizer may lie.
         seed: of the random ids.
-        note: told why there are no sentences though there is a tokenizer.
+        note: called with the reason why there are no sentences though there is a tokenizer.
         settings: of that tokenizer, as `Tokenizer` has them; None for BERT's own.
     """
     model, has_choices = _Model(table, config), task == MULTIPLE_CHOICE

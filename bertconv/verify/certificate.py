@@ -17,7 +17,7 @@ from bertconv.formats.readback import digest_of
 from bertconv.formats.streaming import Workspace
 from bertconv.mapping.layout import Transpose
 from bertconv.record import frame_digest, manifest_digest
-from bertconv.source.place import open_in
+from bertconv.source.checkpoint_folder import open_in
 from bertconv.text import brief, listing, parse_json, printable
 from bertconv.verify.parity import Parity
 
@@ -220,7 +220,7 @@ def _frame_changes(folder: Path, name: str, header: Header, wanted: Mapping[str,
     spans = sorted({(tensor.offset, tensor.nbytes) for tensor in header.tensors})
     try:
         with closing(open_in(folder, name)) as file:
-            same_size = file.size == wanted["size"]  # another size was told already
+            same_size = file.size == wanted["size"]  # another size was reported already
             if same_size and frame_digest(file, spans) != wanted["sha256_outside_tensors"]:  # guard: check-frame
                 yield Change(name, "", "has other bytes outside of its tensors")
     except BertconvError as error:

@@ -40,7 +40,7 @@ ORACLES = ("reference", "transformers")
 """Who computes PyTorch's side."""
 
 Progress = Callable[[str, int, int], None]
-"""Told of a step ("weights", "outputs"), of what is done and of how much there is."""
+"""Reported of a step ("weights", "outputs"), of what is done and of how much there is."""
 
 _CONFIG_CAUSES = {
     "hidden_act": "activation",
@@ -107,7 +107,7 @@ def compare(a: Side, b: Side, request: Request, progress: Progress = lambda *_: 
         a: the original, opened as the class of `b`.
         b: what is held to it.
         request: what is compared, and how closely.
-        progress: told of the steps.
+        progress: called with the steps.
 
     Raises:
         DamagedCheckpoint: a file ends too early or cannot be read.
@@ -174,7 +174,7 @@ def _obstacle(rows: Sequence[TensorComparison]) -> str | None:
     """Why the two sides cannot be run side by side, if they cannot."""
     if any(row.state.startswith("only") or (row.state == "different" and row.first is None) for row in rows):
         return "a tensor is missing on one side, or has another shape there"
-    broken = [row.id for row in rows if row.ok and any(NOT_FINITE in odd for odd in row.odd)]
+    broken = [row.id for row in rows if row.ok and any(NOT_FINITE in remark for remark in row.remarks)]
     return f"{broken[0]} is not finite on either side, so there is nothing to compute" if broken else None
 
 
@@ -297,7 +297,7 @@ def _tensor_sentence(row: TensorComparison) -> str:
     if row.state != "different":
         return f"first at {row.module}: {row.id} is {row.state}."
     if row.first is None:
-        return f"first at {row.module}: {row.id} differs, {', '.join(row.odd)}."
+        return f"first at {row.module}: {row.id} differs, {', '.join(row.remarks)}."
     where = list(row.first)
     elements = "one element" if row.differing == 1 else f"{row.differing:,} elements"
     by = f", by up to {row.max_difference:.3g}" if row.max_difference > 0 else ""

@@ -50,7 +50,7 @@ def prove_conversion(  # noqa: PLR0913  (one argument per part of a conversion)
         level: "outputs"; "auto", which says why outputs were not compared where they cannot be, instead of refusing; or
             "weights", which compares no outputs.
         page: HTML report to write, whatever the outcome; where outputs are not compared, of the weights.
-        progress: told of the steps.
+        progress: called with the steps.
 
     Raises:
         ParityError: it is not the same model.
@@ -96,18 +96,18 @@ def _obstacle(table: Table, plan: Plan) -> str:
         return "tensors are missing that an ignore list allows to be"
     fresh = {move.target.group for move in plan.moves if move.source is None}
     if fresh & set(table.heads[table.base_head]):
-        return f"{', '.join(sorted(fresh))} was started afresh"
+        return f"{', '.join(sorted(fresh))} was newly initialised"
     return ""
 
 
 def _written(plan: Plan) -> Identity:
     """The source without the groups that the class has not: where a head is new, the body has no pooler it lacks."""
     identity, groups = plan.identity, {move.target.group for move in plan.moves}
-    kept = {place: found for place, found in identity.places.items() if identity.specs[place].group in groups}
+    kept = {place: found for place, found in identity.by_id.items() if identity.specs[place].group in groups}
     names = {tensor.name for found in kept.values() for tensor in found}
-    every = {tensor.name: tensor for found in identity.places.values() for tensor in found}
+    every = {tensor.name: tensor for found in identity.by_id.values() for tensor in found}
     aside = (tensor for name, tensor in every.items() if name not in names)
-    return replace(identity, places=kept, outside=(*identity.outside, *aside))
+    return replace(identity, by_id=kept, outside=(*identity.outside, *aside))
 
 
 def _named(parity: Parity, original: Side, staged: StagedFolder, forced: str | None) -> Parity:
@@ -117,7 +117,7 @@ def _named(parity: Parity, original: Side, staged: StagedFolder, forced: str | N
         parity: of the two.
         original: the source.
         staged: the output.
-        forced: the class, where the conversion was told another one than the source's config names.
+        forced: the class, where the conversion was given another one than the source's config names.
     """
     place = str(staged.destination)
     options = ["--head", forced] if forced else []

@@ -119,8 +119,8 @@ def _swap_modules(one: str, other: str) -> Change:
         for place in list(state):
             *layer, module, role = place.split(".")
             if module == one:
-                twin = ".".join((*layer, other, role))
-                state[place], state[twin] = state[twin], state[place]
+                swapped = ".".join((*layer, other, role))
+                state[place], state[swapped] = state[swapped], state[place]
 
     return change
 

@@ -61,7 +61,7 @@ class TensorComparison:
         differing: number of elements that differ from A's in B's type.
         max_difference: the largest absolute difference between finite elements, `relative` to A's largest value.
         first: index of the first differing element in PyTorch's order, with its `value_a` and `value_b`.
-        odd: what is odd about the values, such as "3 numbers in B are NaN or infinite"; one phrase each.
+        remarks: what is unusual about the values, such as "3 numbers in B are NaN or infinite"; one phrase each.
         histogram: for the worst tensors `edges`, `a` and `b`: counts of values per bin on both sides.
     """
 
@@ -79,7 +79,7 @@ class TensorComparison:
     first: tuple[int, ...] | None = None
     value_a: float | None = None
     value_b: float | None = None
-    odd: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     histogram: Mapping[str, list[float]] | None = None
 
     @property
@@ -222,7 +222,7 @@ class Parity:
         gradients: every variable; empty below level "gradients".
         divergence: where it breaks first, or None.
         causes: known mistakes that fit, likeliest first.
-        notes: what is odd, one sentence each.
+        notes: what is unusual, one sentence each.
         limits: "float64", "factor", "floor" and what the caller forced: how the limits came about.
         versions: bertconv, Python, numpy and the frameworks that ran.
         command: to reproduce it.

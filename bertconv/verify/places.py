@@ -34,7 +34,7 @@ class Place:
 
 
 Tell = Callable[[int, Place, Array], None]
-"""Told of the number of the batch, the place, and the values there."""
+"""Reported of the number of the batch, the place, and the values there."""
 
 
 class Passes:

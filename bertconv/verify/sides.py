@@ -14,7 +14,7 @@ import numpy as np
 
 from bertconv.config import Config
 from bertconv.containers.stored import Header, StoredTensor
-from bertconv.formats.readback import check_twins
+from bertconv.formats.readback import check_duplicates
 from bertconv.formats.streaming import Elements, Workspace, as_floats, cast, pieces
 from bertconv.mapping.evidence import named_in
 from bertconv.mapping.expand import TensorSpec, expand
@@ -155,11 +155,11 @@ class Side:
 
     def left_out(self) -> list[str]:
         """Names of the tensors that are no part of the class."""
-        return [printable(fate.tensor.name) for fate in self.plan.fates if fate.state not in ("tied", "ignored")]
+        return [printable(one.tensor.name) for one in self.plan.unloaded if one.state not in ("tied", "ignored")]
 
     def omitted(self) -> list[str]:
         """Those of them that are a part of the model which no table knows."""
-        return [printable(fate.tensor.name) for fate in self.plan.fates if fate.inside]
+        return [printable(one.tensor.name) for one in self.plan.unloaded if one.inside]
 
 
 @contextmanager
@@ -180,7 +180,7 @@ def open_side(
         mapping, identity = recognise(header.tensors, source, wanted)
         config = source.load_config(mapping.family)
         side = side_of(source, header, modules, identity, mapping, config, head)
-        check_twins(side.plan.twins)
+        check_duplicates(side.plan.duplicates)
         yield side
         for file in (*header.files, *(module.file for module in modules)):
             file.check_unchanged()

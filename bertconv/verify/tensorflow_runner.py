@@ -97,7 +97,7 @@ class TensorFlowRunner:
         )
         extra = {"add_pooling_layer": False} if lacks_pooler else {}
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about how the class is used; what is odd about the files is in the notes
+            warnings.simplefilter("ignore")  # about how the class is used; the notes have the files
             model = getattr(bertconv, f"TF{self.side.head}").from_pretrained(
                 path, config=self.side.plan.config, dtype=dtype, **extra
             )

@@ -34,10 +34,10 @@ def compare_tokenizers(a: Side, b: Side, *, ignored: bool = False) -> Agreement:
 
 
 def notes_of_both(a: Side, b: Side) -> Iterator[str]:
-    """What is odd about either side's tokenizer, and where they differ without a difference in the ids of a text."""
-    odd = [list(tokenizer_notes(side.tokenizer, int(side.values["vocab_size"]))) for side in (a, b)]
-    for note in dict.fromkeys([*odd[0], *odd[1]]):
-        whose = [letter for letter, notes in zip("AB", odd, strict=True) if note in notes]
+    """What is unusual about either tokenizer, and where they differ without a difference in the ids of a text."""
+    found = [list(tokenizer_notes(side.tokenizer, int(side.values["vocab_size"]))) for side in (a, b)]
+    for note in dict.fromkeys([*found[0], *found[1]]):
+        whose = [letter for letter, notes in zip("AB", found, strict=True) if note in notes]
         yield f"{' and '.join(whose)}: {note}"
     cuts = [side.tokenizer.truncation for side in (a, b)]
     if cuts[0] != cuts[1] and a.tokenizer.rules and b.tokenizer.rules:
@@ -74,10 +74,10 @@ def _differences(one: Tokenizer, other: Tokenizer, positions: int) -> Iterator[M
     yield from _unequal("additional special tokens", list(one.additional), list(other.additional))
     settings = _settings(one, other, positions)
     yield from settings
-    told = {"normaliser"} if any(found.what in _NORMALISING for found in settings) else set()
-    told |= {AROUND} if one.special != other.special or _ends(one) != _ends(other) else set()
+    reported = {"normaliser"} if any(found.what in _NORMALISING for found in settings) else set()
+    reported |= {AROUND} if one.special != other.special or _ends(one) != _ends(other) else set()
     for name, rule, its in _of_both(one.rules, other.rules):
-        if name not in told:
+        if name not in reported:
             yield from _unequal(name, rule, its)
     for token, flags, its in _of_both(one.flags, other.flags):
         yield from _unequal(f"how {shown(token)} is found in a text", flags, its)

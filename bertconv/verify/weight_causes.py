@@ -56,7 +56,7 @@ def _moved(wrong: Sequence[TensorComparison], own: Mapping[str, str]) -> dict[st
     found = {}
     for row in wrong:
         candidates = [place for place in by_digest.get(row.digest, ()) if place != row.id]
-        if candidates and "all zero in B" not in row.odd:  # a dropped bias equals every bias that is zero
+        if candidates and "all zero in B" not in row.remarks:  # a dropped bias equals every bias that is zero
             found[row.id] = min(
                 candidates, key=lambda place: (place.rpartition(".")[2] != row.id.rpartition(".")[2], place)
             )

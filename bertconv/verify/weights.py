@@ -52,7 +52,7 @@ def compare_weights(
     Args:
         a: the original.
         b: what is held to it, opened as the same class.
-        progress: told of the bytes of B that were read.
+        progress: called with the bytes of B that were read.
         digest: also digest the tensors that are equal, which takes longer than comparing them.
 
     Raises:
@@ -89,7 +89,7 @@ def _compare(pair: _Pair, workspace: Workspace, tick: workers.Tick) -> tuple[Ten
     digest = tensor_digest(b.dtype, shape)
     same = pair.a.spec.canonical.shape == shape
     bad, zero, read, start = 0, True, 0, b""
-    expected = (cast(piece, a.dtype, b.dtype) for piece in pair.a.elements(workspace.twin))
+    expected = (cast(piece, a.dtype, b.dtype) for piece in pair.a.elements(workspace.second))
     for elements, wanted in lockstep(pair.b.elements(workspace), expected) if same else ():
         start = start or hashlib.sha256(elements.view(np.uint8)[:START].data).digest()
         if not np.array_equal(elements, wanted):
@@ -105,10 +105,12 @@ def _compare(pair: _Pair, workspace: Workspace, tick: workers.Tick) -> tuple[Ten
         row = _difference(pair)
         tick(b.nbytes - read)
         return row, start
-    odd = [] if not bad else [f"{bad} {NOT_FINITE} on both sides"]
-    odd += ["all zero on both sides"] if zero and b.count and _is_weight(pair.id) else []
+    remarks = [] if not bad else [f"{bad} {NOT_FINITE} on both sides"]
+    remarks += ["all zero on both sides"] if zero and b.count and _is_weight(pair.id) else []
     state = "equal" if a.dtype == b.dtype else "cast"
-    return _row(pair, state, digest=f"sha256:{digest.hexdigest()}" if pair.digest else "", odd=tuple(odd)), start
+    return _row(
+        pair, state, digest=f"sha256:{digest.hexdigest()}" if pair.digest else "", remarks=tuple(remarks)
+    ), start
 
 
 def _row(pair: _Pair, state: str, **facts: Any) -> TensorComparison:
@@ -132,8 +134,8 @@ def _difference(pair: _Pair) -> TensorComparison:
     """A tensor that differs, read whole: how many elements, by how much, and the first of them."""
     _, digest = _digest((pair.id, pair.b), Workspace(), lambda _: None)
     if pair.a.spec.canonical.shape != pair.b.spec.canonical.shape:
-        odd = (f"the shape in A is {list(pair.a.spec.canonical.shape)}",)
-        return _row(pair, "different", digest=digest, differing=pair.b.stored.count, odd=odd)
+        remarks = (f"the shape in A is {list(pair.a.spec.canonical.shape)}",)
+        return _row(pair, "different", digest=digest, differing=pair.b.stored.count, remarks=remarks)
     dtype = pair.b.stored.dtype
     bits_a, bits_b = (tensor.whole(dtype).reshape(-1) for tensor in (pair.a, pair.b))
     unsigned = f"u{bits_b.itemsize}"
@@ -141,7 +143,7 @@ def _difference(pair: _Pair) -> TensorComparison:
     first = np.unravel_index(int(where[0]), pair.b.spec.canonical.shape)
     with np.errstate(invalid="ignore", over="ignore"):  # a NaN may be of the signalling kind
         a, b = bits_a.astype(np.float64), bits_b.astype(np.float64)
-        strange = tuple(_odd(pair.id, a, b))
+        strange = tuple(_remarks(pair.id, a, b))
         gaps = np.abs(a - b)
         finite = gaps[np.isfinite(gaps)]
         largest = float(finite.max()) if finite.size else math.nan
@@ -156,11 +158,11 @@ def _difference(pair: _Pair) -> TensorComparison:
         first=tuple(int(index) for index in first),
         value_a=float(a[where[0]]),
         value_b=float(b[where[0]]),
-        odd=strange,
+        remarks=strange,
     )
 
 
-def _odd(place: str, a: Array, b: Array) -> Iterable[str]:
+def _remarks(place: str, a: Array, b: Array) -> Iterable[str]:
     for name, values in (("A", a), ("B", b)):
         if bad := int(values.size - np.isfinite(values).sum()):
             yield f"{bad} numbers in {name} are NaN or infinite"
@@ -169,7 +171,7 @@ def _odd(place: str, a: Array, b: Array) -> Iterable[str]:
 
 
 def _is_weight(place: str) -> bool:
-    """Whether zeros are odd: biases and normalisation offsets often are all zero."""
+    """Whether zeros are unusual: biases and normalisation offsets often are all zero."""
     return place.endswith((".weight", ".scale"))
 
 
@@ -185,9 +187,9 @@ def _with_duplicates(
     first: dict[str, str] = {}
     found = []
     for row in rows:
-        twin = first.setdefault(own[row.id], row.id) if row.id in own else row.id
-        odd = (*row.odd, f"the same values as {twin}") if twin != row.id else row.odd
-        found.append(replace(row, odd=odd))
+        same = first.setdefault(own[row.id], row.id) if row.id in own else row.id
+        remarks = (*row.remarks, f"the same values as {same}") if same != row.id else row.remarks
+        found.append(replace(row, remarks=remarks))
     return found
 
 

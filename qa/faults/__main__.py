@@ -27,20 +27,20 @@ from pathlib import Path
 
 from qa.faults.client import serving
 from qa.faults.shim import obstacle
-from qa.faults.suites import SUITES, Tally, Wish
+from qa.faults.suites import SUITES, Options, Tally
 
 SHOWN = 3
 """Bad points that are printed of each scene; all of them go into the JSON."""
 
 
-def survey(wish: Wish, names: Iterable[str]) -> list[Tally]:
+def survey(options: Options, names: Iterable[str]) -> list[Tally]:
     """The suites, one line for each scene as it ends."""
     found = []
     print(f"{'suite':9} {'scene':28} {'calls':>5} {'points':>6} {'happened':>8} {'bad':>4} {'s':>6}  ends")
     with tempfile.TemporaryDirectory(prefix="bertconv-faults-") as name, serving(Path(name)) as server:
         for suite in names:
             began = time.perf_counter()
-            for tally in SUITES[suite](wish, server, Path(name) / suite):
+            for tally in SUITES[suite](options, server, Path(name) / suite):
                 tally.seconds, began = time.perf_counter() - began, time.perf_counter()
                 ends = ", ".join(f"{end}: {count}" for end, count in sorted(tally.ends.items()))
                 print(
@@ -70,14 +70,19 @@ def main() -> int:
         return 0
     seed = random.randrange(10**6) if arguments.seed is None else arguments.seed
     print(f"seed {seed}")
-    wish = Wish(arguments.every, seed, arguments.points, arguments.scene, arguments.mode, arguments.at)
-    found = survey(wish, arguments.suite)
+    options = Options(arguments.every, seed, arguments.points, arguments.scene, arguments.mode, arguments.at)
+    found = survey(options, arguments.suite)
     modes = sum((Counter({f"{each.suite}/{mode}": n for mode, n in each.points.items()}) for each in found), Counter())
     print("".join(f"{count:6} {mode}\n" for mode, count in sorted(modes.items())), end="")
     bad = sum(len(each.bad) for each in found)
     print(f"{modes.total()} points, {bad} complaints")
     if arguments.json is not None:
-        facts = {"seed": seed, "every": wish.every, "points": modes.total(), "scenes": [vars(each) for each in found]}
+        facts = {
+            "seed": seed,
+            "every": options.every,
+            "points": modes.total(),
+            "scenes": [vars(each) for each in found],
+        }
         arguments.json.write_text(json.dumps(facts, indent=1) + "\n")
     return int(bad > 0)
 

@@ -70,7 +70,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Wish:
+class Options:
     """What is to be run."""
 
     every: bool
@@ -90,86 +90,94 @@ class Wish:
         return many if self.every else few
 
 
-def scenes(wish: Wish, server: Server, folder: Path, kinds: Iterable[Kind], *overs: bool) -> Iterator[Scene]:
+def scenes(options: Options, server: Server, folder: Path, kinds: Iterable[Kind], *overs: bool) -> Iterator[Scene]:
     """The scenes that are asked for; each is made when its turn comes."""
     for kind in kinds:
         for over in overs:
-            if wish.scene in {"", f"{kind.name}-{'over' if over else 'new'}"}:
+            if options.scene in {"", f"{kind.name}-{'over' if over else 'new'}"}:
                 yield make_scene(server, folder, kind, over=over)
 
 
-def injected(wish: Wish, tally: Tally, points: list[Point], run: Callable[[Point], tuple[Run, list[str]]]) -> Tally:
+def injected(
+    options: Options, tally: Tally, points: list[Point], run: Callable[[Point], tuple[Run, list[str]]]
+) -> Tally:
     """Every chosen point."""
-    for point in wish.chosen(points):
+    for point in options.chosen(points):
         tally.add(point.fault.mode, point, *run(point))
     return tally
 
 
-def writing(wish: Wish, server: Server, folder: Path) -> Iterator[Tally]:
+def writing(options: Options, server: Server, folder: Path) -> Iterator[Tally]:
 
-    for scene in scenes(wish, server, folder, WRITING, False, True):
+    for scene in scenes(options, server, folder, WRITING, False, True):
         calls = counted(server, scene)
         points = points_of(scene, calls, WRITE_MODES)
-        yield injected(wish, Tally("writing", scene.name, len(calls)), points, lambda point: run_point(server, point))
+        yield injected(
+            options, Tally("writing", scene.name, len(calls)), points, lambda point: run_point(server, point)
+        )
 
 
-def reading(wish: Wish, server: Server, folder: Path) -> Iterator[Tally]:
+def reading(options: Options, server: Server, folder: Path) -> Iterator[Tally]:
 
-    for scene in scenes(wish, server, folder, READING, True):
+    for scene in scenes(options, server, folder, READING, True):
         calls = counted(server, scene, "source", reads=True)
         points = points_of(scene, calls, READ_MODES, "source", reads=True)
-        yield injected(wish, Tally("reading", scene.name, len(calls)), points, lambda point: run_point(server, point))
+        yield injected(
+            options, Tally("reading", scene.name, len(calls)), points, lambda point: run_point(server, point)
+        )
 
 
-def readback(wish: Wish, server: Server, folder: Path) -> Iterator[Tally]:
+def readback(options: Options, server: Server, folder: Path) -> Iterator[Tally]:
 
-    for scene in scenes(wish, server, folder, WRITING, True):
+    for scene in scenes(options, server, folder, WRITING, True):
         calls = counted(server, scene, reads=True)
         points = points_of(scene, calls, READ_BACK, reads=True)
-        yield injected(wish, Tally("readback", scene.name, len(calls)), points, lambda point: run_point(server, point))
+        yield injected(
+            options, Tally("readback", scene.name, len(calls)), points, lambda point: run_point(server, point)
+        )
 
 
-def verify(wish: Wish, server: Server, folder: Path) -> Iterator[Tally]:
+def verify(options: Options, server: Server, folder: Path) -> Iterator[Tally]:
 
     digested = [kind for kind in WRITING if "none" not in kind.words]
-    for scene in scenes(wish, server, folder, digested, False):
+    for scene in scenes(options, server, folder, digested, False):
         points = verify_points(server, scene)
         calls = len({point.fault.at for point in points})
         yield injected(
-            wish,
+            options,
             Tally("verify", scene.name, calls),
             points,
             lambda point: verify_point(server, point.scene, point.fault),
         )
 
 
-def signals(wish: Wish, server: Server, folder: Path) -> Iterator[Tally]:
+def signals(options: Options, server: Server, folder: Path) -> Iterator[Tally]:
 
-    chance = random.Random(wish.seed)
-    for scene in scenes(wish, server, folder, WRITING, True):
+    chance = random.Random(options.seed)
+    for scene in scenes(options, server, folder, WRITING, True):
         calls = counted(server, scene)
         tally = Tally("signals", scene.name, len(calls))
-        points = [(at, number) for at in range(1, len(calls) + 1) for number in SIGNALS if wish.at in {0, at}]
-        for at, number in points if wish.every or wish.at else chance.sample(points, wish.count):
+        points = [(at, number) for at in range(1, len(calls) + 1) for number in SIGNALS if options.at in {0, at}]
+        for at, number in points if options.every or options.at else chance.sample(points, options.count):
             scene.reset()
             run = server.run_with(
                 scene.arguments(), scene.work, Fault("signal", at, value=number, no_exchange=not scene.kind.exchange)
             )
             tally.add("at a call", f"{scene.name}: signal {number} at call {at}", run, stopped(scene, run, number))
-        for _ in range(0 if wish.at else wish.rounds(6, 150)):
+        for _ in range(0 if options.at else options.rounds(6, 150)):
             number, delay = chance.choice(SIGNALS), chance.uniform(0, HEARD)
             run, problems = signal_round(server, scene, number, delay)
             tally.add("at a moment", f"{scene.name}: signal {number} after {delay:.4f} s", run, problems)
         yield tally
 
 
-def disk(wish: Wish, server: Server, folder: Path) -> Iterator[Tally]:
+def disk(options: Options, server: Server, folder: Path) -> Iterator[Tally]:
 
     place = folder / "mounted"
     place.mkdir(parents=True)
-    for scene in scenes(wish, server, folder, WRITING, False, True):
+    for scene in scenes(options, server, folder, WRITING, False, True):
         tally = Tally("disk", scene.name)
-        for size in disk_sizes(scene, wish.rounds(10, 20)):
+        for size in disk_sizes(scene, options.rounds(10, 20)):
             with small_disk(place, size) as obstacle:
                 if obstacle:
                     print(f"no full disks: {obstacle}")
@@ -183,7 +191,7 @@ def disk(wish: Wish, server: Server, folder: Path) -> Iterator[Tally]:
         yield tally
 
 
-def writers(wish: Wish, server: Server, folder: Path) -> Iterator[Tally]:
+def writers(options: Options, server: Server, folder: Path) -> Iterator[Tally]:
 
     kinds = (Kind("pt", "safetensors", ("convert", "--to", "pt")), WRITING[2], WRITING[3])
     rivals = [
@@ -191,8 +199,8 @@ def writers(wish: Wish, server: Server, folder: Path) -> Iterator[Tally]:
         for number in range(8)
     ]
     tally = Tally("writers", "8 models")
-    for number in range(wish.rounds(16, 1000)):
-        chosen = shuffled(wish.seed + number, rivals, 2 + number % 7)
+    for number in range(options.rounds(16, 1000)):
+        chosen = shuffled(options.seed + number, rivals, 2 + number % 7)
         old = rivals[-1].new if number % 2 else {}
         codes, problems = writers_round(server, chosen, folder / "top" / "made" / "out", old)
         tally.add("round", f"round {number}, exit codes {codes}", Run(None, ""), problems)

@@ -133,15 +133,15 @@ def examine_forked(target: Target, path: Path, data: bytes) -> Verdict:
         os.write(writing, json.dumps(asdict(verdict)).encode())
         os._exit(0)
     os.close(writing)
-    told = b""
+    answer = b""
     if select.select([reading], [], [], HANG_SECONDS)[0]:
-        told = os.read(reading, 1 << 16)
+        answer = os.read(reading, 1 << 16)
     else:
         os.kill(child, signal.SIGKILL)
     os.close(reading)
     _, status = os.waitpid(child, 0)
-    if told:
-        return Verdict(**json.loads(told))
+    if answer:
+        return Verdict(**json.loads(answer))
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         is_hang = number in {signal.SIGKILL, signal.SIGXCPU}

@@ -33,7 +33,7 @@ _NO_LINK = sub(r" \| os\.O_NOFOLLOW", "")
 
 MARKS: Mapping[str, Mark] = {
     # JSON
-    "json-keys": Mark(sub(r"object_pairs_hook=\w+,", ""), "keys that stand twice are not looked for"),
+    "json-keys": Mark(sub(r"object_pairs_hook=\w+,", ""), "duplicate keys are not looked for"),
     "json-constants": Mark(sub(r"parse_constant=\w+,", ""), "NaN and Infinity are read"),
     "json-encoding": Mark(first, "JSON in other encodings, or behind a mark of its encoding, is read"),
     "json-infinity": Mark(sub(r"(parse_float=\w+ or) \w+", r"\1 float"), "1e999 becomes infinite"),

@@ -221,7 +221,7 @@ def test_verbose_inspect_has_every_tensor_on_a_line(cli: Cli, odd: Path) -> None
     out = cli("inspect", odd, "--verbose").out
     assert all(len(lines_with(f"{name} ", out)) == 1 for name in NAMES)
     assert len(lines_with(f"{ROW} ", cli("inspect", odd, "--tensors").out)) == 1
-    assert lines_with("odd         not contiguous", out)[0].endswith("cls.predictions.transform.dense.weight.")
+    assert lines_with("note        not contiguous", out)[0].endswith("cls.predictions.transform.dense.weight.")
 
 
 @pytest.mark.parametrize("arguments", [("pt2tf", "a", "b", "-q", "-v"), ("verify", "a", "b", "--verbose", "--quiet")])
@@ -580,7 +580,7 @@ def test_inspect_says_what_decided(cli: Cli, tmp_path: Path) -> None:
     folder = cp.save(tmp_path / "in", SEQ, cp.state_dict(SEQ), architectures=None, finetuning_task="mrpc")
     done = cli("inspect", folder)
     assert f"class       {SEQ} ({TOKEN} fits as well)\n" in done.out
-    assert f"odd         the class is {SEQ}: finetuning_task is 'mrpc'.\n" in done.out
+    assert f"note        the class is {SEQ}: finetuning_task is 'mrpc'.\n" in done.out
 
 
 NOT_BERT = {"wte.weight": np.ones((3, 4), np.float32), "h.0.ln.weight": np.ones(4, np.float16)}
@@ -606,7 +606,7 @@ def test_inspect_what_is_no_bert(cli: Cli, tmp_path: Path, name: str, write: Cal
     assert "of no known family" in done.out
     found = json.loads(cli("inspect", tmp_path / name, "--json").out)
     assert found["head"] == ""
-    assert any("named as their embeddings are" in sentence for sentence in found["odd"])
+    assert any("named as their embeddings are" in sentence for sentence in found["notes"])
 
 
 def test_inspect_escapes_names(cli: Cli, tmp_path: Path) -> None:

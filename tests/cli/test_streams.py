@@ -99,7 +99,7 @@ def test_a_stream_that_is_not_needed_may_be_anything(shell: Shell, arguments: st
 
 
 def test_json_has_no_text_beside_it(shell: Shell) -> None:
-    """A warning that is lost is an error, and is not told in the JSON's stream."""
+    """A warning that is lost is an error, and is not reported in the JSON's stream."""
     warns = "import atexit, sys; import bertconv.inspection as i; old = i.inspect_checkpoint\n"
     warns += "def new(*a, **k): print('a warning', file=sys.stderr); return old(*a, **k)\ni.inspect_checkpoint = new"
     done = shell("inspect in --json", "2> /dev/full", before=warns)

@@ -62,7 +62,7 @@ def look(folder: Path) -> dict[str, bytes]:
 
 
 def test_readers_while_it_is_replaced(server: Server, rivals: list[Scene], tmp_path: Path) -> None:
-    """Files of two models are never in one folder; who opens by path one after the other is told of a swap."""
+    """Files of two models are never in one folder; who opens by path one after the other notices a swap."""
     one, other = rivals[0], rivals[2]
     top = tmp_path / "top"
     destination = top / "made" / "out"
@@ -75,7 +75,7 @@ def test_readers_while_it_is_replaced(server: Server, rivals: list[Scene], tmp_p
         while not over:  # one look more, when nothing moves any longer
             over = is_over(pid)
             seen[kind_of(look(destination), one, other)] += 1
-            seen[told(destination)] += 1
+            seen[reported(destination)] += 1
         assert server.wait(pid).status == 0
     assert set(seen) <= {"whole", "being removed", "ok", "refused"}, seen
     assert seen["whole"]
@@ -93,7 +93,7 @@ def kind_of(found: dict[str, bytes], *scenes: Scene) -> str:
     return f"a mixture: {sorted(found)}"
 
 
-def told(destination: Path) -> str:
+def reported(destination: Path) -> str:
     """What `bertconv verify DST` says of it."""
     try:
         check = check_checkpoint(destination)

@@ -104,7 +104,7 @@ def test_what_was_set_aside_is_told(server: Server, scene_of: Callable[..., Scen
 
 
 def test_a_lock_that_fails(server: Server, scene_of: Callable[..., Scene]) -> None:
-    """It is not told as a lock that somebody else holds."""
+    """It is not reported as a lock that somebody else holds."""
     run = at_call(server, scene_of(PT, over=True), "eio", "flock")
     assert run.status == 7
     assert "another" not in run.text

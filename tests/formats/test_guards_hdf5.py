@@ -73,9 +73,9 @@ def test_whatever_h5py_raises_is_damage(file: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(child, "walk", confused)
     with file.open("rb") as stream:
-        told = child.answer(child.OpenFile(stream.fileno()))
-    assert told["error"]["kind"] == "DamagedCheckpoint"
-    assert "confused" in told["error"]["message"]
+        reported = child.answer(child.OpenFile(stream.fileno()))
+    assert reported["error"]["kind"] == "DamagedCheckpoint"
+    assert "confused" in reported["error"]["message"]
 
 
 def test_data_of_the_right_size_that_lie_nowhere(file: Path) -> None:
@@ -95,9 +95,9 @@ def test_metadata_that_take_too_much_memory_are_told(file: Path, monkeypatch: py
 
     monkeypatch.setattr(child, "walk", exhausted)
     with file.open("rb") as stream:
-        told = child.answer(child.OpenFile(stream.fileno()))
-    assert told["error"]["kind"] == "UnsafeCheckpoint"
-    assert "MiB of memory" in told["error"]["message"]
+        reported = child.answer(child.OpenFile(stream.fileno()))
+    assert reported["error"]["kind"] == "UnsafeCheckpoint"
+    assert "MiB of memory" in reported["error"]["message"]
 
 
 def test_a_system_that_does_not_tell_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:

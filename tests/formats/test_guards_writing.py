@@ -243,11 +243,11 @@ def test_what_differs_is_the_source_s_fault_where_it_changed(
         convert_checkpoint(src, tmp_path / "out")
 
 
-@pytest.mark.parametrize("wish", [{"to": "h5"}, {"dtype": "int8"}, {"verify": "all"}, {"source_dialect": "jax"}])
-def test_wishes_that_nothing_fulfils(src: Path, tmp_path: Path, wish: dict[str, str]) -> None:
-    (key,) = wish
+@pytest.mark.parametrize("request", [{"to": "h5"}, {"dtype": "int8"}, {"verify": "all"}, {"source_dialect": "jax"}])
+def test_requests_that_cannot_be_met(src: Path, tmp_path: Path, request: dict[str, str]) -> None:
+    (key,) = request
     with pytest.raises(RequestError, match=f"^{key} is") as caught:
-        convert_checkpoint(src, tmp_path / "out", **wish)
+        convert_checkpoint(src, tmp_path / "out", **request)
     assert "Choose one of" in caught.value.hint
 
 

@@ -95,12 +95,12 @@ def test_a_child_that_never_has_its_turn_is_waited_for(
         read(path)
 
 
-@pytest.mark.parametrize("told", [None, "", "1 2", "a b c"])
+@pytest.mark.parametrize("reported", [None, "", "1 2", "a b c"])
 def test_a_system_that_does_not_tell_who_waits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reported: str | None
 ) -> None:
-    if told is not None:
-        (tmp_path / "schedstat").write_text(told)
+    if reported is not None:
+        (tmp_path / "schedstat").write_text(reported)
     monkeypatch.setattr(process, "SCHEDSTAT", str(tmp_path / "schedstat"))
     monkeypatch.setattr(process, "time", SimpleNamespace(monotonic=lambda: 1007.0))
     assert process.rested(os.getpid(), 1000.0) == 7
@@ -118,7 +118,7 @@ def test_computing_is_no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "reported",
     [
         "", "[]", "7", "[" * 100_000, "{", '{"tensors": 7}', '{"error": 7}', '{"error": {"kind": "SystemExit"}}',
         json.dumps({**SOUND, "metadata": 7}),
@@ -131,8 +131,8 @@ def test_computing_is_no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
     ],
 )  # fmt: skip
-def test_nonsense_is_not_believed(path: Path, monkeypatch: pytest.MonkeyPatch, told: str) -> None:
-    planted(monkeypatch, f"print({told!r})")
+def test_nonsense_is_not_believed(path: Path, monkeypatch: pytest.MonkeyPatch, reported: str) -> None:
+    planted(monkeypatch, f"print({reported!r})")
     with pytest.raises(UnsafeCheckpoint, match="nonsense") as caught:
         read(path)
     assert caught.value.file == str(path)

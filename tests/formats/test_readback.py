@@ -16,10 +16,10 @@ from bertconv import saving
 from bertconv.convert import convert_checkpoint
 from bertconv.errors import ParityError, TiedTensorsDiffer
 from bertconv.formats import readback, streaming
-from bertconv.formats.readback import check_twins, tensor_digest
+from bertconv.formats.readback import check_duplicates, tensor_digest
 from bertconv.formats.streaming import Workspace
 from bertconv.mapping.layout import Transpose
-from bertconv.mapping.plan import Twins
+from bertconv.mapping.plan import Duplicate
 
 HEAD = "BertForMaskedLM"
 FORMATS = ("pt", "tf", "tf-safetensors")
@@ -211,7 +211,7 @@ def test_what_the_check_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("where", [None, 0, 17, -1])
-def test_twins(tmp_path: Path, turned: bool, where: int | None) -> None:
+def test_duplicates(tmp_path: Path, turned: bool, where: int | None) -> None:
     matrix = cp.random_array((5, 7), "float32", 1)
     other = matrix.copy().reshape(-1)
     if where is not None:
@@ -222,12 +222,12 @@ def test_twins(tmp_path: Path, turned: bool, where: int | None) -> None:
     file = cp.open_file(path)
     original = cp.stored(file, "float32", (5, 7))
     copy = cp.stored(file, "float32", other.shape, matrix.nbytes)
-    pairs = [Twins(copy, original, Transpose.of_matrix(7, 5) if turned else None)]
+    pairs = [Duplicate(copy, original, Transpose.of_matrix(7, 5) if turned else None)]
     if where is None:
-        check_twins(pairs)
+        check_duplicates(pairs)
     else:
         with pytest.raises(TiedTensorsDiffer):
-            check_twins(pairs)
+            check_duplicates(pairs)
     file.close()
 
 
@@ -236,11 +236,11 @@ def test_twins_of_two_types(tmp_path: Path) -> None:
     path.write_bytes(bytes(64))
     file = cp.open_file(path)
     with pytest.raises(TiedTensorsDiffer):
-        check_twins([Twins(cp.stored(file, "float16", (8,), 32), cp.stored(file, "bfloat16", (8,)), None)])
+        check_duplicates([Duplicate(cp.stored(file, "float16", (8,), 32), cp.stored(file, "bfloat16", (8,)), None)])
     file.close()
 
 
-def test_a_workspace_has_one_twin() -> None:
+def test_a_workspace_has_one_second() -> None:
     workspace = Workspace()
-    assert workspace.twin is workspace.twin
-    assert workspace.twin is not workspace
+    assert workspace.second is workspace.second
+    assert workspace.second is not workspace

@@ -79,12 +79,12 @@ def test_an_index_of_another_save(tmp_path: Path, change: str, container: str) -
     name, shard = "bert/embeddings/LayerNorm/beta:0", weight_map["scope/bert/embeddings/LayerNorm/beta:0"]
     if change == "moved":
         weight_map[f"scope/{name}"] = next(other for other in weight_map.values() if other != shard)
-        told = f"scope/{name}"
+        reported = f"scope/{name}"
     else:
-        told = {"two scopes for one tensor": f"second/{name}", "with and without": f"scope/{name}",
+        reported = {"two scopes for one tensor": f"second/{name}", "with and without": f"scope/{name}",
                 "no such tensor": "scope/bert/other:0"}[change]  # fmt: skip
-        weight_map[name if change == "with and without" else told] = shard
+        weight_map[name if change == "with and without" else reported] = shard
     cp.write_index(folder, weight_map, index.name)
     with pytest.raises(DamagedCheckpoint, match=LACKING) as caught:
         inspect_checkpoint(folder)
-    assert told in caught.value.message
+    assert reported in caught.value.message

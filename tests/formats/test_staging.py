@@ -459,13 +459,13 @@ HEAR = """
 import os, signal, threading, time
 from bertconv.formats import interrupts
 interrupts.SAME_SECONDS = {same}
-told, telling = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+reported, telling = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 signal.set_wakeup_fd(telling)
 def hear(signals):
     os.write(1, b'ready\\n')
     while signals:
         try:
-            signals -= len(os.read(told, 1))
+            signals -= len(os.read(reported, 1))
             os.write(1, b'heard\\n')
         except BlockingIOError:
             time.sleep(0.001)

@@ -50,11 +50,11 @@ def texts(sound: Mapping[str, object], name: str, **more: Any) -> dict[str, Fold
         "bytes behind": case(whole + b"{}"),
         "NUL behind": case(whole + b"\0"),
         "comma at the end": case(whole[:-1] + b",}"),
-        "a key twice": case(first("1"), "stands twice"),
+        "a key twice": case(first("1"), "duplicate key"),
         "a key twice, once escaped": case(
-            b'{"\\u%04x' % key[1] + key[2:] + b":1," + whole[1:], "stands twice"
+            b'{"\\u%04x' % key[1] + key[2:] + b":1," + whole[1:], "duplicate key"
         ),
-        "a key twice inside": case(b'{"x":[{"y":1,"y":2}],' + whole[1:], "stands twice"),
+        "a key twice inside": case(b'{"x":[{"y":1,"y":2}],' + whole[1:], "duplicate key"),
         "NaN": case(b'{"x":NaN,' + whole[1:]),
         "Infinity": case(b'{"x":[-Infinity],' + whole[1:]),
         "1e999": case(b'{"x":1e999,' + whole[1:]),
@@ -82,9 +82,9 @@ def raw(key: str, spelling: str) -> Change:
 
 
 def config(
-    change: Change, words: str, error: type[BertconvError] = DamagedCheckpoint, told: str | None = "", **more: Any
+    change: Change, words: str, error: type[BertconvError] = DamagedCheckpoint, said: str | None = "", **more: Any
 ) -> Folder:
-    return Folder(change, error, words, CONFIG_NAME, told=words if told == "" else told, **more)
+    return Folder(change, error, words, CONFIG_NAME, said=words if said == "" else said, **more)
 
 
 def _numbers() -> dict[str, Folder]:
@@ -101,7 +101,7 @@ def _numbers() -> dict[str, Folder]:
     for kind, spelling in {"-1": "-1", "2": "2", "text": '"1e-12"', "true": "true", "null": "null"}.items():
         cases[f"layer_norm_eps {kind}"] = config(raw("layer_norm_eps", spelling), "layer_norm_eps is ")
     for kind, spelling in {"NaN": "NaN", "infinite": "Infinity", "1e999": "1e999"}.items():
-        cases[f"layer_norm_eps {kind}"] = config(raw("layer_norm_eps", spelling), PROBLEM, told=None)
+        cases[f"layer_norm_eps {kind}"] = config(raw("layer_norm_eps", spelling), PROBLEM, said=None)
     return cases
 
 
@@ -124,10 +124,10 @@ CONFIGS = {
     **texts(CONFIG, CONFIG_NAME),
     **_numbers(),
     **_misfits(),
-    "2 MB": config(put(CONFIG_NAME, text({**CONFIG, "x": "y" * 2 * MILLION})), "is empty or larger", told=None),
-    "100 GB": config(put(CONFIG_NAME, text(CONFIG), sparse=10**11), "is empty or larger", told=None),
+    "2 MB": config(put(CONFIG_NAME, text({**CONFIG, "x": "y" * 2 * MILLION})), "is empty or larger", said=None),
+    "100 GB": config(put(CONFIG_NAME, text(CONFIG), sparse=10**11), "is empty or larger", said=None),
     "no config": Folder(
-        lambda folder: (folder / CONFIG_NAME).unlink(), MappingError, "has no config.json", "", told="no config"
+        lambda folder: (folder / CONFIG_NAME).unlink(), MappingError, "has no config.json", "", said="no config"
     ),
     "heads that do not divide": refused("not a multiple", DamagedCheckpoint, num_attention_heads=6),
     "hidden_act that is code": refused("hidden_act", hidden_act="__import__('os').system('true')"),

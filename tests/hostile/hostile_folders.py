@@ -36,7 +36,7 @@ class Folder:
         words: part of its message.
         file: the file that it names, relative to the folder; None where the error is about more than one.
         tensor: the tensor that it names.
-        told: None where `inspect` refuses too, as it must what it reads; else what it says that is odd, may be nothing.
+        said: None where `inspect` refuses too, as it must what it reads; else what it notes, may be nothing.
         shards: whether the weights are three shards with an index.
     """
 
@@ -45,7 +45,7 @@ class Folder:
     words: str
     file: str | None = WEIGHTS
     tensor: str | None = None
-    told: str | None = None
+    said: str | None = None
     shards: bool = False
 
     def write(self, root: Path) -> Path:

@@ -177,7 +177,7 @@ NAMES = {
     "a newline": named(b"a\nb"),
     "text turned around": named("a\u202eb".encode()),
     "2,000 characters": named(b"a" * 2000, "a" * 100),
-    "a name twice": case(twice, "stands twice in its group", NAME, DamagedCheckpoint),
+    "a name twice": case(twice, "is a duplicate in its group", NAME, DamagedCheckpoint),
 }  # fmt: skip
 
 

@@ -125,7 +125,7 @@ INDEXES = {
     "shard that is null": index(mapped({**WEIGHT_MAP, VICTIM: None}), "weight_map is not an object"),
     "a tensor twice": index(
         put(INDEX, b'{"weight_map":' + text(WEIGHT_MAP)[:-1] + b"," + text({VICTIM: SHARD})[1:] + b"}"),
-        f"key '{VICTIM}' stands twice",
+        f"duplicate key '{VICTIM}'",
     ),
     "8 MB and a byte": index(put(INDEX, b"{}", sparse=8_000_001), "is empty or larger"),
     "50,000 entries": index(mapped({**WEIGHT_MAP, **{f"{n}.{n % 7}.x": SHARD for n in range(50_000)}}), _LACKING),
@@ -139,10 +139,10 @@ INDEXES = {
     "shard that is empty": index(put(SHARD), "has only 0 bytes", file=SHARD),
     "shard of another run": index(
         resharded(SHARD, {name: _OTHER_RUN[name] for name in _of(SHARD)}), "has other shapes", ShapeMismatch, None,
-        told="",
+        said="",
     ),
     "shards that changed places": index(mapped(_TURNED), _LACKING),
-    "tensor in two shards": index(resharded(OTHER, {**_of(OTHER), VICTIM: STATE[VICTIM]}), "stand in two"),
+    "tensor in two shards": index(resharded(OTHER, {**_of(OTHER), VICTIM: STATE[VICTIM]}), "are in two"),
     "tensor that is only listed": index(mapped({**WEIGHT_MAP, "encoder.layer.1.x": SHARD}), _LACKING),
     "tensor that is not listed": index(
         mapped({name: shard for name, shard in WEIGHT_MAP.items() if name != VICTIM}), _EXTRA
@@ -153,7 +153,7 @@ INDEXES = {
     "tensor that nobody knows": index(
         resharded(SHARD, {**_of(SHARD), "x": STATE[VICTIM]}), _EXTRA
     ),
-    "shard that is dropped": index(mapped(_WITHOUT), VICTIM, MissingTensors, None, told=""),
+    "shard that is dropped": index(mapped(_WITHOUT), VICTIM, MissingTensors, None, said=""),
     "every tensor in one that is not listed": index(
         both(resharded("x.safetensors", STATE), *map(without, SHARDS)),
         "names shards that are not there",

@@ -153,22 +153,22 @@ CONFIG_FILES = {
     **hub_cases(CONFIG_NAME),
     "link inside": Folder(inside(CONFIG_NAME), UnsafeCheckpoint, "symbolic link", CONFIG_NAME),
     "socket": Folder(bound(CONFIG_NAME), DamagedCheckpoint, "cannot be opened", CONFIG_NAME),
-    "directory": Folder(directory(CONFIG_NAME), MappingError, "has no config.json", "", told="no config"),
+    "directory": Folder(directory(CONFIG_NAME), MappingError, "has no config.json", "", said="no config"),
 }
 
 SIDECARS = {
     **{
         f"{name}: {kind}": case
         for name in ("tokenizer.json", "vocab.txt")
-        for kind, case in link_cases(name, told="").items()
+        for kind, case in link_cases(name, said="").items()
     },
     "a module's config that is a link": Folder(
-        _linked_below, UnsafeCheckpoint, "symbolic link", "1_Pooling/config.json", told=""
+        _linked_below, UnsafeCheckpoint, "symbolic link", "1_Pooling/config.json", said=""
     ),
     "tokenizer of 100 GB": Folder(
-        put("tokenizer.json", sparse=10**11), UnsafeCheckpoint, "to carry along", "", told=""
+        put("tokenizer.json", sparse=10**11), UnsafeCheckpoint, "to carry along", "", said=""
     ),
-    "1,001 tokenizers": Folder(_many, UnsafeCheckpoint, "to carry along", "", told=""),
+    "1,001 tokenizers": Folder(_many, UnsafeCheckpoint, "to carry along", "", said=""),
     "old layout that is a link": Folder(_linked_layout, DamagedCheckpoint, "there are no weights", ""),
 }
 

@@ -148,13 +148,13 @@ TEXTS = {
     "UTF-16": case(lambda: rebuilt(text(HEADER).decode().encode("utf-16-le")), "broken header"),
     "not UTF-8": case(lambda: rebuilt(text(HEADER).replace(b"pooler", b"p\xff\xfeler")), "broken header"),
     "a comma at the end": case(lambda: rebuilt(text(HEADER)[:-1] + b",}"), "broken header"),
-    "a tensor twice": case(lambda: more(f'"{VICTIM}":{entry(BEGIN, END)}'), "stands twice"),
+    "a tensor twice": case(lambda: more(f'"{VICTIM}":{entry(BEGIN, END)}'), "duplicate key"),
     "a tensor twice, once escaped": case(
-        lambda: more(f'"\\u0065{VICTIM[1:]}":{json.dumps(HEADER[VICTIM])}'), "stands twice"
+        lambda: more(f'"\\u0065{VICTIM[1:]}":{json.dumps(HEADER[VICTIM])}'), "duplicate key"
     ),
-    "a field twice": case(lambda: spelled('"dtype":"F32"', '"dtype":"I32","dtype":"F32"'), "stands twice"),
-    "metadata twice": case(lambda: more('"__metadata__":{"format":"tf"}'), "stands twice"),
-    "a key of metadata twice": case(lambda: with_metadata('{"a":"x","a":"y"}'), "stands twice"),
+    "a field twice": case(lambda: spelled('"dtype":"F32"', '"dtype":"I32","dtype":"F32"'), "duplicate key"),
+    "metadata twice": case(lambda: more('"__metadata__":{"format":"tf"}'), "duplicate key"),
+    "a key of metadata twice": case(lambda: with_metadata('{"a":"x","a":"y"}'), "duplicate key"),
     "metadata with a number": case(lambda: with_metadata('{"a":1}'), "metadata that is not text"),
     "metadata with an object": case(lambda: with_metadata('{"a":{"b":"c"}}'), "metadata that is not text"),
     "metadata that is a list": case(lambda: with_metadata("[]"), "metadata that is not text"),

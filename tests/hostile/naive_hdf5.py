@@ -21,7 +21,7 @@ def load(path):
             for layer in root.attrs["layer_names"] for each in root[layer].attrs["weight_names"]
         }
 
-def told(values):
+def said(values):
     value = values[place if place in values else name].tobytes()
     if value.hex() in (sound, secret):
         return "sound" if value.hex() == sound else "secret"
@@ -32,7 +32,7 @@ def attempt(folder):
     for limit, value in (("AS", 1 << 30), ("CORE", 0), ("CPU", 2)):
         resource.setrlimit(getattr(resource, f"RLIMIT_{limit}"), (value, value))
     try:
-        return told(load("tf_model.h5"))
+        return said(load("tf_model.h5"))
     except MemoryError:
         return "bomb"
     except Exception as error:

@@ -13,8 +13,8 @@ import hostile_configs
 import hostile_folders
 import hostile_indexes
 import hostile_links
-import hostile_oddities
 import hostile_tokenizers
+import hostile_unusual
 import pytest
 from hostile_destinations import REFUSED, TAKEN, beside, folder_of_precious, prepared
 from hostile_folders import (
@@ -38,7 +38,7 @@ from patience import Hangs, in_time
 from sweep import sweep
 
 CASES = {**hostile_links.CASES, **hostile_indexes.CASES, **hostile_configs.CASES}
-ODDITIES = {**hostile_oddities.CASES, **{f"tokenizer: {name}": case for name, case in hostile_tokenizers.CASES.items()}}
+ODDITIES = {**hostile_unusual.CASES, **{f"tokenizer: {name}": case for name, case in hostile_tokenizers.CASES.items()}}
 MEGABYTES = 1_000_000
 
 
@@ -65,23 +65,23 @@ def test_hostile_folders(cli, tmp_path: Path, earlier: Path, name: str) -> None:
     for words in (("inspect", folder), ("pt2tf", folder, output, "--overwrite")):
         outcome = watched_call(cli, tmp_path, *words)
         assert state(tmp_path) == before, "something was written"  # the canary too
-        if case.told is not None and words[0] == "inspect":
+        if case.said is not None and words[0] == "inspect":
             assert outcome.code == 0, outcome
-            assert case.told in " ".join(json.loads(outcome.out)["odd"])
+            assert case.said in " ".join(json.loads(outcome.out)["notes"])
         else:
             check_error(outcome, folder, case)
 
 
 @pytest.mark.parametrize("name", ODDITIES)
-def test_odd_and_sound_folders(cli, tmp_path: Path, earlier: Path, name: str) -> None:
-    """What is odd is told or passed over; the output holds the model's own and nothing of anybody else's."""
+def test_unusual_and_sound_folders(cli, tmp_path: Path, earlier: Path, name: str) -> None:
+    """What is unusual is noted or passed over; the output holds the model's own and nothing of anybody else's."""
     case = ODDITIES[name]
     folder, output = case.write(tmp_path), tmp_path / "out"
     before = state(tmp_path)
     outcome = watched_call(cli, tmp_path, "inspect", folder, unread=case.unread)
     assert outcome.code == 0, outcome
     if case.inspected:
-        assert case.note in " ".join(json.loads(outcome.out)["odd"])
+        assert case.note in " ".join(json.loads(outcome.out)["notes"])
     outcome = watched_call(cli, tmp_path, "pt2tf", folder, output, unread=case.unread)
     assert outcome.code == 0, outcome
     assert case.note in " ".join(json.loads(outcome.out)["notes"])
@@ -112,7 +112,7 @@ def test_hostile_destinations(cli, tmp_path: Path, earlier: Path, name: str) -> 
 
 
 @pytest.mark.parametrize("name", TAKEN)
-def test_odd_destinations(cli, tmp_path: Path, earlier: Path, name: str) -> None:
+def test_unusual_destinations(cli, tmp_path: Path, earlier: Path, name: str) -> None:
     """The output takes its place; what links lead to stays as it is."""
     folder, output = prepared(tmp_path, earlier, TAKEN[name])
     before = {path: state(tmp_path / path) for path in ("model", "secret", "precious")}
@@ -136,7 +136,7 @@ def test_memory_and_modules_of_folders(tmp_path: Path) -> None:
     assert {path.name for path in work.iterdir()} == {"out-sound-0", "out-sound-1"}
     for folder, name in folders.items():
         kind = CASES[name].error.__name__
-        assert facts[folder].kinds == ["" if CASES[name].told is not None else kind, kind], name
+        assert facts[folder].kinds == ["" if CASES[name].said is not None else kind, kind], name
         assert facts[folder].memory < 200 * MEGABYTES, name
         assert facts[folder].modules == [], name
 
@@ -172,7 +172,7 @@ def test_memory_of_a_large_tokenizer(tmp_path: Path) -> None:
 def test_memory_of_tokenizers_that_are_read(tmp_path: Path) -> None:
     """Beside the size of the files, as for those of weights."""
     (tmp_path / "work").mkdir()
-    warm = [hostile_tokenizers.told("vocab.txt", b"a\nb\n").write(tmp_path / "sound")]
+    warm = [hostile_tokenizers.said("vocab.txt", b"a\nb\n").write(tmp_path / "sound")]
     cases = {**hostile_tokenizers.HEAVY, **hostile_tokenizers.NEARLY}
     folders = {case.write(tmp_path / name): name for name, case in cases.items()}
     facts = sweep(list(folders), warm, tmp_path / "work", 1_000 * MEGABYTES)

@@ -119,7 +119,7 @@ def test_harmless_files_are_not_so_for_everyone(tmp_path: Path) -> None:
     for number, (name, (make, _)) in enumerate(HARMLESS.items()):
         (tmp_path / str(number)).mkdir()
         folders[laid(tmp_path / str(number), make(tmp_path / str(number) / "canary"))] = name
-    found = {folders[folder]: "error" if ":" in told else told for folder, told in plainly(list(folders)).items()}
+    found = {folders[folder]: "error" if ":" in said else said for folder, said in plainly(list(folders)).items()}
     assert found == {name: expected for name, (_, expected) in HARMLESS.items()}
 
 

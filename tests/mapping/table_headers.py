@@ -81,18 +81,22 @@ class Tables(NamedTuple):
         **options: Any,
     ) -> Plan:
         """The plan to the other dialect, under the small config with some keys changed."""
-        wishes = PlanOptions(**options)
-        identity = self.identify(tensors, wishes.strip_prefix)
+        chosen = PlanOptions(**options)
+        identity = self.identify(tensors, chosen.strip_prefix)
         speaks = target or next(name for name in self.dialects.by_name if name != identity.dialect.name)
         raw = BertConfig.from_dict(SIZES | (config or {}))
-        return make_plan(identity, self.table, self.dialects, raw, self.dialects.by_name[speaks], wishes)
+        return make_plan(identity, self.table, self.dialects, raw, self.dialects.by_name[speaks], chosen)
 
 
 def in_one_state(plan: Plan, tensors: Sequence[StoredTensor]) -> bool:
-    """Every tensor of the header is either what a move reads or in exactly one fate, and nothing else is."""
+    """Every tensor of the header is either what a move reads or in exactly one state, and nothing else is."""
     moved = {id(move.source) for move in plan.moves if move.source is not None}
-    fates = [id(fate.tensor) for fate in plan.fates]
-    return len(fates) == len(set(fates)) and not moved & set(fates) and moved | set(fates) == set(map(id, tensors))
+    unloaded = [id(one.tensor) for one in plan.unloaded]
+    return (
+        len(unloaded) == len(set(unloaded))
+        and not moved & set(unloaded)
+        and moved | set(unloaded) == set(map(id, tensors))
+    )
 
 
 REAL = Tables.real()

@@ -232,7 +232,7 @@ def test_format_1_is_refused_with_what_to_change(tmp_path: Path) -> None:
 def test_a_table_is_for_one_model_type(tmp_path: Path) -> None:
     raw = read("bert.toml")
     raw["model_types"] = {"bert": "Bert", "my-bert": "MyBert"}
-    path = tmp_path / "twins.toml"
+    path = tmp_path / "duplicates.toml"
     path.write_text(to_toml(raw))
     one, other = load_table(path), load_table(path, "my-bert")
     assert (one.model_type, one.prefix, other.model_type, other.prefix) == ("bert", "Bert", "my-bert", "MyBert")

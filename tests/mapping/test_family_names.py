@@ -82,7 +82,7 @@ def test_tied_copies_are_those_that_transformers_does_not_save(model_type: str, 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.model_type)
 def test_scopes_are_keras_s(family: Any) -> None:
-    """Keras calls the first model of a class so; twins differ by their class's name."""
+    """Keras calls the first model of a class so; those that share a table differ by their class's name."""
     heads = facts(family.path.stem)["heads"]
     if facts(family.path.stem)["heads"] and family.model_type == family.path.stem:
         for rest, row in heads.items():

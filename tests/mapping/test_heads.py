@@ -16,7 +16,7 @@ from bertconv.mapping.identify import StoredTensor
 BOTH = pytest.mark.parametrize("dialect", REAL.dialects.by_name)
 SEQUENCE, CHOICE, TOKEN = "BertForSequenceClassification", "BertForMultipleChoice", "BertForTokenClassification"
 LM = ("BertForMaskedLM", "BertLMHeadModel")
-TWINS = {SEQUENCE: (SEQUENCE, TOKEN), CHOICE: (SEQUENCE, CHOICE, TOKEN), LM[0]: LM, LM[1]: LM}
+EQUALS = {SEQUENCE: (SEQUENCE, TOKEN), CHOICE: (SEQUENCE, CHOICE, TOKEN), LM[0]: LM, LM[1]: LM}
 """Class -> the classes that have the tensors of its files; others are alone."""
 TAGS = {"0": "O", "1": "B-PER", "2": "I-PER", "3": "[CLS]"}
 PLAIN = {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2", "3": "LABEL_3"}
@@ -39,10 +39,10 @@ def chosen(header: list[StoredTensor], *architectures: str, forced: str | None =
 def test_every_head_is_recognised_without_a_config(head: str, dialect: str, copies: bool) -> None:
     """Or the classes of which it is one, where its tensors do not tell."""
     found = choice(REAL.header(head, dialect, copies=copies))
-    twins = TWINS.get(head, (head,))
-    assert found.equals == twins
-    assert found.rivals == (twins if len(twins) > 1 else ())
-    assert found.head == twins[0]
+    equals = EQUALS.get(head, (head,))
+    assert found.equals == equals
+    assert found.rivals == (equals if len(equals) > 1 else ())
+    assert found.head == equals[0]
 
 
 @pytest.mark.parametrize("head", HEADS)

@@ -28,8 +28,8 @@ def test_every_tensor_of_every_head_finds_its_place(head: str, dialect: str) -> 
     header = REAL.header(head, dialect, copies=True)
     identity = REAL.identify(header)
     assert identity.dialect.name == dialect
-    assert (identity.prefix, identity.strangers, identity.outside) == ("", (), ())
-    owned = {place for place in identity.places if place.split(".")[0] in REAL.table.heads[head]}
+    assert (identity.prefix, identity.unrecognised, identity.outside) == ("", (), ())
+    owned = {place for place in identity.by_id if place.split(".")[0] in REAL.table.heads[head]}
     assert len(owned) == len(header)
 
 
@@ -39,7 +39,7 @@ def test_every_tensor_of_every_head_finds_its_place(head: str, dialect: str) -> 
 )
 def test_known_wrappers_are_taken_off_in_any_order(head: str, prefix: str) -> None:
     identity = REAL.identify(prefixed(REAL.header(head), prefix))
-    assert (identity.prefix, identity.strangers) == (prefix, ())
+    assert (identity.prefix, identity.unrecognised) == (prefix, ())
 
 
 @settings(deadline=None, max_examples=30)
@@ -52,20 +52,20 @@ def test_wrappers_may_stand_in_any_number(wrappers: list[str]) -> None:
 def test_doubled_base_is_a_prefix() -> None:
     header = prefixed(REAL.header("BertForMaskedLM"), "bert.")
     assert REAL.identify(header).prefix == "bert."
-    assert not REAL.identify(header).strangers
+    assert not REAL.identify(header).unrecognised
 
 
 @pytest.mark.parametrize("head", HEADS[1:])
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_base_may_be_left_out_while_the_head_stands_at_the_root(head: str, prefix: str) -> None:
     identity = REAL.identify(prefixed(without_base(REAL.header(head)), prefix))
-    assert (identity.prefix, identity.strangers) == (prefix, ())
+    assert (identity.prefix, identity.unrecognised) == (prefix, ())
 
 
 def test_head_may_stand_outside_the_wrapper() -> None:
     header = REAL.header("BertForSequenceClassification")
     wrapped = [*prefixed(without(header, "classifier"), "model."), *only(header, "classifier")]
-    assert not REAL.identify(wrapped).strangers
+    assert not REAL.identify(wrapped).unrecognised
 
 
 @EVERY
@@ -76,15 +76,15 @@ def test_head_may_stand_outside_the_wrapper() -> None:
 def test_tensorflow_scopes_are_taken_off_with_and_without_number(head: str, scope: str, suffix: str) -> None:
     header = renamed(prefixed(REAL.header(head, "tf"), scope), **{":0": suffix})
     identity = REAL.identify(header)
-    assert (identity.dialect.name, identity.prefix, identity.strangers) == ("tf", scope, ())
+    assert (identity.dialect.name, identity.prefix, identity.unrecognised) == ("tf", scope, ())
 
 
 def test_keras_2_repeats_are_two_claims_to_one_place() -> None:
     identity = REAL.identify(REAL.keras_header("BertForMaskedLM"))
-    twice = [place for place, tensors in identity.places.items() if len(tensors) == 2]
+    twice = [place for place, tensors in identity.by_id.items() if len(tensors) == 2]
     assert {place.split(".")[0] for place in twice} == {"embeddings"}
     assert len(twice) == 5
-    assert not identity.strangers
+    assert not identity.unrecognised
 
 
 @pytest.mark.parametrize(
@@ -101,12 +101,12 @@ def test_old_names_are_read(dialect: str, new: str, old: str) -> None:
     header = REAL.header("BertForPreTraining", dialect)
     aged = renamed(header, **{new: old})
     assert aged != header
-    assert REAL.identify(aged).places.keys() == REAL.identify(header).places.keys()
+    assert REAL.identify(aged).by_id.keys() == REAL.identify(header).by_id.keys()
 
 
 def test_gamma_is_a_norm_and_nothing_else() -> None:
     header = [*REAL.header("BertModel"), stored("pooler.dense.gamma", 35, 35)]
-    assert [tensor.name for tensor in REAL.identify(header).strangers] == ["pooler.dense.gamma"]
+    assert [tensor.name for tensor in REAL.identify(header).unrecognised] == ["pooler.dense.gamma"]
 
 
 @pytest.mark.parametrize("prefix", ["encoder_q.", "model.student.", "net."])
@@ -115,7 +115,7 @@ def test_unknown_prefix_is_refused_with_the_flag_that_helps(prefix: str) -> None
     with pytest.raises(UnknownTensors, match=f"begins with '{prefix}'") as refusal:
         REAL.identify(header)
     assert refusal.value.hint.endswith(f"--strip-prefix {prefix}")
-    assert REAL.identify(header, prefix).strangers == ()
+    assert REAL.identify(header, prefix).unrecognised == ()
     assert REAL.identify(header, prefix).prefix == prefix
 
 
@@ -128,7 +128,7 @@ def test_two_encoders_are_refused_until_one_is_chosen(dialect: str) -> None:
         REAL.identify(both)
     assert "--strip-prefix" in refusal.value.hint
     identity = REAL.identify(both, f"query{mark}")
-    assert len(identity.places) == len(identity.outside) == len(header)
+    assert len(identity.by_id) == len(identity.outside) == len(header)
 
 
 def test_two_dialects_in_one_file_are_two_encoders() -> None:
@@ -190,9 +190,9 @@ def test_two_claims_to_one_place_are_damage(dialect: str, more: str) -> None:
 
 def test_layers_are_known_as_far_as_they_follow_each_other() -> None:
     deep = REAL.header("BertModel", num_hidden_layers=13)
-    assert not REAL.identify(deep).strangers
+    assert not REAL.identify(deep).unrecognised
     torn = REAL.identify(without(deep, "layer.4."))
-    assert {tensor.name.split(".")[2] for tensor in torn.strangers} == {str(number) for number in range(5, 13)}
+    assert {tensor.name.split(".")[2] for tensor in torn.unrecognised} == {str(number) for number in range(5, 13)}
 
 
 @BOTH
@@ -203,4 +203,4 @@ def test_order_of_the_header_does_not_matter(dialect: str, order: random.Random)
     straight = REAL.identify(header)
     shuffled = REAL.identify(order.sample(header, len(header)))
     assert shuffled.prefix == straight.prefix
-    assert shuffled.places == straight.places
+    assert shuffled.by_id == straight.by_id

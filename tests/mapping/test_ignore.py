@@ -136,4 +136,4 @@ def test_their_lists_extend_ours(head: str) -> None:
     """A user may hand over the attributes of an old subclass as they are."""
     header = [*REAL.header(head, num_labels=1), stored("my_dropout.mask", 1)]
     plan = REAL.plan(header, {"num_labels": 1, "architectures": [head]}, ignore_unexpected=("dropout",))
-    assert [(fate.tensor.name, fate.state) for fate in plan.fates] == [("my_dropout.mask", "ignored")]
+    assert [(one.tensor.name, one.state) for one in plan.unloaded] == [("my_dropout.mask", "ignored")]

@@ -16,7 +16,7 @@ from bertconv.mapping.checks import check_table, probe_config
 from bertconv.mapping.expand import expand
 from bertconv.mapping.heads import sizes_seen
 from bertconv.mapping.identify import identify
-from bertconv.mapping.indices import TensorId, fill, place_pattern, variables
+from bertconv.mapping.indices import TensorId, fill, path_pattern, variables
 from bertconv.mapping.table import Table, load_dialects, load_table
 
 DIALECTS = load_dialects()
@@ -51,8 +51,8 @@ def test_a_place_is_filled_and_found_by_its_pattern(place: str, numbers: tuple[i
     repeat = tuple((variable, "") for variable in ("group", "layer")[-len(numbers) :])
     assert fill(place, repeat, numbers) == filled
     assert sorted(variables(place)) == sorted(variable for variable, _ in repeat)
-    assert re.fullmatch(place_pattern(place), filled)
-    assert not re.fullmatch(place_pattern(place), filled + "x")
+    assert re.fullmatch(path_pattern(place), filled)
+    assert not re.fullmatch(path_pattern(place), filled + "x")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_file_tells_how_often_each_variable_repeats(nested: Table) -> None:
     specs = expand(nested, DIALECTS.by_name["pt"], config, nested.heads["BertModel"])
     tensors = [stored(spec.name, *spec.shape) for spec in specs.values()]
     identity = identify(tensors, nested, DIALECTS)
-    assert not identity.strangers
+    assert not identity.unrecognised
     seen = sizes_seen(nested, identity, "BertModel")
     assert (seen["num_hidden_groups"].value, seen["num_hidden_layers"].value) == (2, 3)
     assert seen["num_hidden_layers"].example == "layer.0.{0...2}"

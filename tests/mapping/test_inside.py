@@ -42,7 +42,7 @@ def test_a_part_of_the_model(head: str, prefix: str, name: str, inside: bool, op
     extra = stored(prefix + name, 3, 35)
     header = [stored(prefix + tensor.name, *tensor.shape) for tensor in REAL.header(head)]
     plan = REAL.plan([*header, extra], {"architectures": [head]}, **{option: (name,)})
-    assert {fate.tensor.name: fate.inside for fate in plan.fates} == {extra.name: inside}
+    assert {one.tensor.name: one.inside for one in plan.unloaded} == {extra.name: inside}
 
 
 @pytest.mark.parametrize(
@@ -55,19 +55,19 @@ def test_a_part_of_the_model(head: str, prefix: str, name: str, inside: bool, op
 def test_a_part_of_the_model_in_tensorflow(scope: str, other: str, name: str, inside: bool) -> None:
     header = [stored(scope + tensor.name, *tensor.shape) for tensor in REAL.header(MLM, "tf")]
     plan = REAL.plan([*header, stored((other or scope) + name, 3)], allow_unknown=("",))
-    assert [fate.inside for fate in plan.fates] == [inside]
+    assert [one.inside for one in plan.unloaded] == [inside]
 
 
 @pytest.mark.parametrize("name", ["bert.embeddings.position_ids", "bert.pooler.dense.weight", "bert.adam_m"])
 def test_what_the_table_knows_is_no_part_that_was_left_out(name: str) -> None:
     plan = REAL.plan([*REAL.header(MLM), stored(name, 35, 35)])
-    assert [fate.inside for fate in plan.fates] == [False]
+    assert [one.inside for one in plan.unloaded] == [False]
 
 
 def test_tensors_outside_of_a_prefix_are_no_part() -> None:
     header = [stored("student." + tensor.name, *tensor.shape) for tensor in without(REAL.header(MLM), "nothing")]
     plan = REAL.plan([*header, stored("teacher.bert.embeddings.w", 1)], strip_prefix="student.")
-    assert [(fate.state, fate.inside) for fate in plan.fates] == [("outside", False)]
+    assert [(one.state, one.inside) for one in plan.unloaded] == [("outside", False)]
 
 
 INSIDE = (
@@ -94,7 +94,7 @@ def test_a_head_s_name_inside_the_body(head: str, name: str, prefix: str) -> Non
     with pytest.raises(UnknownTensors, match=name.rpartition(".")[0]):
         REAL.plan(header, {"architectures": [head]})
     plan = REAL.plan(header, {"architectures": [head]}, allow_unknown=("",))
-    assert [(fate.tensor.name, fate.state, fate.inside) for fate in plan.fates] == [(extra.name, "unknown", True)]
+    assert [(one.tensor.name, one.state, one.inside) for one in plan.unloaded] == [(extra.name, "unknown", True)]
 
 
 @pytest.mark.parametrize("scope", ["", "tf_bert_for_masked_lm/"])
@@ -109,13 +109,13 @@ def test_a_head_s_name_inside_the_body_in_tensorflow(scope: str, name: str) -> N
 def test_a_regex_of_the_caller_s_wins_over_the_class_s(option: str) -> None:
     header = [*REAL.header(MLM), stored("bert.encoder.highway.0.classifier.weight", 3, 35)]
     plan = REAL.plan(header, {"architectures": [MLM]}, **{option: ("highway",)})
-    assert [fate.inside for fate in plan.fates] == [True]
+    assert [one.inside for one in plan.unloaded] == [True]
 
 
 def test_a_list_of_a_subclass() -> None:
     header = [*REAL.header(MLM), stored("bert.encoder.highway.0.classifier.weight", 3, 35)]
     plan = REAL.plan(header, {"architectures": [MLM]}, ignore=IgnoreLists(("highway",), ()))
-    assert [(fate.state, fate.inside) for fate in plan.fates] == [("unused", True)]
+    assert [(one.state, one.inside) for one in plan.unloaded] == [("unused", True)]
 
 
 @pytest.mark.parametrize(
@@ -127,4 +127,4 @@ def test_a_list_of_a_subclass() -> None:
 def test_a_head_s_name_where_heads_stand(head: str, name: str, prefix: str) -> None:
     header = [stored(prefix + one.name, *one.shape) for one in REAL.header(head)]
     plan = REAL.plan([*header, stored(prefix + name, 3)], {"architectures": [head]})
-    assert [(fate.state, fate.inside) for fate in plan.fates] == [("unused", False)]
+    assert [(one.state, one.inside) for one in plan.unloaded] == [("unused", False)]

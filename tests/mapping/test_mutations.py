@@ -215,7 +215,7 @@ def outcome(tables: Tables, header: list[StoredTensor]) -> object:
 
 def _summary(plan: Plan) -> tuple[object, ...]:
     moves = [(move.target.name, move.source, move.transpose, move.state) for move in plan.moves]
-    return plan.head, plan.equals, moves, plan.fates, plan.twins, plan.unfilled, plan.notes
+    return plan.head, plan.equals, moves, plan.unloaded, plan.duplicates, plan.unfilled, plan.notes
 
 
 @cache

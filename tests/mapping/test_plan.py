@@ -33,7 +33,7 @@ BIAS, DECODER_BIAS = "cls.predictions.bias", "cls.predictions.decoder.bias"
 
 def states(plan: Plan) -> dict[str, str]:
     """What became of every source tensor that is not simply loaded."""
-    return {fate.tensor.name: fate.state for fate in plan.fates}
+    return {one.tensor.name: one.state for one in plan.unloaded}
 
 
 def filled(plan: Plan) -> dict[str, tuple[str, str]]:
@@ -51,7 +51,7 @@ def filled(plan: Plan) -> dict[str, tuple[str, str]]:
 def test_a_whole_file_fills_every_tensor_of_its_class(head: str, source: str, target: str) -> None:
     header = REAL.header(head, source)
     plan = REAL.plan(header, {"architectures": [head]}, target)
-    assert (plan.head, plan.dialect.name, plan.fates, plan.twins, plan.unfilled, plan.notes) == (
+    assert (plan.head, plan.dialect.name, plan.unloaded, plan.duplicates, plan.unfilled, plan.notes) == (
         head, target, (), (), (), (),
     )  # fmt: skip
     assert [stored(move.target.name, *move.target.shape) for move in plan.moves] == REAL.header(head, target)
@@ -72,15 +72,15 @@ def test_twins_of_a_keras_2_file_are_compared_and_loaded_once(dialect: str) -> N
     plan = REAL.plan(header, target=dialect)
     assert in_one_state(plan, header)
     assert set(states(plan).values()) == {"tied"}
-    assert [(twins.copy.group, twins.original.group) for twins in plan.twins] == [("mlm___cls", "bert")] * 5
+    assert [(pair.copy.group, pair.original.group) for pair in plan.duplicates] == [("mlm___cls", "bert")] * 5
 
 
 @pytest.mark.parametrize("head", ["BertForMaskedLM", "BertForPreTraining"])
-def test_copies_that_are_both_there_are_twins(head: str) -> None:
+def test_copies_that_are_both_there_are_duplicates(head: str) -> None:
     header = REAL.header(head, copies=True)
     plan = REAL.plan(header)
     assert states(plan) == {DECODER: "tied", DECODER_BIAS: "tied"}
-    assert [(twins.copy.name, twins.original.name, twins.transpose) for twins in plan.twins] == [
+    assert [(pair.copy.name, pair.original.name, pair.transpose) for pair in plan.duplicates] == [
         (DECODER, WORD, None),
         (DECODER_BIAS, BIAS, None),
     ]
@@ -90,7 +90,7 @@ def test_copies_that_are_both_there_are_twins(head: str) -> None:
 
 def test_twins_in_tensorflow_lie_the_other_way_round() -> None:
     plan = REAL.plan(REAL.header("BertForMaskedLM", "tf", copies=True))
-    assert [(twins.copy.shape, twins.transpose) for twins in plan.twins] == [
+    assert [(pair.copy.shape, pair.transpose) for pair in plan.duplicates] == [
         ((35, 101), Transpose.of_matrix(35, 101)),
         ((101,), None),
     ]
@@ -122,7 +122,7 @@ def test_an_untied_decoder_stays_a_tensor_of_its_own(untie: bool) -> None:
     loaded = {move.target.name: move.source.name for move in plan.moves if move.source}
     assert loaded["mlm___cls/predictions/decoder/kernel:0"] == DECODER
     assert plan.config.raw["tie_word_embeddings"] is False
-    assert (plan.fates, plan.twins) == ((), ())
+    assert (plan.unloaded, plan.duplicates) == ((), ())
     assert "untied" in plan.notes[0]
 
 
@@ -264,7 +264,7 @@ def test_a_class_that_is_offered_can_be_taken() -> None:
     header = without(REAL.header("BertForSequenceClassification"), "classifier")
     with pytest.raises(MissingTensors) as refusal:
         REAL.plan(header, head="BertForSequenceClassification")
-    hint = "The file fills BertModel: choose it with --head, or start what is missing afresh with --init-missing."
+    hint = "The file fills BertModel: choose it with --head, or initialise what is missing with --init-missing."
     assert refusal.value.hint == hint
     assert REAL.plan(header, head="BertModel").head == "BertModel"
     assert REAL.plan(header, head="BertForSequenceClassification", init_missing=True)
@@ -356,7 +356,7 @@ def test_foreign_groups_are_unused_and_their_owners_named() -> None:
     header = REAL.header("BertForPreTraining")
     plan = REAL.plan(header, head="TFBertForNextSentencePrediction")
     assert set(states(plan).values()) == {"unused"}
-    assert {fate.why for fate in plan.fates} == {"owned by BertForPreTraining, BertForMaskedLM, BertLMHeadModel"}
+    assert {one.why for one in plan.unloaded} == {"owned by BertForPreTraining, BertForMaskedLM, BertLMHeadModel"}
     assert in_one_state(plan, header)
 
 
@@ -364,14 +364,14 @@ def test_owners_of_a_name_that_two_groups_share_are_all_named() -> None:
     header = REAL.header("BertForMultipleChoice")
     plan = REAL.plan(header, head="BertModel")
     owners = ("BertForSequenceClassification", "BertForMultipleChoice", "BertForTokenClassification")
-    assert all(owner in fate.why for fate in plan.fates for owner in owners)
+    assert all(owner in one.why for one in plan.unloaded for owner in owners)
 
 
 def test_what_the_prefix_leaves_out_is_outside() -> None:
     header = [*prefixed(REAL.header("BertModel"), "query."), *prefixed(REAL.header("BertModel"), "passage.")]
     plan = REAL.plan(header, strip_prefix="query.")
     assert set(states(plan).values()) == {"outside"}
-    assert len(plan.moves) == len(plan.fates) == 39
+    assert len(plan.moves) == len(plan.unloaded) == 39
     assert in_one_state(plan, header)
 
 
@@ -448,7 +448,7 @@ def test_one_label_is_what_the_config_names(head: str) -> None:
     plan = REAL.plan(REAL.header("BertForMultipleChoice"), {"architectures": [f"TF{head}"], "num_labels": 1})
     assert plan.head == head
     assert plan.equals == ONE_ROW
-    assert {fate.state for fate in plan.fates} == ({"unused"} if head == ONE_ROW[2] else set())  # the pooler
+    assert {one.state for one in plan.unloaded} == ({"unused"} if head == ONE_ROW[2] else set())  # the pooler
 
 
 def test_a_class_that_nothing_names_is_refused_with_those_that_it_may_be() -> None:
@@ -477,7 +477,16 @@ def test_another_class_than_the_config_s_is_noted() -> None:
 
 def summary(plan: Plan) -> tuple[object, ...]:
     moves = [(move.target, move.source, move.transpose, move.state) for move in plan.moves]
-    return plan.head, set(plan.equals), moves, set(plan.fates), set(plan.twins), plan.unfilled, plan.config, plan.notes
+    return (
+        plan.head,
+        set(plan.equals),
+        moves,
+        set(plan.unloaded),
+        set(plan.duplicates),
+        plan.unfilled,
+        plan.config,
+        plan.notes,
+    )
 
 
 @pytest.mark.parametrize("head", ["BertForPreTraining", "BertForMultipleChoice"])

@@ -53,7 +53,7 @@ def test_the_base_s_prefix_decides_without_either(model_type: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("head", ["DistilBertForMaskedLM", "XLMRobertaForMaskedLM", "MPNetForMaskedLM"])
-def test_the_scope_of_keras_decides_between_twins(head: str, tmp_path: Path) -> None:
+def test_the_scope_of_keras_decides_between_duplicates(head: str, tmp_path: Path) -> None:
     src = cp.save(tmp_path / "in", head, cp.state_dict(head), "h5", model_type=None, architectures=None)
     assert inspect_checkpoint(src).family == cp.table_of(head).model_type
     assert converted(src, to="pt").head == head
@@ -67,7 +67,7 @@ def test_bare_names_of_several_families_are_refused_with_their_list(tmp_path: Pa
     for family in ("bert", "roberta", "camembert"):
         assert converted(src, family=family).head == BASES[family]
         assert inspect_checkpoint(src, family=family).family == family
-    assert any("--family" in sentence for sentence in inspect_checkpoint(src).odd)
+    assert any("--family" in sentence for sentence in inspect_checkpoint(src).notes)
 
 
 def test_twins_that_only_a_config_tells_apart_are_refused(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_config_of_another_family_is_refused_with_both_facts(said: str, head: 
     title = cp.table_of(head).family.title
     with pytest.raises(UnsupportedCheckpoint, match=f"model_type is '{said}', and the tensors are .* {title}"):
         converted(src)
-    assert any(f"model_type is '{said}'" in sentence for sentence in inspect_checkpoint(src).odd)
+    assert any(f"model_type is '{said}'" in sentence for sentence in inspect_checkpoint(src).notes)
 
 
 @pytest.mark.parametrize("model_type", ["gpt2", None, 3, ["bert"]])

@@ -63,10 +63,10 @@ def test_the_copy_that_counts_is_read_and_its_original_left_out(head: str) -> No
     table = table_for("albert")
     plan = planned(table, header(table, head, "tf"), head, "pt")
     assert sources(plan) == {"predictions.bias": (COPY, "tied")}
-    assert [(fate.tensor.name, fate.state, fate.why) for fate in plan.fates] == [
+    assert [(one.tensor.name, one.state, one.why) for one in plan.unloaded] == [
         (BIAS, "tied", f"the model computes with {COPY}")
     ]
-    assert [(one.copy.name, one.original.name, one.may_differ) for one in plan.twins] == [(COPY, BIAS, True)]
+    assert [(one.copy.name, one.original.name, one.may_differ) for one in plan.duplicates] == [(COPY, BIAS, True)]
 
 
 def test_both_copies_are_written() -> None:
@@ -86,7 +86,7 @@ def test_one_of_both_copies_is_enough(lost: str) -> None:
     plan = planned(table, left, "AlbertForMaskedLM", "pt")
     (source,) = sources(plan).values()
     assert source[0] == ({BIAS, COPY} - {lost}).pop()
-    assert not plan.fates
+    assert not plan.unloaded
 
 
 def test_without_either_the_file_does_not_fill_the_class() -> None:
@@ -116,7 +116,7 @@ def test_a_group_that_every_file_holds_is_known_and_left_out(head: str) -> None:
     table = table_for("mpnet")
     plan = planned(table, header(table, head, "tf", "pooler"), head, "pt")
     assert plan.head == head
-    assert {(fate.tensor.name, fate.state, fate.why) for fate in plan.fates} == {
+    assert {(one.tensor.name, one.state, one.why) for one in plan.unloaded} == {
         (f"mpnet/pooler/dense/{leaf}:0", "unused", "in every class's file, and this class does not compute with it")
         for leaf in ("kernel", "bias")
     }
@@ -201,11 +201,11 @@ def test_every_mutant_is_caught(name: str, tmp_path: Path) -> None:
     except BadTable:
         return
     real, pt = table_for("albert"), DIALECTS.by_name["pt"]
-    told = [[size.is_key for size in one.sizes.values()] for one in (table, real)]
+    reported = [[size.is_key for size in one.sizes.values()] for one in (table, real)]
     places = [list(expand(one, pt, config("albert").values)) for one in (table, real)]
     listings = golden.listings(table, DIALECTS)
     current = {file: (golden.GOLDEN / file).read_text() for file in listings}
-    assert told[0] != told[1] or places[0] != places[1] or listings != current
+    assert reported[0] != reported[1] or places[0] != places[1] or listings != current
 
 
 def test_explain_tells_of_both() -> None:

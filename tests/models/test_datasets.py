@@ -214,7 +214,7 @@ def test_floats_are_labels_too() -> None:
     (_, scores), = batches({"input_ids": [[5], [6], [7]], "label": [3, 2.5, 0]})  # fmt: skip
     assert (scores.dtype, scores.tolist()) == (np.float32, [3, 2.5, 0])
     kinds = {labels.dtype for _, labels in batches({"input_ids": [[5], [6], [7]], "label": [3, 2, 0.5]}, batch_size=1)}
-    assert kinds == {np.dtype(np.float32)}  # which the first rows alone would not have told
+    assert kinds == {np.dtype(np.float32)}  # which the first rows alone would not have shown
     (_, classes), = batches({"input_ids": [[5], [6]], "labels": [[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]]})  # fmt: skip
     assert (classes.dtype, classes.shape) == (np.float32, (2, 3))
     (_, flags), = batches({"input_ids": [[5], [6]], "labels": [True, False]})  # fmt: skip

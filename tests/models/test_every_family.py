@@ -1,6 +1,6 @@
 """What every family's classes can beside their outputs: gradients, files, graphs, dropout, Keras; no names here.
 
-The families are those with a file of TensorFlow classes, one of each table: twins share all that is held here. What
+The families are those with a file of TensorFlow classes, one of each table: others share all that is held here. What
 they compute is in test_families_against_transformers.
 """
 
@@ -249,6 +249,6 @@ def test_a_family_without_decoders_looks_both_ways(pair: Callable[..., Pair], mo
     theirs, ours = pair(model_type, head)
     if ours.main_layer.is_cached:
         pytest.skip("it has decoders")
-    told = type(ours)({**fm.keys(model_type, head), "is_decoder": True}, dtype="float64")
-    told.set_weights(ours.get_weights())
-    check((theirs, told), fm.inputs(ours.config, head, 10))
+    reported = type(ours)({**fm.keys(model_type, head), "is_decoder": True}, dtype="float64")
+    reported.set_weights(ours.get_weights())
+    check((theirs, reported), fm.inputs(ours.config, head, 10))

@@ -64,7 +64,7 @@ def assert_lite(content: bytes, model: Any, head: str) -> None:
 
 @pytest.mark.parametrize("case", LITE)
 def test_saved_model_to_tensorflow_lite(tmp_path: Path, case: str) -> None:
-    """The converter refuses operations that are not its own, as long as it is not told otherwise."""
+    """The converter refuses operations that are not its own, as long as it is not stated otherwise."""
     head, changes = LITE[case]
     model = small(head, **changes)
     model.save_pretrained(tmp_path, saved_model=True)

@@ -611,7 +611,7 @@ def test_dtype_of_the_process(folder: Path) -> None:
     assert {weight.dtype for weight in model.weights} == {"float64"}
 
 
-# Names and copies that old and odd files have
+# Names and copies that old and unusual files have
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod."])

@@ -35,7 +35,7 @@ def _one_thread() -> Iterator[None]:
 
 
 class Body(torch.nn.Module):
-    """Stands for the whole encoder: gives what it was told to."""
+    """Stands for the whole encoder: gives what it was asked to."""
 
     given: torch.Tensor
     pooled: torch.Tensor | None = None

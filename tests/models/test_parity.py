@@ -266,8 +266,8 @@ PROBLEMS = {
     "one number, in columns": (1, None, REAL[:, :1]),
     "numbers": (LABELS, "regression", REAL),
     "several labels": (LABELS, None, (REAL > 0).astype(np.float64)),
-    "several labels, as told": (LABELS, "multi_label_classification", (REAL > 0).astype(np.float64)),
-    "one label, as told": (LABELS, "single_label_classification", np.array([6, NO_LABEL, 0])),
+    "several labels, as stated": (LABELS, "multi_label_classification", (REAL > 0).astype(np.float64)),
+    "one label, as stated": (LABELS, "single_label_classification", np.array([6, NO_LABEL, 0])),
     "one label": (LABELS, None, np.array([3, 1, NO_LABEL])),
 }
 

@@ -375,7 +375,7 @@ def test_config_class_of_ones_own(tmp_path: Path) -> None:
     assert weights(again)["wide/kernel"].shape == (35, 2)
 
 
-class Twins(TFBertPreTrainedModel):
+class Paired(TFBertPreTrainedModel):
     def __init__(self, config: Any, **kwargs: Any) -> None:
         super().__init__(config, **kwargs)
         self.bert = TFBertMainLayer(self.config, add_pooling_layer=False)
@@ -389,7 +389,7 @@ class Twins(TFBertPreTrainedModel):
 def test_two_layers_of_one_name(tmp_path: Path) -> None:
     """Refused, not one of them lost."""
     with pytest.raises(RequestError, match="dense/kernel"):
-        made(Twins).save_pretrained(tmp_path / "out")
+        made(Paired).save_pretrained(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -158,15 +158,15 @@ PROBLEMS = {
 
 
 @pytest.mark.parametrize(
-    ("problem", "told"),
-    [(name, told) for name in PROBLEMS for told in (True, False) if told or name != "regression"],
-    ids=lambda value: value if isinstance(value, str) else "told" if value else "from the labels",
+    ("problem", "stated"),
+    [(name, stated) for name in PROBLEMS for stated in (True, False) if stated or name != "regression"],
+    ids=lambda value: value if isinstance(value, str) else "stated" if value else "from the labels",
 )
-def test_problem_types(problem: str, told: bool, tmp_path: Path) -> None:
+def test_problem_types(problem: str, stated: bool, tmp_path: Path) -> None:
     """One step of training is PyTorch's."""
     count, draw = PROBLEMS[problem]
     answers = draw(np.random.default_rng(5))
-    settings = {"num_labels": count, "problem_type": problem.partition(" ")[0] if told else None}
+    settings = {"num_labels": count, "problem_type": problem.partition(" ")[0] if stated else None}
     wanted = torch_model(CLASSIFIER, std=0.3, num_hidden_layers=1, **settings)
     model = tf_model(wanted, tmp_path)
     assert_same_steps(wanted, model, [(inputs(CLASSIFIER), {"labels": answers})], run_eagerly=True)

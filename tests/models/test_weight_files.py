@@ -60,7 +60,7 @@ def test_files_of_transformers(tmp_path: Path, head: str, container: str) -> Non
 
 @pytest.mark.parametrize("name", ["weights.hdf5", "epoch.03.h5", ""])
 def test_any_name_and_folders(tmp_path: Path, name: str) -> None:
-    """Told by content; the config beside it is not needed."""
+    """Reported by content; the config beside it is not needed."""
     folder, wanted = checkpoint(tmp_path, "BertForMaskedLM")
     (folder / "config.json").unlink()
     path = (folder / "tf_model.h5").rename(folder / name) if name else folder

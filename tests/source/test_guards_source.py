@@ -13,7 +13,7 @@ from bertconv.config_content import read_json
 from bertconv.containers.stored import SourceFile
 from bertconv.errors import DamagedCheckpoint, HubError, RequestError, UnsafeCheckpoint
 from bertconv.source import SourceOptions, open_source, weights
-from bertconv.source.place import open_in
+from bertconv.source.checkpoint_folder import open_in
 from bertconv.source.sidecars import sort_out
 
 STORED = "ab" + "7" * 62

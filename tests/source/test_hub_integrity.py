@@ -249,12 +249,12 @@ def test_server_that_lists_no_digests(bert: HubServer, cache: Path, target: str)
     assert used(open_source("org/bert")) == FILES
 
 
-@pytest.mark.parametrize("oddity", [5, "", "sha1", ["a" * 40], {}])
-def test_listing_with_odd_digests(bert: HubServer, monkeypatch: pytest.MonkeyPatch, oddity: object) -> None:
+@pytest.mark.parametrize("wrong", [5, "", "sha1", ["a" * 40], {}])
+def test_listing_with_unusual_digests(bert: HubServer, monkeypatch: pytest.MonkeyPatch, wrong: object) -> None:
     listed = {
         "oid": "0" * 40,
-        "blobId": oddity,
-        "lfs": {"sha256": oddity, "oid": "0" * 64, "size": 1, "pointerSize": 1},
+        "blobId": wrong,
+        "lfs": {"sha256": wrong, "oid": "0" * 64, "size": 1, "pointerSize": 1},
     }
     monkeypatch.setattr("hub_server._listed", lambda *_: listed)
     bert.trouble = only_for("vocab.txt", body_is(flip, head_too=False))

@@ -87,7 +87,7 @@ def test_notes(tmp_path: Path, modules: bytes, words: str) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("inner", ["", "0_Transformer/"])
 def test_what_is_no_list_of_modules(tmp_path: Path, modules: bytes, words: str, inner: str) -> None:
-    """Where one entry is odd, the weights of every module would be left behind."""
+    """Where one entry is unusual, the weights of every module would be left behind."""
     folder = make(tmp_path, f"1_fold/{ST}", modules=modules, inner=inner)
     with pytest.raises(DamagedCheckpoint, match=words) as caught:
         open_source(folder)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bertconv.containers.stored import SourceFile
 from bertconv.errors import BertconvError, DamagedCheckpoint, RequestError, UnsafeCheckpoint, UnsupportedCheckpoint
 from bertconv.source import Source, SourceOptions, Weights, open_source
-from bertconv.source.place import is_plain, open_in
+from bertconv.source.checkpoint_folder import is_plain, open_in
 from bertconv.source.weights import choose, is_index, is_weights, read_index
 
 ST, BIN, H5 = "model.safetensors", "pytorch_model.bin", "tf_model.h5"

@@ -90,7 +90,7 @@ PROBLEMS = {
         "added_tokens.json is nested more than 40 levels deep",
     ),
     "a list": (files.ADDED, b"[]", "added_tokens.json is not a JSON object"),
-    "twice": (files.ADDED, b'{"xx": 3, "xx": 4}', "added_tokens.json is not sound JSON: key 'xx' stands twice"),
+    "twice": (files.ADDED, b'{"xx": 3, "xx": 4}', "added_tokens.json is not sound JSON: duplicate key 'xx'"),
     "not a number": (files.SETTINGS, b'{"model_max_length": NaN}', "tokenizer_config.json is not sound JSON: "),
     "Latin-1": (files.WORDS, "zürich".encode("latin-1"), "vocab.txt is not UTF-8"),
 }
@@ -100,7 +100,7 @@ PROBLEMS = {
 def test_problems(checkpoint: Path, name: str, raw: bytes, problem: str) -> None:
     (found,) = put(checkpoint, {name: raw}).problems
     assert found.startswith(problem)
-    assert found in inspect_checkpoint(checkpoint).odd
+    assert found in inspect_checkpoint(checkpoint).notes
 
 
 @pytest.mark.parametrize("name", [files.FAST, files.WORDS])

@@ -29,7 +29,7 @@ def test_every_command_says_it(
     tmp_path: Path, cli: Callable[..., Outcome], files: dict[str, Any], note: str, names: list[str]
 ) -> None:
     source = folder(tmp_path / "a", words=None, files=files)
-    assert inspect_checkpoint(source).odd == (note,)
+    assert inspect_checkpoint(source).notes == (note,)
     assert inspect_checkpoint(source).tokenizer == {"files": tuple(names), "tokens": None}
     said = cli("inspect", source).out.splitlines()
     assert "tokenizer   not readable" in said
@@ -51,7 +51,7 @@ def test_no_tokenizer(tmp_path: Path, cli: Callable[..., Outcome]) -> None:
 def test_a_vocabulary_that_is_not_read(tmp_path: Path, cli: Callable[..., Outcome]) -> None:
     """It is compared byte by byte, and that it is there is said."""
     source = folder(tmp_path / "a", words=None, files={"sentencepiece.bpe.model": b"\n\x0e"})
-    assert inspect_checkpoint(source).odd == ()
+    assert inspect_checkpoint(source).notes == ()
     assert "tokenizer   not readable" in cli("inspect", source).out.splitlines()
 
 

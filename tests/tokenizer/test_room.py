@@ -1,4 +1,4 @@
-"""What tokenizer files may take: real ones fit, whatever their signs are, and what is beyond is told."""
+"""What tokenizer files may take: real ones fit, whatever their signs are, and what is beyond is reported."""
 
 from __future__ import annotations
 

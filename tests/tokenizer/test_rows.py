@@ -27,7 +27,7 @@ ROWS = pytest.mark.parametrize(("files", "rows", "note"), [(ADDED, 14, BEYOND), 
 def test_inspect(tmp_path: Path, cli: Callable[..., Outcome], files: dict, rows: int, note: str | None) -> None:
     source = folder(tmp_path / "a", files=files, vocab_size=rows)
     found = inspect_checkpoint(source)
-    assert found.odd == ((note,) if note else ())
+    assert found.notes == ((note,) if note else ())
     tokens = len(WORDS) + (3 if files else 0)
     facts = json.loads(cli("inspect", source, "--json").out)["tokenizer"]
     assert facts == {
@@ -37,7 +37,7 @@ def test_inspect(tmp_path: Path, cli: Callable[..., Outcome], files: dict, rows:
     }  # fmt: skip
     said = cli("inspect", source).out.splitlines()
     assert f"tokenizer   {tokens} tokens, lower-cased" in said
-    assert [line for line in said if line.startswith("odd")] == ([f"odd         {note}."] if note else [])
+    assert [line for line in said if line.startswith("note")] == ([f"note        {note}."] if note else [])
 
 
 @ROWS
@@ -74,5 +74,5 @@ def test_many() -> None:
 
 def test_special_tokens_that_transformers_adds(tmp_path: Path) -> None:
     source = folder(tmp_path / "a", [word for word in WORDS if word != "[MASK]"], vocab_size=13)
-    (note,) = inspect_checkpoint(source).odd
+    (note,) = inspect_checkpoint(source).notes
     assert note.startswith("the tokenizer's id 13 ('[MASK]') has no row in the embedding table of 13 rows")

@@ -67,8 +67,8 @@ def view(driver: Any, *, width: int = 1200, height: int = 900, scale: float = 1,
     """Give the page a size and a colour scheme, and let nothing move by itself."""
     size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    wishes = {"prefers-color-scheme": "dark" if dark else "light", "prefers-reduced-motion": "reduce"}
-    features = [{"name": name, "value": value} for name, value in wishes.items()]
+    preferences = {"prefers-color-scheme": "dark" if dark else "light", "prefers-reduced-motion": "reduce"}
+    features = [{"name": name, "value": value} for name, value in preferences.items()]
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 

@@ -73,8 +73,8 @@ def swapped(one: str, other: str) -> Change:
 
     def change(arrays: Arrays) -> None:
         for name in [name for name in arrays if name.startswith(one)]:
-            twin = other + name.removeprefix(one)
-            arrays[name], arrays[twin] = arrays[twin], arrays[name]
+            swapped = other + name.removeprefix(one)
+            arrays[name], arrays[swapped] = arrays[swapped], arrays[name]
 
     return change
 

@@ -37,7 +37,7 @@ from bertconv.verify.reference import Reference, family_of
 from bertconv.verify.torch_runner import TorchRunner
 
 KINDS = tuple(kind for kind in rm.MODELS if kind not in ("bert", *rm.TWINS))
-"""Model types; twins have one family."""
+"""Model types; of those that share a table one."""
 
 
 @dataclass(frozen=True)

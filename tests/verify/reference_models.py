@@ -53,7 +53,7 @@ MODELS: dict[str, tuple[str, str, dict[str, Any], tuple[str, ...]]] = {
 HEADS = [(kind, task) for kind, (_, _, _, own) in MODELS.items() for task in own]
 TWINS = ("xlm-roberta", "camembert")
 COMPUTED = [(kind, task) for kind, task in HEADS if kind not in TWINS or task == tasks.MASKED_LM]
-"""What is computed: RoBERTa's twins are RoBERTa by another name, so that one head of each is enough; names are
+"""What is computed: RoBERTa's duplicates are RoBERTa by another name, so that one head of each is enough; names are
 compared of every head."""
 WORDS = (tasks.MASKED_LM, tasks.CAUSAL_LM, tasks.PRETRAINING)
 WORD_HEADS = [(kind, task) for kind, task in COMPUTED if task in WORDS]

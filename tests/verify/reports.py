@@ -170,7 +170,7 @@ def different(one: TensorComparison) -> TensorComparison:
         first=(0, 1),
         value_a=0.0123456789,
         value_b=-0.0456,
-        odd=("3 numbers in B are NaN or infinite",),
+        remarks=("3 numbers in B are NaN or infinite",),
         histogram={"edges": edges, "a": a, "b": [round(count * generator.uniform(0.8, 1.3)) for count in a]},
     )
 
@@ -220,7 +220,7 @@ def hostile() -> Parity:
             dtype_a=name,
             dtype_b="x",
             digest=name,
-            odd=(name,),
+            remarks=(name,),
             state=name,
         )
         for one in parity.tensors[-2:]

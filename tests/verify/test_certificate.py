@@ -365,7 +365,7 @@ def test_an_edited_manifest_proves_nothing(output: Path, edit) -> None:
 
 
 def rewritten(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """The manifest edited by somebody who also mends its digest: it proves nothing, but must not break anything."""
+    """The manifest edited by somebody who also fixes its digest: it proves nothing, but must not break anything."""
     manifest = json.loads((folder / MANIFEST).read_text())
     change(manifest)
     manifest["manifest_sha256"] = manifest.pop("manifest_sha256") and ""
@@ -425,7 +425,7 @@ def test_a_tensor_on_record_that_is_nowhere_is_missed(output: Path) -> None:
 )
 @pytest.mark.parametrize("output", ["pt"], indirect=True)
 def test_a_tensor_of_the_same_bytes_is_another_by_its_type_or_shape(output: Path, old: str, new: str) -> None:
-    """Somebody who changes the header and mends the manifest has to change the tensor's own line in it too."""
+    """Somebody who changes the header and fixes the manifest has to change the tensor's own line in it too."""
     file = output / "model.safetensors"
     raw = file.read_bytes()
     end = 8 + int.from_bytes(raw[:8], "little")

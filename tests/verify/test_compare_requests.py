@@ -99,15 +99,15 @@ def test_max_error(models: Models) -> None:
 
 
 def test_progress(models: Models) -> None:
-    told: list[tuple[str, int, int]] = []
+    reported: list[tuple[str, int, int]] = []
     parity = verify_checkpoint(
-        models(), models("BertModel", "h5"), level="outputs", progress=lambda *step: told.append(step)
+        models(), models("BertModel", "h5"), level="outputs", progress=lambda *step: reported.append(step)
     )
-    weights, runs = ([step[1:] for step in told if step[0] == name] for name in ("weights", "outputs"))
+    weights, runs = ([step[1:] for step in reported if step[0] == name] for name in ("weights", "outputs"))
     assert [one[0] for one in weights] == sorted(one[0] for one in weights)
     assert weights[-1] == (weights[0][1],) * 2
     assert runs == [(number, 4) for number in range(5)]
-    assert len(weights) + len(runs) == len(told)
+    assert len(weights) + len(runs) == len(reported)
     assert parity.dtypes == ("float64", "float32")
 
 

@@ -105,7 +105,7 @@ def test_a_plan_proves_nothing(models: Models, tmp_path: Path) -> None:
 def test_steps_are_told(models: Models, tmp_path: Path) -> None:
     steps: list[str] = []
     convert_checkpoint(
-        models("BertModel"), tmp_path / "b", verify="outputs", progress=lambda *told: steps.append(told[0])
+        models("BertModel"), tmp_path / "b", verify="outputs", progress=lambda *reported: steps.append(reported[0])
     )
     assert list(dict.fromkeys(steps)) == ["writing", "verifying", "weights", "outputs"]
 
@@ -196,7 +196,7 @@ def test_names_that_may_be_left_out(container: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("container", ["safetensors", "h5"])
 @pytest.mark.parametrize("head", ["BertForMaskedLM", "BertForSequenceClassification", "BertForQuestionAnswering"])
-def test_a_head_that_starts_afresh(models: Models, head: str, container: str, tmp_path: Path) -> None:
+def test_a_head_that_is_newly_initialised(models: Models, head: str, container: str, tmp_path: Path) -> None:
     """Its values are new, so the body is what is compared, without a pooler where the class has none."""
     to, source = {"safetensors": "tf", "h5": "pt"}[container], models("BertModel", container)
     report = convert_checkpoint(source, tmp_path / "b", to=to, head=head, init_missing=True, verify="outputs")

@@ -177,7 +177,7 @@ def obstacles(models: Models, folder: Path) -> dict[str, tuple[Path, dict[str, A
         ),
         "fresh pooler": (
             models("BertModel", without="pooler"), {"init_missing": True, "head": "BertModel"},
-            "pooler was started afresh",
+            "pooler was newly initialised",
         ),
     }  # fmt: skip
 

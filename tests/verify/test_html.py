@@ -142,7 +142,7 @@ def test_shapes_are_words() -> None:
 @given(st.floats(min_value=0, allow_nan=False), st.sampled_from(["float64", "float32", "bfloat16", "float16", "int9"]))
 def test_a_larger_error_is_never_lighter(error: float, dtype: str) -> None:
     def rank(one: float) -> int:
-        order = ["zero", *(f"s{index}" for index in range(STEPS)), "odd"]
+        order = ["zero", *(f"s{index}" for index in range(STEPS)), "nonfinite"]
         return order.index(step(one, dtype))
 
     assert rank(error) <= rank(error * 2) <= rank(math.inf)
@@ -189,7 +189,7 @@ def test_without_outputs_the_page_says_so() -> None:
 
 def test_odd_shapes_of_a_report() -> None:
     """Nothing compared, a scalar, tensors of one side only, other shapes, an element type that nobody knows."""
-    one = tensor("odd", (), "value")
+    one = tensor("nonfinite", (), "value")
     rows = (replace(one, state="only in B", a="", dtype_a="", digest=""), replace(one, differing=3, state="different"))
     measured = tuple(replace(one, dtype="int9") for one in good(2).measurements if one.dtype == "float32")
     saved = tuple(replace(one, place=f"SavedModel {one.place}") for one in measured)

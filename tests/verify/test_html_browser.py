@@ -33,9 +33,9 @@ def driver() -> Iterator[Any]:
 def test_a_missing_browser_is_named(monkeypatch: pytest.MonkeyPatch, needed: str, outcome: type[BaseException]) -> None:
     monkeypatch.setattr("browser._BINARIES", ("/nowhere/chromium", "/nowhere/chromedriver"))
     monkeypatch.setenv("BERTCONV_NEED_BROWSER", needed)
-    with pytest.raises(outcome, match="not installed: /nowhere/chromium, /nowhere/chromedriver") as told:
+    with pytest.raises(outcome, match="not installed: /nowhere/chromium, /nowhere/chromedriver") as reported:
         need_browser()
-    assert "apt-get install chromium chromium-driver" in str(told.value)
+    assert "apt-get install chromium chromium-driver" in str(reported.value)
 
 
 Show = Callable[..., Any]
@@ -130,13 +130,16 @@ def test_every_series_is_drawn_inside_the_plot(show: Show, name: str, lines: int
 
 def test_points_without_a_logarithm_are_drawn_in_their_strips(show: Show) -> None:
     driver = show(not_finite())
-    odd, exact = (one.rect for one in find(driver, ".plot .strip")[::-1])
+    nonfinite, exact = (one.rect for one in find(driver, ".plot .strip")[::-1])
     lines = [one.rect["y"] for one in find(driver, ".plot .axes line:not(.divider)")]
-    assert odd["y"] + odd["height"] < min(lines)
+    assert nonfinite["y"] + nonfinite["height"] < min(lines)
     assert exact["y"] > max(lines)
-    crosses = [one.rect for one in find(driver, ".plot .odd")]
+    crosses = [one.rect for one in find(driver, ".plot .nonfinite")]
     assert len(crosses) == 2 * 3
-    assert all(odd["y"] <= one["y"] and one["y"] + one["height"] <= odd["y"] + odd["height"] for one in crosses)
+    assert all(
+        nonfinite["y"] <= one["y"] and one["y"] + one["height"] <= nonfinite["y"] + nonfinite["height"]
+        for one in crosses
+    )
     dots = [one.rect for one in find(driver, ".plot .series.b path")]
     assert sum(exact["y"] <= one["y"] <= exact["y"] + exact["height"] for one in dots) == 3
 
@@ -169,7 +172,7 @@ def test_the_heat_map_changes_its_element_type(show: Show) -> None:
         choice.click()
         shown.append([one.get_attribute("data-dtype") for one in visible(driver, ".panel")])
     assert shown == [["float64"], ["float32"], ["bfloat16"]]
-    assert len(visible(driver, ".panel .odd")) == 1
+    assert len(visible(driver, ".panel .nonfinite")) == 1
 
 
 def test_the_search_shows_what_it_finds(show: Show) -> None:

@@ -150,7 +150,7 @@ def test_the_factor_is_the_callers() -> None:
 
 
 def test_a_model_that_makes_much_of_rounding_does_so_in_float64() -> None:
-    """Huge attention scores: A in float32 is off by 0.43, so float64 cannot be told apart below 2^-29 of that."""
+    """Huge attention scores: A in float32 is off by 0.43, so float64 cannot be distinguished below 2^-29 of that."""
     wild = off_by({"float32": 0.43}, [SCORES])
     rows = measured(Fake(wild), Fake(wild), ("float64", "float32"))
     assert at(rows, SCORES).limit == pytest.approx(FACTOR * 0.43 * 2.0**-29)
@@ -234,7 +234,7 @@ def test_batches_may_show_less() -> None:
 
 
 def test_runs_and_ticks() -> None:
-    """The truth is computed once, every other run once; each is told of."""
+    """The truth is computed once, every other run once; each is reported."""
     a, b, ticks = Fake(), Fake(), []
     measure(a, b, BATCHES, ("float64", "float32", "bfloat16"), Limits(), lambda: ticks.append(1))
     assert a.ran == b.ran == ["float64", "float32", "bfloat16"]

@@ -1,4 +1,4 @@
-"""A part of the model that no table knows (ERNIE's task_type_embeddings): left out by request, and told everywhere."""
+"""A part of the model that no table knows (ERNIE's task_type_embeddings): left out by request, and noted everywhere."""
 
 from __future__ import annotations
 

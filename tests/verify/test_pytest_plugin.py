@@ -189,8 +189,8 @@ def test_without_the_option_for_it_no_report_is_written(pairs: pytest.Pytester) 
 def test_by_default_the_best_level_is_taken(pairs: pytest.Pytester) -> None:
     pairs.makeconftest(
         "import bertconv.verification\n"
-        "def told(*a, **b): raise AssertionError(f'asked for {b}')\n"
-        "bertconv.verification.verify_checkpoint = told\n"
+        "def reported(*a, **b): raise AssertionError(f'asked for {b}')\n"
+        "bertconv.verification.verify_checkpoint = reported\n"
     )
     result = pairs.runpytest_subprocess(*parity("a", "b"))
     result.stdout.fnmatch_lines(["asked for {'level': 'auto', 'ignore': ()}"])

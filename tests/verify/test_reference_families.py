@@ -197,7 +197,7 @@ def test_gradients(kind: str, task: str, tied: bool) -> None:
     original = f"{family.base}.embeddings.word_embeddings.weight"
     copies = [
         copy for copy, of in family.ties.items() if of == original
-    ]  # twins' heads come first: a tied one is named
+    ]  # duplicates' heads come first: a tied one is named
     words = next(found[name] for name in (original, *copies) if name in found)
     assert words.any()
     assert bool(words[rm.settings_of(kind, task)["pad_token_id"]].any()) == (tied and task in WORDS)

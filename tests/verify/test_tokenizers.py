@@ -1,4 +1,4 @@
-"""Tokenizer files of two checkpoints: what differs is told by its first entry, and what means the same is the same."""
+"""Tokenizer files of two checkpoints: what differs is named by its first entry, what means the same is the same."""
 
 from __future__ import annotations
 

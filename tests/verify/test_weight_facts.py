@@ -1,4 +1,4 @@
-"""What the weights level says beside equal or not: odd values, missing tensors, shapes, histograms; what it costs."""
+"""What the weights level says beside equal or not: what is unusual, missing tensors, shapes, histograms, costs."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from bertconv.verify.weights import HISTOGRAMS, compare_weights
 STATE = tiny()
 
 
-# What is odd about values
+# What is unusual about values
 
 
 def odd(a: dict[str, np.ndarray], b: dict[str, np.ndarray], **changes: Any) -> dict[str, tuple[str, ...]]:
     rows = compare_states(replaced(STATE, a), replaced(STATE, b), **{**TINY, **changes})
-    return {place: row.odd for place, row in rows.items() if row.odd}
+    return {place: row.remarks for place, row in rows.items() if row.remarks}
 
 
 def test_nan_on_both_sides_is_equal_and_named() -> None:
     bad = with_value(with_value(STATE[WIDE], 3, np.nan), 8, -np.inf)
     rows = compare_states(replaced(STATE, {WIDE: bad}), replaced(STATE, {WIDE: bad}), container="h5", **TINY)
     assert states(rows) == {}
-    assert rows["layer.0.ffn_in.weight"].odd == ("2 numbers are NaN or infinite on both sides",)
+    assert rows["layer.0.ffn_in.weight"].remarks == ("2 numbers are NaN or infinite on both sides",)
 
 
 def test_another_nan_is_different() -> None:
@@ -107,7 +107,7 @@ def test_other_shapes_are_different(tmp_path: Path) -> None:
     row = compare_folders(tmp_path / "a", tmp_path / "b")["embeddings.word.weight"]
     assert (row.state, row.shape, row.first, row.histogram) == ("different", (19, 6), None, None)
     assert row.differing == 19 * 6
-    assert row.odd == ("the shape in A is [17, 6]",)
+    assert row.remarks == ("the shape in A is [17, 6]",)
     assert row.digest
 
 
@@ -149,9 +149,9 @@ def test_two_tensors_of_nothing_but_nan_have_no_histogram() -> None:
 
 
 def ticks(a: Side, b: Side) -> tuple[int, int]:
-    told: list[int] = []
-    compare_weights(a, b, told.append)
-    return sum(told), sum(tensor.stored.nbytes for tensor in b.tensors.values())
+    reported: list[int] = []
+    compare_weights(a, b, reported.append)
+    return sum(reported), sum(tensor.stored.nbytes for tensor in b.tensors.values())
 
 
 @pytest.mark.parametrize("wrong", [False, True], ids=["equal", "different"])

@@ -42,7 +42,7 @@ def test_equal_in_every_pair_of_formats(everywhere: dict[str, Path], a: str, b: 
     rows = compare_folders(everywhere[a], everywhere[b])
     assert states(rows) == {}
     assert len(rows) == len(STATE)
-    assert not any(row.differing or row.odd or row.histogram or row.first for row in rows.values())
+    assert not any(row.differing or row.remarks or row.histogram or row.first for row in rows.values())
     assert all(row.digest.startswith("sha256:") for row in rows.values())
 
 
@@ -110,7 +110,7 @@ def test_one_bit_is_found(flip: tuple[str, str, int, int], container: str) -> No
     size = np.abs(state[name].astype(np.float64)).max()
     assert row.relative == row.max_difference / size
     assert row.histogram is not None
-    assert ("1 numbers in B are NaN or infinite" in row.odd) == (not np.isfinite(other))
+    assert ("1 numbers in B are NaN or infinite" in row.remarks) == (not np.isfinite(other))
 
 
 @BOUNDED
@@ -166,7 +166,7 @@ def test_a_cast_that_overflows_is_a_cast() -> None:
         b = {name: value.astype(np.float16) for name, value in a.items()}
     rows = compare_states(a, b, **TINY)
     assert {row.state for row in rows.values()} == {"cast"}
-    assert any("NaN or infinite on both sides" in odd for row in rows.values() for odd in row.odd)
+    assert any("NaN or infinite on both sides" in odd for row in rows.values() for odd in row.remarks)
 
 
 @pytest.mark.parametrize("through", ["bfloat16", "float16"])

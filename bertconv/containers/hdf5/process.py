@@ -51,32 +51,32 @@ def ask(file: SourceFile) -> bytes:
         raise _cannot_work(file, f"cannot be started: {error.strerror}") from error
     with child:
         try:
-            told = _listen(child)
+            answer = _listen(child)
         finally:
             child.kill()  # guard: hdf5-ended
             child.wait()  # in an interrupt the block would wait a quarter of a second only, and leave it behind
-    return checked(file, told, child.returncode)
+    return checked(file, answer, child.returncode)
 
 
-def checked(file: SourceFile, told: bytes | None, status: int) -> bytes:
+def checked(file: SourceFile, answer: bytes | None, status: int) -> bytes:
     """What a child said, if it ended well.
 
     Args:
         file: the file that it was given.
-        told: what it said; None where it had not ended.
+        answer: what it said; None where it had not ended.
         status: its exit status, or less than zero for a signal.
 
     Raises:
         UnsafeCheckpoint, BertconvError: as for `ask`.
     """
-    if told is None or status in (-signal.SIGXCPU, -signal.SIGKILL):
+    if answer is None or status in (-signal.SIGXCPU, -signal.SIGKILL):
         raise _misled(file, "hang")
     if status < 0:
         known = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
         raise _misled(file, f"crash ({known})")
     if status:
         raise _cannot_work(file, f"ended with status {status}")
-    return told
+    return answer
 
 
 def _environment() -> dict[str, str]:
@@ -87,15 +87,15 @@ def _environment() -> dict[str, str]:
 def _listen(child: subprocess.Popen[bytes]) -> bytes | None:
     """All that it says until its end; None when it rests too long or says too much."""
     began = time.monotonic()
-    told = bytearray()
+    answer = bytearray()
     fd = child.stdout.fileno() if child.stdout else -1
-    while len(told) <= MOST_BYTES:  # guard: hdf5-answer
+    while len(answer) <= MOST_BYTES:  # guard: hdf5-answer
         left = REST_SECONDS - rested(child.pid, began)
         if select.select([fd], [], [], max(left, 0))[0]:
             piece = os.read(fd, 1 << 20)
             if not piece:
-                return bytes(told) if _ends(child, began) else None
-            told += piece
+                return bytes(answer) if _ends(child, began) else None
+            answer += piece
         elif left <= 0:
             break
     return None

@@ -68,13 +68,13 @@ def _check_superblock(file: SourceFile) -> None:
 def _understood(file: SourceFile, answer: bytes) -> Header | BertconvError:
     """The child's answer: JSON of the kind that `child` writes, unless the file has taken it over."""
     try:
-        told = json.loads(answer)
-        if "error" in told:
-            facts = told["error"]
+        said = json.loads(answer)
+        if "error" in said:
+            facts = said["error"]
             kind = _REFUSALS[facts["kind"]]
             return kind(str(facts["message"]), hint=facts["hint"], file=str(file.path), tensor=facts["tensor"])
-        tensors = tuple(_tensor(file, **entry) for entry in told["tensors"])
-        return Header("hdf5", tensors, dict(told["metadata"]), others=tuple(told["others"]))
+        tensors = tuple(_tensor(file, **entry) for entry in said["tensors"])
+        return Header("hdf5", tensors, dict(said["metadata"]), others=tuple(said["others"]))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnsafeCheckpoint(
             f"makes the process that reads HDF5 answer nonsense: {str(error)[:100]}.",
@@ -96,7 +96,7 @@ def _check_places(tensors: Sequence[StoredTensor]) -> None:
     """Names are different; datasets lie in the file, and share bytes only where they are one under several names."""
     names = Counter((tensor.group, tensor.name) for tensor in tensors)
     if doubled := next((tensor for tensor in tensors if names[tensor.group, tensor.name] > 1), None):
-        raise _bad(doubled, "stands twice in its group")
+        raise _bad(doubled, "is a duplicate in its group")
     last: StoredTensor | None = None
     for tensor in sorted((tensor for tensor in tensors if tensor.nbytes), key=lambda tensor: tensor.offset):
         end = tensor.offset + tensor.nbytes

@@ -58,7 +58,7 @@ def walk(root: Any) -> Found:
     else:
         others = ["optimizer_weights"] if "optimizer_weights" in root else []
         tensors = tuple(steps.tensors(root))
-    metadata = {key: text for key in ("backend", "keras_version") if (text := _told(h5py, root, key)) is not None}
+    metadata = {key: text for key in ("backend", "keras_version") if (text := _short_text(h5py, root, key)) is not None}
     return Found(tensors, metadata, tuple(others))
 
 
@@ -161,7 +161,7 @@ def _bad(name: str, problem: str) -> DamagedCheckpoint:
     return DamagedCheckpoint(f"{problem}.", hint="Download or save the file again.", tensor=name)
 
 
-def _told(h5py: Any, root: Any, key: str) -> str | None:
+def _short_text(h5py: Any, root: Any, key: str) -> str | None:
     """A root attribute, where it is one short text: the damaged heap of a variable length can hang libhdf5 for ever."""
     if key not in root.attrs:
         return None

@@ -52,7 +52,7 @@ class Opaque:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Instance:
-    """An instance of a class that nothing is known about; only a whole `nn.Module` is told apart from it later."""
+    """An instance of a class that nothing is known about; only a whole `nn.Module` is distinguished from it later."""
 
     name: str
 

@@ -14,7 +14,7 @@ A new family is such a file of about a hundred lines, in this order (roberta.py 
 4. A class for every head: `class TF<Prefix>ForX(<mixin of heads/>, TF<Prefix>PreTrainedModel, is_head=True)`, called as
    the table calls it. A mixin is for a task; where the family has other layers behind the body, `make_head` and
    `logits` say so, or `is_pooled`, `dropout_keys` and `classifier_module` are set.
-5. Twins: a main layer and a base class of their own, and `twin(...)` for every head.
+5. Families that share the table: a main layer and a base class of their own, and `derive(...)` for every head.
 
 Then: the names in `bertconv/__init__.py`. The tests of every family find the file by themselves.
 """

@@ -1,4 +1,4 @@
-"""RoBERTa (Liu et al. 2019, arXiv:1907.11692) and its twins XLM-RoBERTa and CamemBERT, which differ by name alone."""
+"""RoBERTa (Liu et al. 2019, arXiv:1907.11692) and XLM-RoBERTa and CamemBERT, which differ by name alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 from bertconv.config import CamembertConfig, Config, RobertaConfig, XLMRobertaConfig
 from bertconv.models.blocks import Embeddings, Encoder, Pooler
 from bertconv.models.body import MainLayer
-from bertconv.models.heads.base import Base, twin
+from bertconv.models.heads.base import Base, derive
 from bertconv.models.heads.layers import DenseWordScores
 from bertconv.models.heads.tuned import (
     DeepSequenceClassification,
@@ -111,17 +111,17 @@ class TFCamembertPreTrainedModel(TFRobertaPreTrainedModel):
     main_layer = TFCamembertMainLayer
 
 
-TFXLMRobertaModel = twin(TFRobertaModel, TFXLMRobertaPreTrainedModel)
-TFXLMRobertaForMaskedLM = twin(TFRobertaForMaskedLM, TFXLMRobertaPreTrainedModel)
-TFXLMRobertaForCausalLM = twin(TFRobertaForCausalLM, TFXLMRobertaPreTrainedModel)
-TFXLMRobertaForSequenceClassification = twin(TFRobertaForSequenceClassification, TFXLMRobertaPreTrainedModel)
-TFXLMRobertaForMultipleChoice = twin(TFRobertaForMultipleChoice, TFXLMRobertaPreTrainedModel)
-TFXLMRobertaForTokenClassification = twin(TFRobertaForTokenClassification, TFXLMRobertaPreTrainedModel)
-TFXLMRobertaForQuestionAnswering = twin(TFRobertaForQuestionAnswering, TFXLMRobertaPreTrainedModel)
-TFCamembertModel = twin(TFRobertaModel, TFCamembertPreTrainedModel)
-TFCamembertForMaskedLM = twin(TFRobertaForMaskedLM, TFCamembertPreTrainedModel)
-TFCamembertForCausalLM = twin(TFRobertaForCausalLM, TFCamembertPreTrainedModel)
-TFCamembertForSequenceClassification = twin(TFRobertaForSequenceClassification, TFCamembertPreTrainedModel)
-TFCamembertForMultipleChoice = twin(TFRobertaForMultipleChoice, TFCamembertPreTrainedModel)
-TFCamembertForTokenClassification = twin(TFRobertaForTokenClassification, TFCamembertPreTrainedModel)
-TFCamembertForQuestionAnswering = twin(TFRobertaForQuestionAnswering, TFCamembertPreTrainedModel)
+TFXLMRobertaModel = derive(TFRobertaModel, TFXLMRobertaPreTrainedModel)
+TFXLMRobertaForMaskedLM = derive(TFRobertaForMaskedLM, TFXLMRobertaPreTrainedModel)
+TFXLMRobertaForCausalLM = derive(TFRobertaForCausalLM, TFXLMRobertaPreTrainedModel)
+TFXLMRobertaForSequenceClassification = derive(TFRobertaForSequenceClassification, TFXLMRobertaPreTrainedModel)
+TFXLMRobertaForMultipleChoice = derive(TFRobertaForMultipleChoice, TFXLMRobertaPreTrainedModel)
+TFXLMRobertaForTokenClassification = derive(TFRobertaForTokenClassification, TFXLMRobertaPreTrainedModel)
+TFXLMRobertaForQuestionAnswering = derive(TFRobertaForQuestionAnswering, TFXLMRobertaPreTrainedModel)
+TFCamembertModel = derive(TFRobertaModel, TFCamembertPreTrainedModel)
+TFCamembertForMaskedLM = derive(TFRobertaForMaskedLM, TFCamembertPreTrainedModel)
+TFCamembertForCausalLM = derive(TFRobertaForCausalLM, TFCamembertPreTrainedModel)
+TFCamembertForSequenceClassification = derive(TFRobertaForSequenceClassification, TFCamembertPreTrainedModel)
+TFCamembertForMultipleChoice = derive(TFRobertaForMultipleChoice, TFCamembertPreTrainedModel)
+TFCamembertForTokenClassification = derive(TFRobertaForTokenClassification, TFCamembertPreTrainedModel)
+TFCamembertForQuestionAnswering = derive(TFRobertaForQuestionAnswering, TFCamembertPreTrainedModel)

@@ -97,12 +97,12 @@ class OneLabel(Head):
         return self.output_class(loss, logits, outputs.hidden_states, outputs.attentions)
 
 
-def twin(head: type[TFPreTrainedModel], base: type[TFPreTrainedModel]) -> Any:
-    """The class of a twin family: the same as another's but for its name, config and table.
+def derive(head: type[TFPreTrainedModel], base: type[TFPreTrainedModel]) -> Any:
+    """The class of a family that shares the table of another: the same as another's but for its name, config and table.
 
     Args:
         head: the class of the other family.
-        base: the base class of the twin's classes.
+        base: the base class of that family's classes.
     """
     name = f"TF{base.table().prefix}{head.__name__.removeprefix(f'TF{head.table().prefix}')}"
     space = {"__module__": base.__module__, "__doc__": head.__doc__}

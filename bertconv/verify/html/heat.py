@@ -92,9 +92,9 @@ def _short(error: float) -> str:
 
 
 def step(error: float, dtype: str) -> str:
-    """The class that gives a cell its colour: "s0" to "s11" by the logarithm, "zero", or "odd" for NaN and infinity."""
+    """The class that gives a cell its colour: "s0" to "s11" by the logarithm, "zero", or "nonfinite"."""
     if not math.isfinite(error):
-        return "odd"
+        return "nonfinite"
     if error == 0:
         return "zero"
     lowest = _LOWEST.get(dtype, -16)

@@ -43,16 +43,16 @@ class _Column:
 
 @dataclass(frozen=True)
 class _Scale:
-    """The y axis: powers of ten from `low` to `high`, with a strip for `zero` and one for `odd`: NaN and infinity."""
+    """The y axis: powers of ten from `low` to `high`, with a strip for `zero` and one for `nonfinite`."""
 
     low: int
     high: int
     zero: bool
-    odd: bool
+    nonfinite: bool
 
     @property
     def top(self) -> float:
-        return _TOP + (_LANE + _GAP if self.odd else 0)
+        return _TOP + (_LANE + _GAP if self.nonfinite else 0)
 
     @property
     def bottom(self) -> float:
@@ -160,7 +160,7 @@ def _axes(scale: _Scale, columns: Sequence[_Column]) -> Markup:
     ]
     if scale.zero:
         parts.append(_strip(scale.y(0), "exactly 0", right))
-    if scale.odd:
+    if scale.nonfinite:
         parts.append(_strip(scale.y(math.nan), "NaN, inf", right))
     parts += [_x_label(column, scale.floor + 18) for column in columns]
     middle = (scale.top + scale.bottom) / 2
@@ -245,7 +245,7 @@ def _series(series: _Series, shape: str, columns: Sequence[_Column], scale: _Sca
         tag(
             "path",
             d=f"M{column.middle:.1f} {scale.y(error):.1f}{shape if math.isfinite(error) else _CROSS}",
-            class_=None if math.isfinite(error) else "odd",
+            class_=None if math.isfinite(error) else "nonfinite",
         )
         for column, error in points
     ]

@@ -48,12 +48,12 @@ def _summary(parity: Parity) -> Markup:
 
 def _folded(name: str, tensors: Sequence[TensorComparison]) -> Markup:
     wrong = sum(not one.ok for one in tensors)
-    odd = sum(bool(one.odd) for one in tensors)
+    remarked = sum(bool(one.remarks) for one in tensors)
     badges = [badge(f"{wrong} differ{'s' if wrong == 1 else ''}", "bad") if wrong else badge("same values", "good")]
     if cast := sum(one.state == "cast" for one in tensors):
         badges.append(badge(f"{cast} cast", "plain"))
-    if odd:
-        badges.append(badge(f"{odd} odd", "plain"))
+    if remarked:
+        badges.append(badge(f"{remarked} with remarks", "plain"))
     title = tag("summary", tag("b", name), tag("small", count(len(tensors), "tensor")), *badges)
     heads = (tag("th", head, scope="col") for head in ("Tensor, in A and in B", "Shape", "Type", "State", "Digest"))
     caption = tag("caption", f"Tensors of {name}", class_="quiet")
@@ -64,7 +64,7 @@ def _folded(name: str, tensors: Sequence[TensorComparison]) -> Markup:
 
 def _row(one: TensorComparison) -> Markup:
     names = [tag("span", tag("b", side), " ", name) for side, name in (("A", one.a), ("B", one.b)) if name]
-    remarks = [tag("em", prose(remark)) for remark in (*_difference(one), *one.odd)]
+    remarks = [tag("em", prose(remark)) for remark in (*_difference(one), *one.remarks)]
     kinds = (kind for kind in dict.fromkeys((one.dtype_a, one.dtype_b)) if kind)
     digest = one.digest.rpartition(":")[2]
     return tag(

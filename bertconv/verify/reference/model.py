@@ -65,7 +65,7 @@ class Reference:
                 has any, `position_ids`; for a decoder with cross-attention `encoder_hidden_states`
                 `[batch keys hidden]` and `encoder_attention_mask`. In masks, anything but 0 means "may look"; a mask
                 that tells queries apart takes the place of a decoder's rule that nobody looks ahead.
-            watch: is told of every embedding, linear layer and layer norm in order of execution.
+            watch: is called for every embedding, linear layer and layer norm in order of execution.
 
         Returns:
             Outputs under transformers' names; always `hidden_states` (embeddings, then every layer) and `attentions`

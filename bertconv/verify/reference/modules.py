@@ -14,7 +14,7 @@ State = Mapping[str, torch.Tensor]
 """Weights by their PyTorch names."""
 
 Watch = Callable[[str, torch.Tensor, torch.Tensor], None]
-"""Is told of a module by its name, with its input and its output."""
+"""Is called for each module with its name, with its input and its output."""
 
 
 class Modules:
@@ -43,21 +43,21 @@ class Modules:
         """The rows of a table, `[... dim]` for ids `[...]`; that of the padding, if there is one, gets no gradient."""
         table = self._state[f"{name}.weight"]
         row = padding if padding in range(-len(table), len(table)) else None
-        return self._told(name, ids, functional.embedding(ids, table, padding_idx=row))
+        return self._reported(name, ids, functional.embedding(ids, table, padding_idx=row))
 
     def linear(self, name: str, x: torch.Tensor) -> torch.Tensor:
         """A linear map of the last axis: `[... out]` for `[... in]`."""
-        return self._told(name, x, functional.linear(x, *self._affine(name)))
+        return self._reported(name, x, functional.linear(x, *self._affine(name)))
 
     def norm(self, name: str, x: torch.Tensor) -> torch.Tensor:
         """Layer normalisation of the last axis (Ba and others, arXiv:1607.06450)."""
         epsilon = float(self.config["layer_norm_eps"])
-        return self._told(name, x, functional.layer_norm(x, x.shape[-1:], *self._affine(name), epsilon))
+        return self._reported(name, x, functional.layer_norm(x, x.shape[-1:], *self._affine(name), epsilon))
 
     def _affine(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
         return self._state[f"{name}.weight"], self._state[f"{name}.bias"]
 
-    def _told(self, name: str, given: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+    def _reported(self, name: str, given: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
         if self._watch is not None:
             self._watch(name, given, found)
         return found

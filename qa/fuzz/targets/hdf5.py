@@ -38,9 +38,9 @@ def _forked(file: SourceFile) -> bytes:
             os._exit(code)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
-        told = pipe.read()
+        answer = pipe.read()
     status = os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
-    return process.checked(file, told, status)
+    return process.checked(file, answer, status)
 
 
 def _read(path: Path) -> Header:
@@ -55,8 +55,11 @@ def hdf5_files() -> Target:
         ours, keras = Path(folder, "ours.h5"), Path(folder, "keras.h5")
         names = ["bert/pooler/kernel:0", "bert/pooler/bias:0"]
         sets = [Dataset(f"bert/{names[0]}", "float32", (3, 5)), Dataset(f"bert/{names[1]}", "bfloat16", (5,))]
-        told: dict[str, Any] = {"": {"layer_names": ["bert"], "backend": "tensorflow"}, "bert": {"weight_names": names}}
-        offsets = lay_out(ours, sets, told)
+        attributes: dict[str, Any] = {
+            "": {"layer_names": ["bert"], "backend": "tensorflow"},
+            "bert": {"weight_names": names},
+        }
+        offsets = lay_out(ours, sets, attributes)
         wide = np.arange(15, dtype="<f4") / 8
         with ours.open("r+b") as file:
             for offset, content in zip(offsets, (wide, (wide[:5].view("<u4") >> 16).astype("<u2")), strict=True):

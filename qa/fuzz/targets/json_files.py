@@ -9,7 +9,7 @@ from typing import Any
 
 from bertconv.config import BertConfig
 from bertconv.containers.stored import SourceFile
-from bertconv.source.place import is_plain
+from bertconv.source.checkpoint_folder import is_plain
 from bertconv.source.weights import read_index
 from qa.fuzz.mutations import JSON_PIECES, JSON_TOKENS, Seed
 from qa.fuzz.targets.common import Target
@@ -26,8 +26,8 @@ def indexes() -> Target:
 def configs() -> Target:
     labels = {"id2label": {"0": "no", "1": "yes"}, "label2id": {"no": 0, "yes": 1}, "problem_type": "regression"}
     plain = {key: value for key, value in BertConfig().to_dict().items() if key not in labels}
-    told = {"architectures": ["BertModel"], "model_type": "bert", "hidden_size": 36, "num_attention_heads": 3, **labels}
-    texts = [json.dumps(plain), json.dumps(told, indent=1), '{"hidden_size":36,"num_attention_heads":6,"x":[1.5,{}]}']
+    full = {"architectures": ["BertModel"], "model_type": "bert", "hidden_size": 36, "num_attention_heads": 3, **labels}
+    texts = [json.dumps(plain), json.dumps(full, indent=1), '{"hidden_size":36,"num_attention_heads":6,"x":[1.5,{}]}']
     words = ("num_labels", "raw", "values", "path", "load", "__class__", "auto_map", "pruned_heads", "gelu_new", "relu")
     tokens = (*JSON_TOKENS, *(f'"{word}"'.encode() for word in (*words, *plain, *labels)))
     return Target("config", tuple(map(_json_seed, texts)), tokens, BertConfig.load, _config_agrees)

@@ -173,12 +173,12 @@ def test_tensors_beside_a_state_dict(tmp_path, case, old):
         header = read(tmp_path / "x.ckpt", data)
         assert_same(header, data, state)
         assert sorted(header.others) == sorted(beside)
-        told = next(note for note in header.notes if note.startswith("tensors beside the state dict, left out: "))
-        assert sorted(told.partition(": ")[2].split(", ")) == sorted(beside)
+        reported = next(note for note in header.notes if note.startswith("tensors beside the state dict, left out: "))
+        assert sorted(reported.partition(": ")[2].split(", ")) == sorted(beside)
 
 
 def test_a_head_beside_a_state_dict(tmp_path):
-    """A dict with the matrix of a layer may be the model's head: it is told apart from metrics and optimizers."""
+    """A dict with the matrix of a layer may be the model's head: it is distinguished from metrics and optimizers."""
     state = {"a.weight": torch.randn(3, 2)}
     head = {"weight": torch.randn(7, 3), "bias": torch.randn(7)}
     data = saved({"model": state, "classifier": head, "rng": torch.ones(2), "optimizer": {"state": {0: torch.eye(2)}}})

@@ -25,13 +25,17 @@ def _heads(config: Values) -> dict[str, Head]:
     gelu = Act(config.get(_HEAD_ACT, "gelu"))
     scores = (Linear("generator_predictions.dense"), gelu, Norm("generator_predictions.LayerNorm"),
               Linear("generator_lm_head"))  # fmt: skip
-    told = (Linear("discriminator_predictions.dense"), Act(), Linear("discriminator_predictions.dense_prediction"))
+    discriminated = (
+        Linear("discriminator_predictions.dense"),
+        Act(),
+        Linear("discriminator_predictions.dense_prediction"),
+    )
     own = (Linear("classifier.dense"), Act(config.get("classifier_act", "gelu")), Linear("classifier.out_proj"))
     return {
         tasks.BASE: Head({"last_hidden_state": Output("every")}),
         tasks.MASKED_LM: Head({"logits": Output("every", scores)}),
         tasks.CAUSAL_LM: Head({"logits": Output("every", scores)}),
-        tasks.DISCRIMINATOR: Head({"logits": Output("every", told)}),
+        tasks.DISCRIMINATOR: Head({"logits": Output("every", discriminated)}),
         tasks.SEQUENCE_CLASSIFICATION: Head({"logits": Output("first", own)}),
         tasks.MULTIPLE_CHOICE: Head({"logits": Output("first", (*_summary(config), Linear("classifier")))}),
         tasks.TOKEN_CLASSIFICATION: Head({"logits": Output("every", (Linear("classifier"),))}),

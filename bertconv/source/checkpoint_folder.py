@@ -43,7 +43,7 @@ class SourceOptions:
     prefer: tuple[str, ...] = tuple(BY_NAME)
 
 
-class Place(Protocol):
+class CheckpointFolder(Protocol):
     """A folder of the disk or of the Hub; both are read by the same rules."""
 
     @property
@@ -57,7 +57,7 @@ class Place(Protocol):
     def need(self, names: Collection[str]) -> None:
         """See to it that these files lie in the folder."""
 
-    def within(self, subfolder: str) -> Place:
+    def within(self, subfolder: str) -> CheckpointFolder:
         """A folder inside it."""
 
     def missing(self, problem: str, hint: str = "", file: str | None = None) -> BertconvError:

@@ -1,4 +1,4 @@
-"""Checkpoint folders that are odd and sound: they convert, and what is odd about them leads to nothing."""
+"""Checkpoint folders that are unusual and sound: they convert, and what is unusual about them leads to nothing."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from bertconv.errors import BertconvError
 
 @dataclass(frozen=True)
 class Oddity:
-    """A folder, and what becomes of its oddity.
+    """A folder, and what becomes of what is unusual.
 
     Attributes:
-        change: makes a sound folder an odd one.
+        change: makes a sound folder an unusual one.
         note: part of what the report says about it; empty where nothing is.
         config: keys of the config that the output has.
         carried: files that go along.
