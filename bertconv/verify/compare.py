@@ -20,7 +20,7 @@ from bertconv.verify.cases import FROM_IDS, Batch, make_batches
 from bertconv.verify.classes import CLASS, other_classes
 from bertconv.verify.labels import compare_labels
 from bertconv.verify.modules import compare_modules
-from bertconv.verify.outputs import DTYPES, FLOOR, KINDS, Limits, Runner, block_of, compare_gradients, measure
+from bertconv.verify.outputs import DTYPES, FLOOR, KINDS, Limits, Runner, block_of, blocks, compare_gradients, measure
 from bertconv.verify.parity import (
     LEVELS,
     Cause,
@@ -282,11 +282,11 @@ def _config_sentence(differences: Sequence[ConfigDifference]) -> str:
 def _order(parity: Parity) -> Callable[[str, str], tuple[float, ...]]:
     """Where a place of a kind stands in the order of execution; one that was not seen, where its block ends."""
     seen = {one.place: number for number, one in enumerate(parity.measurements)}
-    layers = {one.place: one.layer for one in parity.measurements}
+    block_at = blocks({one.place: one.layer for one in parity.measurements})
     before_norm = seen.get("embeddings.norm", 1) - 0.5  # the position embeddings are added unseen
 
     def order(place: str, kind: str) -> tuple[float, ...]:
-        block = block_of(place, layers.get(place))
+        block = block_at(place)
         unseen = before_norm if block == block_of("embeddings") else len(seen)
         return (*block, KINDS.index(kind), seen.get(place, unseen) if seen else 0)
 

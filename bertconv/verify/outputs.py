@@ -170,14 +170,10 @@ class Truth:
     def ordered(self) -> list[Place]:
         """Modules as they ran, each layer's attentions and hidden state after its modules, outputs last."""
         seen = {name: number for number, name in enumerate(self.places)}
-        hidden = [place.name for place in self.places.values() if place.kind == HIDDEN]
-        finished = hidden[-1:] if "final.norm" in self.places else []  # the last state is what that norm gives
-
-        def key(place: Place) -> tuple[int, ...]:
-            block = _FINAL if place.name in finished else block_of(place.name, place.layer)
-            return (*block, KINDS.index(place.kind), seen[place.name])
-
-        return sorted(self.places.values(), key=key)
+        block = blocks({place.name: place.layer for place in self.places.values()})
+        return sorted(
+            self.places.values(), key=lambda place: (*block(place.name), KINDS.index(place.kind), seen[place.name])
+        )
 
 
 _BELOW = ("embeddings", "project", "relative")
@@ -200,6 +196,16 @@ def block_of(name: str, layer: int | None = None) -> tuple[int, int]:
     if first == "final":
         return _FINAL
     return (1, int(rest.partition(".")[0])) if first == "layer" else (2, 0)
+
+
+def blocks(layers: Mapping[str, int | None]) -> Callable[[str], tuple[int, int]]:
+    """Where these places (name -> layer) stand: as `block_of`, the last state behind the norm that gives it.
+
+    Where there is a `final.norm`, the state that is reported for the last layer is what this norm makes of it.
+    """
+    numbers = [number for number in layers.values() if number is not None]
+    last = f"layer.{max(numbers)}" if numbers and "final.norm" in layers else ""
+    return lambda place: _FINAL if place == last else block_of(place, layers.get(place))
 
 
 @dataclass(frozen=True)
