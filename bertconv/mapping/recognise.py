@@ -186,13 +186,16 @@ def _by_names(
     if len(possible) > 1:
         source.config_keys()  # what is wrong with it is to blame
         titles = [family.title for family in possible]
-        raise AmbiguousFamily(
-            f"the tensors are named as those of {', '.join(titles[:-1])} and {titles[-1]} alike, and no config says "
-            "which of them it is.",
-            hint=f"Choose one with --family {'|'.join(family.model_type for family in possible)}, or write it as "
-            "model_type into the config.",
-            file=tensors[0].file.name,
-        )
+        alike = f"the tensors are named as those of {', '.join(titles[:-1])} and {titles[-1]} alike"
+        types = "|".join(family.model_type for family in possible)
+        if source.config is None:
+            said = f"has no config.json, and {alike}"
+            hint = f"Give its config with --config FILE; to inspect it, --family {types} is enough."
+        else:
+            said = f"{alike}, and no config says which of them it is"
+            hint = f"Choose one with --family {types}, or write it as model_type into the config."
+        file = str(source.folder) if source.config is None else tensors[0].file.name
+        raise AmbiguousFamily(f"{said}.", hint=hint, file=file)
     table = table_for(possible[0].model_type)
     return table, identify(tensors, table, dialects, strip_prefix)
 

@@ -17,9 +17,9 @@ from hostile_folders import (
 )
 
 from bertconv.errors import (
+    AmbiguousFamily,
     BertconvError,
     DamagedCheckpoint,
-    MappingError,
     ShapeMismatch,
     UnsafeCheckpoint,
     UnsupportedCheckpoint,
@@ -127,7 +127,7 @@ CONFIGS = {
     "2 MB": config(put(CONFIG_NAME, text({**CONFIG, "x": "y" * 2 * MILLION})), "is empty or larger", said=None),
     "100 GB": config(put(CONFIG_NAME, text(CONFIG), sparse=10**11), "is empty or larger", said=None),
     "no config": Folder(
-        lambda folder: (folder / CONFIG_NAME).unlink(), MappingError, "has no config.json", "", said="no config"
+        lambda folder: (folder / CONFIG_NAME).unlink(), AmbiguousFamily, "has no config.json", "", said="no config"
     ),
     "heads that do not divide": refused("not a multiple", DamagedCheckpoint, num_attention_heads=6),
     "hidden_act that is code": refused("hidden_act", hidden_act="__import__('os').system('true')"),

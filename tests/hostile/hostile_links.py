@@ -24,7 +24,7 @@ from hostile_folders import (
     put,
 )  # fmt: skip
 
-from bertconv.errors import DamagedCheckpoint, MappingError, UnsafeCheckpoint
+from bertconv.errors import AmbiguousFamily, DamagedCheckpoint, UnsafeCheckpoint
 
 
 def cached(name: str, spoil: Callable[[Path, Path, str], object]) -> Change:
@@ -153,7 +153,7 @@ CONFIG_FILES = {
     **hub_cases(CONFIG_NAME),
     "link inside": Folder(inside(CONFIG_NAME), UnsafeCheckpoint, "symbolic link", CONFIG_NAME),
     "socket": Folder(bound(CONFIG_NAME), DamagedCheckpoint, "cannot be opened", CONFIG_NAME),
-    "directory": Folder(directory(CONFIG_NAME), MappingError, "has no config.json", "", said="no config"),
+    "directory": Folder(directory(CONFIG_NAME), AmbiguousFamily, "has no config.json", "", said="no config"),
 }
 
 SIDECARS = {
