@@ -37,7 +37,7 @@ def _keep_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def wrong_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    planted.plant("bertconv.models.layers:LayerNorm", "call", planted._other_epsilon)(monkeypatch)
+    planted.plant("bertconv.models.layers:LayerNorm", "call", planted.other_epsilon)(monkeypatch)
 
 
 def after_writing(monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]) -> None:
