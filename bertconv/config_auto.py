@@ -33,7 +33,7 @@ class AutoConfig:
 
     @staticmethod
     def from_pretrained(path: str | os.PathLike[str], /, *, subfolder: str = "", **overrides: Any) -> Config:
-        """The config of a model on this machine; arguments and errors as for `BertConfig.from_pretrained`."""
+        """The config of a model on this machine; arguments and errors as for `Config.from_pretrained`."""
         file = content.config_file(Path(path, subfolder) if subfolder else path)
         family = said_family(content.read_json(file, content.MAX_BYTES), file.name)
         return config_class(family).from_pretrained(file, **overrides)

@@ -9,6 +9,7 @@ from typing import Any
 
 from bertconv.errors import DamagedCheckpoint, RequestError, UnsupportedCheckpoint
 from bertconv.families import Schema
+from bertconv.text import shown
 
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 """Values of `problem_type`, which chooses the loss of sequence classification; None leaves it to the labels."""
@@ -40,8 +41,7 @@ def bad(path: str, problem: str) -> DamagedCheckpoint | RequestError:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return shown(value, _SHOWN)
 
 
 def count_labels(raw: Mapping[str, Any], path: str) -> Any:

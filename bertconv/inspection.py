@@ -17,7 +17,7 @@ from bertconv.mapping.heads import HeadChoice, choose_head, sizes_seen
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.ignore import first_match, ignore_lists, module_patterns
 from bertconv.mapping.inside import stranger_patterns
-from bertconv.mapping.recognise import Wanted, recognise
+from bertconv.mapping.recognise import Wanted, fits_any, recognise
 from bertconv.mapping.table import Dialects, Table, load_dialects
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.reading import open_header
@@ -38,7 +38,7 @@ class Inspection:
         files: the files of weights.
         family: the `model_type` of its family; empty when it is of none, or not certain.
         dialect: "pt" or "tf"; empty when it is of no family, or not certain.
-        is_bert: some tensors are named as the embeddings of a family are.
+        is_known: some tensors are named as the embeddings of a family are.
         prefix: what stands before every name.
         head: the model class; empty where nothing decides between `alternatives`.
         equals: the classes that fit the same tensors.
@@ -64,7 +64,7 @@ class Inspection:
     files: tuple[str, ...]
     family: str
     dialect: str
-    is_bert: bool
+    is_known: bool
     prefix: str
     head: str
     equals: tuple[str, ...]
@@ -159,7 +159,7 @@ def _sentence(error: BertconvError) -> str:
 def _describe(source: Source, header: Header, forced: str | None, wanted: Wanted) -> Inspection:
     notes = [*source.notes, *header.notes, *([] if source.config else [_NO_CONFIG])]
     dialect = prefix = head = family = ""
-    is_bert = True
+    is_known = True
     equals: tuple[str, ...] = ()
     alternatives: tuple[str, ...] = ()
     sizes: dict[str, int] = {}
@@ -179,13 +179,14 @@ def _describe(source: Source, header: Header, forced: str | None, wanted: Wanted
         notes += [f"{key} is {sizes[key]} by the shapes, {value} by the config" for key, value in stated.items()]
         notes += [f"no table knows {folded} ({len(names)} tensors)" for folded, names in fold(unrecognised).items()]
     except BertconvError as error:
-        is_bert = bool(dialect) or not isinstance(error, UnsupportedCheckpoint) or error.tensor is not None
+        is_known = bool(dialect) or not isinstance(error, UnsupportedCheckpoint) or error.tensor is not None
+        is_known = is_known or fits_any(header.tensors)
         notes.append(_sentence(error))
     tokenizer = read_tokenizer(source)
     notes += tokenizer_notes(tokenizer, sizes.get("vocab_size"))
     return Inspection(
         given=source.given, revision=source.revision, container=header.container, files=source.weights.files,
-        family=family, dialect=dialect, is_bert=is_bert,
+        family=family, dialect=dialect, is_known=is_known,
         prefix=prefix, head=head, equals=equals, alternatives=alternatives,
         sizes=sizes, config=stated,
         tensors=len(header.tensors),

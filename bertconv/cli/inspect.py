@@ -45,7 +45,7 @@ def inspect(src: str, *, with_tensors: bool, verbose: bool, as_json: bool, **opt
         ("source", found.given + (f"@{found.revision}" if found.revision else "")),
         ("files", ", ".join(found.files)),
         ("container", found.container),
-        ("names", title_of(found.dialect) or ("not certain: see below" if found.is_bert else "of no known family")),
+        ("names", title_of(found.dialect) or ("not certain: see below" if found.is_known else "of no known family")),
         ("family", found.family or "unknown"),
         ("prefix", found.prefix or "none"),
         ("class", " or ".join(found.alternatives) or (found.head or "unknown") + _beside(others)),

@@ -229,18 +229,16 @@ class _Planner:
 
     def check_switched_off(self) -> None:
         """Refuse tensors of the head that the config switches off."""
-        off = [tensor_id for tensor_id in self.identity.by_id if self.owns(tensor_id) and tensor_id not in self.sources]
+        specs, groups = self.identity.specs, self.groups
+        off = [one for one in self.identity.by_id if specs[one].group in groups and one not in self.sources]
         if off:
-            keys = {one.key: None for one in self.identity.specs[off[0]].when if not one.holds(self.config.values)}
+            keys = {one.key: None for one in specs[off[0]].when if not one.holds(self.config.values)}
             values = " and ".join(f"{key} = {self.config.values.get(key)!r}" for key in keys)
             raise ShapeMismatch(
                 f"the file holds tensors that the config switches off with {values}:\n{listing(off)}",
                 hint=f"Set {' and '.join(keys)} in the config as the model was trained.",
                 file=self.config.path,
             )
-
-    def owns(self, tensor_id: str) -> bool:
-        return self.identity.specs[tensor_id].group in self.groups
 
     def check_tensors(self) -> None:
         """Refuse shapes that are not the table's and element types that are not floating point."""
@@ -276,15 +274,9 @@ class _Planner:
             if not self.ties.is_written(tensor_id):
                 continue
             if (candidate := next(filter(self.first, self.ties.candidates(tensor_id)), None)) is not None:
-                turn, state = (
-                    transpose_specs(self.sources[candidate], target),
-                    "loaded" if candidate == tensor_id else "tied",
-                )
-                moves.append(Move(target, self.first(candidate), turn, state))
-            elif any(
-                first_match(self.ignore.missing, name) is not None
-                for name in (self.sources[tensor_id].name, target.name)
-            ):
+                turn = transpose_specs(self.sources[candidate], target)
+                moves.append(Move(target, self.first(candidate), turn, "loaded" if candidate == tensor_id else "tied"))
+            elif self.may_lack(self.sources[tensor_id].name) or self.may_lack(target.name):
                 unfilled.append(target)
             elif self.options.init_missing and (tensor_id in self.mismatched or self.may_initialise(target.group)):
                 moves.append(Move(target, None, None, "initialised"))
@@ -296,6 +288,9 @@ class _Planner:
             fitting = [fit.head for fit in ranked if not fit.missing and fit.head != self.head]
             raise missing_tensors(self.head, missing, self.as_unknown(self.unknown()), fitting, fresh=fresh)
         return tuple(moves), tuple(unfilled)
+
+    def may_lack(self, name: str) -> bool:
+        return first_match(self.ignore.missing, name) is not None
 
     def may_initialise(self, group: str) -> bool:
         """Heads and the pooler may start fresh, the body never."""
@@ -364,17 +359,15 @@ class _Planner:
         """What becomes of a tensor that claims these ids and fills none."""
         tensor_id = next((tensor_id for tensor_id in ids if tensor_id in self.sources), None)
         if tensor_id in self.mismatched:
-            return UnloadedTensor(
-                tensor, "mismatched", f"is {list(tensor.shape)}, not {list(self.sources[tensor_id].shape)}"
-            )
+            should = self.sources[tensor_id].shape
+            return UnloadedTensor(tensor, "mismatched", f"is {list(tensor.shape)}, not {list(should)}")
         if tensor_id is None:
             claimed = {self.identity.specs[tensor_id].group for tensor_id in ids}
-            owners = [head for head, groups in self.table.heads.items() if claimed & set(groups)]
             if claimed & set(self.table.unused.get(self.identity.dialect.name, ())):
-                return UnloadedTensor(
-                    tensor, "unused", "in every class's file, and this class does not compute with it"
-                )
-            return UnloadedTensor(tensor, "unused", f"owned by {', '.join(owners)}")
+                why = "in every class's file, and this class does not compute with it"
+            else:
+                why = f"owned by {', '.join(head for head, own in self.table.heads.items() if claimed & set(own))}"
+            return UnloadedTensor(tensor, "unused", why)
         if (counted := self.ties.counted(tensor_id)) is not None and (source := self.first(counted)) is not None:
             return UnloadedTensor(tensor, "tied", f"the model computes with {source.name}")
         original = self.first(self.table.tied.get(tensor_id, tensor_id))

@@ -106,6 +106,11 @@ def refuse_contradiction(
     _refuse_contradiction(family, _fitting(list(tensors), load_dialects(), strip_prefix), config)
 
 
+def fits_any(tensors: Iterable[StoredTensor]) -> bool:
+    """Whether a built-in table knows names among these, whatever a config or the caller says."""
+    return bool(_fitting(list(tensors), load_dialects(), None))
+
+
 @dataclass(frozen=True)
 class _Fit:
     """How the names of a header fit a table."""

@@ -1,4 +1,4 @@
-"""The activations a checkpoint may name in `hidden_act`: all without parameters of their own that PyTorch's BERT knows.
+"""The activations a checkpoint may name in `hidden_act`: those without parameters that PyTorch's classes know.
 
 Numbers are plain Python floats, which TensorFlow turns into constants of the tensor's own dtype; a constant that was
 float32 on its way would cost eight digits in float64. No finite input gives NaN, in value or gradient, in any dtype:

@@ -65,7 +65,7 @@ class _AutoModel:
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
-        """A model with the weights of a checkpoint; arguments as for `TFBertModel.from_pretrained`.
+        """A model with the weights of a checkpoint; arguments as for `TFPreTrainedModel.from_pretrained`.
 
         Raises:
             UnsupportedCheckpoint: an architecture that bertconv has no classes for.

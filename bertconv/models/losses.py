@@ -38,14 +38,6 @@ def masked_lm_loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return _mean(*_cross_entropy(labels, logits))
 
 
-def causal_lm_loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Cross-entropy of every next token that has a label: logits of position i against the label of i + 1.
-
-    Arguments, result and errors are those of `masked_lm_loss`; the label of the first token is not used.
-    """
-    return masked_lm_loss(next_labels(labels, logits), logits)
-
-
 def next_labels(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """At each position the label of the next one, and none at the last: [batch sequence]; errors as for the losses.
 

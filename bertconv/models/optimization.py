@@ -1,4 +1,4 @@
-"""The optimiser with which BERT is fine-tuned: Adam with decoupled weight decay, linear warm-up, polynomial decay."""
+"""How BERT and its relatives are fine-tuned: Adam with decoupled weight decay, linear warm-up, polynomial decay."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import tensorflow as tf
 from bertconv.errors import RequestError
 
 NO_DECAY = (r"(LayerNorm|layer_norm)[^/]*/[^/]+$", r"bias[^/]*$")
-"""Paths of variables that BERT does not decay: those of a layer normalisation, and biases.
+"""Paths of variables that are not decayed: those of a layer normalisation, and biases.
 
 Only the variable's own name and its layer's count, so that a model called "debias" is decayed all the same.
 """

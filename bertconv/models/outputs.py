@@ -144,7 +144,7 @@ class _WithCache(ModelOutput):
 
 @dataclass(eq=False)
 class TFBaseModelOutputWithPoolingAndCrossAttentions(_WithCache):
-    """What TFBertModel gives.
+    """What a model without a head gives.
 
     Attributes:
         last_hidden_state: [batch sequence hidden].
@@ -221,7 +221,7 @@ class TFElectraForPreTrainingOutput(ModelOutput):
 
 @dataclass(eq=False)
 class TFMaskedLMOutput(ModelOutput):
-    """What TFBertForMaskedLM gives.
+    """What a model that predicts masked words gives.
 
     Attributes:
         loss: [1], only with labels.
@@ -238,7 +238,7 @@ class TFMaskedLMOutput(ModelOutput):
 
 @dataclass(eq=False)
 class TFCausalLMOutputWithCrossAttentions(_WithCache):
-    """What TFBertLMHeadModel gives.
+    """What a model that predicts the next word gives.
 
     Attributes:
         loss: [1], only with labels.
@@ -260,7 +260,7 @@ class TFCausalLMOutputWithCrossAttentions(_WithCache):
 
 @dataclass(eq=False)
 class TFNextSentencePredictorOutput(ModelOutput):
-    """What TFBertForNextSentencePrediction gives.
+    """What a model that tells whether a sentence follows another one gives.
 
     Attributes:
         loss: [batch], only with labels.
@@ -277,7 +277,7 @@ class TFNextSentencePredictorOutput(ModelOutput):
 
 @dataclass(eq=False)
 class TFSequenceClassifierOutput(ModelOutput):
-    """What TFBertForSequenceClassification gives.
+    """What a model that classifies sequences gives.
 
     Attributes:
         loss: [batch], only with labels.
@@ -294,7 +294,7 @@ class TFSequenceClassifierOutput(ModelOutput):
 
 @dataclass(eq=False)
 class TFMultipleChoiceModelOutput(ModelOutput):
-    """What TFBertForMultipleChoice gives.
+    """What a model that chooses one of several continuations gives.
 
     Attributes:
         loss: [batch], only with labels.
@@ -311,7 +311,7 @@ class TFMultipleChoiceModelOutput(ModelOutput):
 
 @dataclass(eq=False)
 class TFTokenClassifierOutput(ModelOutput):
-    """What TFBertForTokenClassification gives.
+    """What a model that classifies tokens gives.
 
     Attributes:
         loss: [1], only with labels.
@@ -328,7 +328,7 @@ class TFTokenClassifierOutput(ModelOutput):
 
 @dataclass(eq=False)
 class TFQuestionAnsweringModelOutput(ModelOutput):
-    """What TFBertForQuestionAnswering gives.
+    """What a model that finds answers gives.
 
     Attributes:
         loss: [batch], only with both positions.

@@ -1,4 +1,4 @@
-"""PyTorch's side: `reference.py` on the tensors of a file, or transformers' own classes where they are asked for."""
+"""PyTorch's side: `reference` on the tensors of a file, or transformers' own classes where they are asked for."""
 
 from __future__ import annotations
 

@@ -556,7 +556,14 @@ def test_inspect_tells_of_the_names_whatever_the_config_is(
     assert "class       BertForPreTraining\n" in done.out
     assert odd in done.out
     found = json.loads(cli("inspect", folder, "--json").out)
-    assert (found["dialect"], found["is_bert"], found["sizes"]["vocab_size"]) == ("pt", True, 101)
+    assert (found["dialect"], found["is_known"], found["sizes"]["vocab_size"]) == ("pt", True, 101)
+
+
+def test_inspect_as_another_family(cli: Cli, tmp_path: Path) -> None:
+    """The names are a family's, though not the one that is asked for."""
+    done = cli("inspect", cp.save(tmp_path / "in", MLM, cp.state_dict()), "--family", "roberta")
+    assert "names       not certain: see below\n" in done.out
+    assert "model_type is 'bert', not 'roberta'" in done.out
 
 
 def test_inspect_of_names_that_are_not_certain(cli: Cli, tmp_path: Path) -> None:
