@@ -84,6 +84,9 @@ def check_values(
     for key, default in defaults.items():
         if isinstance(default, float) or "dropout" in key:
             _check_number(key, values[key], path, may_be_null=default is None)
+    padding = values["pad_token_id"]
+    if padding is not None and (not isinstance(padding, int) or isinstance(padding, bool)):
+        raise bad(path, f"pad_token_id is {_shown(padding)}, not null or a whole number")
     if values["problem_type"] is not None and values["problem_type"] not in PROBLEM_TYPES:
         raise bad(path, f"problem_type is {_shown(values['problem_type'])}, not null, {', '.join(PROBLEM_TYPES)}")
 
@@ -108,6 +111,27 @@ def check_agreement(values: Mapping[str, Any], schema: Schema, path: str) -> Non
     if hidden % heads:
         names = schema.spelled("hidden_size"), schema.spelled("num_attention_heads")
         raise bad(path, f"{names[0]} {hidden} is not a multiple of {names[1]} {heads}")
+
+
+def check_counted_positions(padding: int | None, rows: int) -> None:
+    """Where positions are counted from the ids: whether the padding's id leaves a row of their table to a token.
+
+    Args:
+        padding: `pad_token_id`; the first token has the row behind it.
+        rows: of the table of positions.
+
+    Raises:
+        UnsupportedCheckpoint: it leaves none.
+    """
+    if padding is None:
+        raise UnsupportedCheckpoint(
+            "the config has no pad_token_id, from which positions are counted.", hint="Add it to the config."
+        )
+    if not -1 <= padding < rows - 1:
+        raise UnsupportedCheckpoint(
+            f"positions are counted from pad_token_id, which is {padding}: a table of {rows} has none for a token.",
+            hint="Set pad_token_id and max_position_embeddings in the config as the model was trained.",
+        )
 
 
 def _check_architecture(

@@ -793,3 +793,11 @@ def test_whether_it_is_of_two_models() -> None:
     reported = BertConfig.from_dict({"is_encoder_decoder": True})
     assert reported.is_encoder_decoder is True
     assert reported.to_dict()["is_encoder_decoder"] is True
+
+
+@pytest.mark.parametrize("value", [1.0, "1", True, [1]], ids=repr)
+def test_the_pads_id_is_a_whole_number_or_null(value: Any, tmp_path: Path) -> None:
+    problem = refused(tmp_path, {"pad_token_id": value}, DamagedCheckpoint)
+    assert problem == f"pad_token_id is {value!r}, not null or a whole number."
+    assert load(tmp_path, {"pad_token_id": None}).values["pad_token_id"] is None
+    assert load(tmp_path, {"pad_token_id": -1}).values["pad_token_id"] == -1

@@ -12,6 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from bertconv.config_checks import check_counted_positions
 from bertconv.models.activations import activation
 from bertconv.models.attention import Attended, SelfAttention
 from bertconv.models.checks import TRUNCATE, checked_ids, checked_length, one_of
@@ -62,6 +63,8 @@ class Embeddings(BaseLayer):
             self.token_type_embeddings = Embedding(
                 settings.segments, dim, name="token_type_embeddings", module="embeddings.segment", **common
             )
+        if from_ids:
+            check_counted_positions(settings.padding, settings.positions)
         self.first_position = int(settings.padding or 0) + 1 if from_ids else 0
         self.position_embeddings = Embedding(
             settings.positions, dim, name="position_embeddings", module="embeddings.position",

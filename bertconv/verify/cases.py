@@ -74,14 +74,21 @@ class _Model:
         return stated if stated in range(self.size("vocab_size")) else None
 
     @property
+    def counted(self) -> int | None:
+        """The id behind whose row positions begin, where they are counted from the ids."""
+        if self.table.positions != FROM_IDS:
+            return None
+        return int(self.config.get("counted_padding", self.config["pad_token_id"]) or 0)
+
+    @property
     def avoided(self) -> int | None:
         """The id that no word has, where the ids say what is padding: positions are counted from the others."""
-        return self.padding if self.table.positions == FROM_IDS else None
+        return self.counted if self.counted in range(self.size("vocab_size")) else None
 
     @property
     def longest(self) -> int:
         """Most tokens of a sequence; where positions begin behind the padding's, rows before that are none."""
-        unused = 0 if self.avoided is None else self.avoided + 1
+        unused = 0 if self.counted is None else self.counted + 1
         return max(1, self.size("max_position_embeddings") - unused)
 
     @property

@@ -116,7 +116,7 @@ class TorchRunner:
         import torch
 
         parts = [torch.from_numpy(piece.copy()) for piece in pieces(stored, None, Workspace())]
-        flat = torch.cat(parts) if len(parts) != 1 else parts[0]
+        flat = parts[0] if len(parts) == 1 else torch.cat(parts or [torch.empty(0, dtype=torch.uint8)])
         found = flat.view(getattr(torch, stored.dtype)).reshape(stored.shape)
         if (through := self._rounding.get(id(stored))) is not None:
             found = found.to(getattr(torch, through))

@@ -326,3 +326,14 @@ def test_a_tokenizer_that_cannot_encode_is_noted(changes: dict[str, Any], tmp_pa
 def test_a_broken_vocabulary_is_noted(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_bytes(content)
     assert notes_of(tmp_path) == ["vocab.txt cannot be used, so the inputs hold no sentences"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "pad", "longest"),
+    [("roberta", 200, 63), ("roberta", -1, 264), ("mpnet", 0, 262), ("mpnet", None, 262), ("mpnet", 9, 262)],
+)
+def test_no_position_is_beyond_the_table_whatever_the_padding(kind: str, pad: int | None, longest: int) -> None:
+    made, _ = family_batches(kind, "base", pad_token_id=pad, max_position_embeddings=264)
+    assert made["full length"].case.shape[-1] == longest
+    if kind == "mpnet":  # of its padding only the 1 is none of the positions
+        assert (made["full length"].inputs["input_ids"] != 1).all()

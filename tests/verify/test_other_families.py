@@ -132,3 +132,9 @@ def test_a_config_of_another_family_beside_the_weights_is_refused(tmp_path: Path
     for name in ("TFBertForMaskedLM", "TFAutoModelForMaskedLM"):
         with pytest.raises(UnsupportedCheckpoint, match="is 'bert', and the tensors are named as those of RoBERTa"):
             getattr(bertconv, name).from_pretrained(folder)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "electra", "albert"])
+def test_no_token_types_are_compared_too(tmp_path: Path, kind: str) -> None:
+    source = saved(tmp_path / "a", BASES[kind], type_vocab_size=0)
+    assert convert_checkpoint(source, tmp_path / "b", to="pt", verify="outputs").ok

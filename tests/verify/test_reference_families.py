@@ -149,6 +149,13 @@ def test_positions_need_a_pad_id() -> None:
         rm.reference_of("roberta", tasks.BASE, state, pad_token_id=None)
 
 
+@pytest.mark.parametrize("pad", [-2, 5000])
+def test_positions_need_a_row_behind_the_pad_id(pad: int) -> None:
+    state = rm.canonical("roberta", rm.shared_model("roberta", tasks.BASE).state_dict())
+    with pytest.raises(UnsupportedCheckpoint, match=f"pad_token_id, which is {pad}: a table of .* has none for a tok"):
+        rm.reference_of("roberta", tasks.BASE, state, pad_token_id=pad)
+
+
 def test_distilberts_epsilon_is_fixed() -> None:
     state = rm.canonical("distilbert", rm.shared_model("distilbert", tasks.BASE).state_dict())
     tensors = rm.tensors_of(rm.inputs_of("distilbert", tasks.BASE))

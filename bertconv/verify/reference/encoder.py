@@ -59,7 +59,7 @@ def _embedded(run: Modules, family: Family, inputs: Mapping[str, torch.Tensor]) 
     """Words, segments where there are any and, unless they are relative, positions: `[batch sequence hidden]`."""
     ids, padding = inputs["input_ids"], run.config["pad_token_id"]
     x = run.embedding(family.place("word"), ids, padding)
-    if "segment" in family.names:
+    if "segment" in family.names and run.config["type_vocab_size"]:
         types = inputs.get("token_type_ids", torch.zeros_like(ids))
         x = x + run.embedding(family.place("segment"), types)
     if not is_relative(family, run.config):

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from bertconv import tasks
-from bertconv.errors import RequestError, UnsupportedCheckpoint
+from bertconv.config_checks import check_counted_positions
+from bertconv.errors import RequestError
 from bertconv.verify.reference.activations import activation
 from bertconv.verify.reference.encoder import encode
 from bertconv.verify.reference.family import FROM_IDS, POSITIONS, Family, Values, family_of
@@ -36,7 +37,7 @@ class Reference:
 
     Raises:
         RequestError: no such family, no such task, or the weights are of several element types.
-        UnsupportedCheckpoint: an unknown activation; no pad id where positions are counted from the ids.
+        UnsupportedCheckpoint: an unknown activation; positions are counted from a pad id that leaves none to a token.
         MissingTensors: a weight is absent.
     """
 
@@ -49,7 +50,8 @@ class Reference:
         if task not in heads:
             raise RequestError(f"no {family} model has the task {task!r}.", hint=f"There are {', '.join(heads)}.")
         activation(self._config["hidden_act"])
-        _check_padding(self._config)
+        if self._config.get(POSITIONS) == FROM_IDS:
+            check_counted_positions(self._config["pad_token_id"], int(self._config["max_position_embeddings"]))
         self._family.check(self._config, task)
         self._head = heads[task]
         self._state = complete(state, self._family, self._config, self._head)
@@ -89,13 +91,6 @@ class Reference:
         if has_choices:
             outputs = {"logits": outputs["logits"].reshape(inputs["input_ids"].shape[:2])}
         return {**outputs, **encoded}
-
-
-def _check_padding(config: Values) -> None:
-    if config.get(POSITIONS) == FROM_IDS and config["pad_token_id"] is None:
-        raise UnsupportedCheckpoint(
-            "the config has no pad_token_id, from which positions are counted.", hint="Add it to the config."
-        )
 
 
 def _check_inputs(inputs: Mapping[str, Any], family: Family, config: Values) -> None:
