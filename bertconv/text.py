@@ -105,6 +105,12 @@ def some(names: Iterable[str], limit: int = 12) -> str:
     return ", ".join(listed[:limit]) + rest
 
 
+def listed(words: Iterable[str], last: str = "or") -> str:
+    """Words in a sentence: `A, B or C`; a single one as it is."""
+    *front, end = words
+    return f"{', '.join(front)} {last} {end}" if front else end
+
+
 def human_bytes(count: float) -> str:
     """A size in decimal units, three digits: `438 MB`, `1.1 GB`."""
     for unit in ("B", "kB", "MB", "GB"):

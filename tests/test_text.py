@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bertconv.text import fold, human_bytes, listing, parse_bytes, parse_json, printable
+from bertconv.text import fold, human_bytes, listed, listing, parse_bytes, parse_json, printable
 
 NAMES = st.lists(st.text("ab.{0129", min_size=1, max_size=8), unique=True)
 
@@ -65,6 +65,11 @@ def test_a_fold_tells_its_numbers(numbers: set[int]) -> None:
     dense = len(numbers) == high - low + 1
     inner = f"{low}...{high}" if dense else ", ".join(map(str, sorted(numbers)))
     assert name == f"layer.{{{inner}}}.w"
+
+
+@pytest.mark.parametrize(("words", "sentence"), [("A", "A"), ("AB", "A or B"), ("ABC", "A, B or C")])
+def test_words_are_listed_as_in_a_sentence(words: str, sentence: str) -> None:
+    assert listed(words) == sentence
 
 
 def test_a_listing_counts_what_it_leaves_out() -> None:

@@ -14,7 +14,7 @@ from bertconv.mapping.ignore import first_match, ignore_lists
 from bertconv.mapping.indices import TensorId
 from bertconv.mapping.table import COUNTS, EQUAL, Dialect, Dialects, Table, load_dialects
 from bertconv.table_files import table_names, tables_folder
-from bertconv.text import fold, printable
+from bertconv.text import fold, listed, printable
 
 _LAYERS = 12
 _COPIES = {COUNTS: "the model computes with the copy, and it is what is read", EQUAL: "both must be equal"}
@@ -115,7 +115,7 @@ def explain_name(tables: Sequence[Table], name: str) -> dict[str, str]:
     found = {table.model_type: story for table in likely if (story := _explained(table, name)) is not None}
     named = {family: story for family, story in found.items() if "id" in story} or found
     if not named:
-        known = " or ".join(table.family.title for table in tables)
+        known = listed(table.family.title for table in tables)
         raise RequestError(
             f"no tensor of {known} is called {printable(name)} in any dialect.",
             hint=f"`bertconv tables show {tables[0].model_type if len(tables) == 1 else 'FAMILY'}` lists them all.",

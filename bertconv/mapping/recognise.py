@@ -29,7 +29,7 @@ from bertconv.mapping.heads import rank_heads
 from bertconv.mapping.identify import Identity, identify, refuse_foreign
 from bertconv.mapping.table import Dialects, Table, load_dialects, table_for
 from bertconv.source import Source
-from bertconv.text import printable, shown
+from bertconv.text import listed, printable, shown
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _said(source: Source) -> Family | None:
     model_type = keys.get("model_type")
     if "model_type" in keys and not (isinstance(model_type, str) and model_type in families()):
         raise UnsupportedCheckpoint(
-            f"model_type is {shown(model_type)}, not {' or '.join(map(repr, sorted(families())))}.",
+            f"model_type is {shown(model_type)}, not {listed(map(repr, sorted(families())))}.",
             hint="Only these have a mapping table; `--map FILE` takes one of your own.",
             file=str(source.config),
         )
@@ -191,7 +191,7 @@ def _by_names(
     if len(possible) > 1:
         source.config_keys()  # what is wrong with it is to blame
         titles = [family.title for family in possible]
-        alike = f"the tensors are named as those of {', '.join(titles[:-1])} and {titles[-1]} alike"
+        alike = f"the tensors are named as those of {listed(titles, 'and')} alike"
         types = "|".join(family.model_type for family in possible)
         if source.config is None:
             said = f"has no config.json, and {alike}"
@@ -239,7 +239,7 @@ def _of_none(tensors: list[StoredTensor], dialects: Dialects, strip_prefix: str 
     some = ", ".join(printable(tensor.name) for tensor in tensors[:3]) or "none"
     titles = [table.family.title for table in _tables()]
     return UnsupportedCheckpoint(
-        f"holds no {', '.join(titles[:-1])} or {titles[-1]}: none of its {len(tensors)} tensors is named as their "
+        f"holds no {listed(titles)}: none of its {len(tensors)} tensors is named as their "
         f"embeddings are (found {some}).",
         hint="bertconv converts these in PyTorch's or TensorFlow's (Keras 2) names; `bertconv tables show FAMILY` "
         "lists them.",

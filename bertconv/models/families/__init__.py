@@ -10,7 +10,8 @@ A new family is such a file of about a hundred lines, in this order (roberta.py 
    `is_cached`, `can_pool`), and `make_layers`, which sets `embeddings`, `encoder` and `pooler` in the order of
    checkpoints. `project` is for embeddings of another size than the hidden states, `pool` for another pooler.
 3. `TF<Prefix>PreTrainedModel(TFPreTrainedModel)`: `config_class`, `main_layer`, `base_model_prefix`; `make_words`,
-   `score_words` and `get_lm_head` for heads that predict words.
+   `score_words` and `get_lm_head` for heads that predict words; where these are RoBERTa's, derive from
+   `heads.words.LMHead` instead, which has them.
 4. A class for every head: `class TF<Prefix>ForX(<mixin of heads/>, TF<Prefix>PreTrainedModel, is_head=True)`, called as
    the table calls it. A mixin is for a task; where the family has other layers behind the body, `make_head` and
    `logits` say so, or `is_pooled`, `dropout_keys` and `classifier_module` are set.

@@ -15,10 +15,8 @@ from bertconv.models.attention import Attended, SelfAttention
 from bertconv.models.body import MainLayer
 from bertconv.models.heads import tuned
 from bertconv.models.heads.base import Base
-from bertconv.models.heads.layers import DenseWordScores
-from bertconv.models.heads.words import MaskedLM
+from bertconv.models.heads.words import LMHead, MaskedLM
 from bertconv.models.layers import BaseLayer, Embedding
-from bertconv.models.pretrained import TFPreTrainedModel
 from bertconv.models.replacing import run
 from bertconv.models.settings import Settings
 
@@ -110,7 +108,7 @@ class TFMPNetMainLayer(MainLayer, is_family=True):
         self.embeddings = blocks.Embeddings(replace(settings, padding=PADDING), from_ids=True)
 
 
-class TFMPNetPreTrainedModel(TFPreTrainedModel):
+class TFMPNetPreTrainedModel(LMHead):
     """The base of every MPNet: subclass it for a head of your own, with a TFMPNetMainLayer as `self.mpnet`.
 
     Only classes that use the pooler have one. TensorFlow's of transformers all make it: a converted model would hold
@@ -120,18 +118,6 @@ class TFMPNetPreTrainedModel(TFPreTrainedModel):
     config_class = MPNetConfig
     main_layer = TFMPNetMainLayer
     base_model_prefix = "mpnet"
-
-    def make_words(self, settings: Settings) -> None:
-        """See TFPreTrainedModel; the activation is fixed, whatever the config says."""
-        self.lm_head = DenseWordScores(settings, act="gelu", name="lm_head")
-
-    def score_words(self, hidden: tf.Tensor) -> tf.Tensor:
-        """See TFPreTrainedModel."""
-        return self.lm_head(hidden, self.mpnet.embeddings.weight)
-
-    def get_lm_head(self) -> Any:
-        """See TFPreTrainedModel."""
-        return getattr(self, "lm_head", None)
 
 
 class TFMPNetModel(Base, TFMPNetPreTrainedModel, is_head=True):

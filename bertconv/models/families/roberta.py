@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-import tensorflow as tf
+from typing import ClassVar
 
 from bertconv.config import CamembertConfig, Config, RobertaConfig, XLMRobertaConfig
 from bertconv.models.blocks import Embeddings, Encoder, Pooler
 from bertconv.models.body import MainLayer
 from bertconv.models.heads.base import Base, derive
-from bertconv.models.heads.layers import DenseWordScores
 from bertconv.models.heads.tuned import (
     DeepSequenceClassification,
     MultipleChoice,
     QuestionAnswering,
     TokenClassification,
 )
-from bertconv.models.heads.words import CausalLM, MaskedLM
-from bertconv.models.pretrained import TFPreTrainedModel
+from bertconv.models.heads.words import CausalLM, LMHead, MaskedLM
 from bertconv.models.settings import Settings
 
 
@@ -35,24 +31,12 @@ class TFRobertaMainLayer(MainLayer, is_family=True):
         self.embeddings = Embeddings(settings, from_ids=True)
 
 
-class TFRobertaPreTrainedModel(TFPreTrainedModel):
+class TFRobertaPreTrainedModel(LMHead):
     """The base of every RoBERTa: subclass it for a head of your own, with a TFRobertaMainLayer as `self.roberta`."""
 
     config_class: ClassVar[type[Config]] = RobertaConfig
     main_layer = TFRobertaMainLayer
     base_model_prefix = "roberta"
-
-    def make_words(self, settings: Settings) -> None:
-        """See TFPreTrainedModel; the activation is fixed, whatever the config says."""
-        self.lm_head = DenseWordScores(settings, act="gelu", name="lm_head")
-
-    def score_words(self, hidden: tf.Tensor) -> tf.Tensor:
-        """See TFPreTrainedModel."""
-        return self.lm_head(hidden, self.roberta.embeddings.weight)
-
-    def get_lm_head(self) -> Any:
-        """See TFPreTrainedModel."""
-        return getattr(self, "lm_head", None)
 
 
 class TFRobertaModel(Base, TFRobertaPreTrainedModel, is_head=True):

@@ -15,16 +15,14 @@ from bertconv.models.attention import Attended, SelfAttention
 from bertconv.models.blocks import Embeddings, Encoder, EncoderLayer, Pooler, dropout, linear, norm
 from bertconv.models.body import MainLayer
 from bertconv.models.heads.base import Base
-from bertconv.models.heads.layers import DenseWordScores
 from bertconv.models.heads.tuned import (
     DeepSequenceClassification,
     MultipleChoice,
     QuestionAnswering,
     TokenClassification,
 )
-from bertconv.models.heads.words import CausalLM, MaskedLM
+from bertconv.models.heads.words import CausalLM, LMHead, MaskedLM
 from bertconv.models.layers import BaseLayer
-from bertconv.models.pretrained import TFPreTrainedModel
 from bertconv.models.replacing import run
 from bertconv.models.settings import Settings
 
@@ -102,24 +100,12 @@ class TFRobertaPreLayerNormMainLayer(MainLayer, is_family=True):
         return run(self.LayerNorm, hidden)
 
 
-class TFRobertaPreLayerNormPreTrainedModel(TFPreTrainedModel):
+class TFRobertaPreLayerNormPreTrainedModel(LMHead):
     """The base of every one: subclass it for a head of your own, with a main layer as `self.roberta_prelayernorm`."""
 
     config_class = RobertaPreLayerNormConfig
     main_layer = TFRobertaPreLayerNormMainLayer
     base_model_prefix = "roberta_prelayernorm"
-
-    def make_words(self, settings: Settings) -> None:
-        """See TFPreTrainedModel; the activation is fixed, whatever the config says."""
-        self.lm_head = DenseWordScores(settings, act="gelu", name="lm_head")
-
-    def score_words(self, hidden: tf.Tensor) -> tf.Tensor:
-        """See TFPreTrainedModel."""
-        return self.lm_head(hidden, self.roberta_prelayernorm.embeddings.weight)
-
-    def get_lm_head(self) -> Any:
-        """See TFPreTrainedModel."""
-        return getattr(self, "lm_head", None)
 
 
 class TFRobertaPreLayerNormModel(Base, TFRobertaPreLayerNormPreTrainedModel, is_head=True):

@@ -12,6 +12,7 @@ from bertconv import tasks
 from bertconv.models import losses
 from bertconv.models.generation import GenerationMixin
 from bertconv.models.heads.base import Head, OneLabel
+from bertconv.models.heads.layers import DenseWordScores
 from bertconv.models.outputs import (
     ModelOutput,
     TFBertForPreTrainingOutput,
@@ -19,7 +20,24 @@ from bertconv.models.outputs import (
     TFMaskedLMOutput,
     TFNextSentencePredictorOutput,
 )
+from bertconv.models.pretrained import TFPreTrainedModel
 from bertconv.models.settings import Settings
+
+
+class LMHead(TFPreTrainedModel):
+    """What the base class of a family has whose words are scored by one layer, `lm_head`, as RoBERTa's are."""
+
+    def make_words(self, settings: Settings) -> None:
+        """See TFPreTrainedModel; the activation is fixed, whatever the config says."""
+        self.lm_head = DenseWordScores(settings, act="gelu", name="lm_head")
+
+    def score_words(self, hidden: tf.Tensor) -> tf.Tensor:
+        """See TFPreTrainedModel."""
+        return self.lm_head(hidden, self.body.embeddings.weight)
+
+    def get_lm_head(self) -> Any:
+        """See TFPreTrainedModel."""
+        return getattr(self, "lm_head", None)
 
 
 class Words(Head):

@@ -24,26 +24,28 @@ from bertconv.verify.reference.family import (
     Values,
 )
 
-_POOLED = (Linear("roberta.pooler.dense"), Act("tanh"))
 _HEAD_ACT = "lm_head_act"
 
 
-def _heads(config: Values) -> dict[str, Head]:
+def heads(config: Values, base: str = "roberta") -> dict[str, Head]:
+    """The heads of a model whose base model has this prefix."""
+    pooled = (Linear(f"{base}.pooler.dense"), Act("tanh"))
     gelu = Act(config.get(_HEAD_ACT, "gelu"))
     scores = Output("every", (Linear("lm_head.dense"), gelu, Norm("lm_head.layer_norm"), Linear("lm_head.decoder")))
     own = (Linear("classifier.dense"), Act("tanh"), Linear("classifier.out_proj"))
     return {
-        tasks.BASE: Head({"last_hidden_state": Output("every"), "pooler_output": Output("pooled")}, _POOLED, True),
+        tasks.BASE: Head({"last_hidden_state": Output("every"), "pooler_output": Output("pooled")}, pooled, True),
         tasks.MASKED_LM: Head({"logits": scores}),
         tasks.CAUSAL_LM: Head({"logits": scores}),
         tasks.SEQUENCE_CLASSIFICATION: Head({"logits": Output("first", own)}),
-        tasks.MULTIPLE_CHOICE: Head({"logits": Output("pooled", (Linear("classifier"),))}, _POOLED),
+        tasks.MULTIPLE_CHOICE: Head({"logits": Output("pooled", (Linear("classifier"),))}, pooled),
         tasks.TOKEN_CLASSIFICATION: Head({"logits": Output("every", (Linear("classifier"),))}),
         tasks.QUESTION_ANSWERING: Head({"logits": Output("every", (Linear("qa_outputs"),))}),
     }
 
 
-def _mistakes(config: Values) -> Iterator[Mistake]:
+def mistakes(config: Values) -> Iterator[Mistake]:
+    """Those of positions that are counted from the ids, and of the head of words."""
     pad = int(config["pad_token_id"])
     plain = {POSITIONS: "absolute"}
     yield Mistake("position offset", f"B counts positions from 0, A from {pad + 1}.", plain)
@@ -57,7 +59,7 @@ def _mistakes(config: Values) -> Iterator[Mistake]:
 FAMILY = Family(
     base="roberta",
     names=COMMON_NAMES,
-    heads=_heads,
+    heads=heads,
     ties={
         "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
         "lm_head.decoder.bias": "lm_head.bias",
@@ -65,5 +67,5 @@ FAMILY = Family(
     settings={POSITIONS: FROM_IDS},
     pads_positions=True,
     is_decoder=True,
-    mistakes=_mistakes,
+    mistakes=mistakes,
 )
