@@ -366,6 +366,8 @@ def test_13_untied_decoder_that_is_absent(tmp_path: Path, out: Path, bias: bool)
     state |= {cp.DECODER_BIAS: state[cp.MLM_BIAS]} if bias else {}
     error = refusal(MissingTensors, give(tmp_path / "in", state, MLM, tie_word_embeddings=False), out)
     assert cp.DECODER in str(error)
+    assert "set tie_word_embeddings to true" in error.hint  # and not another class, which lacks it just so
+    assert "--head" not in error.hint
 
 
 @pytest.mark.parametrize("to", ["tf", "tf-safetensors"])

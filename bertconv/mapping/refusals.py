@@ -40,7 +40,13 @@ def undecided(chosen: HeadChoice, config: Config) -> AmbiguousHead:
 
 
 def missing_tensors(
-    head: str, missing: Sequence[TensorSpec], unknown: Unknown, fitting: Sequence[str], *, fresh: bool
+    head: str,
+    missing: Sequence[TensorSpec],
+    unknown: Unknown,
+    fitting: Sequence[str],
+    *,
+    fresh: bool,
+    untied: bool = False,
 ) -> MissingTensors:
     """The file does not fill the class.
 
@@ -50,6 +56,7 @@ def missing_tensors(
         unknown: what no table knows.
         fitting: classes that the file fills.
         fresh: whether every missing one may be newly initialised.
+        untied: whether they are missing because the config says that nothing is tied.
     """
     text = f"{head} cannot be filled from this file; missing are:\n{listing(spec.name for spec in missing)}"
     if unknown.names:
@@ -57,6 +64,9 @@ def missing_tensors(
     conditions = {" and ".join(dict.fromkeys(one.key for one in spec.when)) for spec in missing}
     if "" not in conditions:
         hint = f"If the model was trained without them, change {' and '.join(sorted(conditions))} in the config."
+    elif untied:
+        hint = "If the model was trained with its embeddings as decoder, set tie_word_embeddings to true in the config"
+        hint += ", or initialise what is missing with --init-missing." if fresh else "."
     elif fitting:
         one = "it" if len(fitting) == 1 else "one of them"
         hint = f"The file fills {', '.join(fitting)}: choose {one} with --head"
