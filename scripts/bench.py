@@ -2,6 +2,7 @@
 
     python scripts/bench.py                            BERT-base and BERT-large, 9 rounds, and start-up
     python scripts/bench.py --parts convert --sizes base --rounds 21
+    python scripts/bench.py --sizes xlm-roberta        other families, in the size of their base checkpoints
     python scripts/bench.py --huge                     also a checkpoint of 12 GB (needs 40 GB of disk)
     python scripts/bench.py --peers DIR --json FILE    also transformers 4.57.6 (DIR: see scripts/witness.py)
 
@@ -35,8 +36,8 @@ from typing import Any
 BERTCONV = (sys.executable, "-c", "from bertconv.cli import main; main()")
 PEER = """
 import sys
-from transformers import TFBertForPreTraining
-TFBertForPreTraining.from_pretrained(sys.argv[1], from_pt=True).save_pretrained(sys.argv[2])
+from transformers import TFAutoModelForPreTraining
+TFAutoModelForPreTraining.from_pretrained(sys.argv[1], from_pt=True).save_pretrained(sys.argv[2])
 """
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "TRANSFORMERS_VERBOSITY": "error"}
 
@@ -46,7 +47,14 @@ SIZES: Mapping[str, Mapping[str, int]] = {
     "huge": {"hidden_size": 4096, "num_hidden_layers": 14, "num_attention_heads": 32, "intermediate_size": 16384},
 }
 """What differs from BERT-base's config; huge is 12 GB."""
-NAMES = {"base": "BERT-base", "large": "BERT-large", "huge": "synthetic"}
+ROBERTA = {"max_position_embeddings": 514, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
+FAMILIES: Mapping[str, Mapping[str, Any]] = {
+    "roberta": ROBERTA,
+    "xlm-roberta": {**ROBERTA, "vocab_size": 250_002},
+    "distilbert": {},
+}
+"""Other families in the size of their base checkpoints: what differs from the defaults of their classes."""
+NAMES = {"base": "BERT-base", "large": "BERT-large", "huge": "synthetic"} | {name: f"{name}-base" for name in FAMILIES}
 HUGE_BYTES = 12_000_000_000
 DEFAULT = "`bertconv pt2tf --verify weights` (with digests)"
 UNVERIFIED = "`bertconv pt2tf --verify none`"
@@ -192,15 +200,20 @@ def checkpoint(size: str, temp: Path) -> Path:
 
 
 def make_checkpoint(size: str, folder: str) -> None:
-    """Write config.json and model.safetensors with BertForPreTraining's names and shapes, and random float32 values."""
+    """Write config.json and model.safetensors: names and shapes of a language model, and random float32 values."""
     import numpy as np
 
-    from bertconv.config import BertConfig
+    from bertconv.config_auto import AutoConfig
     from bertconv.mapping.expand import expand
     from bertconv.mapping.table import load_dialects, table_for
+    from bertconv.tasks import MASKED_LM
 
-    config: dict[str, Any] = {**BertConfig().values, **SIZES[size], "num_labels": 2}
-    table, dialect, head = table_for("bert"), load_dialects().by_name["pt"], "BertForPreTraining"
+    own = FAMILIES.get(size)
+    model_type = "bert" if own is None else size
+    made = AutoConfig.for_model(model_type, **(SIZES[size] if own is None else own))
+    config: dict[str, Any] = {**made.values, "num_labels": 2}
+    table, dialect = table_for(model_type), load_dialects().by_name["pt"]
+    head = "BertForPreTraining" if own is None else str(table.head_for(MASKED_LM))
     specs = expand(table, dialect, config, table.heads[head])
     shapes = {spec.name: (spec.shape, 4 * spec.count) for id_, spec in specs.items() if id_ not in table.tied}
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
@@ -216,7 +229,7 @@ def make_checkpoint(size: str, folder: str) -> None:
         for begin in range(0, end, 1 << 24):
             count = min(1 << 24, end - begin) // 4
             file.write(random.standard_normal(count, dtype=np.float32).data)
-    written = {"architectures": [head], "model_type": "bert", **config}
+    written = {"architectures": [head], **({**config, "model_type": "bert"} if own is None else made.to_dict())}
     (Path(folder) / "config.json").write_text(json.dumps(written), encoding="utf-8")
 
 
@@ -281,7 +294,11 @@ def progress(text: str) -> None:
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--sizes", default="base,large", help="of base, large [default: %(default)s]")
+    parser.add_argument(
+        "--sizes",
+        default="base,large",
+        help="of base, large (BERT), roberta, xlm-roberta, distilbert (base) [default: %(default)s]",
+    )
     parser.add_argument("--parts", default="convert,start", help="of convert, start [default: %(default)s]")
     parser.add_argument("--rounds", type=int, default=9, help="runs of every conversion [default: %(default)s]")
     parser.add_argument("--huge", action="store_true", help="also a checkpoint of 12 GB, once")
@@ -292,7 +309,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--make", nargs=2, metavar=("SIZE", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.sizes, options.parts = options.sizes.split(","), options.parts.split(",")
-    for given, known in ((options.sizes, ("base", "large")), (options.parts, ("convert", "start"))):
+    for given, known in ((options.sizes, ("base", "large", *FAMILIES)), (options.parts, ("convert", "start"))):
         if unknown := [name for name in given if name not in known]:
             parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")
     if options.peers and not (options.peers / "bin/python").exists():

@@ -2,6 +2,7 @@
 
     python scripts/bench_models.py --peers DIR                   DIR: environment with transformers 4.57.6 and tf-keras
     python scripts/bench_models.py --peers DIR --parts calls --rounds 21
+    python scripts/bench_models.py --peers DIR --model distilbert    another family, in the size of its base checkpoint
 
 Both sides are processes of their own that stay alive and take turns, call by call (loading: process by process), so
 that a busy machine slows both. Every ratio is of two neighbouring measurements; the table gives their median and range.
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from bench import checkpoint, machine, progress
+from bench import FAMILIES, NAMES, checkpoint, machine, progress
 
 SIDE = Path(__file__).with_name("bench_models_side.py")
 CALLS = ("tf.function", "jit_compile", "eager", "predict", "tf.function x 4", "train_on_batch")
@@ -88,7 +89,7 @@ def both(peer: str, source: Path) -> Iterator[tuple[Side, Side]]:
         yield ours, theirs
 
 
-def loads(peer: str, source: Path, rounds: int) -> Iterator[Row]:
+def loads(peer: str, source: Path, rounds: int, model: str) -> Iterator[Row]:
     """from_pretrained in fresh processes, imports not counted."""
     time_ratios, memory_ours, memory_theirs = [], [], []
     for turn in range(rounds):
@@ -98,7 +99,7 @@ def loads(peer: str, source: Path, rounds: int) -> Iterator[Row]:
         memory_ours.append(mine["extra"] / mine["weights"])
         memory_theirs.append(other["extra"] / other["weights"])
         progress(f"load {turn + 1}: {mine['seconds']:.2f} s, {other['seconds']:.2f} s")
-    yield Row("`from_pretrained`, BERT-base, time / 4.57's with `from_pt=True`", time_ratios, "0.30")
+    yield Row(f"`from_pretrained`, {model}, time / 4.57's with `from_pt=True`", time_ratios, "0.30")
     note = f"4.57: {statistics.median(memory_theirs):.2f}"
     yield Row("its extra peak memory / size of the weights", memory_ours, "1.35", note)
 
@@ -117,7 +118,7 @@ def imports(rounds: int) -> Iterator[Row]:
 
 
 def calls(peer: str, source: Path, rounds: int) -> Iterator[Row]:
-    """Calls of BERT-base, batch 8 x 128 tokens, each after its like on the other side."""
+    """Calls of a model of base size, batch 8 x 128 tokens, each after its like on the other side."""
     ours: dict[str, list[float]] = {name: [] for name in CALLS}
     theirs: dict[str, list[float]] = {name: [] for name in PEER_CALLS}
     with both(peer, source) as (one, other):
@@ -155,15 +156,16 @@ def main() -> None:
         "--parts", default="imports,loads,calls", help="of imports, loads, calls [default: %(default)s]"
     )
     parser.add_argument("--rounds", type=int, default=9, help="of every measurement [default: %(default)s]")
+    parser.add_argument("--model", choices=("base", *FAMILIES), default="base", help="base is BERT's")
     parser.add_argument("--temp", type=Path, help="where the checkpoint goes")
     options = parser.parse_args()
     peer = str(options.peers / "bin/python")
     parts = options.parts.split(",")
     with tempfile.TemporaryDirectory(prefix="bertconv-bench-", dir=options.temp) as temp:
-        source = checkpoint("base", Path(temp))
+        source = checkpoint(options.model, Path(temp))
         rows = [
             *(imports(options.rounds) if "imports" in parts else ()),
-            *(loads(peer, source, options.rounds) if "loads" in parts else ()),
+            *(loads(peer, source, options.rounds, NAMES[options.model]) if "loads" in parts else ()),
             *(calls(peer, source, options.rounds) if "calls" in parts else ()),
         ]
     facts = machine()

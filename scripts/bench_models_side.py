@@ -25,15 +25,20 @@ import tensorflow as tf  # noqa: E402
 
 if SIDE == "peer":
     import tf_keras as keras
-    from transformers import BertConfig, TFBertForPreTraining, TFBertForSequenceClassification, TFBertModel
+    import transformers as classes
 
     LOAD = {"from_pt": True}
 else:
     import keras
 
-    from bertconv import BertConfig, TFBertForPreTraining, TFBertForSequenceClassification, TFBertModel
+    import bertconv as classes
 
     LOAD = {}
+
+with open(os.path.join(CHECKPOINT, "config.json"), encoding="utf-8") as file:  # noqa: PTH118, PTH123
+    [HEAD] = json.load(file)["architectures"]
+PREFIX = HEAD.partition("For")[0]
+CONFIG = getattr(classes, f"{PREFIX}Config")
 
 
 def memory(name: str) -> int:
@@ -44,18 +49,18 @@ def memory(name: str) -> int:
 
 
 def load() -> dict[str, float]:
-    """BERT-base for pretraining from PyTorch's safetensors: seconds, and peak memory beyond what there was before."""
+    """The language model from PyTorch's safetensors: seconds, and peak memory beyond what there was before."""
     tf.zeros(())
     with open("/proc/self/clear_refs", "w", encoding="ascii") as refs:  # noqa: PTH123
         refs.write("5")  # forget the peak
     before, started = memory("VmRSS"), time.perf_counter()
-    model = TFBertForPreTraining.from_pretrained(CHECKPOINT, **LOAD)
+    model = getattr(classes, f"TF{HEAD}").from_pretrained(CHECKPOINT, **LOAD)
     seconds = time.perf_counter() - started
     return {"seconds": seconds, "extra": memory("VmHWM") - before, "weights": 4 * model.count_params()}
 
 
 def measurements() -> dict[str, Callable[[], Any]]:
-    """Every other measurement, on one model of BERT-base's size with fresh weights."""
+    """Every other measurement, on one model of the checkpoint's size with fresh weights."""
     random = np.random.default_rng(0)
     shape = (BATCH, LENGTH)
     arrays = {
@@ -63,9 +68,12 @@ def measurements() -> dict[str, Callable[[], Any]]:
         "attention_mask": np.ones(shape, np.int32),
         "token_type_ids": np.zeros(shape, np.int32),
     }
+    config = CONFIG.from_pretrained(CHECKPOINT)
+    if not getattr(config, "type_vocab_size", 0):
+        del arrays["token_type_ids"]
     tensors = {name: tf.constant(value) for name, value in arrays.items()}
     many = {name: np.tile(value, (BATCHES, 1)) for name, value in arrays.items()}
-    model = TFBertModel(BertConfig())
+    model = getattr(classes, f"TF{PREFIX}Model")(config)
     model(tensors)
     graph = tf.function(lambda inputs: model(inputs, training=False))
     compiled = tf.function(lambda inputs: model(inputs, training=False), jit_compile=True)
@@ -73,7 +81,7 @@ def measurements() -> dict[str, Callable[[], Any]]:
 
     def train() -> None:
         if not trained:
-            classifier = TFBertForSequenceClassification(BertConfig())
+            classifier = getattr(classes, f"TF{PREFIX}ForSequenceClassification")(config)
             classifier(tensors)
             classifier.compile(keras.optimizers.Adam(1e-5))
             trained.append(classifier)
