@@ -316,7 +316,7 @@ class _Planner:
         return tuple(pairs)
 
     def unknown(self) -> list[StoredTensor]:
-        """Strangers that no list allows."""
+        """Unrecognised tensors that no list allows."""
         return [
             tensor
             for tensor in self.identity.unrecognised
@@ -325,10 +325,8 @@ class _Planner:
 
     def expected(self, name: str) -> str | None:
         """The first regex of the class's lists that leaves out a name that no table knows."""
-        patterns = stranger_patterns(
-            name, self.ignore.unexpected, self.of_modules, self.identity, self.table, self.groups
-        )
-        return first_match(patterns, name)
+        lists = (self.ignore.unexpected, self.of_modules)
+        return first_match(stranger_patterns(name, *lists, self.identity, self.table, self.groups), name)
 
     @cached_property
     def of_modules(self) -> tuple[str, ...]:
