@@ -128,7 +128,7 @@ class SelfAttention(BaseLayer):
         past: KeyValue | None = None,
         training: bool = False,
     ) -> Attended:
-        """hidden: `[rows hidden]`; size: its `batch, sequence`; encoder: `[batch|1 keys hidden]`, whose cache is final."""
+        """hidden: `[rows hidden]`; size: batch, sequence; encoder: `[batch|1 keys hidden]`, whose cache is final."""
         layers = [getattr(self, name) for name in self.names]
         query = self._split(run(layers[0], hidden), size)
         if encoder is not None and past is not None:
