@@ -286,8 +286,7 @@ class _Planner:
             fresh = all(self.may_initialise(spec.group) for spec in missing)
             ranked = rank_heads(self.table, self.identity, self.config.architectures)
             fitting = [fit.head for fit in ranked if not fit.missing and fit.head != self.head]
-            is_tied = self.config.values["tie_word_embeddings"]
-            untied = not is_tied and all(spec.id in self.table.tied for spec in missing)
+            untied = not self.ties.is_tied and all(spec.id in self.table.tied for spec in missing)
             unknown = self.as_unknown(self.unknown())
             raise missing_tensors(self.head, missing, unknown, fitting, fresh=fresh, untied=untied)
         return tuple(moves), tuple(unfilled)

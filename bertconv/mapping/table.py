@@ -277,6 +277,8 @@ def _check_inputs(path: Path, raw: Mapping[str, Any]) -> None:
         raise bad(path, f"inputs has {unknown[0]!r}, not one of {', '.join(INPUTS)}")
     if (positions := raw.get("positions", POSITIONS[0])) not in POSITIONS:
         raise bad(path, f"positions is {positions!r}, not one of {', '.join(POSITIONS)}")
+    if type(raw.get("config_fixed", {}).get("counted_padding", 0)) is not int:
+        raise bad(path, "[config_fixed] counted_padding is no whole number")
 
 
 def _dialect(path: Path, name: str, row: dict[str, Any], kinds: Mapping[str, Mapping[str, tuple[str, ...]]]) -> Dialect:

@@ -121,21 +121,21 @@ class SelfAttention(BaseLayer):
     def call(
         self,
         hidden: tf.Tensor,
-        batch: int | tf.Tensor,
+        size: tuple[int | tf.Tensor, int | tf.Tensor],
         bias: tf.Tensor | None = None,
         head_mask: tf.Tensor | None = None,
         encoder: tf.Tensor | None = None,
         past: KeyValue | None = None,
         training: bool = False,
     ) -> Attended:
-        """hidden: `[rows hidden]`; encoder: `[batch|1 keys hidden]`, whose cached keys and values are final."""
+        """hidden: `[rows hidden]`; size: batch, sequence; encoder: `[batch|1 keys hidden]`, whose cache is final."""
         layers = [getattr(self, name) for name in self.names]
-        query = self._split(run(layers[0], hidden), batch)
+        query = self._split(run(layers[0], hidden), size)
         if encoder is not None and past is not None:
             key, value = past
         else:
-            source, count = (hidden, batch) if encoder is None else (encoder, tf.shape(encoder)[0])
-            key, value = (self._split(run(layer, source), count) for layer in layers[1:3])
+            source, sizes = (hidden, size) if encoder is None else (encoder, tuple(tf.unstack(tf.shape(encoder)[:2])))
+            key, value = (self._split(run(layer, source), sizes) for layer in layers[1:3])
             if past is not None:
                 key, value = tf.concat([past[0], key], 2), tf.concat([past[1], value], 2)
         scale = tf.constant(1 / math.sqrt(self.head_size), query.dtype)
@@ -152,8 +152,8 @@ class SelfAttention(BaseLayer):
         context = tf.reshape(context, [-1, self.heads * self.head_size])
         return Attended(run(layers[3], context) if layers[3:] else context, probabilities, (key, value))
 
-    def _split(self, rows: tf.Tensor, batch: int | tf.Tensor) -> tf.Tensor:
-        return tf.transpose(tf.reshape(rows, [batch, -1, self.heads, self.head_size]), [0, 2, 1, 3])
+    def _split(self, rows: tf.Tensor, size: tuple[int | tf.Tensor, int | tf.Tensor]) -> tf.Tensor:
+        return tf.transpose(tf.reshape(rows, [*size, self.heads, self.head_size]), [0, 2, 1, 3])
 
     def _distances(self, query: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
         """Scores of relative positions, where for `relative_key_query` keys take part as well.

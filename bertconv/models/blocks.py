@@ -198,6 +198,11 @@ class Context:
     queries: int | tf.Tensor = 0
     past_length: int | tf.Tensor = 0
 
+    @property
+    def size(self) -> tuple[int | tf.Tensor, int | tf.Tensor]:
+        """Number of sequences, and of positions of each: rows alone do not tell them where there are none."""
+        return self.batch, self.queries
+
 
 @dataclass(frozen=True)
 class LayerResult:
@@ -237,7 +242,7 @@ class EncoderLayer(BaseLayer):
         self, hidden: tf.Tensor, context: Context, head_mask: tf.Tensor | None, past: tuple[tf.Tensor, ...] | None
     ) -> tuple[tf.Tensor, Attended]:
         """Self-attention with its residual: states `[rows hidden]`, and what attention gave."""
-        return run(self.attention, hidden, context.batch, context.bias, head_mask, past=past, training=context.training)
+        return run(self.attention, hidden, context.size, context.bias, head_mask, past=past, training=context.training)
 
     def feed(self, hidden: tf.Tensor, training: bool) -> tf.Tensor:
         """The feed-forward layer with its residual: `[rows hidden]` -> the same shape."""
@@ -257,7 +262,7 @@ class EncoderLayer(BaseLayer):
         if context.encoder is not None:
             hidden, cross = run(
                 self.crossattention,
-                hidden, context.batch, context.encoder_bias, head_mask, context.encoder,
+                hidden, context.size, context.encoder_bias, head_mask, context.encoder,
                 past=past[2:] if past and len(past) == 4 else None, training=context.training,
             )  # fmt: skip
             cache += cross.cache

@@ -97,6 +97,7 @@ BAD_TABLES = {
     "3 more of a head": (put("heads", "Model", "loss", value="x"), "head Model has unknown keys: loss"),
     "1 unknown input": (put("inputs", value=["langs"]), "inputs has 'langs', not one of token_type_ids, position_ids"),
     "1 unknown positions": (put("positions", value="rotary"), "positions is 'rotary', not one of absolute, from_ids"),
+    "1 padding that is no id": (put("config_fixed", value={"counted_padding": "x"}), "counted_padding is no whole num"),
     "3 repeats nothing": (put("keras2_repeats", "mlm", value="body"), "mlm = 'body' names an unknown group"),
     "5 no variable": (put("group", "layer", "at", value="bert.encoder"), "path 'bert.encoder' of group"),
     "5 other variable": (put("group", "pooler", "at", value="bert.{layer}"), "path 'bert.{layer}' of group pooler"),

@@ -252,3 +252,16 @@ def test_a_family_without_decoders_looks_both_ways(pair: Callable[..., Pair], mo
     reported = type(ours)({**fm.keys(model_type, head), "is_decoder": True}, dtype="float64")
     reported.set_weights(ours.get_weights())
     check((theirs, reported), fm.inputs(ours.config, head, 10))
+
+
+@EACH_FAMILY
+@pytest.mark.parametrize("wrap", [lambda call: call, tf.function], ids=["eager", "graph"])
+def test_no_sequence_at_all_is_a_batch_too(pair: Callable[..., Pair], model_type: str, wrap: Any) -> None:
+    """As where the last batch of a data set is divided among several devices."""
+    model = pair(model_type, head_of(model_type))[1]
+    arrays = {name: tf.constant(array[:0]) for name, array in fm.inputs(model.config, head_of(model_type)).items()}
+    assert "attention_mask" in arrays
+    found = wrap(lambda: model(arrays, output_attentions=True))()
+    length = arrays["input_ids"].shape[1]
+    assert found.logits.shape == (0, model.config.num_labels)
+    assert found.attentions[0].shape == (0, model.config.num_attention_heads, length, length)

@@ -51,7 +51,7 @@ class _Layer(blocks.EncoderLayer):
     ) -> tuple[tf.Tensor, Attended]:
         """See EncoderLayer."""
         own, training = self.attention, context.training
-        attended = run(own, hidden, context.batch, context.bias, head_mask, past=past, training=training)
+        attended = run(own, hidden, context.size, context.bias, head_mask, past=past, training=training)
         return blocks.added(attended.context, hidden, own.output_dropout, own.LayerNorm, training=training), attended
 
     def feed(self, hidden: tf.Tensor, training: bool) -> tf.Tensor:

@@ -50,7 +50,7 @@ class _Layer(EncoderLayer):
     def attend(self, hidden: tf.Tensor, context: Context, head_mask: Any, past: Any) -> tuple[tf.Tensor, Attended]:
         """See EncoderLayer."""
         attended = run(
-            self.attention, hidden, context.batch, context.bias, head_mask, past=past, training=context.training
+            self.attention, hidden, context.size, context.bias, head_mask, past=past, training=context.training
         )
         return run(self.sa_layer_norm, attended.context + hidden), attended
 
