@@ -244,7 +244,7 @@ def test_what_differs_is_the_source_s_fault_where_it_changed(
 
 
 @pytest.mark.parametrize("wanted", [{"to": "h5"}, {"dtype": "int8"}, {"verify": "all"}, {"source_dialect": "jax"}])
-def test_wanteds_that_cannot_be_met(src: Path, tmp_path: Path, request: dict[str, str]) -> None:
+def test_requests_that_cannot_be_met(src: Path, tmp_path: Path, wanted: dict[str, str]) -> None:
     (key,) = wanted
     with pytest.raises(RequestError, match=f"^{key} is") as caught:
         convert_checkpoint(src, tmp_path / "out", **wanted)
