@@ -8,19 +8,8 @@ from collections.abc import Iterator
 import torch
 
 from bertconv import tasks
-from bertconv.verify.reference.family import (
-    FROM_IDS,
-    POSITIONS,
-    SHIFT,
-    Act,
-    Family,
-    Head,
-    Linear,
-    Mistake,
-    Norm,
-    Output,
-    Values,
-)
+from bertconv.verify.reference.families import roberta
+from bertconv.verify.reference.family import FROM_IDS, POSITIONS, Family, Head, Mistake, Values
 from bertconv.verify.reference.modules import Modules
 
 _PAD = 1
@@ -42,22 +31,13 @@ _NAMES = {
     "layer.ffn_out": "output.dense",
     "layer.ffn_norm": "output.LayerNorm",
 }
-_POOLED = (Linear("mpnet.pooler.dense"), Act("tanh"))
-_TURNED, _HEAD_ACT = "relative_turned", "lm_head_act"
+_TURNED = "relative_turned"
 
 
 def _heads(config: Values) -> dict[str, Head]:
-    gelu = Act(config.get(_HEAD_ACT, "gelu"))
-    scores = Output("every", (Linear("lm_head.dense"), gelu, Norm("lm_head.layer_norm"), Linear("lm_head.decoder")))
-    own = (Linear("classifier.dense"), Act("tanh"), Linear("classifier.out_proj"))
-    return {
-        tasks.BASE: Head({"last_hidden_state": Output("every"), "pooler_output": Output("pooled")}, _POOLED, True),
-        tasks.MASKED_LM: Head({"logits": scores}),
-        tasks.SEQUENCE_CLASSIFICATION: Head({"logits": Output("first", own)}),
-        tasks.MULTIPLE_CHOICE: Head({"logits": Output("pooled", (Linear("classifier"),))}, _POOLED),
-        tasks.TOKEN_CLASSIFICATION: Head({"logits": Output("every", (Linear("classifier"),))}),
-        tasks.QUESTION_ANSWERING: Head({"logits": Output("every", (Linear("qa_outputs"),))}),
-    }
+    """RoBERTa's, none of which is causal here."""
+    found = roberta.heads(config, base="mpnet")
+    return {task: head for task, head in found.items() if task != tasks.CAUSAL_LM}
 
 
 def _bias(run: Modules, x: torch.Tensor) -> torch.Tensor:
@@ -86,17 +66,11 @@ def _buckets(distances: torch.Tensor, count: int, farthest: int) -> torch.Tensor
 
 
 def _mistakes(config: Values) -> Iterator[Mistake]:
-    plain = {POSITIONS: "absolute"}
-    yield Mistake("position offset", f"B counts positions from 0, A from {_PAD + 1}.", plain)
-    yield Mistake("position offset", f"B counts positions from {_PAD}, A from {_PAD + 1}.", {SHIFT: -1})
-    yield Mistake("padding counted", "B counts the padding among the positions.", {**plain, SHIFT: _PAD + 1})
+    yield from roberta.mistakes({**config, "pad_token_id": _PAD})
     yield Mistake("relative positions turned", "B takes what is before a word for what is behind it.", {_TURNED: True})
     for farthest in (64, 256):
         sentence = f"B's buckets of distances end at {farthest}, A's at {_FARTHEST}."
         yield Mistake("relative buckets", sentence, {"farthest": farthest})
-    if config["hidden_act"] != "gelu":
-        sentence = f"B's head of words has the activation {config['hidden_act']}, A's gelu."
-        yield Mistake("activation of the head", sentence, {_HEAD_ACT: config["hidden_act"]})
 
 
 FAMILY = Family(
