@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import transformers
 
@@ -126,3 +128,15 @@ def labels(config: Config, head: str, seed: int = 0) -> Arrays:
             "start_positions": np.array([2, LENGTH + 5, 0]), "end_positions": np.array([5, 1, LENGTH + 3]),
         },
     }.get(config.family.tasks[head], {})  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Any, Any]]:
+    """Makes a model of PyTorch, and ours with its weights: `pair(model_type, head, **changes of the config)`."""
+
+    @cache
+    def make(model_type: str, head: str, **changes: Any) -> tuple[Any, Any]:
+        theirs = torch_model(model_type, head, **changes)
+        return theirs, tf_model(model_type, theirs, tmp_path_factory.mktemp(head))
+
+    return make

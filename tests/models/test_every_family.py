@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,16 +39,7 @@ EACH_FAMILY = pytest.mark.parametrize("model_type", FAMILIES)
 Pair = tuple[Any, Any]
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pair]:
-    """Makes a model of PyTorch, and ours with its weights: `pair(model_type, head, **changes of the config)`."""
-
-    @cache
-    def make(model_type: str, head: str, **changes: Any) -> Pair:
-        theirs = fm.torch_model(model_type, head, **changes)
-        return theirs, fm.tf_model(model_type, theirs, tmp_path_factory.mktemp(head))
-
-    return make
+pair = fm.pair
 
 
 def head_of(model_type: str, task: str = tasks.SEQUENCE_CLASSIFICATION) -> str:
