@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -59,7 +60,8 @@ class Group(objects.Group):
         own = self._own.attrs.get_id(name)
         kind = own.get_type()
         fixed = kind.get_class() == h5py.h5t.STRING and not kind.is_variable_str()
-        return objects.Attribute(fixed, own.shape, own.get_storage_size())
+        nbytes = 0 if own.shape is None else math.prod(own.shape) * kind.get_size()  # libhdf5 fails where it is 0
+        return objects.Attribute(fixed, own.shape, nbytes)
 
     def text(self, name: str) -> bytes | str:
         """The value of an attribute that is one text of a fixed length."""
