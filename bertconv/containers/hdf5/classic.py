@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from bertconv.containers.hdf5 import messages, objects
 from bertconv.containers.hdf5.messages import Messages, read_messages
-from bertconv.containers.hdf5.pages import NotClassic, Pages, demand
+from bertconv.containers.hdf5.pages import NotClassic, Pages, require
 from bertconv.containers.hdf5.symbols import Symbol, read_symbols, root_of
 from bertconv.containers.hdf5.walk import Found, walk
 from bertconv.containers.stored import ITEM_SIZE, SourceFile
@@ -29,11 +29,11 @@ def read_classic(file: SourceFile) -> Found:
         NotClassic: not of this kind to the last byte, or too large for this reader.
         UnsafeCheckpoint, DamagedCheckpoint, UnsupportedCheckpoint: as for `walk`.
     """
-    demand(file.size >= _SUPERBLOCK, "too short")
+    require(file.size >= _SUPERBLOCK, "too short")
     pages = Pages(file)
     block = pages.take(0, _SUPERBLOCK)
-    demand(block.startswith(_START) and block[_DRIVER] == b"\xff" * 8, "a superblock of another kind")
-    demand(int.from_bytes(block[_END], "little") == file.size, "an end at another place")
+    require(block.startswith(_START) and block[_DRIVER] == b"\xff" * 8, "a superblock of another kind")
+    require(int.from_bytes(block[_END], "little") == file.size, "an end at another place")
     root = _Tree(pages).open(root_of(block))
     if not isinstance(root, Group):
         raise NotClassic("a root that is no group")
@@ -54,15 +54,15 @@ class _Tree:
         found = self._known.get(symbol.address)
         if found is None:
             found = self._known[symbol.address] = self._read(symbol.address)
-        demand(symbol.cached in (None, found.place if isinstance(found, Group) else None), "a group of two places")
+        require(symbol.cached in (None, found.place if isinstance(found, Group) else None), "a group of two places")
         return found
 
     def _read(self, address: int) -> Group | Dataset:
         held = read_messages(self.pages, address)
         if messages.SYMBOLS in held.single:
-            demand(len(held.single) == 1, "a group of another kind")
+            require(len(held.single) == 1, "a group of another kind")
             return Group(self, address, held)
-        demand(_OF_DATASETS <= held.single.keys() <= _OF_DATASETS | {messages.TIME}, "a dataset of another kind")
+        require(_OF_DATASETS <= held.single.keys() <= _OF_DATASETS | {messages.TIME}, "a dataset of another kind")
         return Dataset(self.pages, held)
 
 
@@ -122,7 +122,7 @@ class Group(objects.Group):
     def text(self, name: str) -> bytes:
         """The value of an attribute that is one text of a fixed length."""
         value = self._attributes[name][1].rstrip(b"\0")
-        demand(b"\0" not in value, "a text that goes on behind its end")
+        require(b"\0" not in value, "a text that goes on behind its end")
         return value
 
 
@@ -136,7 +136,7 @@ class Dataset(objects.Dataset):
         offset, size = self._place
         if offset is not None:
             nbytes = math.prod(self._shape) * ITEM_SIZE[self._dtype]
-            demand(size == nbytes > 0 and offset + size <= pages.size, "data outside of the file")
+            require(size == nbytes > 0 and offset + size <= pages.size, "data outside of the file")
             pages.reserve(offset, size)
 
     def is_elsewhere(self) -> bool:

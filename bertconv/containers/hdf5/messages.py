@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from struct import Struct
 
 from bertconv.containers.hdf5.objects import Attribute
-from bertconv.containers.hdf5.pages import NotClassic, Pages, demand
+from bertconv.containers.hdf5.pages import NotClassic, Pages, require
 
 NIL, SPACE, TYPE, FILL, LAYOUT, ATTRIBUTE, CONTINUATION, SYMBOLS, TIME = 0, 1, 3, 5, 8, 12, 16, 17, 18
 """Kinds of messages."""
@@ -65,56 +65,56 @@ def read_messages(pages: Pages, address: int) -> Messages:
         NotClassic: anything else.
     """
     version, reserved, count, links, size, padding = _PREFIX(pages.take(address, 16))
-    demand(version == 1 and not reserved and not padding and links > 0, "an object header of another kind")
+    require(version == 1 and not reserved and not padding and links > 0, "an object header of another kind")
     found = Messages({}, {})
     blocks = [(address + 16, size)]
     for start, length in blocks:  # which grow on the way
-        demand(length > 0 and length % 8 == 0, "a block of a header of an odd size")
+        require(length > 0 and length % 8 == 0, "a block of a header of an odd size")
         data = pages.take(start, length)
         place = 0
         while place < length:
             kind, size, flags, reserved, more = _MESSAGE(data, place)
             begin, place = place + 8, place + 8 + size
             count -= 1
-            demand(count >= 0 and size % 8 == 0 and place <= length, "a message that does not fit")
-            demand(not reserved and not more, "a message with reserved bits")
+            require(count >= 0 and size % 8 == 0 and place <= length, "a message that does not fit")
+            require(not reserved and not more, "a message with reserved bits")
             if kind == CONTINUATION:
-                demand(size == 16 and not flags, "a continuation of another kind")
+                require(size == 16 and not flags, "a continuation of another kind")
                 blocks.append(_TWO(data, begin))
             elif kind != NIL:
-                demand(flags in _FLAGS.get(kind, ()), "a message of another kind")
+                require(flags in _FLAGS.get(kind, ()), "a message of another kind")
                 _add(found, kind, data[begin:place])
             else:
-                demand(not flags, "a gap with flags")
-    demand(count == 0, "messages that are missing")
+                require(not flags, "a gap with flags")
+    require(count == 0, "messages that are missing")
     return found
 
 
 def _add(found: Messages, kind: int, body: bytes) -> None:
     if kind == ATTRIBUTE:
         name, attribute, value = _attribute(body)
-        demand(name not in found.attributes, "an attribute that is there twice")
+        require(name not in found.attributes, "an attribute that is there twice")
         found.attributes[name] = attribute, value
         return
-    demand(kind not in found.single, "a message that is there twice")
+    require(kind not in found.single, "a message that is there twice")
     if kind == TIME:
-        demand(len(body) == 8 and body[:4] == b"\1\0\0\0", "a time of another kind")
+        require(len(body) == 8 and body[:4] == b"\1\0\0\0", "a time of another kind")
     elif kind == FILL:
         known = len(body) == 8 and body[0] == 2 and body[1] in (1, 2, 3) and body[2] in (0, 1, 2)
-        demand(known and body[3:] == b"\1\0\0\0\0", "a fill value of another kind")
+        require(known and body[3:] == b"\1\0\0\0\0", "a fill value of another kind")
     found.single[kind] = body
 
 
 def shape_of(body: bytes) -> tuple[int, ...]:
     """The sizes that a message of a dataspace says."""
-    demand(len(body) >= 8 and body[0] == 1 and body[2] in (0, 1) and not any(body[3:8]), "a dataspace of another kind")
+    require(len(body) >= 8 and body[0] == 1 and body[2] in (0, 1) and not any(body[3:8]), "a dataspace of another kind")
     rank, limited = body[1], body[2]
-    demand(rank <= _MOST_DIMENSIONS and len(body) == 8 + 8 * rank * (1 + limited), "a dataspace of an odd size")
-    demand(limited == (rank > 0), "a dataspace of another kind")
+    require(rank <= _MOST_DIMENSIONS and len(body) == 8 + 8 * rank * (1 + limited), "a dataspace of an odd size")
+    require(limited == (rank > 0), "a dataspace without limits")
     numbers = Struct(f"<{rank * (1 + limited)}Q").unpack_from(body, 8)
     shape = numbers[:rank]
-    demand(not limited or shape == numbers[rank:], "a dataspace that can grow")
-    demand(all(size < _MOST_SIZE for size in shape), "a dataspace of an odd size")
+    require(not limited or shape == numbers[rank:], "a dataspace that can grow")
+    require(all(size < _MOST_SIZE for size in shape), "a dataspace that is too large")
     return shape
 
 
@@ -127,39 +127,39 @@ def dtype_of(body: bytes) -> str:
 
 def data_of(body: bytes) -> tuple[int | None, int]:
     """Address and size that a message of a layout says, None for none."""
-    demand(len(body) == 24 and body[:2] == b"\3\1" and not any(body[18:]), "a layout of another kind")
+    require(len(body) == 24 and body[:2] == b"\3\1" and not any(body[18:]), "a layout of another kind")
     address, size = _TWO(body, 2)
     return (None if address == NOWHERE else address), size
 
 
 def symbols_of(body: bytes) -> tuple[int, int]:
     """Addresses of the tree and the heap that a group's message says."""
-    demand(len(body) == 16, "a group of another kind")
+    require(len(body) == 16, "a group's message of another kind")
     tree, heap = _TWO(body, 0)
     return tree, heap
 
 
 def _attribute(body: bytes) -> tuple[str, Attribute, bytes]:
-    demand(len(body) >= 8 and body[:2] == b"\1\0", "an attribute of another kind")
+    require(len(body) >= 8 and body[:2] == b"\1\0", "an attribute of another kind")
     sizes = Struct("<HHH").unpack_from(body, 2)
     parts, place = [], 8
     for size in sizes:
         padded = body[place : place + size + -size % 8]
         place += size + -size % 8
-        demand(not any(padded[size:]), "an attribute with reserved bytes")
+        require(not any(padded[size:]), "an attribute with reserved bytes")
         parts.append(padded[:size])
-    demand(sizes[2] % 8 == 0, "an attribute of another kind")
-    demand(place <= len(body), "an attribute that does not fit")
+    require(sizes[2] % 8 == 0, "an attribute whose dataspace is odd")
+    require(place <= len(body), "an attribute that is cut")
     name = _name(parts[0])
     fixed, item = _item(parts[1])
     shape = shape_of(parts[2])
     nbytes = math.prod(shape) * item
-    demand(len(body) == place + nbytes + -nbytes % 8, "an attribute that does not fit")
+    require(len(body) == place + nbytes + -nbytes % 8, "an attribute that does not fit")
     return name, Attribute(fixed, shape, nbytes), body[place : place + nbytes]
 
 
 def _name(stored: bytes) -> str:
-    demand(stored.find(b"\0") == len(stored) - 1 > 0, "a name that is not whole")
+    require(stored.find(b"\0") == len(stored) - 1 > 0, "a name that is not whole")
     try:
         return stored[:-1].decode()
     except UnicodeDecodeError as error:
@@ -171,5 +171,5 @@ def _item(kind: bytes) -> tuple[bool, int]:
     size = int.from_bytes(kind[4:8], "little")
     if kind in NUMBERS or kind in _VARIABLE:
         return False, size
-    demand(len(kind) == 8 and kind[:4] in _FIXED and size > 0, "an attribute of another type")
+    require(len(kind) == 8 and kind[:4] in _FIXED and size > 0, "an attribute of another type")
     return True, size

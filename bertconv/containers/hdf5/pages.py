@@ -16,7 +16,7 @@ class NotClassic(Exception):
     """The file is not of the kind that this reader knows to the last byte, sound or not; says why."""
 
 
-def demand(condition: bool, what: str) -> None:
+def require(condition: bool, what: str) -> None:
     """NotClassic, unless it holds."""
     if not condition:
         raise NotClassic(what)
@@ -51,9 +51,9 @@ class Pages:
             NotClassic: not in the file, or too much in all.
             DamagedCheckpoint: the file cannot be read.
         """
-        demand(start + length <= self._file.size, "metadata outside of the file")
+        require(start + length <= self._file.size, "metadata outside of the file")
         self._left -= length
-        demand(self._left >= 0, "too much metadata")
+        require(self._left >= 0, "too much metadata")
         self._taken.append((start, start + length))
         first, last = start // PAGE, (start + length - 1) // PAGE
         if first == last:
@@ -69,7 +69,7 @@ class Pages:
         """NotClassic where two structures share a byte."""
         end = 0
         for start, stop in sorted(self._taken):
-            demand(start >= end, "structures that overlap")
+            require(start >= end, "structures that overlap")
             end = stop
 
     def _page(self, number: int) -> bytes:

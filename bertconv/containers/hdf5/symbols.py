@@ -10,7 +10,7 @@ from operator import lt
 from struct import Struct
 
 from bertconv.containers.hdf5.messages import NOWHERE
-from bertconv.containers.hdf5.pages import Pages, demand
+from bertconv.containers.hdf5.pages import Pages, require
 
 CHILDREN, SYMBOLS = 32, 8
 """Room in a node of a tree and in a table, where the superblock says 16 and 4, as it does by default."""
@@ -42,14 +42,14 @@ def symbol_of(entry: tuple[int, int, int, int, int, int]) -> Symbol:
         NotClassic: a soft link, or one of another kind.
     """
     _, address, kind, reserved, tree, heap = entry
-    demand(kind in (_CACHED_NOTHING, _CACHED_GROUP) and not reserved, "a name of another kind")
+    require(kind in (_CACHED_NOTHING, _CACHED_GROUP) and not reserved, "a name of another kind")
     return Symbol(address, (tree, heap) if kind == _CACHED_GROUP else None)
 
 
 def root_of(superblock: bytes) -> Symbol:
     """The root's, of the 96 bytes of a superblock."""
     entry = _ENTRY.unpack_from(superblock, 56)
-    demand(entry[0] == 0, "a root with a name")
+    require(entry[0] == 0, "a root with a name")
     return symbol_of(entry)
 
 
@@ -89,9 +89,9 @@ class _Reading:
 
     def read_root(self, address: int) -> None:
         level, left, right, rows = self._tree(address)
-        demand(level <= MOST_LEVELS and left == right == NOWHERE, "a tree of another kind")
+        require(level <= MOST_LEVELS and left == right == NOWHERE, "a tree whose root is odd")
         if not rows:
-            demand(level == 0, "a tree of another kind")
+            require(level == 0, "a tree of nothing")
             return
         nodes = rows
         while level:
@@ -106,8 +106,8 @@ class _Reading:
         before = NOWHERE
         for node, after in zip(nodes, [*(node.address for node in nodes[1:]), NOWHERE], strict=True):
             own, left, right, rows = self._tree(node.address)
-            demand(own == level and (left, right) == (before, after) and rows != [], "a tree of another kind")
-            demand(rows[0].low == node.low and rows[-1].high == node.high, "a tree that is out of order")
+            require(own == level and (left, right) == (before, after) and rows != [], "a tree whose nodes are odd")
+            require(rows[0].low == node.low and rows[-1].high == node.high, "a tree whose bounds are odd")
             children += rows
             before = node.address
         return children
@@ -115,45 +115,45 @@ class _Reading:
     def _tree(self, address: int) -> tuple[int, int, int, list[_Node]]:
         data = self.pages.take(address, _TREE_SIZE)
         magic, kind, level, used, left, right = _TREE(data[:24])
-        demand(magic == b"TREE" and kind == 0 and used <= CHILDREN, "a tree of another kind")
+        require(magic == b"TREE" and kind == 0 and used <= CHILDREN, "a tree of another kind")
         numbers = Struct(f"<{2 * used + 1}Q").unpack_from(data, 24)
         keys = [self._name(offset) for offset in numbers[::2]]
-        demand(not used or all(map(lt, keys, keys[1:])), "a tree that is out of order")
+        require(not used or all(map(lt, keys, keys[1:])), "a tree that is out of order")
         return level, left, right, list(map(_Node, numbers[1::2], keys, keys[1:]))
 
     def _table(self, node: _Node) -> None:
         data = self.pages.take(node.address, _TABLE_SIZE)
         magic, version, reserved, used = _TABLE(data[:8])
-        demand(magic == b"SNOD" and version == 1 and not reserved and 0 < used <= SYMBOLS, "a table of another kind")
+        require(magic == b"SNOD" and version == 1 and not reserved and 0 < used <= SYMBOLS, "a table of another kind")
         last = node.low
         for number in range(used):
             entry = _ENTRY.unpack_from(data, 8 + number * _ENTRY.size)
             name = self._name(entry[0])
-            demand(last < name <= node.high and b"/" not in name and name != b".", "names that are out of order")
+            require(last < name <= node.high and b"/" not in name and name != b".", "names that are out of order")
             self.found[name] = symbol_of(entry)
             last = name
 
     def _name(self, offset: int) -> bytes:
         end = self.heap.find(b"\0", offset)
-        demand(offset % 8 == 0 and offset < len(self.heap) and end >= 0, "a name outside of its heap")
+        require(offset % 8 == 0 and offset < len(self.heap) and end >= 0, "a name outside of its heap")
         return self.heap[offset:end]
 
 
 def _read_heap(pages: Pages, address: int) -> bytes:
     magic, version, size, free, place = _HEAP(pages.take(address, 32))
-    demand(magic == b"HEAP" and version == 0, "a heap of another kind")
-    demand(size >= 8 and size % 8 == 0, "a heap of an odd size")
+    require(magic == b"HEAP" and version == 0, "a heap of another kind")
+    require(size >= 8 and size % 8 == 0, "a heap of an odd size")
     heap = pages.take(place, size)
     gaps: list[tuple[int, int]] = []
     while free != _NO_FREE:
-        demand(free % 8 == 0 and free + 16 <= size and len(gaps) < size // 16, "a gap that does not fit")
+        require(free % 8 == 0 and free + 16 <= size and len(gaps) < size // 16, "a gap at an odd place")
         following, length = _FREE(heap, free)
-        demand(length >= 16 and length % 8 == 0 and free + length <= size, "a gap that does not fit")
+        require(length >= 16 and length % 8 == 0 and free + length <= size, "a gap that does not fit")
         gaps.append((free, free + length))
         free = following
     end = 8  # the empty name comes first
     for start, stop in sorted(gaps):
-        demand(start >= end, "gaps that overlap")
+        require(start >= end, "gaps that overlap")
         end = stop
-    demand(heap[:8] == bytes(8), "a heap without the empty name")
+    require(heap[:8] == bytes(8), "a heap without the empty name")
     return heap
