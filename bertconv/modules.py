@@ -111,17 +111,18 @@ def save_modules(
     tick = counter("modules", 2 * total if verify else total)
     files, checks = [], []
     for one in modules:
+        checksums: dict[str, bytes] = {}
         if one.copied:
             staged.copy(one.target, one.file)
             tick(sum(tensor.nbytes for tensor in one.header.tensors))
         else:
             made = _laid_out(staged, one)
-            write_weights(staged.path, [made], tick)
+            checksums = write_weights(staged.path, [made], tick, checksums=verify)
             sync(staged.path, [made])  # guard: modules-sync
         with closing(SourceFile(staged.path / one.target, one.target)) as file:
             written = {tensor.name: tensor for tensor in read_header(file).tensors}
             found = [as_planned(content, written.get(content.name), one.target) for content in one.contents]
-            checks += verify_weights(found, tick) if verify else []  # guard: modules-read-back
+            checks += verify_weights(found, tick, checksums) if verify else []  # guard: modules-read-back
             placed = tuple(Placed(tensor.content, tensor.stored.offset) for tensor in found)
             files.append(OutputFile(one.target, file.size, placed))
     return files, checks

@@ -258,10 +258,11 @@ def tampered(monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]) ->
     """Do this to every file once the weights are in it."""
     write = saving.write_weights
 
-    def write_and_change(folder: Path, files: Sequence[OutputFile], *rest: Any) -> None:
-        write(folder, files, *rest)
+    def write_and_change(folder: Path, files: Sequence[OutputFile], *rest: Any, **options: Any) -> Any:
+        found = write(folder, files, *rest, **options)
         for file in files:
             change(folder / file.name)
+        return found
 
     monkeypatch.setattr(saving, "write_weights", write_and_change)
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bertconv.containers.stored import ITEM_SIZE, StoredTensor
-from bertconv.formats.streaming import Elements
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.layout import Transpose, transpose_between
+
+if TYPE_CHECKING:
+    from bertconv.formats.streaming import Elements
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,18 @@ class Content:
     def canonical(self) -> Transpose | None:
         """What brings the written elements into PyTorch's order."""
         return transpose_between(self.spec.layout, self.spec.canonical)
+
+    @property
+    def is_range(self) -> bool:
+        """Whether its bytes are some that follow each other in a file."""
+        source = self.origin.tensor
+        return (
+            source is not None
+            and source.strides is None
+            and self.origin.transpose is None
+            and source.dtype == self.dtype
+            and source.nbytes > 0
+        )
 
 
 class Placed(NamedTuple):

@@ -26,7 +26,7 @@ from bertconv.errors import (
 from bertconv.formats import workers
 from bertconv.formats.readback import check_duplicates
 from bertconv.formats.streaming import Workspace, pieces
-from bertconv.formats.writing import checked_cast
+from bertconv.formats.transfer import checked_cast
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.ignore import IgnoreLists, first_match
 from bertconv.mapping.layout import Transpose
