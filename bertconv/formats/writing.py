@@ -87,8 +87,6 @@ def _opened(folder: Path, files: Sequence[OutputFile]) -> Iterator[dict[str, int
         for file in files:
             fd = os.open(folder / file.name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)  # guard: weights-link
             stack.callback(os.close, fd)
-            if os.fstat(fd).st_size < file.size:
-                os.ftruncate(fd, file.size)
             fds[file.name] = fd
         yield fds
 
@@ -108,7 +106,7 @@ def _transfer(job: _Job, workspace: Workspace, tick: workers.Tick) -> None:
     offset = job.offset
     for piece in pieces(source, origin.transpose, workspace):
         elements = checked_cast(piece, source, content.dtype)
-        _pwrite(job.fd, elements.data.cast("B"), offset)
+        pwrite(job.fd, elements.data.cast("B"), offset)
         offset += elements.nbytes
         tick(elements.nbytes)
 
@@ -120,7 +118,7 @@ def _write_made(elements: Elements, job: _Job) -> None:
             hint="Report this as a bug.",
             tensor=job.content.name,
         )
-    _pwrite(job.fd, elements.data.cast("B"), job.offset)
+    pwrite(job.fd, elements.data.cast("B"), job.offset)
 
 
 def _copy_range(source: StoredTensor, job: _Job, tick: workers.Tick) -> int:
@@ -153,7 +151,8 @@ def checked_cast(piece: Elements, source: StoredTensor, dtype: str) -> Elements:
     return elements
 
 
-def _pwrite(fd: int, content: memoryview, offset: int) -> None:
+def pwrite(fd: int, content: memoryview, offset: int) -> None:
+    """Write all of it; the system may take less at a time."""
     done = 0
     while done < len(content):  # guard: short-write
         done += os.pwrite(fd, content[done:], offset + done)
