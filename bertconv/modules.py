@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 
-from bertconv.containers.container import Entry, Frame
+from bertconv.containers.container import Entry, FileLayout, Frame
 from bertconv.containers.registry import BY_NAME, read_header
 from bertconv.containers.stored import Header, SourceFile, StoredTensor
-from bertconv.formats.content import Content, Origin, OutputFile, Placed
+from bertconv.formats.content import Content, Origin, OutputFile
+from bertconv.formats.frame import create
 from bertconv.formats.readback import TensorCheck, as_planned, verify_weights
 from bertconv.formats.staging import StagedFolder
 from bertconv.formats.writing import sync, write_weights
@@ -116,15 +117,16 @@ def save_modules(
             staged.copy(one.target, one.file)
             tick(sum(tensor.nbytes for tensor in one.header.tensors))
         else:
-            made = _laid_out(staged, one)
+            made = _laid_out(one)
+            create(staged.path / one.target, made.layout)
             checksums = write_weights(staged.path, [made], tick, checksums=verify)
             sync(staged.path, [made])  # guard: modules-sync
         with closing(SourceFile(staged.path / one.target, one.target)) as file:
             written = {tensor.name: tensor for tensor in read_header(file).tensors}
             found = [as_planned(content, written.get(content.name), one.target) for content in one.contents]
             checks += verify_weights(found, tick, checksums) if verify else []  # guard: modules-read-back
-            placed = tuple(Placed(tensor.content, tensor.stored.offset) for tensor in found)
-            files.append(OutputFile(one.target, file.size, placed))
+            layout = FileLayout(file.size, tuple(tensor.stored.offset for tensor in found))
+            files.append(OutputFile(one.target, layout, tuple(one.contents)))
     return files, checks
 
 
@@ -156,16 +158,12 @@ def with_modules(report: Report, modules: Sequence[ModuleWeights], checks: Seque
     )
 
 
-def _laid_out(staged: StagedFolder, one: ModuleWeights) -> OutputFile:
-    """The file without its weights."""
-    path = staged.path / one.target
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _laid_out(one: ModuleWeights) -> OutputFile:
     contents = one.contents
     entries = [Entry(content.name, content.dtype, content.spec.shape) for content in contents]
     dialect = _dialect()
-    offsets = BY_NAME[dialect.containers[0]].lay_out(path, entries, Frame(metadata=dialect.metadata))
-    placed = tuple(Placed(content, offset) for content, offset in zip(contents, offsets, strict=True))
-    return OutputFile(one.target, path.stat().st_size, placed)
+    layout = BY_NAME[dialect.containers[0]].lay_out(entries, Frame(metadata=dialect.metadata))
+    return OutputFile(one.target, layout, tuple(contents))
 
 
 def _dialect() -> Dialect:

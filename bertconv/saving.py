@@ -11,6 +11,7 @@ from bertconv.containers.registry import CONTAINERS, read_written
 from bertconv.containers.stored import Header
 from bertconv.errors import RequestError
 from bertconv.formats.content import Content, OutputFile
+from bertconv.formats.frame import create
 from bertconv.formats.output import Format, Model, lay_out
 from bertconv.formats.readback import TensorCheck, Written, as_planned, verify_weights
 from bertconv.formats.staging import StagedFolder
@@ -124,7 +125,9 @@ def _write(
     """Lay the files out, then move every tensor into its place."""
     total = sum(content.nbytes for content in contents)
     staged.reserve(total)
-    files, index = lay_out(form, staged.path, contents, model, limit)
+    files, index = lay_out(form, contents, model, limit)
+    for file in files:
+        create(staged.path / file.name, file.layout)
     found = write_weights(staged.path, files, counter("writing", total), checksums=checksums)
     if index is not None:
         staged.write(form.container.index_name, index)

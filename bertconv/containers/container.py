@@ -10,7 +10,6 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import ClassVar
 
 from bertconv.containers.stored import Header, SourceFile
@@ -46,6 +45,21 @@ class Frame:
     scope: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     is_shard: bool = False
+
+
+@dataclass(frozen=True)
+class FileLayout:
+    """A file to be written: all of it but the elements of its tensors.
+
+    Attributes:
+        size: bytes of the whole file.
+        offsets: first byte of every tensor, in the order of the entries; 0 may stand for one without elements.
+        parts: offset -> bytes that lie there, outside of the tensors; every other byte outside of them is zero.
+    """
+
+    size: int
+    offsets: tuple[int, ...]
+    parts: Mapping[int, bytes] = field(default_factory=dict)
 
 
 class Container(ABC):
@@ -95,15 +109,8 @@ class Container(ABC):
             UnsupportedCheckpoint: a variety that is not read.
         """
 
-    def lay_out(self, path: Path, entries: Sequence[Entry], frame: Frame) -> list[int]:
-        """Create a file with room for every tensor and no weights in it; only where there are `dtypes`.
-
-        Returns:
-            Offset of every tensor from the start of the file, in the order given.
-
-        Raises:
-            OSError: the file cannot be created or written.
-        """
+    def lay_out(self, entries: Sequence[Entry], frame: Frame) -> FileLayout:
+        """A file with room for every tensor, from names, types and shapes alone; only where there are `dtypes`."""
         raise NotImplementedError
 
     def confirm(self, header: Header) -> None:  # noqa: B027  (most have no such library)

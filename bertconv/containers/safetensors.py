@@ -11,10 +11,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from operator import mul
-from pathlib import Path
 from typing import Any
 
-from bertconv.containers.container import Container, Entry, Frame
+from bertconv.containers.container import Container, Entry, FileLayout, Frame
 from bertconv.containers.stored import ITEM_SIZE, Header, SourceFile, StoredTensor
 from bertconv.errors import DamagedCheckpoint, MappingError, UnsafeCheckpoint
 from bertconv.text import parse_json, printable
@@ -77,14 +76,13 @@ class Safetensors(Container):
             if (theirs, metadata) != (ours, header.metadata):
                 raise _not_confirmed(file, "it reads other names, types or shapes")
 
-    def lay_out(self, path: Path, entries: Sequence[Entry], frame: Frame) -> list[int]:
+    def lay_out(self, entries: Sequence[Entry], frame: Frame) -> FileLayout:
         """The header, with tensors in the order of the reference writer."""
         ordered = sorted(entries, key=lambda entry: file_order(entry.name, entry.dtype))
         header, offsets = header_bytes([(entry.name, entry.dtype, entry.shape) for entry in ordered], frame.metadata)
-        with path.open("xb") as file:
-            file.write(header)
         by_name = {entry.name: offset for entry, offset in zip(ordered, offsets, strict=True)}
-        return [by_name[entry.name] for entry in entries]
+        size = len(header) + sum(math.prod(entry.shape) * ITEM_SIZE[entry.dtype] for entry in entries)
+        return FileLayout(size, tuple(by_name[entry.name] for entry in entries), {0: header})
 
 
 def read_safetensors(file: SourceFile) -> Header:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+from bertconv.containers.container import FileLayout
 from bertconv.containers.stored import ITEM_SIZE, StoredTensor
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.layout import Transpose, transpose_between
@@ -87,12 +89,22 @@ class OutputFile:
 
     Attributes:
         name: of the file.
-        size: in bytes.
-        tensors: its tensors, each with its place.
+        layout: where everything in it lies.
+        contents: its tensors, in the order of the layout.
         scope: what stands before every tensor's name in it.
     """
 
     name: str
-    size: int
-    tensors: tuple[Placed, ...]
+    layout: FileLayout
+    contents: tuple[Content, ...]
     scope: str = ""
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+        return self.layout.size
+
+    @cached_property
+    def tensors(self) -> tuple[Placed, ...]:
+        """Its tensors, each with its place."""
+        return tuple(map(Placed, self.contents, self.layout.offsets))

@@ -7,11 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from bertconv.containers.container import Container, Entry, Frame
 from bertconv.containers.registry import BY_NAME
-from bertconv.formats.content import Content, OutputFile, Placed
+from bertconv.formats.content import Content, OutputFile
 from bertconv.mapping.table import Dialect, Table, load_dialects
 
 
@@ -74,19 +73,15 @@ def split(tensors: Sequence[Content], limit: int) -> list[list[Content]]:
 
 
 def lay_out(
-    form: Format, folder: Path, tensors: Sequence[Content], model: Model, limit: int
+    form: Format, tensors: Sequence[Content], model: Model, limit: int
 ) -> tuple[list[OutputFile], bytes | None]:
-    """Create the files of an output in `folder`, without weights.
+    """The files of an output, and the content of the index when there are several.
 
     Args:
         form: the format.
-        folder: where to.
         tensors: in the order of the table, then those that no table knows.
         model: the model that they are of.
         limit: most bytes of tensors in one file.
-
-    Returns:
-        The files, and the content of the index when there are several.
     """
     shards = split(tensors, limit)
     container, sharded = form.container, len(shards) > 1
@@ -94,12 +89,10 @@ def lay_out(
     scope = model.keras_name + form.dialect.separator if is_scoped else ""
     in_file, in_index = ("", scope) if sharded else (scope, "")
     frame = Frame(in_file, form.dialect.metadata, is_shard=sharded)
-    files = []
-    for name, shard in zip(container.file_names(len(shards)), shards, strict=True):
-        offsets = container.lay_out(folder / name, _entries(shard, model, form.dialect), frame)
-        placed = tuple(Placed(tensor, offset) for tensor, offset in zip(shard, offsets, strict=True))
-        size = max([*(one.offset + one.content.nbytes for one in placed), (folder / name).stat().st_size])
-        files.append(OutputFile(name, size, placed, in_file))
+    files = [
+        OutputFile(name, container.lay_out(_entries(shard, model, form.dialect), frame), tuple(shard), in_file)
+        for name, shard in zip(container.file_names(len(shards)), shards, strict=True)
+    ]
     return files, _index(files, in_index) if sharded else None
 
 

@@ -97,8 +97,6 @@ def _opened(folder: Path, files: Sequence[OutputFile]) -> Iterator[dict[str, int
         for file in files:
             fd = os.open(folder / file.name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)  # guard: weights-link
             stack.callback(os.close, fd)
-            if os.fstat(fd).st_size < file.size:
-                os.ftruncate(fd, file.size)
             fds[file.name] = fd
         yield fds
 
