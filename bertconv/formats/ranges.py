@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from bertconv.containers.stored import SourceFile, StoredTensor
 from bertconv.formats.checksum import Checksum, checksum_of
-from bertconv.formats.content import Placed
+from bertconv.formats.content import OutputFile, Placed
 from bertconv.formats.workers import Local, Tick
 
 PART = 32 << 20
@@ -55,6 +55,11 @@ class Run(NamedTuple):
         """First byte behind it in the file that is written."""
         return self.tensors[-1].offset + self.tensors[-1].content.nbytes
 
+    @property
+    def nbytes(self) -> int:
+        """Length in bytes."""
+        return self.end - self.offset
+
 
 def runs(tensors: Iterable[Placed]) -> list[Run]:
     """The tensors of one output file that are ranges, in runs as long as they can be."""
@@ -72,6 +77,18 @@ def runs(tensors: Iterable[Placed]) -> list[Run]:
                 continue
         found.append((source, [placed]))
     return [Run(first.file, first.offset, tuple(others)) for first, others in found]
+
+
+def padding(file: OutputFile) -> int:
+    """How many bytes further back an output's tensors must lie for its largest run to keep its place within blocks.
+
+    Only a run that is worth sharing and most of the file counts: others keep the bytes of the reference writer.
+    """
+    largest = max(runs(file.tensors), key=lambda run: run.nbytes, default=None)
+    if largest is None or largest.nbytes < max(LEAST_SHARED, file.size // 2):
+        return 0
+    lacking = (largest.start - largest.offset) % BLOCK
+    return 0 if lacking % 8 else lacking
 
 
 class Sharing:

@@ -54,7 +54,7 @@ def _lots(files: Sequence[OutputFile], fds: Mapping[str, int], *, checksums: boo
     pairs = [(run, fds[file.name]) for file in files for run in ranges.runs(file.tensors)]
     shared = [(sharing.share(run, fd), fd) for run, fd in pairs]
     copies = [(part, fd) for run, fd in shared for part in ranges.parts(run)]
-    copies.sort(key=lambda pair: pair[0].offset - pair[0].end)
+    copies.sort(key=lambda pair: -pair[0].nbytes)
     yield [partial(ranges.copy, part, fd, local, checksums) for part, fd in copies]
     others = [(one, fds[file.name]) for file in files for one in file.tensors if not one.content.is_range]
     if others:
