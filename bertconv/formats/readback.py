@@ -6,27 +6,19 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from bertconv.containers.stored import FLOATS, ITEM_SIZE, StoredTensor
+from bertconv.containers.stored import FLOATS, ITEM_SIZE, PIECE, StoredTensor
 from bertconv.errors import MappingError, ParityError, TiedTensorsDiffer
 from bertconv.formats import workers
 from bertconv.formats.checksum import Checksum, checksum_of, taken_from_source
 from bertconv.formats.content import Content
-from bertconv.formats.streaming import (
-    PIECE,
-    Elements,
-    Workspace,
-    cast,
-    not_finite,
-    panel_columns,
-    pieces,
-    reordered,
-)  # fmt: skip
 from bertconv.mapping.layout import Transpose, both
 from bertconv.mapping.plan import Duplicate
 from bertconv.text import printable
+
+if TYPE_CHECKING:  # numpy is imported where elements are read: a plan needs none
+    from bertconv.formats.streaming import Elements, Workspace
 
 
 @dataclass(frozen=True)
@@ -83,6 +75,7 @@ def check_duplicates(pairs: Sequence[Duplicate], progress: workers.Tick = lambda
     Raises:
         TiedTensorsDiffer: the tensors of a pair that must be equal differ.
     """
+    pairs = [pair for pair in pairs if not _is_one(pair)]
     return tuple(filter(None, workers.run(pairs, _check_duplicate, progress, lambda pair: pair.copy.nbytes)))
 
 
@@ -111,6 +104,8 @@ def digest_of(
     Raises:
         DamagedCheckpoint: the file ends too early or cannot be read.
     """
+    from bertconv.formats.streaming import pieces
+
     digest = tensor_digest(tensor.dtype, shape)
     for piece in pieces(tensor, transpose, workspace):
         digest.update(piece.data)
@@ -119,6 +114,8 @@ def digest_of(
 
 
 def _verify(checksums: Mapping[str, bytes], tensor: Written, workspace: Workspace, tick: workers.Tick) -> TensorCheck:
+    from bertconv.formats.streaming import not_finite
+
     written, content = tensor.stored, tensor.content
     digest = tensor_digest(written.dtype, content.spec.canonical.shape)
     checksum = checksum_of(content)
@@ -135,6 +132,8 @@ def _verify(checksums: Mapping[str, bytes], tensor: Written, workspace: Workspac
 
 def _read_back(tensor: Written, checksum: Checksum, workspace: Workspace) -> Iterator[Elements]:
     """What was written, in PyTorch's order; the checksum gets it in the order in which it was taken before."""
+    from bertconv.formats.streaming import panel_columns, pieces
+
     content, written = tensor.content, tensor.stored
     turn = content.canonical
     if turn is None or taken_from_source(content):
@@ -153,6 +152,8 @@ def _read_back(tensor: Written, checksum: Checksum, workspace: Workspace) -> Ite
 
 def _compare(tensor: Written, workspace: Workspace, *, was_read: bool) -> None:
     """Name the first element that differs; where none does, the source or the disk gave something else before."""
+    import numpy as np
+
     position = 0
     for elements, expected in _side_by_side(tensor, workspace):
         if not np.array_equal(elements, expected):
@@ -174,6 +175,8 @@ def _differs(tensor: Written, what: str) -> ParityError:
 
 def _side_by_side(tensor: Written, workspace: Workspace) -> Iterator[tuple[Elements, Elements]]:
     """Written and expected elements, both in PyTorch's order, in slices of equal length."""
+    from bertconv.formats.streaming import cast, pieces
+
     origin, canonical = tensor.content.origin, tensor.content.canonical
     written = pieces(tensor.stored, canonical, workspace)
     if origin.tensor is None:
@@ -184,11 +187,15 @@ def _side_by_side(tensor: Written, workspace: Workspace) -> Iterator[tuple[Eleme
 
 
 def _in_order(make: Callable[[], Elements], canonical: Transpose | None) -> Iterator[Elements]:
+    from bertconv.formats.streaming import reordered
+
     yield reordered(make(), canonical)
 
 
 def lockstep(one: Iterator[Elements], other: Iterator[Elements]) -> Iterator[tuple[Elements, Elements]]:
     """Two streams of the same elements, cut into slices of equal length; both end together or it is a ParityError."""
+    import numpy as np
+
     left: Elements = np.empty(0, np.uint8)
     right = left
     while True:
@@ -203,12 +210,18 @@ def lockstep(one: Iterator[Elements], other: Iterator[Elements]) -> Iterator[tup
         raise ParityError("the two copies of a tensor have different lengths.", hint="This is a bug: report it.")
 
 
+def _is_one(pair: Duplicate) -> bool:
+    """Whether both are the same bytes, not a copy of them."""
+    one, other = ((each.file, each.offset, each.strides, each.dtype) for each in (pair.copy, pair.original))
+    return one == other
+
+
 def _check_duplicate(pair: Duplicate, workspace: Workspace, tick: workers.Tick) -> str:
+    import numpy as np
+
+    from bertconv.formats.streaming import pieces
+
     copy, original = pair.copy, pair.original
-    if (copy.file, copy.offset, copy.strides, copy.dtype) == (
-        original.file, original.offset, original.strides, original.dtype,
-    ):  # fmt: skip
-        return ""
     for one, other in lockstep(pieces(copy, pair.transpose, workspace), pieces(original, None, workspace.second)):
         if copy.dtype != original.dtype or not np.array_equal(one, other):
             if pair.may_differ:
