@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bertconv.containers.stored import FLOATS, StoredTensor
-from bertconv.errors import MappingError, ParityError, TiedTensorsDiffer
+from bertconv.errors import ParityError, TiedTensorsDiffer
 from bertconv.formats import workers
 from bertconv.formats.content import Content
 from bertconv.formats.streaming import PIECE, Elements, Workspace, cast, not_finite, pieces, reordered
@@ -20,7 +20,7 @@ from bertconv.text import printable
 
 @dataclass(frozen=True)
 class Written:
-    """A tensor that was written, and how the output's own header describes it."""
+    """A tensor that was written, and where it stands in the output."""
 
     content: Content
     stored: StoredTensor
@@ -34,16 +34,6 @@ class TensorCheck:
     digest: str
     not_finite: int
     all_zero: bool
-
-
-def as_planned(content: Content, stored: StoredTensor | None, file: str | None = None) -> Written:
-    """A tensor and what its own header says of it; MappingError when that is something else."""
-    if stored is None or stored.shape != content.spec.shape or stored.dtype != content.dtype:
-        raise MappingError(
-            "was not written as planned; the output was not kept.", hint="Report this as a bug.", file=file,
-            tensor=content.name,
-        )  # fmt: skip
-    return Written(content, stored)
 
 
 def verify_weights(tensors: Sequence[Written], progress: workers.Tick) -> list[TensorCheck]:
