@@ -108,3 +108,8 @@ class OutputFile:
     def tensors(self) -> tuple[Placed, ...]:
         """Its tensors, each with its place."""
         return tuple(map(Placed, self.contents, self.layout.offsets))
+
+    @cached_property
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        """Offset and size in bytes of every tensor that has elements, in the file's order."""
+        return tuple(sorted((one.offset, one.content.nbytes) for one in self.tensors if one.content.nbytes))

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bertconv.containers.stored import FLOATS, ITEM_SIZE, PIECE, StoredTensor
-from bertconv.errors import MappingError, ParityError, TiedTensorsDiffer
+from bertconv.errors import ParityError, TiedTensorsDiffer
 from bertconv.formats import workers
 from bertconv.formats.checksum import Checksum, checksum_of, taken_from_source
 from bertconv.formats.content import Content
@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # numpy is imported where elements are read: a plan needs non
 
 @dataclass(frozen=True)
 class Written:
-    """A tensor that was written, and how the output's own header describes it."""
+    """A tensor that was written, and where it stands in the output."""
 
     content: Content
     stored: StoredTensor
@@ -37,16 +37,6 @@ class TensorCheck:
     digest: str
     not_finite: int
     all_zero: bool
-
-
-def as_planned(content: Content, stored: StoredTensor | None, file: str | None = None) -> Written:
-    """A tensor and what its own header says of it; MappingError when that is something else."""
-    if stored is None or stored.shape != content.spec.shape or stored.dtype != content.dtype:
-        raise MappingError(
-            "was not written as planned; the output was not kept.", hint="Report this as a bug.", file=file,
-            tensor=content.name,
-        )  # fmt: skip
-    return Written(content, stored)
 
 
 def verify_weights(
