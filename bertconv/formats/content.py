@@ -26,8 +26,8 @@ class Origin:
     Attributes:
         tensor: the stored tensor that they are read from.
         transpose: brings its elements into the order of the target.
-        make: gives them, flat and in the order of the target: called by the thread that writes them and again by the
-            check, so that not all of them are in memory at once.
+        make: gives them, flat and in the order of the target: called by the thread that writes them, so that not all of
+            them are in memory at once, and again only where the check has to name an element that differs.
     """
 
     tensor: StoredTensor | None = None
