@@ -15,7 +15,7 @@ from bertconv.containers.stored import FLOATS, Header, StoredTensor
 from bertconv.errors import ShapeMismatch
 from bertconv.formats import workers
 from bertconv.formats.streaming import Workspace, pieces
-from bertconv.formats.writing import checked_cast
+from bertconv.formats.transfer import checked_cast
 from bertconv.mapping.ignore import first_match
 from bertconv.mapping.layout import Transpose
 from bertconv.mapping.plan import Plan
