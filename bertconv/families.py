@@ -6,12 +6,12 @@ A family is what one `model_type` names. RoBERTa, XLM-R and CamemBERT are famili
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from bertconv.errors import RequestError
+from bertconv.records import dataclass
 from bertconv.table_files import bad, only, read_table, read_text, table_names, tables_folder
 from bertconv.tasks import BASE, TASKS
 from bertconv.text import printable

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from bertconv.containers.container import Entry, Frame
 from bertconv.containers.registry import BY_NAME, read_header
@@ -18,6 +18,7 @@ from bertconv.formats.readback import TensorCheck, as_planned, verify_weights
 from bertconv.formats.staging import StagedFolder
 from bertconv.formats.writing import sync, write_weights
 from bertconv.mapping.table import Dialect, load_dialects
+from bertconv.records import dataclass
 from bertconv.report import LeftOut, Report, TensorReport
 from bertconv.saving import StepCounter, extra_spec
 from bertconv.source import Source

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import ClassVar
 
 from bertconv.containers.stored import Header, SourceFile
+from bertconv.records import dataclass
 
 
 @dataclass(frozen=True)

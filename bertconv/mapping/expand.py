@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count, product
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from bertconv.mapping.expressions import Conditions
 from bertconv.mapping.indices import Indices, TensorId, fill
 from bertconv.mapping.layout import Axis, Layout, Transpose, both, transpose_between
 from bertconv.mapping.table import Dialect, Group, Module, Role, Table
+from bertconv.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from bertconv.config import Config
 from bertconv.errors import RequestError, ShapeMismatch
@@ -14,6 +13,7 @@ from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.indices import TensorId
 from bertconv.mapping.table import Table
+from bertconv.records import dataclass
 from bertconv.tasks import CAUSAL_LM, MASKED_LM
 from bertconv.text import printable
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from bertconv.errors import RequestError
 from bertconv.mapping.expand import expand, module_paths
 from bertconv.mapping.indices import path_pattern
 from bertconv.mapping.table import Dialect, Dialects, Group, Table
+from bertconv.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from bertconv.errors import BadTable
+from bertconv.records import dataclass
 
 Axis = tuple[str, int]
 """A factor that never splits further: its name, unique within the tensor, and its size."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from bertconv.config_auto import said_family
@@ -28,6 +27,7 @@ from bertconv.mapping.evidence import scope_vote
 from bertconv.mapping.heads import rank_heads
 from bertconv.mapping.identify import Identity, identify, refuse_foreign
 from bertconv.mapping.table import Dialects, Table, load_dialects, table_for
+from bertconv.records import dataclass
 from bertconv.source import Source
 from bertconv.text import listed, printable, shown
 

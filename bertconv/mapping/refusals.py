@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import zip_longest
 
@@ -13,6 +12,7 @@ from bertconv.errors import AmbiguousHead, MissingTensors, ShapeMismatch, Unknow
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.heads import HeadChoice
 from bertconv.mapping.table import Table
+from bertconv.records import dataclass
 from bertconv.text import listing, printable
 
 
