@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Collection
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from bertconv.config_auto import config_class
 from bertconv.containers.stored import SourceFile, is_so
 from bertconv.errors import BertconvError, MappingError, RequestError
 from bertconv.families import Family
+from bertconv.records import dataclass
 from bertconv.source import modules, sidecars
 from bertconv.source.checkpoint_folder import CheckpointFolder, SourceOptions, open_in
 from bertconv.source.folder import LocalFolder

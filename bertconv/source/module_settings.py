@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bertconv.errors import UnsafeCheckpoint
+from bertconv.records import dataclass
 from bertconv.source.checkpoint_folder import open_in
 from bertconv.source.local import Source
 from bertconv.source.modules import LISTING, Modules, path_of

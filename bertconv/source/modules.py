@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from bertconv.containers.stored import SourceFile
 from bertconv.errors import DamagedCheckpoint, HubError, RequestError, UnsafeCheckpoint
+from bertconv.records import dataclass
 from bertconv.source import sidecars
 from bertconv.source.checkpoint_folder import CheckpointFolder, open_in, subfolder_parts
 from bertconv.text import parse_json, printable, some
