@@ -21,6 +21,7 @@ from bertconv.containers.hdf5.classic import read_classic
 from bertconv.containers.hdf5.pages import NotClassic
 from bertconv.containers.stored import Header, SourceFile
 from bertconv.errors import BertconvError
+from bertconv.formats.frame import create
 from qa.fuzz.mutations import Seed
 from qa.fuzz.targets.common import Target, bytes_of, differ, read
 
@@ -100,10 +101,12 @@ def hdf5_files() -> Target:
             "": {"layer_names": ["bert"], "backend": "tensorflow"},
             "bert": {"weight_names": names},
         }
-        offsets = lay_out(ours, sets, attributes)
+        layout = lay_out(sets, attributes)
+        create(ours, layout)
         values = np.arange(15, dtype="<f4") / 8
+        halves = (values[:5].view("<u4") >> 16).astype("<u2")
         with ours.open("r+b") as file:
-            for offset, content in zip(offsets, (values, (values[:5].view("<u4") >> 16).astype("<u2")), strict=True):
+            for offset, content in zip(layout.offsets, (values, halves), strict=True):
                 file.seek(offset)
                 file.write(content.tobytes())
         with h5py.File(keras, "w") as root:
