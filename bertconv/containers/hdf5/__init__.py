@@ -1,11 +1,11 @@
 """tf_model.h5: the HDF5 layout of Keras 2 `save_weights`, as transformers' TensorFlow classes wrote it.
 
-Files of the classic kind, which are those that Keras 2 and transformers wrote, are read in plain Python (`classic`, with
-`pages`, `messages` and `symbols`), to the last byte: whatever that reader does not know exactly is left to libhdf5. It
-is trusted with nothing: it runs in a process that can open no file (`process`, `child`, `sandbox`, `library`) and says
-where each dataset's bytes lie. `walk` has the rules for both, which see a file as the same `objects`, and `reader`
-checks the places that they find; to write, it fills a file in memory (`layout`, as `keras` orders it). Weights are read and written as plain
-ranges of the file.
+Files of the classic kind, which are those that Keras 2 and transformers wrote, are read in plain Python (`classic`,
+with `pages`, `messages` and `symbols`), to the last byte: whatever that reader does not know exactly is left to
+libhdf5. It is trusted with nothing: it runs in a process that can open no file (`process`, `child`, `sandbox`,
+`library`), and says where each dataset's bytes lie. `walk` has the rules for both, which see a file as the same
+`objects`, and `reader` checks the places that they find. Files are written without libhdf5 (`layout`, as `keras`
+orders it, of `encodings`). Weights are read and written as plain ranges of the file.
 
 Format: docs.hdfgroup.org, "HDF5 File Format Specification 3.0"; attributes: Keras 2, saving/hdf5_format.
 """
