@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from bertconv.containers.container import Entry, FileLayout, Frame
 from bertconv.containers.registry import BY_NAME, read_header
@@ -19,6 +19,7 @@ from bertconv.formats.readback import TensorCheck, verify_weights
 from bertconv.formats.staging import StagedFolder
 from bertconv.formats.writing import sync, write_weights
 from bertconv.mapping.table import Dialect, load_dialects
+from bertconv.records import dataclass
 from bertconv.report import LeftOut, Report, TensorReport
 from bertconv.saving import StepCounter, extra_spec
 from bertconv.source import Source
@@ -116,16 +117,17 @@ def save_modules(
     checks: list[TensorCheck] = []
     for one in modules:
         made = _laid_out(one)
+        checksums: dict[str, bytes] = {}
         if one.copied:
             staged.copy(one.target, one.file)
             tick(sum(tensor.nbytes for tensor in one.header.tensors))
         else:
             create(staged.path / one.target, made.layout)
-            write_weights(staged.path, [made], tick)
+            checksums = write_weights(staged.path, [made], tick, checksums=verify)
             sync(staged.path, [made])  # guard: modules-sync
         metadata = one.header.metadata if one.copied else dialect.metadata
         with written(staged.path, [made], container, metadata) as tensors:
-            checks += verify_weights(tensors, tick) if verify else []  # guard: modules-read-back
+            checks += verify_weights(tensors, tick, checksums) if verify else []  # guard: modules-read-back
         files.append(made)
     return files, checks
 

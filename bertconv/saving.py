@@ -78,12 +78,14 @@ def save_weights(
         OSError: the files cannot be written.
     """
     _check(form, contents)
-    files = _write(staged, form, model, contents, shard_limit, counter)
+    files, checksums = _write(staged, form, model, contents, shard_limit, counter, checksums=verify)
     with ThreadPoolExecutor(1) as pool:
         synced = pool.submit(sync, staged.path, files)  # guard: sync
         with written(staged.path, files, form.container, form.dialect.metadata) as tensors:
             total = sum(tensor.stored.nbytes for tensor in tensors)
-            checks = verify_weights(tensors, counter("verifying", total)) if verify else ()  # guard: read-back
+            checks = (
+                verify_weights(tensors, counter("verifying", total), checksums) if verify else ()
+            )  # guard: read-back
         synced.result()  # guard: sync-error
     return files, checks
 
@@ -108,15 +110,22 @@ def _check(form: Format, contents: Sequence[Content]) -> None:
 
 
 def _write(
-    staged: StagedFolder, form: Format, model: Model, contents: Sequence[Content], limit: int, counter: StepCounter
-) -> Sequence[OutputFile]:
+    staged: StagedFolder,
+    form: Format,
+    model: Model,
+    contents: Sequence[Content],
+    limit: int,
+    counter: StepCounter,
+    *,
+    checksums: bool,
+) -> tuple[Sequence[OutputFile], dict[str, bytes]]:
     """Lay the files out, then move every tensor into its place."""
     total = sum(content.nbytes for content in contents)
     staged.reserve(total)
     files, index = lay_out(form, contents, model, limit)
     for file in files:
         create(staged.path / file.name, file.layout)
-    write_weights(staged.path, files, counter("writing", total))
+    found = write_weights(staged.path, files, counter("writing", total), checksums=checksums)
     if index is not None:
         staged.write(form.container.index_name, index)
-    return files
+    return files, found

@@ -218,9 +218,10 @@ def test_a_module_that_changes_meanwhile(tmp_path: Path, monkeypatch: pytest.Mon
     src = model(tmp_path / "in")
     write = bertconv.modules.write_weights
 
-    def writing(*arguments: object) -> None:
-        write(*arguments)
+    def writing(*arguments: Any, **options: Any) -> dict[str, bytes]:
+        found = write(*arguments, **options)
         (src / "3_Dense" / BIN).write_bytes(b"x" * 9)
+        return found
 
     monkeypatch.setattr(bertconv.modules, "write_weights", writing)
     with pytest.raises(DamagedCheckpoint, match=r"was modified|ends at byte"):
@@ -231,10 +232,11 @@ def test_a_module_that_changes_meanwhile(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_module_that_was_written_wrongly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = bertconv.modules.write_weights
 
-    def flipping(folder: Path, files: list[bertconv.modules.OutputFile], *arguments: object) -> None:
-        write(folder, files, *arguments)
+    def flipping(folder: Path, files: list[bertconv.modules.OutputFile], *rest: Any, **options: Any) -> Any:
+        found = write(folder, files, *rest, **options)
         path = folder / files[0].name
         path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+        return found
 
     monkeypatch.setattr(bertconv.modules, "write_weights", flipping)
     with pytest.raises(ParityError, match="differs from its source"):

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from bertconv.containers.stored import Header, SourceFile
+from bertconv.records import dataclass
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,13 @@ class Frame:
         scope: stands before every name, with its separator; empty in shards and in containers that are not `scoped`.
         metadata: free text, where the container has room for it.
         is_shard: whether it is one of several files.
+        padding: bytes to leave before the tensors, a multiple of 8; only where the container `pads`.
     """
 
     scope: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     is_shard: bool = False
+    padding: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class Container(ABC):
         magic: how a file begins, where nothing but the first bytes is needed to recognise it.
         dtypes: element types that are written; none where nothing is.
         dtypes_in_words: what to call them.
+        pads: whether there may be room before the tensors of a file.
         scoped: whether the model's name stands before every tensor's: in a file on its own and in an index.
     """
 
@@ -85,6 +89,7 @@ class Container(ABC):
     magic: ClassVar[tuple[bytes, ...]] = ()
     dtypes: ClassVar[tuple[str, ...]] = ()
     dtypes_in_words: ClassVar[str] = ""
+    pads: ClassVar[bool] = False
     scoped: ClassVar[bool] = False
 
     def recognises(self, start: bytes, size: int) -> bool:  # noqa: ARG002  (not every container needs the size)

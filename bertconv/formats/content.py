@@ -9,14 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bertconv.containers.container import FileLayout
 from bertconv.containers.stored import ITEM_SIZE, StoredTensor
 from bertconv.errors import MappingError
-from bertconv.formats.streaming import Elements
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.layout import Transpose, transpose_between
+
+if TYPE_CHECKING:
+    from bertconv.formats.streaming import Elements
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,8 @@ class Origin:
     Attributes:
         tensor: the stored tensor that they are read from.
         transpose: brings its elements into the order of the target.
-        make: gives them, flat and in the order of the target: called by the thread that writes them and again by the
-            check, so that not all of them are in memory at once.
+        make: gives them, flat and in the order of the target: called by the thread that writes them, so that not all of
+            them are in memory at once, and again only where the check has to name an element that differs.
     """
 
     tensor: StoredTensor | None = None
@@ -62,6 +64,18 @@ class Content:
     def canonical(self) -> Transpose | None:
         """What brings the written elements into PyTorch's order."""
         return transpose_between(self.spec.layout, self.spec.canonical)
+
+    @property
+    def is_range(self) -> bool:
+        """Whether its bytes are some that follow each other in a file."""
+        source = self.origin.tensor
+        return (
+            source is not None
+            and source.strides is None
+            and self.origin.transpose is None
+            and source.dtype == self.dtype
+            and source.nbytes > 0
+        )
 
 
 class Placed(NamedTuple):

@@ -15,8 +15,8 @@ from bertconv.containers.container import Container, FileLayout
 from bertconv.containers.stored import PIECE, Header, SourceFile, StoredTensor
 from bertconv.errors import ParityError
 from bertconv.formats.content import OutputFile
+from bertconv.formats.ranges import pwrite
 from bertconv.formats.readback import Written
-from bertconv.formats.writing import pwrite
 
 
 def create(path: Path, layout: FileLayout) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from bertconv.containers.container import Container, Entry, Frame
 from bertconv.containers.registry import BY_NAME
+from bertconv.formats import ranges
 from bertconv.formats.content import Content, OutputFile
 from bertconv.mapping.table import Dialect, Table, load_dialects
 
@@ -90,10 +91,22 @@ def lay_out(
     in_file, in_index = ("", scope) if sharded else (scope, "")
     frame = Frame(in_file, form.dialect.metadata, is_shard=sharded)
     files = [
-        OutputFile(name, container.lay_out(_entries(shard, model, form.dialect), frame), tuple(shard), in_file)
+        _file(container, name, shard, _entries(shard, model, form.dialect), frame)
         for name, shard in zip(container.file_names(len(shards)), shards, strict=True)
     ]
     return files, _index(files, in_index) if sharded else None
+
+
+def _file(
+    container: Container, name: str, tensors: Sequence[Content], entries: Sequence[Entry], frame: Frame
+) -> OutputFile:
+    """A file laid out; with padding where a source's blocks can be shared then (`ranges.padding`).
+
+    That depends on the source alone, not on the file systems, so that the same input gives the same bytes everywhere.
+    """
+    file = OutputFile(name, container.lay_out(entries, frame), tuple(tensors), frame.scope)
+    padding = ranges.padding(file) if container.pads else 0
+    return replace(file, layout=container.lay_out(entries, replace(frame, padding=padding))) if padding else file
 
 
 def _entries(tensors: Sequence[Content], model: Model, dialect: Dialect) -> list[Entry]:
