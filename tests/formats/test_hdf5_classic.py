@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from bertconv.containers.hdf5 import Dataset, child, classic, lay_out, pages, process, read_hdf5, walk
 from bertconv.containers.hdf5.pages import NotClassic
 from bertconv.errors import BertconvError, DamagedCheckpoint, UnsafeCheckpoint
+from bertconv.formats.frame import create
 from qa.fuzz import targets
 from qa.fuzz.targets.hdf5 import check_same
 
@@ -84,7 +85,7 @@ def test_files_of_our_own(tmp_path: Path) -> None:
     dtypes = ("float16", "float32", "float64", "bfloat16")
     sets = [Dataset(f"bert/{dtype}:0", dtype, (3, n), (f"cls/{dtype}:0",)) for n, dtype in enumerate(dtypes)]
     names = [f"bert/{'long' * 200}/{number}" for number in range(300)]
-    lay_out(tmp_path / "a.h5", sets, {"": {"backend": "tensorflow"}, "bert": {"weight_names": names}})
+    create(tmp_path / "a.h5", lay_out(sets, {"": {"backend": "tensorflow"}, "bert": {"weight_names": names}}))
     found = assert_same(tmp_path / "a.h5")
     assert {(tensor.group, tensor.name, tensor.dtype) for tensor in found.tensors} == {
         *(("bert", f"{dtype}:0", dtype) for dtype in dtypes), *(("", f"cls/{dtype}:0", dtype) for dtype in dtypes),
