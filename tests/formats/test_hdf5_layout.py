@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import checkpoints as cp
 import h5py
@@ -17,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertconv.containers.hdf5 import Dataset, lay_out, read_hdf5
+from bertconv.containers.hdf5 import Dataset, lay_out, process, read_hdf5
 from bertconv.containers.hdf5.encodings import Member, SymbolTable
 from bertconv.containers.stored import FLOATS
 from bertconv.errors import RequestError
@@ -118,7 +119,8 @@ def test_what_our_own_reader_finds(
     datasets = [Dataset(path, dtype, shapes[path]) for path in compatible(list(shapes))]
     offsets = made(folder / "a.h5", datasets, {})
     file = cp.open_file(folder / "a.h5")
-    found = {one.name: (one.dtype, one.shape, one.offset) for one in read_hdf5(file).tensors}
+    with mock.patch.object(process, "ask", side_effect=AssertionError("libhdf5 is asked")):
+        found = {one.name: (one.dtype, one.shape, one.offset) for one in read_hdf5(file).tensors}
     file.close()
     assert found == {one.path: (dtype, one.shape, offset) for one, offset in zip(datasets, offsets, strict=True)}
     shutil.rmtree(folder)

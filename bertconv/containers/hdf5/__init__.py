@@ -4,8 +4,12 @@ Files of the classic kind, which are those that Keras 2 and transformers wrote, 
 with `pages`, `messages` and `symbols`), to the last byte: whatever that reader does not know exactly is left to
 libhdf5. It is trusted with nothing: it runs in a process that can open no file (`process`, `child`, `sandbox`,
 `library`), and says where each dataset's bytes lie. `walk` has the rules for both, which see a file as the same
-`objects`, and `reader` checks the places that they find. Files are written without libhdf5 (`layout`, as `keras`
-orders it, of `encodings`). Weights are read and written as plain ranges of the file.
+`objects`, and `reader` checks the places that they find. Weights are read and written as plain ranges of the file.
+
+Files are written without libhdf5: `keras` says which groups, names and attributes a file has, `layout` where they lie,
+`encodings` what their bytes are. It is the classic kind too (superblock 0, symbol tables, contiguous datasets), which
+libhdf5 1.8 and all later ones read and change. All metadata come first, in one piece, then the datasets, each at a
+multiple of eight bytes. h5py, asked for the same file, is the oracle of the tests (`tests/formats/h5py_layout.py`).
 
 Format: docs.hdfgroup.org, "HDF5 File Format Specification 3.0"; attributes: Keras 2, saving/hdf5_format.
 """

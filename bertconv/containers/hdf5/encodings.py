@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from typing import NamedTuple
+
+from bertconv.containers.hdf5.kinds import NUMBERS
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 NOWHERE = 2**64 - 1
@@ -32,12 +33,6 @@ _NO_FREE_BLOCK = 1
 _DATASPACE, _DATATYPE, _FILL_VALUE, _DATA_LAYOUT, _ATTRIBUTE, _SYMBOL_TABLE = 0x01, 0x03, 0x05, 0x08, 0x0C, 0x11
 _CONSTANT = 1
 """Flag of a message that never changes."""
-
-_FLOATS = {
-    "float16": (15, 2, 16, 10, 5, 10, 15), "float32": (31, 4, 32, 23, 8, 23, 127),
-    "float64": (63, 8, 64, 52, 11, 52, 1023), "bfloat16": (15, 2, 16, 7, 8, 7, 127),
-}  # fmt: skip
-"""Sign bit; size in bytes; precision, exponent's place and size, mantissa's size, in bits; exponent bias [IV.A.2.d]."""
 
 
 class Member(NamedTuple):
@@ -77,14 +72,14 @@ def dataset_messages(dtype: str, shape: tuple[int, ...], address: int, size: int
     """What a dataset is: one range of bytes in the file, allocated early and never filled.
 
     Args:
-        dtype: one of the floating-point types.
+        dtype: its element type.
         shape: its sizes.
         address: of its first byte.
         size: in bytes; 0 has no address.
     """
     return [
         _message(_DATASPACE, _dataspace(shape)),
-        _datatype(dtype),
+        _message(_DATATYPE, NUMBERS[dtype], _CONSTANT),
         _message(_FILL_VALUE, struct.pack("<4BI", 2, 1, 1, 1, 0), _CONSTANT),
         _message(_DATA_LAYOUT, struct.pack("<2B2Q", 3, 1, address if size else NOWHERE, size)),
     ]
@@ -115,14 +110,6 @@ def _attribute(name: bytes, dataspace: bytes, width: int, content: bytes) -> byt
 def _dataspace(shape: tuple[int, ...]) -> bytes:
     """Sizes that are their own limits [IV.A.2.b]."""
     return struct.pack("<3B5x", 1, len(shape), bool(shape)) + struct.pack(f"<{2 * len(shape)}Q", *shape, *shape)
-
-
-@cache
-def _datatype(dtype: str) -> bytes:
-    """Little-endian, with a hidden first bit of the mantissa, which begins at bit 0 [IV.A.2.d]."""
-    sign, size, precision, place, exponent, mantissa, bias = _FLOATS[dtype]
-    content = struct.pack("<4BI2H4BI", 0x11, 0x20, sign, 0, size, 0, precision, place, exponent, 0, mantissa, bias)
-    return _message(_DATATYPE, content, _CONSTANT)
 
 
 def _message(kind: int, content: bytes, flags: int = 0) -> bytes:

@@ -67,7 +67,7 @@ def lay_out(datasets: Sequence[Dataset], attributes: Attributes) -> FileLayout:
     """A file with every dataset's space allocated and nothing in it.
 
     Args:
-        datasets: in the order in which their bytes are to follow each other; of floating-point numbers.
+        datasets: in the order in which their bytes are to follow each other.
         attributes: what groups say of themselves.
 
     Raises:
