@@ -104,9 +104,9 @@ def hdf5_files() -> Target:
         layout = lay_out(sets, attributes)
         create(ours, layout)
         values = np.arange(15, dtype="<f4") / 8
-        halves = (values[:5].view("<u4") >> 16).astype("<u2")
         with ours.open("r+b") as file:
-            for offset, content in zip(layout.offsets, (values, halves), strict=True):
+            parts = (values, (values[:5].view("<u4") >> 16).astype("<u2"))
+            for offset, content in zip(layout.offsets, parts, strict=True):
                 file.seek(offset)
                 file.write(content.tobytes())
         with h5py.File(keras, "w") as root:
