@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -17,6 +16,7 @@ from bertconv import config_checks as checks
 from bertconv import config_content as content
 from bertconv.errors import RequestError
 from bertconv.families import Family, Schema, family_of
+from bertconv.text import closest
 
 COMMON: Mapping[str, Any] = {
     "is_decoder": False,
@@ -169,8 +169,8 @@ class Config:
             return (content.names_of if name == "id2label" else content.ids_of)(self.raw, self.values["num_labels"])
         if not name.startswith("__") and name in self.values:
             return self.values[name]
-        near = [] if name.startswith("__") else get_close_matches(name, (*self.values, "id2label", "label2id"), n=1)
-        also = f"; did you mean {near[0]!r}?" if near else ""
+        near = None if name.startswith("__") else closest(name, (*self.values, "id2label", "label2id"))
+        also = "" if near is None else f"; did you mean {near!r}?"
         raise AttributeError(f"this {type(self).__name__} has no {name!r}{also}")
 
     def __setattr__(self, name: str, value: Any) -> None:

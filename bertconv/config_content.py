@@ -7,13 +7,12 @@ import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
 from bertconv.config_checks import bad
 from bertconv.errors import DamagedCheckpoint, OutputError, RequestError
-from bertconv.text import parse_json
+from bertconv.text import closest, parse_json
 
 CONFIG_FILES = ("config.json", "bert_config.json")
 """Names of a config file in a folder; the first is written."""
@@ -80,8 +79,8 @@ def check_known(keys: Iterable[str], known: Collection[str]) -> None:
     """RequestError for a key that no config has, with the one that was meant."""
     unknown = next((key for key in keys if key not in known), None)
     if unknown is not None:
-        near = get_close_matches(unknown, known, n=1)
-        hint = f"Did you mean {near[0]}?" if near else "Assign to an attribute of the config to add a key."
+        near = closest(unknown, known)
+        hint = f"Did you mean {near}?" if near is not None else "Assign to an attribute of the config to add a key."
         raise RequestError(f"the config has no key {unknown!r}.", hint=hint)
 
 

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from bertconv.mapping.recognise import Wanted, recognise
 from bertconv.mapping.table import Table, load_dialects
 from bertconv.modules import ModuleWeights, opened_modules, save_modules, with_modules
 from bertconv.record import Proof, manifest_bytes, report_of
+from bertconv.records import dataclass
 from bertconv.report import Report
 from bertconv.saving import save_weights, shard_limit
 from bertconv.source import Source, SourceOptions, open_source

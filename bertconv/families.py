@@ -6,13 +6,13 @@ A family is what one `model_type` names. RoBERTa, XLM-R and CamemBERT are famili
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from bertconv.errors import RequestError
-from bertconv.table_files import bad, only, read_table, table_names, tables_folder
+from bertconv.records import dataclass
+from bertconv.table_files import bad, only, read_table, read_text, table_names, tables_folder
 from bertconv.tasks import BASE, TASKS
 from bertconv.text import printable
 
@@ -101,18 +101,24 @@ def families() -> Mapping[str, Family]:
 
 
 @cache
+def find_family(model_type: str) -> Family | None:
+    """The built-in family of a model type; None where there is none. Tables that do not spell it are read last."""
+    files = [tables_folder() / f"{name}.toml" for name in table_names()]
+    for file in sorted(files, key=lambda file: (file.stem != model_type, model_type not in read_text(file))):
+        if (own := read_families(file).get(model_type)) is not None:
+            return own
+    return None
+
+
 def family_of(model_type: str) -> Family:
     """The built-in family of a model type; RequestError where there is none."""
-    if model_type in table_names():  # most often it is the file of that name, and the others need not be read
-        own = read_families(tables_folder() / f"{model_type}.toml")
-        if model_type in own:
-            return own[model_type]
-    if model_type not in families():
+    found = find_family(model_type)
+    if found is None:
         raise RequestError(
             f"there is no mapping table for the model type {printable(model_type)!r}.",
             hint=f"There are: {', '.join(sorted(families()))}. `--map FILE` takes one of your own.",
         )
-    return families()[model_type]
+    return found
 
 
 def family_of_class(name: str) -> Family | None:

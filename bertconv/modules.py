@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from bertconv.containers.container import Entry, FileLayout, Frame
 from bertconv.containers.registry import BY_NAME, read_header
@@ -19,6 +19,7 @@ from bertconv.formats.readback import TensorCheck, verify_weights
 from bertconv.formats.staging import StagedFolder
 from bertconv.formats.writing import sync, write_weights
 from bertconv.mapping.table import Dialect, load_dialects
+from bertconv.records import dataclass
 from bertconv.report import LeftOut, Report, TensorReport
 from bertconv.saving import StepCounter, extra_spec
 from bertconv.source import Source

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.layout import is_transposed
 from bertconv.mapping.plan import Move, Plan
 from bertconv.mapping.table import Table
+from bertconv.records import dataclass
 from bertconv.report import LeftOut, Report, TensorReport
 from bertconv.source import Source
 from bertconv.text import printable

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any
 
+from bertconv.records import dataclass
 from bertconv.text import fold, human_bytes
 
 FILLED = ("loaded", "tied", "initialised", "saved")

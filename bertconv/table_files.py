@@ -76,10 +76,18 @@ def module_names() -> frozenset[str]:
 
 def read_toml(path: Path) -> tuple[dict[str, Any], str]:
     """The content of a TOML file and its sha256; BadTable where it is none."""
+    text = read_text(path)
     try:
-        content = path.read_bytes()
-        return tomllib.loads(content.decode()), hashlib.sha256(content).hexdigest()
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return tomllib.loads(text), hashlib.sha256(text.encode()).hexdigest()
+    except tomllib.TOMLDecodeError as error:
+        raise bad(path, f"is not a readable TOML file: {error}") from error
+
+
+def read_text(path: Path) -> str:
+    """A TOML file as it is; BadTable where it cannot be read."""
+    try:
+        return path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
         raise bad(path, f"is not a readable TOML file: {error}") from error
 
 

@@ -28,6 +28,13 @@ def shown(value: object, most: int = 60) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
+def closest(name: str, names: Iterable[str]) -> str | None:
+    """The one of several names that was probably meant by `name`; None where none is close."""
+    from difflib import get_close_matches  # for messages alone
+
+    return next(iter(get_close_matches(name, list(names), n=1)), None)
+
+
 def is_deep(value: dict[str, Any], most: int) -> bool:
     """Whether JSON has more than `most` levels: comparing or showing it could end in Python's limit of recursion."""
     level: list[Any] = [value]

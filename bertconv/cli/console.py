@@ -6,11 +6,14 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
-from bertconv.report import Report
 from bertconv.text import brief, human_bytes, printable
+
+if TYPE_CHECKING:
+    from bertconv.report import Report
 
 Progress = Callable[[str, int, int], None]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from bertconv.cli import process
 from bertconv.cli.options import display_options, output_options, source_options
 
 
@@ -105,6 +106,8 @@ def convert(**options: Any) -> None:
 
 
 def _run(*, as_json: bool, quiet: bool, verbose: bool, **options: Any) -> None:
+    if options["dry_run"] or options["verify"] in ("none", "weights"):
+        process.copies_only()
     from bertconv.cli import console
     from bertconv.convert import convert_checkpoint
 

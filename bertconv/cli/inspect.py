@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from bertconv.cli import process
 from bertconv.cli.options import source_options
 
 
@@ -31,6 +32,7 @@ def inspect(src: str, *, with_tensors: bool, verbose: bool, as_json: bool, **opt
       bertconv inspect tf_model.h5 --tensors
       bertconv inspect ./checkpoint --json | jq .sizes
     """  # noqa: D301
+    process.copies_only()
     from bertconv.cli.console import show_line, table
     from bertconv.inspection import inspect_checkpoint
     from bertconv.mapping.table import title_of

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from bertconv import __version__
+from bertconv.cli import process
 from bertconv.cli.streams import BUG, Streams
 from bertconv.errors import BertconvError
 from bertconv.formats import interrupts
@@ -77,17 +78,22 @@ class _Stopped(BaseException):
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run the command line and exit with the codes of `bertconv.errors`."""
+    """Run the command line and exit with the codes of `bertconv.errors`; without arguments the process is its own."""
     _handle(_stop)
     streams = Streams()
     as_json = _wants_json(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(streams.exit_code(_run(arguments, as_json=as_json), as_json=as_json))
+    code = streams.exit_code(_run(arguments, as_json=as_json), as_json=as_json)
+    if arguments is None:
+        process.ends()
+    sys.exit(code)
 
 
 def _run(arguments: list[str] | None, *, as_json: bool) -> int:
     """Run the command; errors are reported, and become exit codes."""
     try:
-        code = cli.main(args=arguments, prog_name="bertconv", standalone_mode=False)
+        code = cli.main(
+            args=arguments, prog_name="bertconv", standalone_mode=False, obj=process.OWN if arguments is None else None
+        )
     except BertconvError as error:
         _tell(error.to_json(), f"Error: {error}", as_json=as_json)
         return error.exit_code

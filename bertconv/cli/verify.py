@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from bertconv.cli import process
 from bertconv.cli.options import detail_options
 from bertconv.verify.agreement import ASPECTS
 
@@ -143,6 +144,8 @@ def verify(a: str, b: str | None, **options: Any) -> None:
     outputs = {name: options.pop(name) for name in ("json_file", "report", "junit")}
     quiet, verbose = options.pop("quiet"), options.pop("verbose")
     _check_places(outputs)
+    if b is None or options["level"] == "weights":
+        process.copies_only()
     if b is None:
         _check(a, outputs, quiet=quiet)
         return

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from bertconv.containers.stored import Header, SourceFile
+from bertconv.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ import math
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 
 from bertconv.errors import DamagedCheckpoint, UnsafeCheckpoint
+from bertconv.records import dataclass
 
 ITEM_SIZE = {
     "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2,

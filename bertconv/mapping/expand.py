@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import count, product
-from typing import Any
+from typing import Any, NamedTuple
 
 from bertconv.config import Config
 from bertconv.mapping.expressions import Conditions
 from bertconv.mapping.indices import Indices, TensorId, fill
 from bertconv.mapping.layout import Axis, Layout, Transpose, both, transpose_between
 from bertconv.mapping.table import Dialect, Group, Module, Role, Table
+from bertconv.records import dataclass
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,17 @@ def join(dialect: Dialect, *parts: str) -> str:
     return dialect.separator.join(part for part in parts if part)
 
 
+class _Row(NamedTuple):
+    """A tensor of a group before the group's path and indices are known; `place` is module and role."""
+
+    place: str
+    leaves: list[str]
+    layout: Layout
+    canonical: Layout
+    factors: tuple[tuple[str, ...], ...]
+    when: Conditions
+
+
 class _Expansion:
     """One table in one dialect; without a config every condition holds and every size is 1."""
 
@@ -108,6 +120,7 @@ class _Expansion:
         self.config = config
         self.sizes = {name: 1 if config is None else size.value(config) for name, size in table.sizes.items()}
         self.overrides = table.names.get(dialect.name, {})
+        self.known: dict[str, list[_Row]] = {}
 
     def holds(self, conditions: Conditions) -> bool:
         return self.config is None or all(condition.holds(self.config) for condition in conditions)
@@ -140,19 +153,34 @@ class _Expansion:
     def at(self, group: Group, numbers: Indices) -> Iterator[TensorSpec]:
         path = fill(path_of(self.table, self.dialect, group), group.repeat, numbers)
         prefix = TensorId(group.id, numbers, "", "").at
-        for module in group.modules.values():
-            if self.holds(module.when):
-                for role, stored in self.dialect.kinds[module.kind].items():
-                    leaves = self.leaves(group, module, role, stored)
-                    yield TensorSpec(
-                        id=f"{prefix}.{module.id}.{role}",
-                        group=group.id,
-                        names=tuple(join(self.dialect, path, leaf) + self.dialect.suffix for leaf in leaves),
-                        layout=self.layout(module, stored.layout),
-                        canonical=self.layout(module, stored.canonical),
-                        factors=tuple(module.axes[token.removeprefix("*")] for token in stored.layout),
-                        when=(*group.when, *module.when),
-                    )
+        for place, leaves, layout, canonical, factors, when in self.rows(group):
+            yield TensorSpec(
+                id=f"{prefix}.{place}",
+                group=group.id,
+                names=tuple([join(self.dialect, path, leaf) + self.dialect.suffix for leaf in leaves]),
+                layout=layout,
+                canonical=canonical,
+                factors=factors,
+                when=when,
+            )
+
+    def rows(self, group: Group) -> Sequence[_Row]:
+        """What the tensors of a group have in common wherever it stands; worked out once."""
+        if group.id not in self.known:
+            self.known[group.id] = [
+                _Row(
+                    place=f"{module.id}.{role}",
+                    leaves=self.leaves(group, module, role, stored),
+                    layout=self.layout(module, stored.layout),
+                    canonical=self.layout(module, stored.canonical),
+                    factors=tuple(module.axes[token.removeprefix("*")] for token in stored.layout),
+                    when=(*group.when, *module.when),
+                )
+                for module in group.modules.values()
+                if self.holds(module.when)
+                for role, stored in self.dialect.kinds[module.kind].items()
+            ]
+        return self.known[group.id]
 
     def leaves(self, group: Group, module: Module, role: str, stored: Role) -> list[str]:
         if by_role := self.overrides.get(f"{group.id}.{module.id}.{role}"):

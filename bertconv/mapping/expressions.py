@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bertconv.errors import BadTable, DamagedCheckpoint
+from bertconv.records import dataclass
 
 _SIZE = re.compile(
     r"(?:(?P<factor>\d+) \* )?(?P<open>\()?(?P<key>[a-z_]+)(?: or (?P<fallback>[a-z_]+))?(?(open)\))"

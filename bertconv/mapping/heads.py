@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 
 from bertconv.config import Config
 from bertconv.errors import RequestError, ShapeMismatch
@@ -14,6 +13,7 @@ from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.indices import TensorId
 from bertconv.mapping.table import Table
+from bertconv.records import dataclass
 from bertconv.tasks import CAUSAL_LM, MASKED_LM
 from bertconv.text import printable
 
@@ -67,18 +67,17 @@ class SizeSeen:
 def rank_heads(table: Table, identity: Identity, architectures: tuple[str, ...]) -> list[HeadFit]:
     """Every head, best first: those that can be filled, those with most above the base model, those that are named."""
     base = table.heads[table.base_head]
-    present = set(identity.by_id)
+    certain = _by_group(spec for spec in identity.specs.values() if not spec.when and spec.id not in table.tied)
+    there = _by_group(identity.specs[tensor_id] for tensor_id in identity.by_id)
+    fitting = _by_group(identity.specs[tensor_id] for tensor_id in identity.by_id if _fits(identity, tensor_id))
+    tied = {original for copy, original in table.tied.items() if copy in identity.by_id}
     fits = []
     for head, groups in table.heads.items():
-        needed = {
-            spec.id
-            for spec in _specs(identity, groups)
-            if not spec.when and spec.id not in table.tied and not _left_out(table, head, spec.group, identity)
-        }
-        taken = {tensor_id for tensor_id, tensors in identity.by_id.items() if _takes(identity, groups, tensor_id)}
-        tied = {original for copy, original in table.tied.items() if copy in present}
+        left_out = [group for group in table.optional.get(head, ()) if group not in there]
+        needed = {one for group in groups if group not in left_out for one in certain.get(group, ())}
+        taken = {one for group in groups for one in fitting.get(group, ())}
         missing = tuple(sorted(needed - taken - tied))
-        above = [tensor_id for tensor_id in taken if identity.specs[tensor_id].group not in base]
+        above = [one for group in groups if group not in base for one in fitting.get(group, ())]
         own = frozenset(tensor.name for tensor_id in above for tensor in identity.by_id[tensor_id])
         fits.append(HeadFit(head, missing, len(taken), own))
 
@@ -91,8 +90,10 @@ def rank_heads(table: Table, identity: Identity, architectures: tuple[str, ...])
 def known_head(table: Table, name: str) -> str:
     """A model class by its name or that of a family that shares the table; RequestError for another table's."""
     head = name.removeprefix("TF")
+    if head in table.heads:
+        return head
     family = family_of_class(head)
-    if family is not None and family.path == table.path and head not in table.heads:  # of one that shares it
+    if family is not None and family.path == table.path:  # of one that shares it
         head = table.head_for(family.tasks[head]) or head
     if head not in table.heads:
         raise RequestError(
@@ -182,8 +183,10 @@ def sizes_seen(table: Table, identity: Identity, head: str) -> dict[str, SizeSee
                 votes.setdefault(key, Counter())[value] += 1
                 examples.setdefault((key, value), f"{printable(name)} {list(shape)}")
     for group in table.heads[head]:
-        found = {one.indices for tensor_id in identity.by_id if (one := TensorId.parse(tensor_id)).group == group}
-        for depth, (_, size) in enumerate(table.groups[group].repeat):
+        repeat = table.groups[group].repeat
+        ids = [one for one in identity.by_id if identity.specs[one].group == group] if repeat else []
+        found = {TensorId.parse(one).indices for one in ids}
+        for depth, (_, size) in enumerate(repeat):
             if (number := len({indices[depth] for indices in found})) and table.sizes[size].is_key:
                 key = table.sizes[size].key
                 votes[key] = Counter({number: number})
@@ -232,30 +235,25 @@ def _shapes(table: Table, identity: Identity, head: str) -> Iterator[tuple[Tenso
             yield spec, tensors[0].name, tensors[0].shape
 
 
-def _takes(identity: Identity, groups: tuple[str, ...], tensor_id: str) -> bool:
-    """Whether a head that owns `groups` has this tensor, literal sizes (two classes, one choice) included."""
-    if TensorId.parse(tensor_id).group not in groups:
-        return False
+def _by_group(specs: Iterable[TensorSpec]) -> dict[str, list[str]]:
+    """Group -> the ids of its tensors among these."""
+    found: dict[str, list[str]] = {}
+    for spec in specs:
+        found.setdefault(spec.group, []).append(spec.id)
+    return found
+
+
+def _fits(identity: Identity, tensor_id: str) -> bool:
+    """Whether the tensor of an id has the literal sizes (two classes, one choice) of its place."""
     tensor = identity.by_id[tensor_id][0]
-    spec = identity.specs[tensor_id]
-    literal = [
-        (int(factors[0]), size)
-        for factors, size in zip(spec.factors, tensor.shape, strict=False)
+    return all(
+        int(factors[0]) == size
+        for factors, size in zip(identity.specs[tensor_id].factors, tensor.shape, strict=False)
         if len(factors) == 1 and factors[0].isdigit()
-    ]
-    return all(wanted == size for wanted, size in literal)
-
-
-def _left_out(table: Table, head: str, group: str, identity: Identity) -> bool:
-    """An optional group of which the file has nothing."""
-    return group in table.optional.get(head, ()) and not any(
-        tensor_id.startswith(f"{group}.") for tensor_id in identity.by_id
     )
 
 
 def _is_torn(identity: Identity, fit: HeadFit) -> bool:
     """The head misses a part, but not the whole, of a group."""
-    return any(
-        any(_takes(identity, (group,), tensor_id) for tensor_id in identity.by_id)
-        for group in {TensorId.parse(tensor_id).group for tensor_id in fit.missing}
-    )
+    groups = {identity.specs[tensor_id].group for tensor_id in fit.missing}
+    return any(identity.specs[one].group in groups and _fits(identity, one) for one in identity.by_id)

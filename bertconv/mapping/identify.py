@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from bertconv.containers.stored import StoredTensor
 from bertconv.errors import DamagedCheckpoint, MappingError, UnknownTensors, UnsupportedCheckpoint
 from bertconv.mapping.expand import TensorSpec, specs_by_name
 from bertconv.mapping.table import Dialect, Dialects, Table
+from bertconv.records import dataclass
 from bertconv.text import printable
 
 _FOREIGN = (

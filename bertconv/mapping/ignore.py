@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from bertconv.errors import RequestError
 from bertconv.mapping.expand import expand, module_paths
 from bertconv.mapping.indices import path_pattern
 from bertconv.mapping.table import Dialect, Dialects, Group, Table
+from bertconv.records import dataclass
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,11 @@ def module_patterns(table: Table, dialects: Dialects, head: str) -> tuple[str, .
     patterns: list[str] = []
     for dialect in dialects.by_name.values():
         owned, copies = _owned_names(table, dialect, head)
-        found = [_bounded(dialect, re.escape(name), "$") for name in copies]
-        found += [
-            pattern
-            for group in table.groups.values()
-            if group.id not in table.heads[head]
-            for pattern in _module_patterns(table, dialect, group)
-        ]
-        patterns += [pattern for pattern in found if not any(re.search(pattern, name) for name in owned)]
+        found = {_bounded(dialect, re.escape(name), "$"): name for name in copies}
+        for group in table.groups.values():
+            if group.id not in table.heads[head]:
+                found |= _module_patterns(table, dialect, group)
+        patterns += [one for one, part in found.items() if not any(_hits(one, part, name) for name in owned)]
     return tuple(dict.fromkeys(patterns))
 
 
@@ -79,11 +76,17 @@ def _owned_names(table: Table, dialect: Dialect, head: str) -> tuple[list[str], 
     return owned + [name.removeprefix(base) for name in owned], copies
 
 
-def _module_patterns(table: Table, dialect: Dialect, group: Group) -> Iterator[str]:
+def _module_patterns(table: Table, dialect: Dialect, group: Group) -> dict[str, str]:
+    """A regex for each module of a group -> its path as far as it is in every name that the regex hits."""
     base = table.base + dialect.separator
     end = f"({re.escape(dialect.separator)}|{dialect.suffix}$)"
-    for path in module_paths(table, dialect, group):
-        yield _bounded(dialect, path_pattern(path.removeprefix(base)), end)
+    paths = [path.removeprefix(base) for path in module_paths(table, dialect, group)]
+    return {_bounded(dialect, path_pattern(path), end): path.partition("{")[0] for path in paths}
+
+
+def _hits(pattern: str, part: str, name: str) -> bool:
+    """Whether a regex is found in a name; most are never compiled, since no name has the `part` that they ask for."""
+    return part in name and re.search(pattern, name) is not None
 
 
 def _bounded(dialect: Dialect, pattern: str, end: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from bertconv.errors import BadTable
+from bertconv.records import dataclass
 
 Axis = tuple[str, int]
 """A factor that never splits further: its name, unique within the tensor, and its size."""
@@ -18,12 +19,12 @@ class Layout:
 
     dims: tuple[tuple[Axis, ...], ...]
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """Size of each dimension."""
         return tuple(math.prod(size for _, size in dim) for dim in self.dims)
 
-    @property
+    @cached_property
     def axes(self) -> tuple[Axis, ...]:
         """Every axis in memory order."""
         return tuple(axis for dim in self.dims for axis in dim)
@@ -84,6 +85,7 @@ class Transpose(NamedTuple):
         return Transpose(sizes, tuple(stored.index(run) for run in runs))
 
 
+@lru_cache(4096)  # many times as many as a model has; the layers of one share theirs
 def transpose_between(source: Layout, target: Layout) -> Transpose | None:
     """What turns `source` into `target`, with the fewest axes; None where the elements keep their order.
 

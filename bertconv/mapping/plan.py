@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 from bertconv.config import Config
@@ -18,6 +18,7 @@ from bertconv.mapping.layout import Transpose
 from bertconv.mapping.refusals import Unknown, missing_tensors, undecided, unknown_tensors, wrong_shapes
 from bertconv.mapping.table import Dialect, Dialects, Table, load_dialects
 from bertconv.mapping.ties import Ties
+from bertconv.records import dataclass
 from bertconv.text import listing, printable
 
 

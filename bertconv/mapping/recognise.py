@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from bertconv.config_auto import said_family
@@ -22,12 +21,13 @@ from bertconv.errors import (
     RequestError,
     UnsupportedCheckpoint,
 )
-from bertconv.families import Family, families, family_of, read_families
+from bertconv.families import Family, families, family_of, find_family, read_families
 from bertconv.mapping.checks import open_table
 from bertconv.mapping.evidence import scope_vote
 from bertconv.mapping.heads import rank_heads
 from bertconv.mapping.identify import Identity, identify, refuse_foreign
 from bertconv.mapping.table import Dialects, Table, load_dialects, table_for
+from bertconv.records import dataclass
 from bertconv.source import Source
 from bertconv.text import listed, printable, shown
 
@@ -152,7 +152,7 @@ def _said(source: Source) -> Family | None:
     if keys is None or source.config is None:
         return None
     model_type = keys.get("model_type")
-    if "model_type" in keys and not (isinstance(model_type, str) and model_type in families()):
+    if "model_type" in keys and not (isinstance(model_type, str) and find_family(model_type) is not None):
         raise UnsupportedCheckpoint(
             f"model_type is {shown(model_type)}, not {listed(map(repr, sorted(families())))}.",
             hint="Only these have a mapping table; `--map FILE` takes one of your own.",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import zip_longest
 
 from bertconv.config import Config
@@ -13,7 +11,8 @@ from bertconv.errors import AmbiguousHead, MissingTensors, ShapeMismatch, Unknow
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.heads import HeadChoice
 from bertconv.mapping.table import Table
-from bertconv.text import listing, printable
+from bertconv.records import dataclass
+from bertconv.text import closest, listing, printable
 
 
 @dataclass(frozen=True)
@@ -130,6 +129,6 @@ def _meant(unknown: Unknown, missing: Iterable[str]) -> str:
     """The first unknown name that is close to a missing one, as a question."""
     names = list(missing)
     for name in unknown.bare:
-        if near := get_close_matches(name, names, n=1):
-            return f"Did {printable(name)} mean {printable(near[0])}? "
+        if (near := closest(name, names)) is not None:
+            return f"Did {printable(name)} mean {printable(near)}? "
     return ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from bertconv.containers.registry import BY_NAME, CONTAINERS
 from bertconv.families import Family, family_of, read_families
 from bertconv.mapping.expressions import Condition, Conditions, Size
 from bertconv.mapping.indices import variables
+from bertconv.records import dataclass
 from bertconv.table_files import bad, only, read_table, read_toml, shaped, tables_folder
 
 INPUTS = ("token_type_ids", "position_ids")

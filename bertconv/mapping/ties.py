@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.table import Dialect, Table
+from bertconv.records import dataclass
 
 
 @dataclass(frozen=True)

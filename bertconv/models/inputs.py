@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from itertools import chain
 from typing import Any, TypeGuard
 
@@ -12,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from bertconv.errors import RequestError
+from bertconv.text import closest
 
 FLAGS = frozenset(("output_attentions", "output_hidden_states", "return_dict", "use_cache", "training"))
 """Arguments of `call` that are True or False and no arrays."""
@@ -298,5 +298,5 @@ def _known(names: tuple[str, ...]) -> str:
 
 
 def _suggestion(name: str, names: tuple[str, ...]) -> str:
-    close = get_close_matches(name, names, n=1)
-    return f"Did you mean {close[0]!r}?" if close else _known(names)
+    meant = closest(name, names)
+    return f"Did you mean {meant!r}?" if meant is not None else _known(names)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from bertconv.containers.registry import BY_NAME
 from bertconv.containers.stored import SourceFile, is_so
 from bertconv.errors import BertconvError, RequestError, UnsafeCheckpoint
+from bertconv.records import dataclass
 
 _SHARED_BLOB = re.compile(r"[0-9a-f]{64}")
 _SHARED_MARKER = ".huggingface-shared-blobs"

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
@@ -15,6 +15,7 @@ from huggingface_hub.file_download import repo_folder_name
 
 from bertconv.containers.stored import is_so
 from bertconv.errors import HubError
+from bertconv.records import dataclass
 from bertconv.source import integrity
 from bertconv.source.checkpoint_folder import SourceOptions, subfolder_parts
 from bertconv.source.hub_errors import FAILURES, explain

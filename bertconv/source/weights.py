@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from bertconv.config_content import json_object
 from bertconv.containers.registry import BY_NAME, CONTAINERS
 from bertconv.containers.stored import SourceFile
 from bertconv.errors import DamagedCheckpoint, RequestError, UnsafeCheckpoint
+from bertconv.records import dataclass
 from bertconv.source.checkpoint_folder import is_plain
 from bertconv.text import some
 

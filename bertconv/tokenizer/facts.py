@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from bertconv.records import dataclass
 from bertconv.source import Source
 from bertconv.text import shown
 from bertconv.tokenizer.files import FAST, MAX_ID, WORDS, Files, read_files

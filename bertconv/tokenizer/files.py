@@ -6,11 +6,11 @@ import hashlib
 import io
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
 from bertconv.errors import UnsafeCheckpoint
+from bertconv.records import dataclass
 from bertconv.source import Source
 from bertconv.text import is_deep, parse_json
 from bertconv.tokenizer.room import Room, TooLarge

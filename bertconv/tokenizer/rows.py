@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+from bertconv.records import dataclass
 from bertconv.text import shown
 from bertconv.tokenizer.facts import Tokenizer
 
