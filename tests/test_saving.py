@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from bertconv import saving
 from bertconv.config import BertConfig
+from bertconv.containers.container import FileLayout
 from bertconv.containers.registry import read_header
 from bertconv.containers.stored import SourceFile
 from bertconv.errors import BertconvError, MappingError, OutputError, ParityError, RequestError
@@ -442,6 +443,21 @@ def test_weights_that_do_not_reach_the_disk(
     with pytest.raises(OSError, match="Input/output error"):
         save(tmp_path / "out", form, known(form)[1], limit)
     assert cp.snapshot(tmp_path) == {}
+
+
+@pytest.mark.parametrize("layout", [
+    FileLayout(30, (8, 19)), FileLayout(19, (8, 8)), FileLayout(31, (8, 20), {0: bytes(9)}), FileLayout(31, (20, 8)),
+    FileLayout(32, (8, 20), {15: b"x"}), FileLayout(31, (8,)), FileLayout(31, (8, 20, 0)), FileLayout(32, (-1, 20)),
+    FileLayout(32, (8, 20), {32: b"x"}), FileLayout(99, (8, 20), {25: bytes(70)}),
+], ids=str)  # fmt: skip
+def test_tensors_without_a_place_of_their_own(layout: FileLayout) -> None:
+    """Whatever a container answers, no byte is two things; the sound layout is the one that is made of all these."""
+    contents = tuple(Content(extra_spec(name, (size,)), "float32", Origin()) for name, size in (("a", 3), ("b", 3)))
+    sound = FileLayout(32, (8, 20), {0: bytes(8)})
+    assert OutputFile("weights", sound, contents).spans == ((8, 12), (20, 12))
+    with pytest.raises(MappingError, match="no place of their own") as caught:
+        OutputFile("weights", layout, contents)
+    assert caught.value.file == "weights"
 
 
 def test_a_full_disk(tmp_path: Path) -> None:

@@ -57,11 +57,12 @@ def written(
         found: list[Written] = []
         for file in files:
             opened = stack.enter_context(closing(SourceFile(folder / file.name, file.name)))
-            check_frame(opened, file)
+            check_frame(opened, file)  # guard: frame
             stored = [
                 StoredTensor(file.scope + content.name, content.dtype, content.spec.shape, opened, offset)
                 for content, offset in file.tensors
             ]
+            # guard: confirm
             container.confirm(Header(container.name, tuple(stored), dict(metadata)))
             found += map(Written, file.contents, stored)
         yield found

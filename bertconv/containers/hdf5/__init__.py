@@ -2,8 +2,12 @@
 
 libhdf5 handles metadata only, and is trusted with nothing: to read, it runs in a process that can open no file
 (`process`, `child`, `sandbox`), walks the tree there (`walk`) and says where each dataset's bytes lie, which `reader`
-checks; to write, it fills a file in memory (`layout`, as `keras` orders it). Weights are read and written as plain
-ranges of the file.
+checks. Nothing of it is used to write: `keras` says which groups, names and attributes a file has, `layout` where they
+lie, and `encodings` what their bytes are. Weights are read and written as plain ranges of the file.
+
+What is written is the oldest version of the format (superblock 0, symbol tables, contiguous datasets), which libhdf5
+1.8 and all later ones read and change. All metadata come first, in one piece, then the datasets, each at a multiple of
+eight bytes. h5py, asked for the same file, is the oracle of the tests (`tests/formats/h5py_layout.py`).
 
 Format: docs.hdfgroup.org, "HDF5 File Format Specification 3.0"; attributes: Keras 2, saving/hdf5_format.
 """
