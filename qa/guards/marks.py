@@ -74,7 +74,6 @@ MARKS: Mapping[str, Mark] = {
     "workers-stop": Mark(never, "threads go on after an error"),
     "sync-error": Mark(drop, "what the disk refused at the end is forgotten"),
     "sync": Mark(sub(r"\.submit\(.*\)", ".submit(int)"), "the weights are not synced at all"),
-    "frame": Mark(drop, "bytes outside of the tensors are not read back"),
     "confirm": Mark(drop, "the container's own library is not asked"),
     "read-back": Mark(last, "nothing is read back"),
     "compared-with-source": Mark(never, "what was written is not compared with its source"),
