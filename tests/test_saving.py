@@ -26,7 +26,7 @@ from bertconv import saving
 from bertconv.config import BertConfig
 from bertconv.containers.container import FileLayout
 from bertconv.containers.registry import read_header
-from bertconv.containers.stored import SourceFile
+from bertconv.containers.stored import Header, SourceFile
 from bertconv.errors import BertconvError, MappingError, OutputError, ParityError, RequestError
 from bertconv.formats.content import Content, Origin, OutputFile
 from bertconv.formats.destination import MANIFEST
@@ -362,6 +362,22 @@ def test_one_bit_outside_of_the_tensors(
     tampered(monkeypatch, change)
     error = refused(ParityError, tmp_path, form, both(form)[1], limit, verify=verify)
     assert f"at byte {places[str(error.file)]:,}, outside of its tensors" in error.message
+
+
+@EACH_FORMAT
+@EACH_LIMIT
+def test_the_container_s_own_library_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, limit: int
+) -> None:
+    asked: list[Header] = []
+    monkeypatch.setattr(type(FORMATS[form].container), "confirm", lambda _, header: asked.append(header))
+    files, _ = save(tmp_path / "out", form, both(form)[1], limit, verify=False)
+    assert [header.files[0].name for header in asked] == [file.name for file in files]
+    for header, file in zip(asked, files, strict=True):
+        assert {one.name: one.offset for one in header.tensors} == {
+            file.scope + one.content.name: one.offset for one in file.tensors
+        }
+        assert header.metadata == FORMATS[form].dialect.metadata
 
 
 @EACH_FORMAT

@@ -6,7 +6,6 @@ It is made once, by a conversion or a save, and goes whole through the layout, t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,6 +15,7 @@ from bertconv.containers.stored import ITEM_SIZE, StoredTensor
 from bertconv.errors import MappingError
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.layout import Transpose, transpose_between
+from bertconv.records import dataclass
 
 if TYPE_CHECKING:
     from bertconv.formats.streaming import Elements

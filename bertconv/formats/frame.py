@@ -57,7 +57,7 @@ def written(
         found: list[Written] = []
         for file in files:
             opened = stack.enter_context(closing(SourceFile(folder / file.name, file.name)))
-            check_frame(opened, file)  # guard: frame
+            check_frame(opened, file)
             stored = [
                 StoredTensor(file.scope + content.name, content.dtype, content.spec.shape, opened, offset)
                 for content, offset in file.tensors

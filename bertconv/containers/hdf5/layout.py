@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from bertconv.containers.container import FileLayout
 from bertconv.containers.hdf5 import encodings
 from bertconv.containers.hdf5.encodings import Member, SymbolTable
 from bertconv.containers.stored import ITEM_SIZE
 from bertconv.errors import RequestError
+from bertconv.records import dataclass
 
 ATTRIBUTE_LIMIT = 64512
 """Bytes that fit into one attribute of an object header; Keras splits longer lists of names into chunks."""
@@ -39,13 +39,13 @@ Attributes = Mapping[str, Mapping[str, str | Sequence[str]]]
 """Group path ("" is the root) -> attribute -> text, or a list of names, which is split into chunks."""
 
 
-@dataclass
 class _Group:
     """One group: its members by name, numbers stand for datasets; its attributes; and where it begins."""
 
-    members: dict[bytes, _Group | int] = field(default_factory=dict)
-    attributes: list[bytes] = field(default_factory=list)
-    address: int = 0
+    def __init__(self) -> None:
+        self.members: dict[bytes, _Group | int] = {}
+        self.attributes: list[bytes] = []
+        self.address = 0
 
     def header(self, table: SymbolTable) -> bytes:
         return encodings.object_header([encodings.symbol_table_message(table.tree, table.heap), *self.attributes], 1)
