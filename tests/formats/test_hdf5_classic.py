@@ -283,6 +283,40 @@ def test_too_many_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert theirs(path)["error"] == caught.value.to_json()
 
 
+def test_a_group_under_two_names(tmp_path: Path) -> None:
+    """It is no circle, and as deep as it looks."""
+
+    def build(root: h5py.File) -> None:
+        root.create_dataset("a/kernel:0", data=VALUES)
+        root["b"] = root["a"]
+
+    path = made(tmp_path / "a.h5", build)
+    with pytest.raises(UnsafeCheckpoint, match="reached twice") as caught:
+        ours(path)
+    assert theirs(path)["error"] == caught.value.to_json()
+
+
+def test_other_numbers_are_named(tmp_path: Path) -> None:
+    path = made(tmp_path / "a.h5", lambda root: root.create_dataset("a", data=VALUES.astype(">f4")))
+    assert theirs(path)["error"]["message"] == "does not hold little-endian numbers."
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda raw: raw[:-1], "ends at byte .*, 1 bytes too early"),
+        (lambda raw: raw + b"x", "goes on for 1 bytes behind its end"),
+    ],
+)
+def test_the_end_of_the_file_is_looked_at_first(tmp_path: Path, change: Callable[[bytes], bytes], words: str) -> None:
+    path = made(tmp_path / "a.h5", lambda root: root.create_dataset("a", data=VALUES))
+    path.write_bytes(change(path.read_bytes()))
+    file = cp.open_file(path)
+    with pytest.raises(DamagedCheckpoint, match=words):
+        read_hdf5(file)
+    file.close()
+
+
 # Changed bytes
 
 
