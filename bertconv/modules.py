@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 
-from bertconv.containers.container import Entry, Frame
+from bertconv.containers.container import Entry, FileLayout, Frame
 from bertconv.containers.registry import BY_NAME, read_header
 from bertconv.containers.stored import Header, SourceFile, StoredTensor
-from bertconv.formats.content import Content, Origin, OutputFile, Placed
-from bertconv.formats.readback import TensorCheck, as_planned, verify_weights
+from bertconv.formats.content import Content, Origin, OutputFile
+from bertconv.formats.frame import create, written
+from bertconv.formats.readback import TensorCheck, verify_weights
 from bertconv.formats.staging import StagedFolder
 from bertconv.formats.writing import sync, write_weights
 from bertconv.mapping.table import Dialect, load_dialects
@@ -99,8 +100,8 @@ def save_modules(
         The files, and what the check found of every tensor; nothing without `verify`.
 
     Raises:
-        MappingError: a tensor was not written as planned.
-        ParityError: an element is not what it was.
+        MappingError: the container's own library reads something else.
+        ParityError: an element is not what it was, or a byte outside of the tensors not as planned.
         DamagedCheckpoint: a source ends too early or cannot be read.
         OutputError: there is no room.
         OSError: the files cannot be written.
@@ -110,21 +111,24 @@ def save_modules(
     total = sum(tensor.nbytes for one in modules for tensor in one.header.tensors)
     staged.reserve(total)
     tick = counter("modules", 2 * total if verify else total)
-    files, checks = [], []
+    dialect = _dialect()
+    container = BY_NAME[dialect.containers[0]]
+    files: list[OutputFile] = []
+    checks: list[TensorCheck] = []
     for one in modules:
+        made = _laid_out(one)
+        checksums: dict[str, bytes] = {}
         if one.copied:
             staged.copy(one.target, one.file)
             tick(sum(tensor.nbytes for tensor in one.header.tensors))
         else:
-            made = _laid_out(staged, one)
-            write_weights(staged.path, [made], tick)
+            create(staged.path / one.target, made.layout)
+            checksums = write_weights(staged.path, [made], tick, checksums=verify)
             sync(staged.path, [made])  # guard: modules-sync
-        with closing(SourceFile(staged.path / one.target, one.target)) as file:
-            written = {tensor.name: tensor for tensor in read_header(file).tensors}
-            found = [as_planned(content, written.get(content.name), one.target) for content in one.contents]
-            checks += verify_weights(found, tick) if verify else []  # guard: modules-read-back
-            placed = tuple(Placed(tensor.content, tensor.stored.offset) for tensor in found)
-            files.append(OutputFile(one.target, file.size, placed))
+        metadata = one.header.metadata if one.copied else dialect.metadata
+        with written(staged.path, [made], container, metadata) as tensors:
+            checks += verify_weights(tensors, tick, checksums) if verify else []  # guard: modules-read-back
+        files.append(made)
     return files, checks
 
 
@@ -156,16 +160,17 @@ def with_modules(report: Report, modules: Sequence[ModuleWeights], checks: Seque
     )
 
 
-def _laid_out(staged: StagedFolder, one: ModuleWeights) -> OutputFile:
-    """The file without its weights."""
-    path = staged.path / one.target
-    path.parent.mkdir(parents=True, exist_ok=True)
-    contents = one.contents
-    entries = [Entry(content.name, content.dtype, content.spec.shape) for content in contents]
+def _laid_out(one: ModuleWeights) -> OutputFile:
+    """The file as it is written; a copy is laid out as its source is."""
+    contents = tuple(one.contents)
+    if one.copied:  # the format has no holes: all that is no tensor stands before the first
+        offsets = tuple(tensor.offset for tensor in one.header.tensors)
+        start = one.file.size - sum(content.nbytes for content in contents)
+        return OutputFile(one.target, FileLayout(one.file.size, offsets, {0: one.file.read(0, start)}), contents)
     dialect = _dialect()
-    offsets = BY_NAME[dialect.containers[0]].lay_out(path, entries, Frame(metadata=dialect.metadata))
-    placed = tuple(Placed(content, offset) for content, offset in zip(contents, offsets, strict=True))
-    return OutputFile(one.target, path.stat().st_size, placed)
+    entries = [Entry(content.name, content.dtype, content.spec.shape) for content in contents]
+    layout = BY_NAME[dialect.containers[0]].lay_out(entries, Frame(metadata=dialect.metadata))
+    return OutputFile(one.target, layout, contents)
 
 
 def _dialect() -> Dialect:

@@ -14,6 +14,7 @@ from bertconv import __version__
 from bertconv.containers.stored import ITEM_SIZE, Header, SourceFile
 from bertconv.formats.content import Content, OutputFile
 from bertconv.formats.destination import MANIFEST
+from bertconv.formats.frame import frame_sha256
 from bertconv.formats.output import Format
 from bertconv.formats.readback import TensorCheck
 from bertconv.formats.staging import StagedFolder
@@ -242,11 +243,9 @@ def _files(folder: Path, weights: Mapping[str, OutputFile]) -> dict[str, Any]:
     described: dict[str, Any] = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
-        key, spans = ("sha256_outside_tensors", _spans(weights[name])) if name in weights else ("sha256", [])
+        if name in weights:
+            described[name] = {"size": weights[name].size, "sha256_outside_tensors": frame_sha256(weights[name])}
+            continue
         with closing(SourceFile(path)) as file:
-            described[name] = {"size": file.size, key: frame_digest(file, spans)}
+            described[name] = {"size": file.size, "sha256": frame_digest(file, ())}
     return described
-
-
-def _spans(file: OutputFile) -> list[tuple[int, int]]:
-    return sorted((placed.offset, placed.content.nbytes) for placed in file.tensors)

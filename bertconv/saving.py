@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 
-from bertconv.containers.registry import CONTAINERS, read_written
-from bertconv.containers.stored import Header
+from bertconv.containers.registry import CONTAINERS
 from bertconv.errors import RequestError
 from bertconv.formats.content import Content, OutputFile
+from bertconv.formats.frame import create, written
 from bertconv.formats.output import Format, Model, lay_out
-from bertconv.formats.readback import TensorCheck, Written, as_planned, verify_weights
+from bertconv.formats.readback import TensorCheck, verify_weights
 from bertconv.formats.staging import StagedFolder
 from bertconv.formats.workers import Tick
 from bertconv.formats.writing import sync, write_weights
@@ -65,27 +64,28 @@ def save_weights(
         contents: in the order of the table, then those that no table knows (group "", an id of their own).
         shard_limit: most bytes of tensors in one file.
         counter: begins a step.
-        verify: read and compare every tensor; without it only the headers are.
+        verify: read and compare every tensor; without it only the bytes outside of them are.
 
     Returns:
         The files, and what the check found of every tensor, in the order of `contents`; nothing without `verify`.
 
     Raises:
         RequestError: two tensors of one name, an element type that the container lacks, or a number that does not fit.
-        MappingError: a tensor was not written as planned.
-        ParityError: an element is not what it was.
+        MappingError: elements that were made are not as many as planned, or the container's own library reads others.
+        ParityError: an element is not what it was, or a byte outside of the tensors not as planned.
         DamagedCheckpoint: a source ends too early or cannot be read.
         OutputError: there is no room.
         OSError: the files cannot be written.
     """
     _check(form, contents)
-    files = _write(staged, form, model, contents, shard_limit, counter)
+    files, checksums = _write(staged, form, model, contents, shard_limit, counter, checksums=verify)
     with ThreadPoolExecutor(1) as pool:
         synced = pool.submit(sync, staged.path, files)  # guard: sync
-        with closing(read_written(staged.path, [file.name for file in files])) as written:
-            tensors = _found(written, files)
+        with written(staged.path, files, form.container, form.dialect.metadata) as tensors:
             total = sum(tensor.stored.nbytes for tensor in tensors)
-            checks = verify_weights(tensors, counter("verifying", total)) if verify else ()  # guard: read-back
+            checks = (
+                verify_weights(tensors, counter("verifying", total), checksums) if verify else ()
+            )  # guard: read-back
         synced.result()  # guard: sync-error
     return files, checks
 
@@ -110,24 +110,22 @@ def _check(form: Format, contents: Sequence[Content]) -> None:
 
 
 def _write(
-    staged: StagedFolder, form: Format, model: Model, contents: Sequence[Content], limit: int, counter: StepCounter
-) -> Sequence[OutputFile]:
+    staged: StagedFolder,
+    form: Format,
+    model: Model,
+    contents: Sequence[Content],
+    limit: int,
+    counter: StepCounter,
+    *,
+    checksums: bool,
+) -> tuple[Sequence[OutputFile], dict[str, bytes]]:
     """Lay the files out, then move every tensor into its place."""
     total = sum(content.nbytes for content in contents)
     staged.reserve(total)
-    files, index = lay_out(form, staged.path, contents, model, limit)
-    write_weights(staged.path, files, counter("writing", total))
+    files, index = lay_out(form, contents, model, limit)
+    for file in files:
+        create(staged.path / file.name, file.layout)
+    found = write_weights(staged.path, files, counter("writing", total), checksums=checksums)
     if index is not None:
         staged.write(form.container.index_name, index)
-    return files
-
-
-def _found(written: Header, files: Sequence[OutputFile]) -> list[Written]:
-    """What was written, as its own headers describe it; MappingError when a tensor is lacking or another one."""
-    # Keras files name some tensors a second time, in another group: the same bytes
-    there = {(tensor.file.name, tensor.name): tensor for tensor in reversed(written.tensors)}
-    return [
-        as_planned(placed.content, there.get((file.name, file.scope + placed.content.name)))
-        for file in files
-        for placed in file.tensors
-    ]
+    return files, found

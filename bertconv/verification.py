@@ -20,7 +20,7 @@ from bertconv.verify.compare import ORACLES, Progress, Request, compare
 from bertconv.verify.outputs import Limits
 from bertconv.verify.parity import Parity
 from bertconv.verify.requirements import OWN_TABLE, outputs_obstacle
-from bertconv.verify.sides import Side, open_side
+from bertconv.verify.sides import Side, opened
 
 if TYPE_CHECKING:
     from bertconv.verify.certificate import FolderCheck
@@ -146,13 +146,14 @@ def _open_both(
 ) -> Iterator[tuple[Side, Side]]:
     """A and B as one class: the given one, or B's, or A's where nothing decides B's."""
     with ExitStack() as stack:
+        other = stack.enter_context(opened(*b, wanted=wanted))
         try:
-            there = stack.enter_context(open_side(*b, head=head, wanted=wanted))
+            there = other.side(head)
         except AmbiguousHead:
-            here = stack.enter_context(open_side(*a, wanted=wanted))
-            there = stack.enter_context(open_side(*b, like=here, wanted=wanted))
+            here = stack.enter_context(opened(*a, wanted=wanted)).side()
+            there = other.side(like=here)
         else:
-            here = stack.enter_context(open_side(*a, head=head, like=there, wanted=wanted))
+            here = stack.enter_context(opened(*a, wanted=wanted)).side(head, there)
         yield here, there
 
 

@@ -1,294 +1,214 @@
-"""What a conversion costs, as ratios within one run: against `cp` and `sync` of the same file, and against the peer.
+"""What bertconv costs, as ratios within one run: against `cp` and `sync` of the same file, and against the peer.
 
-    python scripts/bench.py                            BERT-base and BERT-large, 9 rounds, and start-up
+    python scripts/bench.py                            BERT-base and BERT-large, 9 rounds, and every other part
     python scripts/bench.py --parts convert --sizes base --rounds 21
     python scripts/bench.py --sizes xlm-roberta        other families, in the size of their base checkpoints
     python scripts/bench.py --huge                     also a checkpoint of 12 GB (needs 40 GB of disk)
     python scripts/bench.py --peers DIR --json FILE    also transformers 4.57.6 (DIR: see scripts/witness.py)
 
 A benchmark, not a test: nothing fails when it is slow. Every figure is of a whole process, start and exit included, on
-a warm page cache. Every run of a converter follows a run of `cp` and `sync` of the same file and is divided by it; the
-table gives the median of these ratios and their range. Prints Markdown, for docs/performance.md. `--parts` takes
-convert and start.
+a warm page cache and with compiled byte code. Every run follows a run of what it is divided by; the table gives the
+median of these ratios and their range. Prints Markdown, for docs/performance.md. The parts:
+
+    convert   pt2tf and tf2pt against `cp` and `sync`
+    rename    PyTorch to PyTorch against the same, also on a file system with reflinks (needs root and mkfs.xfs)
+    start     commands that write nothing, and a tiny checkpoint in a process that is warm
 
 The 12 GB and their copy do not fit into most page caches: that row is about memory, its one ratio is about the disk.
-Where `cp` shares blocks instead of copying them (btrfs, XFS with reflinks), the ratios say little.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-BERTCONV = (sys.executable, "-c", "from bertconv.cli import main; main()")
+from bench_parts import (
+    BERTCONV,
+    ENVIRONMENT,
+    FAMILIES,
+    HEADINGS,
+    NAMES,
+    Cost,
+    Row,
+    checkpoint,
+    copied,
+    heading,
+    human,
+    machine,
+    measure,
+    pairs,
+    progress,
+)
+
 PEER = """
 import sys
 from transformers import TFAutoModelForPreTraining
 TFAutoModelForPreTraining.from_pretrained(sys.argv[1], from_pt=True).save_pretrained(sys.argv[2])
 """
-QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "TRANSFORMERS_VERBOSITY": "error"}
-
-SIZES: Mapping[str, Mapping[str, int]] = {
-    "base": {},
-    "large": {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096},
-    "huge": {"hidden_size": 4096, "num_hidden_layers": 14, "num_attention_heads": 32, "intermediate_size": 16384},
-}
-"""What differs from BERT-base's config; huge is 12 GB."""
-ROBERTA = {"max_position_embeddings": 514, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
-FAMILIES: Mapping[str, Mapping[str, Any]] = {
-    "roberta": ROBERTA,
-    "xlm-roberta": {**ROBERTA, "vocab_size": 250_002},
-    "distilbert": {},
-}
-"""Other families in the size of their base checkpoints: what differs from the defaults of their classes."""
-NAMES = {"base": "BERT-base", "large": "BERT-large", "huge": "synthetic"} | {name: f"{name}-base" for name in FAMILIES}
-HUGE_BYTES = 12_000_000_000
-DEFAULT = "`bertconv pt2tf --verify weights` (with digests)"
-UNVERIFIED = "`bertconv pt2tf --verify none`"
-PEER_NAME = "transformers 4.57.6 `from_pt=True`, `save_pretrained`"
-START_RUNS = 9
-
-
-@dataclass(frozen=True)
-class Cost:
-    """One process: wall time, peak memory (resident set), and the wall time of the `cp` and `sync` before it."""
-
-    seconds: float
-    peak_bytes: int
-    copy_seconds: float = 0.0
-
-    @property
-    def ratio(self) -> float:
-        """How many copies it cost."""
-        return self.seconds / self.copy_seconds
-
-
-@dataclass(frozen=True)
-class Result:
-    """All runs of one command on one checkpoint."""
-
-    size: str
-    bytes: int
-    command: str
-    runs: Sequence[Cost]
-
-    @property
-    def copies(self) -> float:
-        """How many copies it cost, in the median."""
-        return statistics.median(run.ratio for run in self.runs)
-
-    @property
-    def peak(self) -> int:
-        """Most memory of any run, in bytes."""
-        return max(run.peak_bytes for run in self.runs)
+WARM = """
+import json, shutil, sys, time
+from bertconv import convert_checkpoint
+def seconds():
+    started = time.perf_counter()
+    convert_checkpoint(sys.argv[1], sys.argv[2], verify=sys.argv[3])
+    took = time.perf_counter() - started
+    shutil.rmtree(sys.argv[2])
+    return took
+seconds()
+print(json.dumps([seconds() for _ in range(int(sys.argv[4]))]))
+"""
+PARTS = ("convert", "rename", "start")
+TARGETS: Mapping[tuple[str, str], str] = {
+    ("base", "pt2tf none"): "1.5", ("large", "pt2tf none"): "1.25", ("base", "pt2tf weights"): "2.2",
+    ("large", "pt2tf weights"): "1.9", ("base", "tf2pt none"): "1.7", ("base", "reflinks"): "0.1",
+}  # fmt: skip
+IMAGE_BYTES = 4_000_000_000
 
 
 def main() -> None:
     """Run the chosen parts, print the tables, write the JSON."""
     options = arguments()
-    if options.make:
-        make_checkpoint(*options.make)
-        return
-    results: list[Result] = []
-    start: dict[str, list[float]] = {}
-    with tempfile.TemporaryDirectory(prefix="bertconv-bench-", dir=options.temp) as temp:
+    rows: list[Row] = []
+    start: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="bertconv-bench-", dir=options.temp) as name:
+        temp = Path(name)
         for size in options.sizes:
-            source = checkpoint(size, Path(temp))
+            source = checkpoint(size, temp)
+            rounds = 1 if size == "huge" else options.rounds
             if "convert" in options.parts:
-                rounds, peer_rounds = (1, 0) if size == "huge" else (options.rounds, options.peer_rounds)
-                results += conversions(size, source, rounds, options.peers, peer_rounds)
+                rows += conversions(size, source, rounds, options.peers)
+            if "rename" in options.parts and size != "huge":
+                rows += renames(size, source, rounds)
             if "start" in options.parts and size != "huge":
-                start = start_up(NAMES[size], source)
+                start = [*start_up(size, source, rounds), *warm(temp, max(rounds, 9))]
             shutil.rmtree(source)
-    facts = machine()
-    print(f"{facts['date']}, {facts['cores']} cores of {facts['cpu']}, Python {facts['python']}\n")
-    print("\n".join([*table(results), *peer_lines(results), *start_table(start)]))
+    print("\n".join(heading()))
+    if rows:
+        print("\n".join([HEADINGS, *map(str, rows)]))
+    print("\n".join(start))
     if options.json:
-        content = {"machine": facts, "start": start, "conversions": [asdict(result) for result in results]}
+        content = {"machine": machine(), "start": start, "rows": [asdict(row) for row in rows]}
         options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def conversions(size: str, source: Path, rounds: int, peers: Path | None, peer_rounds: int) -> Iterator[Result]:
-    """Every command alternates with a copy; the commands take turns too."""
-    commands = {UNVERIFIED: [*BERTCONV, "pt2tf", "--quiet", "--verify", "none"],
-                DEFAULT: [*BERTCONV, "pt2tf", "--quiet", "--verify", "weights"]}  # fmt: skip
-    turns = dict.fromkeys(commands, rounds)
-    if peers is not None and peer_rounds:
-        commands[PEER_NAME] = [str(peers / "bin/python"), "-c", PEER]
-        turns[PEER_NAME] = peer_rounds
-    runs: dict[str, list[Cost]] = {name: [] for name in commands}
-    for turn in range(max(turns.values())):
-        for name, command in commands.items():
-            if turn < turns[name]:
-                runs[name].append(pair(command, source))
-                progress(f"{size} {turn + 1} {name}: {runs[name][-1].ratio:.2f}")
-    total = (source / "model.safetensors").stat().st_size
-    for name, costs in runs.items():
-        yield Result(size, total, name, costs)
+def conversions(size: str, source: Path, rounds: int, peers: Path | None) -> Iterator[Row]:
+    """Every command after a copy of what it reads."""
+    weights = source / "model.safetensors"
+    title = f"{NAMES[size]}, {human(weights.stat().st_size)}"
+    for level, says in (("none", ""), ("weights", " (with digests)")):
+        row = Row(f"{title}: `pt2tf --verify {level}`{says}", TARGETS.get((size, f"pt2tf {level}"), ""))
+        yield against_copy(row, rounds, weights, ["pt2tf", "--verify", level, str(source)])
+    if size != "huge":
+        back = source.parent / f"{size}-tf"
+        measure([*BERTCONV, "pt2tf", "--quiet", "--verify", "none", str(source), str(back)])
+        for level in ("none", "weights"):
+            row = Row(f"{title}: `tf2pt --verify {level}`", TARGETS.get((size, f"tf2pt {level}"), ""))
+            yield against_copy(row, rounds, back / "tf_model.h5", ["tf2pt", "--verify", level, str(back)])
+        shutil.rmtree(back)
+    if peers is not None and size != "huge":
+        target = source.parent / "target"
+        row = Row(f"{title}: transformers 4.57.6 `from_pt=True`, `save_pretrained`")
+        divisor = copied(weights, source.parent / "copy")
+        row.runs.append((measure([str(peers / "bin/python"), "-c", PEER, str(source), str(target)]), divisor))
+        shutil.rmtree(target)
+        yield row
 
 
-def pair(command: Sequence[str], source: Path) -> Cost:
-    """A copy, then the command; each starts with nothing waiting to be written, and leaves nothing behind."""
-    copy, target = source.parent / "copy", source.parent / "target"
-    os.sync()
-    script = 'cp "$0" "$1" && sync "$1"'
-    copied = measure(["sh", "-c", script, str(source / "model.safetensors"), str(copy)])
-    copy.unlink()
-    os.sync()
-    cost = measure([*command, str(source), str(target)])
-    shutil.rmtree(target)
-    return Cost(cost.seconds, cost.peak_bytes, copied.seconds)
+def against_copy(row: Row, rounds: int, file: Path, command: Sequence[str], *options: str) -> Row:
+    """A command whose last argument, the output, is added here; `options` are those of `cp`."""
+    folder = file.parents[1]
+    target = folder / "target"
+
+    def own() -> Cost:
+        return measure([*BERTCONV, command[0], "--quiet", *command[1:], str(target)])
+
+    def clear() -> None:
+        shutil.rmtree(target)
+        os.sync()
+
+    return pairs(row, rounds, own, lambda: copied(file, folder / "copy", *options), clear)
 
 
-def measure(command: Sequence[str]) -> Cost:
-    """Wall time and peak memory of one process.
-
-    Linux counts the memory of the parent at the moment of the fork as the child's: this process imports nothing large.
-    """
-    with open(os.devnull, "wb") as null:  # noqa: PTH123  (os.devnull is no path of ours)
-        started = time.perf_counter()
-        process = subprocess.Popen(command, stdout=null, stderr=subprocess.PIPE, env={**os.environ, **QUIET})
-        if process.stderr is None:
-            raise RuntimeError
-        said = process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{' '.join(command)} ended with {process.returncode}:\n{said.decode(errors='replace')[-3000:]}")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Cost(seconds, usage.ru_maxrss * unit)
+def renames(size: str, source: Path, rounds: int) -> Iterator[Row]:
+    """PyTorch to PyTorch, where nothing changes but names and metadata; on a file system with reflinks as well."""
+    command = ["convert", "--to", "pt", "--verify", "none"]
+    row = Row(f"{NAMES[size]}: `convert --to pt --verify none`")
+    yield against_copy(row, rounds, source / "model.safetensors", [*command, str(source)])
+    with reflinks(source.parent) as folder:
+        if folder is None:
+            progress("no file system with reflinks can be mounted here: needs root and mkfs.xfs")
+            return
+        there = folder / size
+        shutil.copytree(source, there)
+        os.sync()
+        row = Row(f"{NAMES[size]}: the same on XFS / `cp --reflink=never` there", TARGETS.get((size, "reflinks"), ""))
+        yield against_copy(row, rounds, there / "model.safetensors", [*command, str(there)], "--reflink=never")
 
 
-def start_up(model: str, source: Path) -> dict[str, list[float]]:
-    """Seconds of commands that convert nothing, in turns; the last checkpoint's are shown."""
+@contextmanager
+def reflinks(temp: Path) -> Iterator[Path | None]:
+    """A folder on an XFS image that is mounted for the time being; None where this machine does not allow it."""
+    image, folder = temp / "image", temp / "mounted"
+    folder.mkdir()
+    with image.open("wb") as file:
+        file.truncate(IMAGE_BYTES)
+    try:
+        subprocess.run(["mkfs.xfs", "-q", "-m", "reflink=1", image], check=True, capture_output=True)
+        subprocess.run(["mount", "-o", "loop", image, folder], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        yield None
+    else:
+        try:
+            yield folder
+        finally:
+            subprocess.run(["umount", folder], check=True)
+    finally:
+        image.unlink()
+        folder.rmdir()
+
+
+def start_up(size: str, source: Path, rounds: int) -> Iterator[str]:
+    """Seconds of commands that write nothing, in turns."""
+    back = source.parent / "back"
+    measure([*BERTCONV, "pt2tf", "--quiet", "--verify", "none", str(source), str(back)])
     commands = {
         "`python -c pass`": [sys.executable, "-c", "pass"],
         "`bertconv --help`": [*BERTCONV, "--help"],
-        f"`bertconv inspect`, {model}": [*BERTCONV, "inspect", str(source)],
+        f"`bertconv inspect`, {NAMES[size]}, safetensors": [*BERTCONV, "inspect", str(source)],
+        f"`bertconv inspect`, {NAMES[size]}, HDF5": [*BERTCONV, "inspect", str(back)],
     }
     seconds: dict[str, list[float]] = {name: [] for name in commands}
-    for _ in range(START_RUNS):
+    for turn in range(rounds + 1):
         for name, command in commands.items():
-            seconds[name].append(measure(command).seconds)
-    return seconds
-
-
-def checkpoint(size: str, temp: Path) -> Path:
-    """A folder with a random checkpoint, made by a process of its own so that this one stays small."""
-    folder = temp / size
-    folder.mkdir()
-    needed = 3 * {"huge": HUGE_BYTES}.get(size, 1_400_000_000) + 1_000_000_000
-    if (free := shutil.disk_usage(temp).free) < needed:
-        sys.exit(f"{size} needs {needed / 1e9:.0f} GB at {temp}, {free / 1e9:.0f} GB are free; see --temp.")
-    progress(f"{size}: making a random checkpoint")
-    subprocess.run([sys.executable, __file__, "--make", size, str(folder)], check=True)
-    return folder
-
-
-def make_checkpoint(size: str, folder: str) -> None:
-    """Write config.json and model.safetensors: names and shapes of a language model, and random float32 values."""
-    import numpy as np
-
-    from bertconv.config_auto import AutoConfig
-    from bertconv.mapping.expand import expand
-    from bertconv.mapping.table import load_dialects, table_for
-    from bertconv.tasks import MASKED_LM
-
-    own = FAMILIES.get(size)
-    model_type = "bert" if own is None else size
-    made = AutoConfig.for_model(model_type, **(SIZES[size] if own is None else own))
-    config: dict[str, Any] = {**made.values, "num_labels": 2}
-    table, dialect = table_for(model_type), load_dialects().by_name["pt"]
-    head = "BertForPreTraining" if own is None else str(table.head_for(MASKED_LM))
-    specs = expand(table, dialect, config, table.heads[head])
-    shapes = {spec.name: (spec.shape, 4 * spec.count) for id_, spec in specs.items() if id_ not in table.tied}
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for name, (shape, nbytes) in sorted(shapes.items()):
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [end, end + nbytes]}
-        end += nbytes
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    random = np.random.default_rng(0)
-    with (Path(folder) / "model.safetensors").open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for begin in range(0, end, 1 << 24):
-            count = min(1 << 24, end - begin) // 4
-            file.write(random.standard_normal(count, dtype=np.float32).data)
-    written = {"architectures": [head], **({**config, "model_type": "bert"} if own is None else made.to_dict())}
-    (Path(folder) / "config.json").write_text(json.dumps(written), encoding="utf-8")
-
-
-def table(results: Sequence[Result]) -> Iterator[str]:
-    """The conversions in Markdown."""
-    if not results:
-        return
-    yield "| checkpoint | command, whole process | time / time of `cp` and `sync` | seconds | peak memory |"
-    yield "|---|---|---|---|---|"
-    for result in results:
-        ratios = [run.ratio for run in result.runs]
-        spread = f" ({min(ratios):.2f} to {max(ratios):.2f}, {len(ratios)} runs)" if len(ratios) > 1 else " (1 run)"
-        seconds = statistics.median(run.seconds for run in result.runs)
-        yield (
-            f"| {NAMES[result.size]}, {human(result.bytes)} | {result.command} "
-            f"| **{result.copies:.2f}**{spread} | {seconds:.2f} | {human(result.peak)} |"
-        )
-
-
-def peer_lines(results: Sequence[Result]) -> Iterator[str]:
-    """The peer against bertconv's default, both in copies."""
-    found = {(result.size, result.command): result for result in results}
-    for size, name in NAMES.items():
-        ours, theirs = found.get((size, DEFAULT)), found.get((size, PEER_NAME))
-        if ours and theirs:
-            slower, larger = theirs.copies / ours.copies, theirs.peak / ours.peak
-            yield f"\n{name}: transformers takes {slower:.1f} times as long and {larger:.0f} times the memory."
-
-
-def start_table(start: Mapping[str, Sequence[float]]) -> Iterator[str]:
-    """The start-up times in Markdown."""
-    if not start:
-        return
-    yield f"\n| command, whole process | seconds, median of {START_RUNS} | range |"
+            cost = measure(command)
+            seconds[name] += [cost.seconds] if turn else []
+    shutil.rmtree(back)
+    yield f"\n| command, whole process | seconds, median of {rounds} | range |"
     yield "|---|---|---|"
-    for name, seconds in start.items():
+    for name, all_of_it in seconds.items():
+        yield f"| {name} | {statistics.median(all_of_it):.3f} | {min(all_of_it):.3f} to {max(all_of_it):.3f} |"
+
+
+def warm(temp: Path, rounds: int) -> Iterator[str]:
+    """`convert_checkpoint` of a tiny checkpoint, again and again in one process."""
+    source = checkpoint("tiny", temp)
+    for level in ("none", "weights"):
+        program = [sys.executable, "-c", WARM, str(source), str(temp / "target"), level, str(rounds)]
+        said = subprocess.run(program, check=True, capture_output=True, env=ENVIRONMENT).stdout
+        seconds = json.loads(said)
+        name = f"`convert_checkpoint(verify={level!r})` of a tiny checkpoint, warm process"
         yield f"| {name} | {statistics.median(seconds):.3f} | {min(seconds):.3f} to {max(seconds):.3f} |"
-
-
-def human(count: int) -> str:
-    """Bytes, in units of a thousand as the sizes of checkpoints are given."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on, and when."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    for line in info.read_text(encoding="utf-8").splitlines() if info.exists() else []:
-        key, _, value = line.partition(":")
-        if key.strip() == "model name":
-            cpu = value.strip()
-    today = dt.datetime.now(dt.UTC).date().isoformat()
-    return {"date": today, "cores": os.cpu_count(), "cpu": cpu, "python": platform.python_version()}
-
-
-def progress(text: str) -> None:
-    """Say what is going on; standard output is for the tables."""
-    print(text, file=sys.stderr, flush=True)
+    shutil.rmtree(source)
 
 
 def arguments() -> argparse.Namespace:
@@ -299,17 +219,15 @@ def arguments() -> argparse.Namespace:
         default="base,large",
         help="of base, large (BERT), roberta, xlm-roberta, distilbert (base) [default: %(default)s]",
     )
-    parser.add_argument("--parts", default="convert,start", help="of convert, start [default: %(default)s]")
-    parser.add_argument("--rounds", type=int, default=9, help="runs of every conversion [default: %(default)s]")
+    parser.add_argument("--parts", default=",".join(PARTS), help="some of them [default: %(default)s]")
+    parser.add_argument("--rounds", type=int, default=9, help="runs of every command [default: %(default)s]")
     parser.add_argument("--huge", action="store_true", help="also a checkpoint of 12 GB, once")
     parser.add_argument("--peers", type=Path, metavar="DIR", help="environment that holds transformers 4.57.6")
-    parser.add_argument("--peer-rounds", type=int, default=1, help="runs of the peer [default: %(default)s]")
     parser.add_argument("--temp", type=Path, help="where the checkpoints go")
     parser.add_argument("--json", type=Path, metavar="FILE", help="every run of every figure")
-    parser.add_argument("--make", nargs=2, metavar=("SIZE", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.sizes, options.parts = options.sizes.split(","), options.parts.split(",")
-    for given, known in ((options.sizes, ("base", "large", *FAMILIES)), (options.parts, ("convert", "start"))):
+    for given, known in ((options.sizes, ("base", "large", *FAMILIES)), (options.parts, PARTS)):
         if unknown := [name for name in given if name not in known]:
             parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")
     if options.peers and not (options.peers / "bin/python").exists():

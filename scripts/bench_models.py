@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from bench import FAMILIES, NAMES, checkpoint, machine, progress
+from bench_parts import FAMILIES, NAMES, checkpoint, machine, progress
 
 SIDE = Path(__file__).with_name("bench_models_side.py")
 CALLS = ("tf.function", "jit_compile", "eager", "predict", "tf.function x 4", "train_on_batch")

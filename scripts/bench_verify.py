@@ -13,17 +13,26 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from bench import BERTCONV, QUIET, checkpoint, machine, progress
+from bench_parts import (
+    BERTCONV,
+    ENVIRONMENT,
+    HEADINGS,
+    Cost,
+    Row,
+    checkpoint,
+    heading,
+    measure,
+    pairs,
+    progress,
+    spread,
+)
 
 FLOOR = """
 import json, sys, time
@@ -56,50 +65,32 @@ print(json.dumps([imports, first, second]))
 """
 
 
-def process(command: Sequence[str]) -> tuple[float, float]:
-    """Wall time in seconds and peak memory in bytes of a process that must end well."""
-    started = time.perf_counter()
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **QUIET})
-    _, status, usage = os.wait4(child.pid, 0)
-    if status:
-        sys.exit(f"{' '.join(command)} failed: run it by hand to see why.")
-    return time.perf_counter() - started, usage.ru_maxrss * 1024
-
-
-def weights(a: Path, b: Path, copy: Path, rounds: int) -> Iterator[str]:
+def weights(a: Path, b: Path, copy: Path, rounds: int) -> Iterator[Row]:
     """The weights level, after `cmp` of two equal files of A's size."""
+
+    def base() -> Cost:
+        return measure(["cmp", str(a / "model.safetensors"), str(copy / "model.safetensors")])
+
     for what, other, extra in (("PyTorch against TensorFlow", b, ()), ("with digests (`--json`)", b, ("--json", "-")),
                                ("two copies in PyTorch's format", copy, ())):  # fmt: skip
-        ratios = []
-        for turn in range(rounds):
-            base, _ = process(["cmp", str(a / "model.safetensors"), str(copy / "model.safetensors")])
-            own, _ = process([*BERTCONV, "verify", str(a), str(other), "--level", "weights", *extra])
-            ratios.append(own / base)
-            progress(f"weights {turn + 1}: {own:.2f} s, cmp {base:.2f} s")
-        yield line(f"weights, {what} / `cmp`", ratios, "2.50")
+        command = [*BERTCONV, "verify", str(a), str(other), "--level", "weights", *extra]
+        yield pairs(Row(f"weights, {what} / `cmp`", "2.0"), rounds, lambda: measure(command), base)  # noqa: B023
 
 
-def outputs(a: Path, b: Path, rounds: int) -> Iterator[str]:
+def outputs(a: Path, b: Path, rounds: int) -> Iterator[str | Row]:
     """The outputs level in float32 and float64, and its memory."""
-    ratios, memory = [], []
+    row = Row("outputs, float32 and float64 / imports and one float64 forward pass of each", "2.50")
     size = 2 * (a / "model.safetensors").stat().st_size  # stored as float32
     for turn in range(rounds):
         done = subprocess.run(
-            [sys.executable, "-c", FLOOR, str(a), str(b)], check=True, capture_output=True, env={**os.environ, **QUIET}
+            [sys.executable, "-c", FLOOR, str(a), str(b)], check=True, capture_output=True, env=ENVIRONMENT
         )
-        base = sum(json.loads(done.stdout))
-        own, peak = process([*BERTCONV, "verify", str(a), str(b), "--level", "outputs"])
-        ratios.append(own / base)
-        memory.append(peak / size)
-        progress(f"outputs {turn + 1}: {own:.1f} s, imports and forward passes {done.stdout.decode().strip()}")
-    yield line("outputs, float32 and float64 / imports and one float64 forward pass of each", ratios, "2.50")
-    yield line("its peak memory / the weights in float64", memory, "3.00")
-
-
-def line(what: str, ratios: Sequence[float], target: str) -> str:
-    """A line of the table."""
-    spread = f"({min(ratios):.2f} to {max(ratios):.2f}, {len(ratios)} runs)"
-    return f"| {what} | **{statistics.median(ratios):.2f}** {spread} | {target} |"
+        own = measure([*BERTCONV, "verify", str(a), str(b), "--level", "outputs"])
+        row.runs.append((own, Cost(sum(json.loads(done.stdout)), 0)))
+        progress(f"outputs {turn + 1}: {own.seconds:.1f} s, imports and forward passes {done.stdout.decode().strip()}")
+    yield row
+    memory = [own.peak_bytes / size for own, _ in row.runs]
+    yield f"| its peak memory / the weights in float64 | {spread(memory)} | 3.00 | | |"
 
 
 def main() -> None:
@@ -114,15 +105,12 @@ def main() -> None:
         a = checkpoint("base", Path(temp))
         copy, b = Path(temp) / "copy", Path(temp) / "tf"
         shutil.copytree(a, copy)
-        process([*BERTCONV, "pt2tf", str(a), str(b), "--verify", "none"])
-        rows = [
+        measure([*BERTCONV, "pt2tf", str(a), str(b), "--verify", "none"])
+        rows: list[str | Row] = [
             *(weights(a, b, copy, options.rounds) if "weights" in parts else ()),
             *(outputs(a, b, options.rounds) if "outputs" in parts else ()),
         ]
-    facts = machine()
-    print(f"{facts['date']}, {facts['cores']} cores of {facts['cpu']}, Python {facts['python']}\n")
-    print("| measure | ratio | target |\n|---|---|---|")
-    print("\n".join(rows))
+    print("\n".join([*heading(), HEADINGS, *map(str, rows)]))
 
 
 if __name__ == "__main__":

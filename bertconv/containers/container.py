@@ -10,7 +10,6 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import field
-from pathlib import Path
 from typing import ClassVar
 
 from bertconv.containers.stored import Header, SourceFile
@@ -42,11 +41,28 @@ class Frame:
         scope: stands before every name, with its separator; empty in shards and in containers that are not `scoped`.
         metadata: free text, where the container has room for it.
         is_shard: whether it is one of several files.
+        padding: bytes to leave before the tensors, a multiple of 8; only where the container `pads`.
     """
 
     scope: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     is_shard: bool = False
+    padding: int = 0
+
+
+@dataclass(frozen=True)
+class FileLayout:
+    """A file to be written: all of it but the elements of its tensors.
+
+    Attributes:
+        size: bytes of the whole file.
+        offsets: first byte of every tensor, in the order of the entries; 0 may stand for one without elements.
+        parts: offset -> bytes that lie there, outside of the tensors; every other byte outside of them is zero.
+    """
+
+    size: int
+    offsets: tuple[int, ...]
+    parts: Mapping[int, bytes] = field(default_factory=dict)
 
 
 class Container(ABC):
@@ -61,6 +77,7 @@ class Container(ABC):
         magic: how a file begins, where nothing but the first bytes is needed to recognise it.
         dtypes: element types that are written; none where nothing is.
         dtypes_in_words: what to call them.
+        pads: whether there may be room before the tensors of a file.
         scoped: whether the model's name stands before every tensor's: in a file on its own and in an index.
     """
 
@@ -72,6 +89,7 @@ class Container(ABC):
     magic: ClassVar[tuple[bytes, ...]] = ()
     dtypes: ClassVar[tuple[str, ...]] = ()
     dtypes_in_words: ClassVar[str] = ""
+    pads: ClassVar[bool] = False
     scoped: ClassVar[bool] = False
 
     def recognises(self, start: bytes, size: int) -> bool:  # noqa: ARG002  (not every container needs the size)
@@ -96,15 +114,8 @@ class Container(ABC):
             UnsupportedCheckpoint: a variety that is not read.
         """
 
-    def lay_out(self, path: Path, entries: Sequence[Entry], frame: Frame) -> list[int]:
-        """Create a file with room for every tensor and no weights in it; only where there are `dtypes`.
-
-        Returns:
-            Offset of every tensor from the start of the file, in the order given.
-
-        Raises:
-            OSError: the file cannot be created or written.
-        """
+    def lay_out(self, entries: Sequence[Entry], frame: Frame) -> FileLayout:
+        """A file with room for every tensor, from names, types and shapes alone; only where there are `dtypes`."""
         raise NotImplementedError
 
     def confirm(self, header: Header) -> None:  # noqa: B027  (most have no such library)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from pathlib import Path
 
 from bertconv.containers.container import Container
 from bertconv.containers.hdf5 import KerasHdf5
@@ -58,18 +56,6 @@ def read_header(file: SourceFile, *, check_data: bool = True) -> Header:
         DamagedCheckpoint, UnsafeCheckpoint, UnsupportedCheckpoint: as for `Container.read`; or it is none of them.
     """
     return _recognised(file).read(file, check_data=check_data)
-
-
-def read_written(folder: Path, names: Iterable[str]) -> Header:
-    """The header of files that were just written, all as one; their index is not needed.
-
-    Raises:
-        MappingError: the container's own library reads something else.
-    """
-    headers = [read_header(SourceFile(folder / name)) for name in names]
-    for header in headers:
-        BY_NAME[header.container].confirm(header)
-    return Header(headers[0].container, tuple(tensor for header in headers for tensor in header.tensors))
 
 
 def _recognised(file: SourceFile) -> Container:

@@ -11,10 +11,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from operator import mul
-from pathlib import Path
 from typing import Any
 
-from bertconv.containers.container import Container, Entry, Frame
+from bertconv.containers.container import Container, Entry, FileLayout, Frame
 from bertconv.containers.stored import ITEM_SIZE, Header, SourceFile, StoredTensor
 from bertconv.errors import DamagedCheckpoint, MappingError, UnsafeCheckpoint
 from bertconv.text import parse_json, printable
@@ -43,6 +42,7 @@ class Safetensors(Container):
     stem = "model"
     suffixes = (".safetensors",)
     dtypes = tuple(_CODES)
+    pads = True
     dtypes_in_words = "the element types that safetensors names"
 
     def recognises(self, start: bytes, size: int) -> bool:
@@ -77,14 +77,14 @@ class Safetensors(Container):
             if (theirs, metadata) != (ours, header.metadata):
                 raise _not_confirmed(file, "it reads other names, types or shapes")
 
-    def lay_out(self, path: Path, entries: Sequence[Entry], frame: Frame) -> list[int]:
+    def lay_out(self, entries: Sequence[Entry], frame: Frame) -> FileLayout:
         """The header, with tensors in the order of the reference writer."""
         ordered = sorted(entries, key=lambda entry: file_order(entry.name, entry.dtype))
-        header, offsets = header_bytes([(entry.name, entry.dtype, entry.shape) for entry in ordered], frame.metadata)
-        with path.open("xb") as file:
-            file.write(header)
+        described = [(entry.name, entry.dtype, entry.shape) for entry in ordered]
+        header, offsets = header_bytes(described, frame.metadata, frame.padding)
         by_name = {entry.name: offset for entry, offset in zip(ordered, offsets, strict=True)}
-        return [by_name[entry.name] for entry in entries]
+        size = len(header) + sum(math.prod(entry.shape) * ITEM_SIZE[entry.dtype] for entry in entries)
+        return FileLayout(size, tuple(by_name[entry.name] for entry in entries), {0: header})
 
 
 def read_safetensors(file: SourceFile) -> Header:
@@ -123,13 +123,14 @@ def _check_count(file: SourceFile, tensors: int) -> None:
 
 
 def header_bytes(
-    tensors: Iterable[tuple[str, str, tuple[int, ...]]], metadata: Mapping[str, str]
+    tensors: Iterable[tuple[str, str, tuple[int, ...]]], metadata: Mapping[str, str], padding: int = 0
 ) -> tuple[bytes, list[int]]:
     """The header of a file that holds these tensors one after the other, and where each begins in the file.
 
     Args:
         tensors: name, element type and shape of each, in the order of `file_order`.
         metadata: text for `__metadata__`.
+        padding: spaces more than the reference writer puts behind it, a multiple of 8; the format allows any number.
 
     Returns:
         Length field and header as bytes, and the offset of every tensor from the start of the file.
@@ -142,7 +143,7 @@ def header_bytes(
         begins.append(begin)
         begin = end
     text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
+    text += b" " * (-len(text) % 8 + padding)
     return len(text).to_bytes(8, "little") + text, [8 + len(text) + start for start in begins]
 
 

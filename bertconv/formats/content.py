@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
+from bertconv.containers.container import FileLayout
 from bertconv.containers.stored import ITEM_SIZE, StoredTensor
-from bertconv.formats.streaming import Elements
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.layout import Transpose, transpose_between
+
+if TYPE_CHECKING:
+    from bertconv.formats.streaming import Elements
 
 
 @dataclass(frozen=True)
@@ -22,8 +26,8 @@ class Origin:
     Attributes:
         tensor: the stored tensor that they are read from.
         transpose: brings its elements into the order of the target.
-        make: gives them, flat and in the order of the target: called by the thread that writes them and again by the
-            check, so that not all of them are in memory at once.
+        make: gives them, flat and in the order of the target: called by the thread that writes them, so that not all of
+            them are in memory at once, and again only where the check has to name an element that differs.
     """
 
     tensor: StoredTensor | None = None
@@ -59,6 +63,18 @@ class Content:
         """What brings the written elements into PyTorch's order."""
         return transpose_between(self.spec.layout, self.spec.canonical)
 
+    @property
+    def is_range(self) -> bool:
+        """Whether its bytes are some that follow each other in a file."""
+        source = self.origin.tensor
+        return (
+            source is not None
+            and source.strides is None
+            and self.origin.transpose is None
+            and source.dtype == self.dtype
+            and source.nbytes > 0
+        )
+
 
 class Placed(NamedTuple):
     """A tensor and the place of its first byte in its file."""
@@ -73,12 +89,27 @@ class OutputFile:
 
     Attributes:
         name: of the file.
-        size: in bytes.
-        tensors: its tensors, each with its place.
+        layout: where everything in it lies.
+        contents: its tensors, in the order of the layout.
         scope: what stands before every tensor's name in it.
     """
 
     name: str
-    size: int
-    tensors: tuple[Placed, ...]
+    layout: FileLayout
+    contents: tuple[Content, ...]
     scope: str = ""
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+        return self.layout.size
+
+    @cached_property
+    def tensors(self) -> tuple[Placed, ...]:
+        """Its tensors, each with its place."""
+        return tuple(map(Placed, self.contents, self.layout.offsets))
+
+    @cached_property
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        """Offset and size in bytes of every tensor that has elements, in the file's order."""
+        return tuple(sorted((one.offset, one.content.nbytes) for one in self.tensors if one.content.nbytes))

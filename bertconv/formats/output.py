@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 
 from bertconv.containers.container import Container, Entry, Frame
 from bertconv.containers.registry import BY_NAME
-from bertconv.formats.content import Content, OutputFile, Placed
+from bertconv.formats import ranges
+from bertconv.formats.content import Content, OutputFile
 from bertconv.mapping.table import Dialect, Table, load_dialects
 
 
@@ -74,19 +74,15 @@ def split(tensors: Sequence[Content], limit: int) -> list[list[Content]]:
 
 
 def lay_out(
-    form: Format, folder: Path, tensors: Sequence[Content], model: Model, limit: int
+    form: Format, tensors: Sequence[Content], model: Model, limit: int
 ) -> tuple[list[OutputFile], bytes | None]:
-    """Create the files of an output in `folder`, without weights.
+    """The files of an output, and the content of the index when there are several.
 
     Args:
         form: the format.
-        folder: where to.
         tensors: in the order of the table, then those that no table knows.
         model: the model that they are of.
         limit: most bytes of tensors in one file.
-
-    Returns:
-        The files, and the content of the index when there are several.
     """
     shards = split(tensors, limit)
     container, sharded = form.container, len(shards) > 1
@@ -94,13 +90,23 @@ def lay_out(
     scope = model.keras_name + form.dialect.separator if is_scoped else ""
     in_file, in_index = ("", scope) if sharded else (scope, "")
     frame = Frame(in_file, form.dialect.metadata, is_shard=sharded)
-    files = []
-    for name, shard in zip(container.file_names(len(shards)), shards, strict=True):
-        offsets = container.lay_out(folder / name, _entries(shard, model, form.dialect), frame)
-        placed = tuple(Placed(tensor, offset) for tensor, offset in zip(shard, offsets, strict=True))
-        size = max([*(one.offset + one.content.nbytes for one in placed), (folder / name).stat().st_size])
-        files.append(OutputFile(name, size, placed, in_file))
+    files = [
+        _file(container, name, shard, _entries(shard, model, form.dialect), frame)
+        for name, shard in zip(container.file_names(len(shards)), shards, strict=True)
+    ]
     return files, _index(files, in_index) if sharded else None
+
+
+def _file(
+    container: Container, name: str, tensors: Sequence[Content], entries: Sequence[Entry], frame: Frame
+) -> OutputFile:
+    """A file laid out; with padding where a source's blocks can be shared then (`ranges.padding`).
+
+    That depends on the source alone, not on the file systems, so that the same input gives the same bytes everywhere.
+    """
+    file = OutputFile(name, container.lay_out(entries, frame), tuple(tensors), frame.scope)
+    padding = ranges.padding(file) if container.pads else 0
+    return replace(file, layout=container.lay_out(entries, replace(frame, padding=padding))) if padding else file
 
 
 def _entries(tensors: Sequence[Content], model: Model, dialect: Dialect) -> list[Entry]:

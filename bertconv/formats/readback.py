@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from bertconv.containers.stored import FLOATS, StoredTensor
-from bertconv.errors import MappingError, ParityError, TiedTensorsDiffer
+from bertconv.containers.stored import FLOATS, ITEM_SIZE, PIECE, StoredTensor
+from bertconv.errors import ParityError, TiedTensorsDiffer
 from bertconv.formats import workers
+from bertconv.formats.checksum import Checksum, checksum_of, taken_from_source
 from bertconv.formats.content import Content
-from bertconv.formats.streaming import PIECE, Elements, Workspace, cast, not_finite, pieces, reordered
 from bertconv.mapping.layout import Transpose, both
 from bertconv.mapping.plan import Duplicate
 from bertconv.text import printable
 
+if TYPE_CHECKING:  # numpy is imported where elements are read: a plan needs none
+    from bertconv.formats.streaming import Elements, Workspace
+
 
 @dataclass(frozen=True)
 class Written:
-    """A tensor that was written, and how the output's own header describes it."""
+    """A tensor that was written, and where it stands in the output."""
 
     content: Content
     stored: StoredTensor
@@ -36,24 +39,21 @@ class TensorCheck:
     all_zero: bool
 
 
-def as_planned(content: Content, stored: StoredTensor | None, file: str | None = None) -> Written:
-    """A tensor and what its own header says of it; MappingError when that is something else."""
-    if stored is None or stored.shape != content.spec.shape or stored.dtype != content.dtype:
-        raise MappingError(
-            "was not written as planned; the output was not kept.", hint="Report this as a bug.", file=file,
-            tensor=content.name,
-        )  # fmt: skip
-    return Written(content, stored)
+def verify_weights(
+    tensors: Sequence[Written], progress: workers.Tick, checksums: Mapping[str, bytes]
+) -> list[TensorCheck]:
+    """Read every written tensor back, and digest it; what was read must be what its source gave.
 
-
-def verify_weights(tensors: Sequence[Written], progress: workers.Tick) -> list[TensorCheck]:
-    """Read every written tensor back, compare it with its source, and digest it.
+    Args:
+        tensors: what was written.
+        progress: called with bytes as they are read.
+        checksums: id -> what `write_weights` found; a tensor that is not in it is compared with its source, read again.
 
     Raises:
         ParityError: an element differs; names the tensor and the first such element.
         DamagedCheckpoint: a file ends too early or cannot be read.
     """
-    return workers.run(tensors, _verify, progress, lambda tensor: tensor.stored.nbytes)
+    return workers.run(tensors, partial(_verify, checksums), progress, lambda tensor: tensor.stored.nbytes)
 
 
 def check_duplicates(pairs: Sequence[Duplicate], progress: workers.Tick = lambda _: None) -> tuple[str, ...]:
@@ -65,6 +65,7 @@ def check_duplicates(pairs: Sequence[Duplicate], progress: workers.Tick = lambda
     Raises:
         TiedTensorsDiffer: the tensors of a pair that must be equal differ.
     """
+    pairs = [pair for pair in pairs if not _is_one(pair)]
     return tuple(filter(None, workers.run(pairs, _check_duplicate, progress, lambda pair: pair.copy.nbytes)))
 
 
@@ -93,6 +94,8 @@ def digest_of(
     Raises:
         DamagedCheckpoint: the file ends too early or cannot be read.
     """
+    from bertconv.formats.streaming import pieces
+
     digest = tensor_digest(tensor.dtype, shape)
     for piece in pieces(tensor, transpose, workspace):
         digest.update(piece.data)
@@ -100,45 +103,89 @@ def digest_of(
     return f"sha256:{digest.hexdigest()}"
 
 
-def _verify(tensor: Written, workspace: Workspace, tick: workers.Tick) -> TensorCheck:
-    written = tensor.stored
-    digest = tensor_digest(written.dtype, tensor.content.spec.canonical.shape)
-    bad, zero, position = 0, True, 0
-    for elements, expected in _side_by_side(tensor, workspace):
-        if not np.array_equal(elements, expected):
-            first = position + int(np.flatnonzero(elements != expected)[0])
-            raise ParityError(
-                f"differs from its source at element {first} (in PyTorch's order); the output was not kept.",
-                hint="Check disk and memory, and run the conversion again.",
-                file=written.file.name,
-                tensor=written.name,
-            )
+def _verify(checksums: Mapping[str, bytes], tensor: Written, workspace: Workspace, tick: workers.Tick) -> TensorCheck:
+    from bertconv.formats.streaming import not_finite
+
+    written, content = tensor.stored, tensor.content
+    digest = tensor_digest(written.dtype, content.spec.canonical.shape)
+    checksum = checksum_of(content)
+    bad, zero = 0, True
+    for elements in _read_back(tensor, checksum, workspace):
         digest.update(elements.data)
         bad += not_finite(elements, written.dtype) if written.dtype in FLOATS else 0
         zero = zero and not elements.any()
-        position += elements.size
         tick(elements.nbytes)
-    return TensorCheck(tensor.content.id, f"sha256:{digest.hexdigest()}", bad, zero and written.count > 0)
+    if checksums.get(content.id) != checksum.digest():  # guard: compared-with-source
+        _compare(tensor, workspace, was_read=content.id in checksums)
+    return TensorCheck(content.id, f"sha256:{digest.hexdigest()}", bad, zero and written.count > 0)
+
+
+def _read_back(tensor: Written, checksum: Checksum, workspace: Workspace) -> Iterator[Elements]:
+    """What was written, in PyTorch's order; the checksum gets it in the order in which it was taken before."""
+    from bertconv.formats.streaming import panel_columns, pieces
+
+    content, written = tensor.content, tensor.stored
+    turn = content.canonical
+    if turn is None or taken_from_source(content):
+        for piece in pieces(written, turn, workspace):
+            checksum.update(piece.data)
+            yield piece
+        return
+    # checksums are of the output's own order
+    if len(turn.shape) == 2 and panel_columns(turn, ITEM_SIZE[written.dtype]) == turn.shape[1]:
+        yield from pieces(written, turn, workspace, checksum.rows)
+        return
+    for piece in pieces(written, None, workspace):
+        checksum.update(piece.data)
+    yield from pieces(written, turn, workspace)
+
+
+def _compare(tensor: Written, workspace: Workspace, *, was_read: bool) -> None:
+    """Name the first element that differs; where none does, the source or the disk gave something else before."""
+    import numpy as np
+
+    position = 0
+    for elements, expected in _side_by_side(tensor, workspace):
+        if not np.array_equal(elements, expected):
+            first = position + int(np.flatnonzero(elements != expected)[0])
+            raise _differs(tensor, f"differs from its source at element {first} (in PyTorch's order)")
+        position += elements.size
+    if was_read:
+        raise _differs(tensor, "differs from what was first read of its source, although their elements are equal now")
+
+
+def _differs(tensor: Written, what: str) -> ParityError:
+    return ParityError(
+        f"{what}; the output was not kept.",
+        hint="Check disk and memory, and run the conversion again.",
+        file=tensor.stored.file.name,
+        tensor=tensor.stored.name,
+    )
 
 
 def _side_by_side(tensor: Written, workspace: Workspace) -> Iterator[tuple[Elements, Elements]]:
     """Written and expected elements, both in PyTorch's order, in slices of equal length."""
+    from bertconv.formats.streaming import cast, pieces
+
     origin, canonical = tensor.content.origin, tensor.content.canonical
     written = pieces(tensor.stored, canonical, workspace)
     if origin.tensor is None:
         return lockstep(written, iter(()) if origin.make is None else _in_order(origin.make, canonical))
     source = origin.tensor
     elements = pieces(source, both(origin.transpose, canonical), workspace.second)
-    # guard: compared-with-source
     return lockstep(written, (cast(piece, source.dtype, tensor.stored.dtype) for piece in elements))
 
 
 def _in_order(make: Callable[[], Elements], canonical: Transpose | None) -> Iterator[Elements]:
+    from bertconv.formats.streaming import reordered
+
     yield reordered(make(), canonical)
 
 
 def lockstep(one: Iterator[Elements], other: Iterator[Elements]) -> Iterator[tuple[Elements, Elements]]:
     """Two streams of the same elements, cut into slices of equal length; both end together or it is a ParityError."""
+    import numpy as np
+
     left: Elements = np.empty(0, np.uint8)
     right = left
     while True:
@@ -153,12 +200,18 @@ def lockstep(one: Iterator[Elements], other: Iterator[Elements]) -> Iterator[tup
         raise ParityError("the two copies of a tensor have different lengths.", hint="This is a bug: report it.")
 
 
+def _is_one(pair: Duplicate) -> bool:
+    """Whether both are the same bytes, not a copy of them."""
+    one, other = ((each.file, each.offset, each.strides, each.dtype) for each in (pair.copy, pair.original))
+    return one == other
+
+
 def _check_duplicate(pair: Duplicate, workspace: Workspace, tick: workers.Tick) -> str:
+    import numpy as np
+
+    from bertconv.formats.streaming import pieces
+
     copy, original = pair.copy, pair.original
-    if (copy.file, copy.offset, copy.strides, copy.dtype) == (
-        original.file, original.offset, original.strides, original.dtype,
-    ):  # fmt: skip
-        return ""
     for one, other in lockstep(pieces(copy, pair.transpose, workspace), pieces(original, None, workspace.second)):
         if copy.dtype != original.dtype or not np.array_equal(one, other):
             if pair.may_differ:

@@ -7,7 +7,7 @@ as unsigned integers of their width, so that a NaN keeps its payload and bfloat1
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import product
 from typing import Any
@@ -30,6 +30,10 @@ RUN = 4096
 """Bytes below which a run of a file is read together with what lies between it and the next."""
 PAD = 64
 """Bytes between the rows of the scratch: without them rows 4096 bytes apart fall on the same cache sets."""
+
+
+AsRead = Callable[[Elements, int, int], None]
+"""Called with rows of a matrix as they are read, and which row and column of it the first one begins with."""
 
 
 class Workspace:
@@ -59,7 +63,9 @@ class Workspace:
         return padded[:, :columns]
 
 
-def pieces(tensor: StoredTensor, transpose: Transpose | None, workspace: Workspace) -> Iterator[Elements]:
+def pieces(
+    tensor: StoredTensor, transpose: Transpose | None, workspace: Workspace, as_read: AsRead | None = None
+) -> Iterator[Elements]:
     """The elements in target order as flat arrays of unsigned integers, each of PIECE bytes or of PANEL at most.
 
     A matrix whose columns are longer than that comes column by column.
@@ -68,6 +74,8 @@ def pieces(tensor: StoredTensor, transpose: Transpose | None, workspace: Workspa
         tensor: what to read.
         transpose: how its elements change order; None: as stored.
         workspace: buffers; an array is overwritten by the next one.
+        as_read: called with the rows of a matrix that is transposed, in the order in which they are stored within every
+            panel (`panel_columns`).
 
     Raises:
         DamagedCheckpoint: the file ends too early or cannot be read.
@@ -76,11 +84,11 @@ def pieces(tensor: StoredTensor, transpose: Transpose | None, workspace: Workspa
         return
     turn = transpose.reduced if transpose else None
     if tensor.strides is not None:
-        yield from _strided(tensor, turn)
+        yield from _strided(tensor, turn, as_read)
     elif turn is None:
         yield from _as_stored(tensor, workspace)
     elif len(turn.shape) == 2:
-        yield from _transposed(tensor, turn, workspace)
+        yield from _transposed(tensor, turn, workspace, as_read)
     else:
         yield from _permuted(tensor, turn, workspace)
 
@@ -101,11 +109,19 @@ def _as_stored(tensor: StoredTensor, workspace: Workspace) -> Iterator[Elements]
         yield flat
 
 
-def _transposed(tensor: StoredTensor, turn: Transpose, workspace: Workspace) -> Iterator[Elements]:
+def panel_columns(turn: Transpose, item: int) -> int:
+    """How many columns of a matrix that is transposed are read at a time; `item` is the size of an element."""
+    rows, columns = turn.shape
+    return min(columns, max(PANEL // (rows * item), 1))
+
+
+def _transposed(
+    tensor: StoredTensor, turn: Transpose, workspace: Workspace, as_read: AsRead | None
+) -> Iterator[Elements]:
     """The columns of a matrix, as many at a time as a panel holds."""
     rows, columns = turn.shape
     item = ITEM_SIZE[tensor.dtype]
-    width = min(columns, max(PANEL // (rows * item), 1))
+    width = panel_columns(turn, item)
     for left in range(0, columns, width):
         right = min(left + width, columns)
         flat = workspace.panel((right - left) * rows, item)
@@ -114,6 +130,8 @@ def _transposed(tensor: StoredTensor, turn: Transpose, workspace: Workspace) -> 
         for top in range(0, rows, height):
             block = workspace.scratch(min(height, rows - top), right - left, item)
             _read_block(tensor, block, (top * columns + left) * item, columns * item)
+            if as_read is not None:
+                as_read(block, top, left)
             target[:, top : top + len(block)] = block.T
         yield flat
 
@@ -178,7 +196,7 @@ def _read_box(
             into[corner][first - side.start : last - side.start] = block
 
 
-def _strided(tensor: StoredTensor, turn: Transpose | None) -> Iterator[Elements]:
+def _strided(tensor: StoredTensor, turn: Transpose | None, as_read: AsRead | None) -> Iterator[Elements]:
     """A view with strides of its own: rare, and read whole."""
     strides = tensor.strides or ()
     item = ITEM_SIZE[tensor.dtype]
@@ -186,7 +204,10 @@ def _strided(tensor: StoredTensor, turn: Transpose | None) -> Iterator[Elements]
     storage = np.empty(extent, f"u{item}")
     tensor.file.read_into(storage.data.cast("B"), tensor.offset, tensor.name)
     view = np.lib.stride_tricks.as_strided(storage, tensor.shape, tuple(stride * item for stride in strides))
-    flat = reordered(np.ascontiguousarray(view), turn)
+    whole = np.ascontiguousarray(view)
+    if turn is not None and len(turn.shape) == 2 and as_read is not None:
+        as_read(whole.reshape(turn.shape), 0, 0)
+    flat = reordered(whole, turn)
     size = max((PANEL if turn else PIECE) // item, 1)
     for start in range(0, tensor.count, size):
         yield flat[start : start + size]

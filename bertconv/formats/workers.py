@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, TypeVar
 
-from bertconv.formats.streaming import Workspace
+if TYPE_CHECKING:
+    from bertconv.formats.streaming import Workspace
 
 THREADS = 2
 """Enough to reach the memory's bandwidth on the machines that were measured."""
+BUFFER = 1 << 20
+"""Bytes that are copied at a time where the kernel does not do it: small enough for a processor's cache."""
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -22,6 +26,22 @@ class _StoppedError(Exception):
     """Another tensor failed, or the user interrupted: give up at the next piece."""
 
 
+class Local(threading.local):
+    """What every thread makes for itself when it first needs it."""
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        """Buffers for elements; they need numpy."""
+        from bertconv.formats.streaming import Workspace
+
+        return Workspace()
+
+    @cached_property
+    def buffer(self) -> memoryview:
+        """`BUFFER` bytes."""
+        return memoryview(bytearray(BUFFER))
+
+
 def run(
     jobs: Sequence[Job], work: Callable[[Job, Workspace, Tick], Result], progress: Tick, size: Callable[[Job], int]
 ) -> list[Result]:
@@ -29,8 +49,20 @@ def run(
 
     The first error, or an interrupt, stops the others at their next piece and is raised.
     """
+    local = Local()
+    order = sorted(range(len(jobs)), key=lambda number: -size(jobs[number]))
+    tasks = [partial(_work, work, jobs[number], local) for number in order]
+    results = dict(zip(order, run_lots([tasks], progress), strict=True))
+    return [results[number] for number in range(len(jobs))]
+
+
+def run_lots(lots: Iterable[Iterable[Callable[[Tick], Result]]], progress: Tick) -> list[Result]:
+    """Tasks, lot by lot: the threads work on one lot while an iterator prepares the next.
+
+    Returns:
+        The results, in the order of the tasks. Errors as for `run`.
+    """
     stop = threading.Event()
-    local = threading.local()
     lock = threading.Lock()
 
     def tick(count: int) -> None:
@@ -39,21 +71,21 @@ def run(
         with lock:
             progress(count)
 
-    def task(job: Job) -> Result:
-        if not hasattr(local, "workspace"):
-            local.workspace = Workspace()
-        return work(job, local.workspace, tick)
-
-    order = sorted(range(len(jobs)), key=lambda number: -size(jobs[number]))
+    futures: list[Future[Result]] = []
     with ThreadPoolExecutor(THREADS) as pool:
-        futures = {number: pool.submit(task, jobs[number]) for number in order}
         try:
-            wait(futures.values(), return_when=FIRST_EXCEPTION)
+            for lot in lots:
+                futures += [pool.submit(task, tick) for task in lot]
+            wait(futures, return_when=FIRST_EXCEPTION)
         finally:
-            stop.set() if any(not future.done() for future in futures.values()) else None
-            for future in futures.values():
+            stop.set() if any(not future.done() for future in futures) else None
+            for future in futures:
                 future.cancel()
-    errors = [error for future in futures.values() if not future.cancelled() and (error := future.exception())]
+    errors = [error for future in futures if not future.cancelled() and (error := future.exception())]
     if errors:
         raise next((error for error in errors if not isinstance(error, _StoppedError)), errors[0])
-    return [futures[number].result() for number in range(len(jobs))]
+    return [future.result() for future in futures]
+
+
+def _work(work: Callable[[Job, Workspace, Tick], Result], job: Job, local: Local, tick: Tick) -> Result:
+    return work(job, local.workspace, tick)

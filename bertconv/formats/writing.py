@@ -2,45 +2,40 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
-from bertconv.containers.stored import StoredTensor
-from bertconv.errors import MappingError, RequestError
-from bertconv.formats import workers
-from bertconv.formats.content import Content, OutputFile
-from bertconv.formats.streaming import Elements, Workspace, cast, not_finite, pieces
+from bertconv.formats import ranges, workers
+from bertconv.formats.content import OutputFile
 
-RANGE = 32 << 20
-"""Most bytes that the kernel copies at a time, so that progress is seen and an interrupt is heard."""
+if TYPE_CHECKING:
+    from bertconv.formats.streaming import Elements
 
 FLUSH_SECONDS = 0.05
 """Pause between two flushes while the weights are written."""
 
-_NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF)
+_Task = Callable[[workers.Tick], dict[str, bytes]]
 
 
-class _Job(NamedTuple):
-    """A tensor with its place in a file that is open."""
-
-    content: Content
-    fd: int
-    offset: int
-
-
-def write_weights(folder: Path, files: Sequence[OutputFile], progress: workers.Tick) -> None:
-    """Fill files that were laid out.
+def write_weights(
+    folder: Path, files: Sequence[OutputFile], progress: workers.Tick, *, checksums: bool = False
+) -> dict[str, bytes]:
+    """Fill files that were laid out. Every source is read once.
 
     Args:
         folder: where they are.
         files: with the place of every tensor.
         progress: called with bytes as they are written.
+        checksums: take one of every tensor on the way (`checksum.py`), for `readback.verify_weights`.
+
+    Returns:
+        Id of each tensor -> its checksum; nothing without `checksums`.
 
     Raises:
         DamagedCheckpoint: a source ends too early or cannot be read.
@@ -48,10 +43,25 @@ def write_weights(folder: Path, files: Sequence[OutputFile], progress: workers.T
         RequestError: a number does not fit into the element type that was asked for.
         OSError: the output cannot be written.
     """
-    with _opened(folder, files) as fds:
-        jobs = [_Job(placed.content, fds[file.name], placed.offset) for file in files for placed in file.tensors]
-        with _flushing(fds.values()):
-            workers.run(jobs, _transfer, progress, lambda job: job.content.nbytes)
+    with _opened(folder, files) as fds, _flushing(fds.values()):
+        found = workers.run_lots(_lots(files, fds, checksums=checksums), progress)
+    return {name: checksum for one in found for name, checksum in one.items()}
+
+
+def _lots(files: Sequence[OutputFile], fds: Mapping[str, int], *, checksums: bool) -> Iterator[list[_Task]]:
+    """Ranges, then everything else: each the largest first."""
+    local, sharing = workers.Local(), ranges.Sharing()
+    pairs = [(run, fds[file.name]) for file in files for run in ranges.runs(file.tensors)]
+    shared = [(sharing.share(run, fd), fd) for run, fd in pairs]
+    copies = [(part, fd) for run, fd in shared for part in ranges.parts(run)]
+    copies.sort(key=lambda pair: -pair[0].nbytes)
+    yield [partial(ranges.copy, part, fd, local, checksums) for part, fd in copies]
+    others = [(one, fds[file.name]) for file in files for one in file.tensors if not one.content.is_range]
+    if others:
+        from bertconv.formats.transfer import transfer  # and numpy: the threads copy meanwhile
+
+        others.sort(key=lambda pair: -pair[0].content.nbytes)
+        yield [partial(transfer, placed, fd, local, checksums) for placed, fd in others]
 
 
 def sync(folder: Path, files: Sequence[OutputFile]) -> None:
@@ -87,76 +97,8 @@ def _opened(folder: Path, files: Sequence[OutputFile]) -> Iterator[dict[str, int
         for file in files:
             fd = os.open(folder / file.name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)  # guard: weights-link
             stack.callback(os.close, fd)
-            if os.fstat(fd).st_size < file.size:
-                os.ftruncate(fd, file.size)
             fds[file.name] = fd
         yield fds
-
-
-def _transfer(job: _Job, workspace: Workspace, tick: workers.Tick) -> None:
-    content, origin = job.content, job.content.origin
-    source = origin.tensor
-    if source is None:
-        if origin.make is not None and content.nbytes:
-            _write_made(origin.make(), job)
-        tick(content.nbytes)
-        return
-    is_range = source.strides is None and origin.transpose is None and source.dtype == content.dtype
-    done = _copy_range(source, job, tick) if is_range else 0
-    if done == content.nbytes:
-        return
-    offset = job.offset
-    for piece in pieces(source, origin.transpose, workspace):
-        elements = checked_cast(piece, source, content.dtype)
-        _pwrite(job.fd, elements.data.cast("B"), offset)
-        offset += elements.nbytes
-        tick(elements.nbytes)
-
-
-def _write_made(elements: Elements, job: _Job) -> None:
-    if elements.nbytes != job.content.nbytes:  # more would run into the next tensor
-        raise MappingError(
-            f"was made of {elements.nbytes:,} bytes where {job.content.nbytes:,} were planned.",
-            hint="Report this as a bug.",
-            tensor=job.content.name,
-        )
-    _pwrite(job.fd, elements.data.cast("B"), job.offset)
-
-
-def _copy_range(source: StoredTensor, job: _Job, tick: workers.Tick) -> int:
-    """Copy inside the kernel; 0 where the file system cannot, so that the caller does it."""
-    done = 0
-    while done < source.nbytes:
-        length = min(RANGE, source.nbytes - done)
-        try:
-            count = os.copy_file_range(source.file.fd, job.fd, length, source.offset + done, job.offset + done)
-        except OSError as error:
-            if error.errno in _NO_KERNEL_COPY and done == 0:
-                return 0
-            raise
-        if count == 0:
-            raise source.file.too_short(source.offset + done, source.nbytes - done, source.name)
-        done += count
-        tick(count)
-    return done
-
-
-def checked_cast(piece: Elements, source: StoredTensor, dtype: str) -> Elements:
-    elements = cast(piece, source.dtype, dtype)
-    if elements is not piece and not_finite(elements, dtype) > not_finite(piece, source.dtype):
-        raise RequestError(
-            f"holds numbers that {dtype} cannot hold.",
-            hint="Use --dtype keep, float32 or bfloat16.",
-            file=source.file.name,
-            tensor=source.name,
-        )
-    return elements
-
-
-def _pwrite(fd: int, content: memoryview, offset: int) -> None:
-    done = 0
-    while done < len(content):  # guard: short-write
-        done += os.pwrite(fd, content[done:], offset + done)
 
 
 def initial_values(shape: tuple[int, ...], role: str, dtype: str, seed: str, spread: float) -> Elements:
@@ -175,6 +117,8 @@ def initial_values(shape: tuple[int, ...], role: str, dtype: str, seed: str, spr
     import hashlib
 
     import numpy as np
+
+    from bertconv.formats.streaming import cast
 
     if role == "weight":
         number = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "little")

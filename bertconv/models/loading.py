@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from bertconv.config import Config
-from bertconv.containers.stored import FLOATS, Header, StoredTensor
+from bertconv.containers.stored import Header
 from bertconv.errors import (
     MappingError,
     MissingTensors,
@@ -23,24 +21,16 @@ from bertconv.errors import (
     ShapeMismatch,
     TiedTensorsDiffer,
 )
-from bertconv.formats import workers
 from bertconv.formats.readback import check_duplicates
-from bertconv.formats.streaming import Workspace, pieces
-from bertconv.formats.writing import checked_cast
-from bertconv.mapping.identify import Identity
-from bertconv.mapping.ignore import IgnoreLists, first_match
-from bertconv.mapping.layout import Transpose
+from bertconv.mapping.ignore import IgnoreLists
 from bertconv.mapping.plan import Plan, PlanOptions, make_plan
-from bertconv.models.layers import initial
-from bertconv.models.memory import as_tensor, blank_weights, empty_array
+from bertconv.models.filling import LoadingInfo, filled
+from bertconv.models.memory import blank_weights
 from bertconv.models.other_families import identified, read_config
 from bertconv.models.variables import FRAMEWORK, Inventory, inventory
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.reading import open_header
 from bertconv.text import listing
-
-LoadingInfo = dict[str, list[Any]]
-"""missing_keys, unexpected_keys, mismatched_keys and error_msgs, as transformers returns them."""
 
 ANY_NAME = (r"",)
 
@@ -82,31 +72,61 @@ def load(request: LoadRequest) -> tuple[keras.Model, LoadingInfo]:
     """
     source = open_source(request.path, request.source)
     config = load_config(source, request)
-    with closing(open_header(source, check_data=True)) as header, blank_weights(), paused_collection():
+    with closing(open_header(source, check_data=True)) as header:
         if header.container not in request.source.prefer:
             raise RequestError(
                 f"holds {header.container} weights, and use_safetensors leaves these out.",
                 hint="Leave use_safetensors out.", file=str(request.path),
             )  # fmt: skip
-        model, own, plan = planned(header, config, request)
-        if plan.config.values != config.values:  # the file knows better: more rows, another number of labels
-            model, own, plan = planned(header, _agreed(plan.config, request), request)
-        check_stored_twice(plan)
-        matches = matched(own, plan, ignore_mismatched=request.ignore_mismatched_sizes)
-        fill(matches, header)
-        for variable, place in matches.fresh:
-            variable.assign(fresh_values(variable, place, plan.config))
-    warn_of(request, matches.info)
-    return model, matches.info
+        with blank_weights(), paused_collection():
+            model, own, plan = planned(header, config, request)
+            if plan.config.values != config.values:  # the file knows better: more rows, another number of labels
+                model, own, plan = planned(header, _agreed(plan.config, request), request)
+            check_stored_twice(plan)
+            info = filled(own, plan, header, ignore_mismatched=request.ignore_mismatched_sizes)
+    warn_of(request, info)
+    return model, info
+
+
+def load_opened(header: Header, config: Config, request: LoadRequest, plan: Plan | None) -> tuple[keras.Model, Plan]:
+    """As `load`, from files that are open already and whose stored copies were compared, without its warnings.
+
+    Args:
+        header: of the files.
+        config: with the sizes of the file.
+        request: how the model is made.
+        plan: of an earlier call with the same header, config and class; None makes it.
+    """
+    with blank_weights(), paused_collection():
+        model, own = built(config, request)
+        plan = plan or plan_of(header, own, config, request)
+        filled(own, plan, header, ignore_mismatched=request.ignore_mismatched_sizes)
+    return model, plan
+
+
+def request_of(
+    kind: Any, path: Any, config: Config, build: Callable[[Config], keras.Model], *, ignore_mismatched: bool = False
+) -> LoadRequest:
+    """What a class asks for where a caller gives the config and nothing else."""
+    lists = (kind._keys_to_ignore_on_load_unexpected, kind._keys_to_ignore_on_load_missing)  # noqa: SLF001
+    return LoadRequest(
+        path=path, source=SourceOptions(), config=config, config_class=kind.config_class, overrides={},
+        ignore_mismatched_sizes=ignore_mismatched, ignore=IgnoreLists(*(tuple(one or ()) for one in lists)),
+        build=build, table_head=kind.table_head, class_name=kind.__name__,
+    )  # fmt: skip
 
 
 def planned(header: Header, config: Config, request: LoadRequest) -> tuple[keras.Model, Inventory, Plan]:
     """The model that a config describes, its variables, and how the file fills them."""
+    model, own = built(config, request)
+    return model, own, plan_of(header, own, config, request)
+
+
+def built(config: Config, request: LoadRequest) -> tuple[keras.Model, Inventory]:
+    """The model that a config describes, and its variables."""
     model = request.build(config)
     model.build_in_name_scope()
-    own = inventory(model, config, request.table_head)
-    identity = identified(header.tensors, own.table, own.dialects, config)
-    return model, own, _plan(identity, own, config, request)
+    return model, inventory(model, config, request.table_head)
 
 
 def check_stored_twice(plan: Plan) -> None:
@@ -168,7 +188,9 @@ def _agreed(config: Config, request: LoadRequest) -> Config:
     return config
 
 
-def _plan(identity: Identity, own: Inventory, config: Config, request: LoadRequest) -> Plan:
+def plan_of(header: Header, own: Inventory, config: Config, request: LoadRequest) -> Plan:
+    """How a file fills the variables of a model."""
+    identity = identified(header.tensors, own.table, own.dialects, config)
     options = PlanOptions(
         head=own.head, groups=own.groups, init_missing=True, allow_unknown=ANY_NAME, ignore=request.ignore,
         ignore_mismatched=request.ignore_mismatched_sizes,
@@ -187,168 +209,6 @@ def _plan(identity: Identity, own: Inventory, config: Config, request: LoadReque
             hint=f"Choose a checkpoint of {own.table.model_type}.", file=str(request.path),
         )  # fmt: skip
     return plan
-
-
-@dataclass(frozen=True)
-class _Fill:
-    """One variable and the stored tensor for it."""
-
-    variable: keras.Variable
-    tensor: StoredTensor
-    transpose: Transpose | None
-
-
-@dataclass(frozen=True)
-class Matches:
-    """Which variables a file fills.
-
-    Attributes:
-        fills: the variables with their tensors.
-        fresh: the variables that the file has nothing for, with their neutral ids.
-        info: the four lists of what is not as the file has it.
-    """
-
-    fills: list[_Fill]
-    fresh: list[tuple[keras.Variable, str | None]]
-    info: LoadingInfo
-
-
-def matched(own: Inventory, plan: Plan, *, ignore_mismatched: bool) -> Matches:
-    """Every variable with the tensor that fills it, those of the model's own layers by name."""
-    moves = {move.target.id: move for move in plan.moves}
-    fills: list[_Fill] = []
-    fresh: list[tuple[keras.Variable, str | None]] = []
-    for place, variable in own.known.items():
-        move = moves.get(place)
-        if move is None or move.source is None:
-            fresh.append((variable, place))
-        else:
-            fills.append(_Fill(variable, move.source, move.transpose))
-    extras = _extras(own, plan, ignore_mismatched=ignore_mismatched)
-    fills += extras.fills
-    fresh += [(own.extra[name], None) for name in (*extras.lacking, *extras.wrong) if hasattr(own.extra[name], "role")]
-    return Matches(fills, fresh, _info(plan, extras, own))
-
-
-def fill(matches: Matches, header: Header) -> None:
-    """Read every tensor into its variable."""
-    values = workers.run(matches.fills, _read, lambda _: None, lambda fill: fill.tensor.nbytes)
-    for one in matches.fills:
-        one.variable.assign(as_tensor(values.pop(0)))
-    for file in header.files:
-        file.check_unchanged()
-
-
-def _read(fill: _Fill, workspace: Workspace, tick: workers.Tick) -> np.ndarray[Any, Any]:
-    """The variable's values, in its own element type, on memory that TensorFlow takes over."""
-    dtype = keras.backend.standardize_dtype(fill.variable.dtype)
-    kind = "uint16" if dtype == "bfloat16" else dtype
-    array = empty_array(fill.variable.shape, kind)
-    flat, position = array.reshape(-1).view(f"u{array.itemsize}"), 0
-    for piece in pieces(fill.tensor, fill.transpose, workspace):
-        flat[position : position + piece.size] = checked_cast(piece, fill.tensor, dtype)
-        position += piece.size
-        tick(piece.nbytes)
-    if dtype == "bfloat16":
-        import ml_dtypes
-
-        return array.view(ml_dtypes.bfloat16)
-    return array
-
-
-def fresh_values(variable: keras.Variable, place: str | None, config: Config) -> Any:
-    """Initial values by the variable's role, which a variable of the user's own has from its place in the table."""
-    role = getattr(variable, "role", None) or (place or "").rpartition(".")[2]
-    return initial(role, float(config.values["initializer_range"]))(variable.shape, dtype=variable.dtype)
-
-
-@dataclass(frozen=True)
-class _Extras:
-    """Variables beyond the table: those that tensors fill by name, tensors of another shape, and those not found."""
-
-    fills: list[_Fill]
-    wrong: dict[str, StoredTensor]
-    lacking: list[str]
-
-
-def _extras(own: Inventory, plan: Plan, *, ignore_mismatched: bool) -> _Extras:
-    names = _unused(plan)
-    found = _Extras([], {}, [])
-    for name, variable in own.extra.items():
-        tensor = names.get(name)
-        if tensor is None or tensor.dtype not in FLOATS:
-            found.lacking.append(name)
-        elif tensor.shape == tuple(variable.shape):
-            found.fills.append(_Fill(variable, tensor, None))
-        else:
-            found.wrong[name] = tensor
-    if found.wrong and not ignore_mismatched:
-        rows = [
-            f"{name} is {list(tensor.shape)}, not {list(own.extra[name].shape)}" for name, tensor in found.wrong.items()
-        ]
-        raise ShapeMismatch(
-            f"the file's tensors for the model's own layers have other shapes:\n{listing(rows)}",
-            hint="Give the layers the file's sizes, or pass ignore_mismatched_sizes=True.",
-        )
-    return found
-
-
-def _unused(plan: Plan) -> dict[str, StoredTensor]:
-    """Tensors that fill nothing of the table, by the names that a variable beyond it would have."""
-    taken = {id(move.source) for move in plan.moves}
-    known = (tensor for tensors in plan.identity.by_id.values() for tensor in tensors)
-    exact: dict[str, StoredTensor] = {}
-    for tensor in (*plan.identity.unrecognised, *known):
-        if id(tensor) not in taken:
-            exact[tensor.name.removeprefix(plan.identity.prefix).removesuffix(":0")] = tensor
-    tails = Counter(name.partition("/")[2] for name in exact)
-    short = {tail: tensor for name, tensor in exact.items() if tails[tail := name.partition("/")[2]] == 1}
-    return short | exact
-
-
-def _info(plan: Plan, extras: _Extras, own: Inventory) -> LoadingInfo:
-    """The four lists, in TensorFlow's names where the table has them."""
-    names = {spec.id: spec.name for spec in _every_spec(own, plan)}
-    places = {
-        id(tensor): names.get(place, tensor.name)
-        for place, tensors in plan.identity.by_id.items()
-        for tensor in tensors
-    }
-    used = {id(fill.tensor) for fill in extras.fills} | {id(tensor) for tensor in extras.wrong.values()}
-    wrong = {id(tensor) for tensor, _ in plan.mismatched}
-    missing = [move.target.name for move in plan.moves if move.source is None]
-    missing = [name for name in missing if name not in {places[number] for number in wrong}]
-    left = [
-        (one.tensor.name, places.get(id(one.tensor), one.tensor.name))
-        for one in plan.unloaded
-        if one.state in ("unused", "unknown") and id(one.tensor) not in used
-    ]
-    return {
-        "missing_keys": [
-            name for name in [*missing, *(f"{name}:0" for name in extras.lacking)]
-            if first_match(plan.ignore.missing, name) is None
-        ],
-        "unexpected_keys": [
-            name for stored, name in left
-            if first_match(plan.ignore.unexpected, stored) is None and first_match(plan.ignore.unexpected, name) is None
-        ],
-        "mismatched_keys": [
-            *((places[id(tensor)], tensor.shape, spec.shape) for tensor, spec in plan.mismatched),
-            *((f"{name}:0", tensor.shape, tuple(own.extra[name].shape)) for name, tensor in extras.wrong.items()),
-        ],
-        "error_msgs": [],
-    }  # fmt: skip
-
-
-def _every_spec(own: Inventory, plan: Plan) -> Sequence[Any]:
-    from bertconv.mapping.expand import expand
-
-    config = plan.config.values
-    return [
-        spec
-        for group in own.table.groups
-        for spec in expand(own.table, own.dialects.of(FRAMEWORK), config, (group,)).values()
-    ]
 
 
 def warn_of(request: LoadRequest, info: LoadingInfo, what: str = "newly initialised") -> None:

@@ -12,11 +12,10 @@ import keras
 from bertconv.config import Config
 from bertconv.containers.stored import Header
 from bertconv.errors import MissingTensors, RequestError, ShapeMismatch
-from bertconv.mapping.ignore import IgnoreLists
 from bertconv.mapping.plan import Plan
-from bertconv.models import loading
+from bertconv.models import filling, loading
 from bertconv.models.variables import Inventory
-from bertconv.source import SourceOptions, open_source
+from bertconv.source import open_source
 from bertconv.source.reading import open_header
 from bertconv.source.weights import is_index, is_weights
 from bertconv.text import listing
@@ -55,13 +54,13 @@ def load_weights(
     with closing(open_header(source, check_data=True)) as header, loading.paused_collection():
         own, plan = _planned(header, self.config, request)
         loading.check_stored_twice(plan)
-        matches = loading.matched(own, plan, ignore_mismatched=skip_mismatch)
+        matches = filling.matched(own, plan, ignore_mismatched=skip_mismatch)
         if matches.info["missing_keys"] and not (skip_mismatch or by_name):
             raise MissingTensors(
                 f"lacks weights of {type(self).__name__}:\n{listing(matches.info['missing_keys'])}",
                 hint="Give by_name=True to leave these as they are, or load another file.", file=str(path),
             )  # fmt: skip
-        loading.fill(matches, header)
+        filling.fill(matches, header)
     loading.warn_of(request, matches.info, "left as they were")
 
 
@@ -86,13 +85,8 @@ def _is_checkpoint(folder: Path) -> bool:
 
 
 def _request(model: Any, path: Path, *, skip_mismatch: bool) -> loading.LoadRequest:
-    kind = type(model)
-    lists = (kind._keys_to_ignore_on_load_unexpected, kind._keys_to_ignore_on_load_missing)  # noqa: SLF001
-    return loading.LoadRequest(
-        path=path, source=SourceOptions(), config=model.config, config_class=kind.config_class, overrides={},
-        ignore_mismatched_sizes=skip_mismatch, ignore=IgnoreLists(*(tuple(one or ()) for one in lists)),
-        build=lambda _config: model, table_head=kind.table_head, class_name=kind.__name__,
-    )  # fmt: skip
+    build = lambda _config: model  # noqa: E731
+    return loading.request_of(type(model), path, model.config, build, ignore_mismatched=skip_mismatch)
 
 
 def _planned(header: Header, config: Config, request: loading.LoadRequest) -> tuple[Inventory, Plan]:

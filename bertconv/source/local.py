@@ -230,11 +230,12 @@ def _describe(
 ) -> Source:
     weights, notes = _weights(checkpoint, choice.name)
     listed = None if alone else modules.listed(checkpoint)
-    names = modules.names_with(checkpoint, listed or ())
+    folders = listed.folders if listed is not None else {}
+    names = modules.names_with(checkpoint, folders)
     beside = modules.beside(checkpoint, listed, names) if listed is not None else None
     of_modules = beside.weights if beside else ()
     used = (*weights.files, *of_modules, *(name for name in (weights.index, *sidecars.CONFIGS) if name))
-    carried, left = sidecars.sort_out(names, used, listed or ())
+    carried, left = sidecars.sort_out(names, used, folders)
     checkpoint.need([*weights.files, *carried])
     notes = (*choice.notes, *notes, *(beside.notes if beside else ()), *sidecars.notes(left, of_modules))
     found = Source(given, checkpoint.folder, weights, None, carried, left, None, notes, beside)

@@ -16,7 +16,7 @@ from bertconv.errors import UnsafeCheckpoint
 from bertconv.records import dataclass
 from bertconv.source.checkpoint_folder import open_in
 from bertconv.source.local import Source
-from bertconv.source.modules import LISTING, entries_of, path_of
+from bertconv.source.modules import LISTING, Modules, path_of
 from bertconv.text import is_deep, parse_json, printable
 
 WHOLE = "config_sentence_transformers.json"
@@ -72,7 +72,7 @@ def read_module_settings(source: Source) -> ModuleSettings:
         DamagedCheckpoint: a file cannot be opened or read, or changes meanwhile.
     """
     reader = _Reader(source)
-    listed = None if source.modules is None else tuple(reader.modules())
+    listed = None if source.modules is None else tuple(reader.modules(source.modules))
     whole = _whole(reader.read(reader.folder, WHOLE) if WHOLE in reader.names else {})
     own = {LISTING, WHOLE, _TRANSFORMER}
     there = source.modules is not None or any(name in own or "/" in name for name in source.sidecars)
@@ -90,9 +90,9 @@ class _Reader:
             self.inner = source.folder.relative_to(self.folder).as_posix()
         self.problems: list[str] = []
 
-    def modules(self) -> Iterator[Module]:
+    def modules(self, listed: Modules) -> Iterator[Module]:
         """Every listed module with its settings."""
-        for entry in entries_of(self.folder):
+        for entry in listed.entries:
             kind = str(entry["type"])
             kind = kind.rpartition(".")[2] if kind.startswith(_OWN) else kind
             folder = path_of(entry).rstrip("/")

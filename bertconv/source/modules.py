@@ -39,6 +39,7 @@ class Modules:
         listing: `modules.json` for a folder with the transformer at its root, where the source's is for another.
         left: other files beside them.
         notes: what is unusual, one sentence each.
+        entries: what `modules.json` lists, as it was read when the modules were found.
     """
 
     folder: Path
@@ -47,14 +48,23 @@ class Modules:
     listing: bytes | None = None
     left: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    entries: tuple[Mapping[str, object], ...] = ()
 
     def open(self, name: str) -> SourceFile:
         """Open a file of them; errors as for `open_in`."""
         return open_in(self.folder, name)
 
 
-def listed(checkpoint: CheckpointFolder) -> dict[str, str] | None:
-    """Folder of each module that `modules.json` lists -> its class; None where there is no such list.
+@dataclass(frozen=True)
+class Listed:
+    """What `modules.json` says: its entries as they are, and the folder of each module -> its class."""
+
+    entries: tuple[Mapping[str, object], ...]
+    folders: Mapping[str, str]
+
+
+def listed(checkpoint: CheckpointFolder) -> Listed | None:
+    """The modules that `modules.json` lists; None where there is no such list.
 
     Raises:
         UnsafeCheckpoint: a folder outside of the checkpoint.
@@ -64,7 +74,8 @@ def listed(checkpoint: CheckpointFolder) -> dict[str, str] | None:
         return None
     checkpoint.need([LISTING])
     found = {}
-    for entry in entries_of(checkpoint.folder):
+    entries = _entries_of(checkpoint.folder)
+    for entry in entries:
         path = path_of(entry)
         try:
             parts = subfolder_parts(path if path.isprintable() else "..")
@@ -74,7 +85,7 @@ def listed(checkpoint: CheckpointFolder) -> dict[str, str] | None:
                 file=str(checkpoint.folder / LISTING),
             ) from error  # fmt: skip
         found["/".join(parts)] = str(entry["type"]).rpartition(".")[2]
-    return found
+    return Listed(tuple(entries), found)
 
 
 def names_with(checkpoint: CheckpointFolder, folders: Collection[str]) -> frozenset[str]:
@@ -89,11 +100,11 @@ def names_with(checkpoint: CheckpointFolder, folders: Collection[str]) -> frozen
     return frozenset(names)
 
 
-def beside(checkpoint: CheckpointFolder, modules: Mapping[str, str], names: Collection[str]) -> Modules:
+def beside(checkpoint: CheckpointFolder, modules: Listed, names: Collection[str]) -> Modules:
     """The modules of a folder that holds the transformer at its root."""
-    weights, notes = _weights(modules, names)
+    weights, notes = _weights(modules.folders, names)
     checkpoint.need(weights)
-    return Modules(checkpoint.folder, weights, notes=notes)
+    return Modules(checkpoint.folder, weights, notes=notes, entries=modules.entries)
 
 
 def around(checkpoint: CheckpointFolder, inner: str, own: Collection[str]) -> Modules | None:
@@ -105,17 +116,18 @@ def around(checkpoint: CheckpointFolder, inner: str, own: Collection[str]) -> Mo
         own: files that go along with the transformer; none of these is taken from the outer folder.
     """
     modules = listed(checkpoint)
-    if modules is None or inner not in modules:
+    if modules is None or inner not in modules.folders:
         return None
-    names = names_with(checkpoint, modules)
+    names = names_with(checkpoint, modules.folders)
     names = frozenset(name for name in names if not name.startswith(f"{inner}/"))
-    weights, notes = _weights({folder: kind for folder, kind in modules.items() if folder != inner}, names)
-    carried, left = sidecars.sort_out(names, (*weights, LISTING, *own), modules)
+    weights, notes = _weights({folder: kind for folder, kind in modules.folders.items() if folder != inner}, names)
+    carried, left = sidecars.sort_out(names, (*weights, LISTING, *own), modules.folders)
     checkpoint.need([*weights, *carried])
-    return Modules(checkpoint.folder, weights, carried, _moved(entries_of(checkpoint.folder), inner), left, notes)
+    moved = _moved(modules.entries, inner)
+    return Modules(checkpoint.folder, weights, carried, moved, left, notes, modules.entries)
 
 
-def entries_of(folder: Path) -> list[dict[str, object]]:
+def _entries_of(folder: Path) -> list[dict[str, object]]:
     """What `modules.json` lists; DamagedCheckpoint when it is no list of modules, whose weights would be lost."""
     with closing(open_in(folder, LISTING)) as file:
         raw = file.read(0, file.size) if file.size <= LISTING_BYTES else b""  # guard: modules-list-size

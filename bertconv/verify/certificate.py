@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from bertconv.containers.registry import read_header
-from bertconv.containers.stored import Header, StoredTensor
+from bertconv.containers.stored import Header, SourceFile, StoredTensor
 from bertconv.errors import BertconvError, DamagedCheckpoint, RequestError
 from bertconv.formats import workers
 from bertconv.formats.destination import MANIFEST, MANIFEST_BYTES
@@ -125,17 +125,14 @@ def check_folder(folder: Path) -> FolderCheck:
             hint="Compare it with its source: bertconv verify SRC DST.", file=str(folder),
         )  # fmt: skip
     files: Mapping[str, Any] = manifest["files"]
-    changes: list[Change] = []
-    for name in files:
-        changes += _file_changes(folder, name, files[name])
-    weights = [name for name in files if "sha256_outside_tensors" in files[name]]
-    touched = {change.file for change in changes if change.what == "is missing"}
-    headers, broken = _headers(folder, [name for name in weights if name not in touched])
-    changes += broken
-    for name, header in headers.items():
-        changes += _frame_changes(folder, name, header, files[name])
-    unread = touched | {change.file for change in broken}
-    changes += _tensor_changes(headers, wanted, complete=not unread)
+    with ExitStack() as stack:
+        changes, weights, absent = _file_changes(folder, files, stack)
+        headers, broken = _headers(weights)
+        changes += broken
+        for name, header in headers.items():
+            changes += _frame_changes(name, weights[name], header, files[name])
+        unread = absent or bool(broken)
+        changes += _tensor_changes(headers, wanted, complete=not unread)
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
     return FolderCheck(
         str(folder), tuple(changes), len(files), len(wanted),
@@ -189,40 +186,54 @@ def _is_sound(manifest: Mapping[str, Any]) -> bool:
     )
 
 
-def _file_changes(folder: Path, name: str, wanted: Mapping[str, Any]) -> Iterator[Change]:
-    try:
-        file = open_in(folder, name)  # which takes the links of the Hub's cache and no others
-    except BertconvError:
-        yield Change(name, "", "is missing")
-        return
-    with closing(file):
-        if file.size != wanted["size"]:  # guard: check-size
-            yield Change(name, "", f"has {file.size:,} bytes instead of {wanted['size']:,}")
-        elif "sha256" in wanted:
-            try:
-                if frame_digest(file, ()) != wanted["sha256"]:  # guard: check-file
-                    yield Change(name, "", "has other bytes")
-            except BertconvError as error:
-                yield Change(name, "", f"can no longer be read: {error.message}")
-
-
-def _headers(folder: Path, names: list[str]) -> tuple[dict[str, Header], list[Change]]:
-    headers, broken = {}, []
-    for name in names:
+def _file_changes(
+    folder: Path, files: Mapping[str, Any], stack: ExitStack
+) -> tuple[list[Change], dict[str, SourceFile], bool]:
+    """What is not as it was about whole files; those of weights, open until the stack ends; and if any is absent."""
+    changes: list[Change] = []
+    weights: dict[str, SourceFile] = {}
+    absent = False
+    for name, wanted in files.items():
         try:
-            headers[name] = read_header(open_in(folder, name))
+            file = stack.enter_context(closing(open_in(folder, name)))  # which takes the links of the Hub's cache alone
+        except BertconvError:
+            changes.append(Change(name, "", "is missing"))
+            absent = True
+            continue
+        if "sha256_outside_tensors" in wanted:
+            weights[name] = file
+        if file.size != wanted["size"]:  # guard: check-size
+            changes.append(Change(name, "", f"has {file.size:,} bytes instead of {wanted['size']:,}"))
+        elif "sha256" in wanted:
+            changes += _content_changes(name, file, wanted)
+            file.close()
+    return changes, weights, absent
+
+
+def _content_changes(name: str, file: SourceFile, wanted: Mapping[str, Any]) -> Iterator[Change]:
+    try:
+        if frame_digest(file, ()) != wanted["sha256"]:  # guard: check-file
+            yield Change(name, "", "has other bytes")
+    except BertconvError as error:
+        yield Change(name, "", f"can no longer be read: {error.message}")
+
+
+def _headers(weights: Mapping[str, SourceFile]) -> tuple[dict[str, Header], list[Change]]:
+    headers, broken = {}, []
+    for name, file in weights.items():
+        try:
+            headers[name] = read_header(file)
         except BertconvError as error:
             broken.append(Change(name, error.tensor or "", f"can no longer be read: {error.message}"))
     return headers, broken
 
 
-def _frame_changes(folder: Path, name: str, header: Header, wanted: Mapping[str, Any]) -> Iterator[Change]:
+def _frame_changes(name: str, file: SourceFile, header: Header, wanted: Mapping[str, Any]) -> Iterator[Change]:
     spans = sorted({(tensor.offset, tensor.nbytes) for tensor in header.tensors})
+    same_size = file.size == wanted["size"]  # another size was reported already
     try:
-        with closing(open_in(folder, name)) as file:
-            same_size = file.size == wanted["size"]  # another size was reported already
-            if same_size and frame_digest(file, spans) != wanted["sha256_outside_tensors"]:  # guard: check-frame
-                yield Change(name, "", "has other bytes outside of its tensors")
+        if same_size and frame_digest(file, spans) != wanted["sha256_outside_tensors"]:  # guard: check-frame
+            yield Change(name, "", "has other bytes outside of its tensors")
     except BertconvError as error:
         yield Change(name, "", f"can no longer be read: {error.message}")
 

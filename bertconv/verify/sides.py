@@ -163,6 +163,64 @@ class Side:
         return [printable(one.tensor.name) for one in self.plan.unloaded if one.inside]
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A checkpoint whose files are open and whose names were looked up; it may be taken as any of its classes.
+
+    Attributes:
+        source: where it is.
+        header: of its files.
+        modules: weights of the modules beside it.
+        table: the architecture.
+        identity: what its names say.
+    """
+
+    source: Source
+    header: Header
+    modules: tuple[ModuleWeights, ...]
+    table: Table
+    identity: Identity
+
+    def side(self, head: str | None = None, like: Side | None = None) -> Side:
+        """It as a class.
+
+        Args:
+            head: the class; None takes the one that it is.
+            like: the other side: it becomes the class for the same task, unless `head` is given.
+
+        Raises:
+            ParityError: it has another architecture than `like`.
+            TiedTensorsDiffer: copies of one tensor in it are not equal.
+            BertconvError: nothing says which class it is, or it contradicts its own config.
+        """
+        if like is not None:
+            head = _class_like(like, self.table, self.source, head)
+        config = self.source.load_config(self.table.family)
+        side = side_of(self.source, self.header, self.modules, self.identity, self.table, config, head)
+        check_duplicates(side.plan.duplicates)
+        return side
+
+
+@contextmanager
+def opened(given: str | os.PathLike[str], options: SourceOptions, *, wanted: Wanted = ANYTHING) -> Iterator[Opened]:
+    """Open a checkpoint, identify it, and close it in the end; each of its files is opened once.
+
+    Args:
+        given: folder, file or Hub id.
+        options: how to find it.
+        wanted: what the caller says about the family.
+
+    Raises:
+        BertconvError: it cannot be read, or is of no family that is known.
+    """
+    source = open_source(given, options)
+    with closing(open_header(source)) as header, opened_modules(source) as modules:
+        table, identity = recognise(header.tensors, source, wanted)
+        yield Opened(source, header, modules, table, identity)
+        for file in (*header.files, *(module.file for module in modules)):
+            file.check_unchanged()
+
+
 @contextmanager
 def open_side(
     given: str | os.PathLike[str],
@@ -172,30 +230,9 @@ def open_side(
     like: Side | None = None,
     wanted: Wanted = ANYTHING,
 ) -> Iterator[Side]:
-    """Open a checkpoint, identify it, and close it in the end.
-
-    Args:
-        given: folder, file or Hub id.
-        options: how to find it.
-        head: the class as which it is opened; None takes the one that it is.
-        like: the other side: it is opened as the class for the same task, unless `head` is given.
-        wanted: what the caller says about the family.
-
-    Raises:
-        ParityError: it has another architecture than `like`.
-        BertconvError: it cannot be read, is of no family that is known, or contradicts its own config.
-    """
-    source = open_source(given, options)
-    with closing(open_header(source)) as header, opened_modules(source) as modules:
-        mapping, identity = recognise(header.tensors, source, wanted)
-        if like is not None:
-            head = _class_like(like, mapping, source, head)
-        config = source.load_config(mapping.family)
-        side = side_of(source, header, modules, identity, mapping, config, head)
-        check_duplicates(side.plan.duplicates)
-        yield side
-        for file in (*header.files, *(module.file for module in modules)):
-            file.check_unchanged()
+    """A checkpoint as a class; arguments and errors as for `opened` and `Opened.side`."""
+    with opened(given, options, wanted=wanted) as found:
+        yield found.side(head, like)
 
 
 def _class_like(like: Side, table: Table, source: Source, head: str | None) -> str | None:

@@ -14,6 +14,7 @@ import numpy as np
 from bertconv.errors import RequestError
 from bertconv.formats.streaming import reordered
 from bertconv.mapping.expand import target_specs, transpose_specs
+from bertconv.mapping.plan import Plan
 from bertconv.verify.cases import IDS, Batch
 from bertconv.verify.places import OUTPUT, Array, Passes, Place, Tell, placed
 from bertconv.verify.quiet import import_tensorflow
@@ -37,6 +38,7 @@ class TensorFlowRunner:
 
         self.side = side
         self._rounding = rounding
+        self._plan: Plan | None = None
         self.framework = f"TF{side.head} on TensorFlow {tf.__version__}, Keras {keras.__version__}"
 
     def run(self, dtype: str, batches: Sequence[Batch], tell: Tell) -> None:
@@ -87,22 +89,31 @@ class TensorFlowRunner:
         return arrays
 
     def model(self, dtype: str) -> Any:
-        """The checkpoint through from_pretrained of its class, in an element type."""
-        import bertconv
+        """The checkpoint in an element type, as from_pretrained of its class loads it.
 
-        source = self.side.source
-        path = source.folder / (source.weights.index or source.weights.files[0])
-        lacks_pooler = "pooler" in self.side.table.optional.get(self.side.head, ()) and not any(
-            place.startswith("pooler.") for place in self.side.tensors
+        What is run is what users load: the class is made, its variables are listed, planned and filled by the same
+        functions, from the files on the disk. Only the finding and the parsing of the files are not done again: the
+        side was read by the same reader, and its files are held open and looked at in the end, so that they cannot be
+        other ones. The plan is the loader's own, into variables, and not the side's; it is the same for every element
+        type. Stored copies were compared when the side was opened.
+        """
+        import bertconv
+        from bertconv.models.loading import load_opened, request_of
+
+        side = self.side
+        lacks_pooler = "pooler" in side.table.optional.get(side.head, ()) and not any(
+            place.startswith("pooler.") for place in side.tensors
         )
         extra = {"add_pooling_layer": False} if lacks_pooler else {}
+        kind = getattr(bertconv, f"TF{side.head}")
+        request = request_of(
+            kind, side.source.given, side.plan.config, lambda config: kind(config, dtype=dtype, **extra)
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about how the class is used; the notes have the files
-            model = getattr(bertconv, f"TF{self.side.head}").from_pretrained(
-                path, config=self.side.plan.config, dtype=dtype, **extra
-            )
+            model, self._plan = load_opened(side.header, side.plan.config, request, self._plan)
         if self._rounding:
-            _round(model, self.side, self._rounding)
+            _round(model, side, self._rounding)
         return model
 
 

@@ -38,7 +38,7 @@ _NOT = (
     "test_migration.py",
     "test_trust.py",
 )
-_COPIED = ("bertconv", "mappings", "tests", "scripts", "qa", "pyproject.toml", "README.md", "docs")
+_COPIED = ("bertconv", "mappings", "tests", "scripts", "qa", "pyproject.toml", "constraints.txt", "README.md", "docs")
 _HEAVY = (
     "numpy", "h5py", "ml_dtypes", "click", "rich.console", "rich.table", "rich.progress", "huggingface_hub",
     "safetensors.numpy", "safetensors.torch", "torch", "hypothesis",

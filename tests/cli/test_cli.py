@@ -284,13 +284,14 @@ def parity(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Flips a bit of the staged output after it was written."""
     write = saving.write_weights
 
-    def write_and_flip(folder: Path, files: Any, *rest: Any) -> None:
-        write(folder, files, *rest)
+    def write_and_flip(folder: Path, files: Any, *rest: Any, **options: Any) -> Any:
+        found = write(folder, files, *rest, **options)
         with (folder / files[0].name).open("r+b") as file:
             file.seek(files[0].tensors[0][1])
             first = file.read(1)
             file.seek(files[0].tensors[0][1])
             file.write(bytes([first[0] ^ 1]))
+        return found
 
     monkeypatch.setattr(saving, "write_weights", write_and_flip)
 

@@ -46,7 +46,7 @@ def test_no_room_for_the_staged_folder(mode: str, server: Server, scene_of: Call
 
 def test_every_call_is_seen(server: Server, scene_of: Callable[..., Scene]) -> None:
     """A call that the shim missed would be a fault that nobody injects."""
-    names = {call.name for call in counted(server, scene_of(TF, over=True))}
+    names = {call.name for kind in (TF, PT) for call in counted(server, scene_of(kind, over=True))}
     assert {
         "open",
         "flock",

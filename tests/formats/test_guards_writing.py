@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from bertconv import convert
+from bertconv.containers.container import FileLayout
 from bertconv.containers.stored import SourceFile
 from bertconv.convert import convert_checkpoint
 from bertconv.errors import DamagedCheckpoint, OutputError, ParityError, RequestError
@@ -209,7 +210,7 @@ def test_weights_are_not_written_through_a_link(tmp_path: Path, work: Callable[.
     (tmp_path / "others").write_bytes(b"precious")
     (tmp_path / "weights").symlink_to("others")
     with pytest.raises(OSError, match="symbolic links"):
-        work(tmp_path, [OutputFile("weights", 100, ())])
+        work(tmp_path, [OutputFile("weights", FileLayout(100, ()), ())])
     assert (tmp_path / "others").read_bytes() == b"precious"
 
 

@@ -27,6 +27,7 @@ from bertconv.errors import (
     UnsafeCheckpoint,
     UnsupportedCheckpoint,
 )
+from bertconv.formats.frame import create
 
 SECRET = b"root:x:0:0:root:/root:/bin/bash\n" * 4
 VALUES = np.arange(12, dtype=np.float32).reshape(3, 4)
@@ -98,9 +99,16 @@ def test_versions_of_the_format(tmp_path: Path, libver: str) -> None:
     cp.assert_same(read(tmp_path / "a.h5"), state)
 
 
+def written(path: Path, datasets: list[Dataset], attributes: dict[str, Any]) -> tuple[int, ...]:
+    """The file without its weights, and where they go."""
+    layout = lay_out(datasets, attributes)
+    create(path, layout)
+    return layout.offsets
+
+
 def test_bfloat16(tmp_path: Path) -> None:
     values = cp.random_array((3, 4), "bfloat16", 1)
-    [offset] = lay_out(tmp_path / "a.h5", [Dataset(KERNEL, "bfloat16", (3, 4))], {})
+    [offset] = written(tmp_path / "a.h5", [Dataset(KERNEL, "bfloat16", (3, 4))], {})
     with (tmp_path / "a.h5").open("r+b") as file:
         file.seek(offset)
         file.write(values.tobytes())
@@ -428,7 +436,7 @@ def test_plain_h5py_reads_what_is_written(
     path = tmp_path_factory.mktemp("written") / "a.h5"
     state = {f"group_{number}/kernel:0": cp.random_array(shape, dtype, number) for number, shape in enumerate(shapes)}
     datasets = [Dataset(name, dtype, value.shape, (f"again/{name}",)) for name, value in state.items()]
-    offsets = lay_out(path, datasets, {"": {"backend": "tensorflow"}})
+    offsets = written(path, datasets, {"": {"backend": "tensorflow"}})
     with path.open("r+b") as file:
         for offset, value in zip(offsets, state.values(), strict=True):
             file.seek(offset)
@@ -443,7 +451,7 @@ def test_plain_h5py_reads_what_is_written(
 def test_lists_of_names(tmp_path: Path, count: int) -> None:
     """Beyond 64 kB a list is split into chunks, and Keras finds them by their numbers."""
     names = [f"tf_bert_model/bert/encoder/layer_._{number}/attention/self/kernel:0" for number in range(count)]
-    lay_out(tmp_path / "a.h5", [], {"bert": {"weight_names": names}, "": {"layer_names": ["bert"], "none": []}})
+    written(tmp_path / "a.h5", [], {"bert": {"weight_names": names}, "": {"layer_names": ["bert"], "none": []}})
     with h5py.File(tmp_path / "a.h5") as root:
         attributes = root["bert"].attrs
         if count == 3:

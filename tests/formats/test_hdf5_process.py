@@ -18,6 +18,7 @@ from patience import until
 from bertconv.containers.hdf5 import Dataset, lay_out, process, read_hdf5
 from bertconv.containers.stored import Header
 from bertconv.errors import BertconvError, DamagedCheckpoint, UnsafeCheckpoint
+from bertconv.formats.frame import create
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the limits of Linux")
 
@@ -27,7 +28,9 @@ ENTRY = {"name": "b", "group": "", "dtype": "float32", "shape": [2], "offset": 0
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    lay_out(tmp_path / "a.h5", [Dataset("layer/kernel:0", "float32", (3, 5)), Dataset("b", "float16", (7,))], {})
+    create(
+        tmp_path / "a.h5", lay_out([Dataset("layer/kernel:0", "float32", (3, 5)), Dataset("b", "float16", (7,))], {})
+    )
     return tmp_path / "a.h5"
 
 

@@ -43,8 +43,8 @@ def flip(monkeypatch: pytest.MonkeyPatch, place: float, bit: int = 1) -> list[st
     """
     write, hit = saving.write_weights, []
 
-    def write_and_flip(folder: Path, files: Sequence[Any], *rest: Any) -> None:
-        write(folder, files, *rest)
+    def write_and_flip(folder: Path, files: Sequence[Any], *rest: Any, **options: Any) -> Any:
+        found = write(folder, files, *rest, **options)
         spans = [(file, tensor, offset) for file in files for tensor, offset in file.tensors]
         number = int(place * (sum(tensor.nbytes for _, tensor, _ in spans) - 1))
         for file, tensor, offset in spans:
@@ -55,8 +55,9 @@ def flip(monkeypatch: pytest.MonkeyPatch, place: float, bit: int = 1) -> list[st
                     [byte] = stream.read(1)
                     stream.seek(offset + number)
                     stream.write(bytes([byte ^ bit]))
-                return
+                break
             number -= tensor.nbytes
+        return found
 
     monkeypatch.setattr(saving, "write_weights", write_and_flip)
     return hit
@@ -110,12 +111,13 @@ def test_zeros_of_both_signs_are_not_equal(tmp_path: Path, monkeypatch: pytest.M
     src = cp.save(tmp_path / "in", "BertModel", state)
     original = saving.write_weights
 
-    def write(folder: Path, files: Sequence[Any], *rest: Any) -> None:
-        original(folder, files, *rest)
+    def write(folder: Path, files: Sequence[Any], *rest: Any, **options: Any) -> Any:
+        found = original(folder, files, *rest, **options)
         [(_, offset)] = [each for each in files[0].tensors if each[0].spec.id == "embeddings.word.weight"]
         with (folder / files[0].name).open("r+b") as stream:
             stream.seek(offset)
             stream.write(np.float32(-0.0).tobytes())
+        return found
 
     monkeypatch.setattr(saving, "write_weights", write)
     with pytest.raises(ParityError, match="word_embeddings"):

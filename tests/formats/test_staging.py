@@ -475,15 +475,13 @@ ALWAYS, NEVER = 1e9, -1.0
 """Values of SAME_SECONDS: a further signal counts as the same one."""
 WAITING = {
     "writing": HEAR + (
-        "import bertconv.formats.writing as w; pieces, once = w.pieces, threading.Lock()\n"
-        "def no(*_): raise OSError(38, 'no')\n"
-        "os.copy_file_range = no\n"
-        "def wait(*each):\n if once.acquire(blocking=False): hear({signals})\n yield from pieces(*each)\n"
-        "w.pieces = wait"
+        "import bertconv.formats.ranges as r; copy, once = r.copy, threading.Lock()\n"
+        "def wait(*each):\n if once.acquire(blocking=False): hear({signals})\n return copy(*each)\n"
+        "r.copy = wait"
     ),
     "checking": HEAR + (
         "import bertconv.saving as c\n"
-        "def wait(_, tick):\n hear({signals})\n while True: tick(1)\n"
+        "def wait(_, tick, *rest):\n hear({signals})\n while True: tick(1)\n"
         "c.verify_weights = wait"
     ),
 }  # fmt: skip
@@ -541,7 +539,7 @@ def test_a_signal_that_the_caller_ignores_stays_ignored(tmp_path: Path, number: 
 TRACED = """
 import os, signal, sys
 import bertconv.formats.workers as w
-run, left = w.run, {lines}
+run, left = w.run_lots, {lines}
 def trace(*_):
     global left
     left -= 1
@@ -554,7 +552,7 @@ def traced(*each):
         return run(*each)
     finally:
         sys.settrace(None)
-w.run = traced
+w.run_lots = traced
 """
 
 

@@ -16,7 +16,7 @@ from patience import PATIENCE
 
 from bertconv.convert import convert_checkpoint
 from bertconv.errors import BertconvError, DamagedCheckpoint, OutputError
-from bertconv.formats import workers, writing
+from bertconv.formats import ranges, workers, writing
 from bertconv.formats.writing import initial_values
 
 HEAD = "BertForMaskedLM"
@@ -51,9 +51,11 @@ def fails_with(code: int, after: int = 0) -> Callable[..., int]:
 def test_kernel_that_does_not_copy(
     src: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, after: int, form: str
 ) -> None:
-    convert_checkpoint(src, tmp_path / "with", to=form)
+    """From the beginning, or in the midst of a run."""
+    convert_checkpoint(src, tmp_path / "with", to=form, verify="none")
     monkeypatch.setattr(os, "copy_file_range", fails_with(code, after))
-    convert_checkpoint(src, tmp_path / "without", to=form)
+    monkeypatch.setattr(ranges, "PART", 1000)
+    convert_checkpoint(src, tmp_path / "without", to=form, verify="none")
     assert cp.snapshot(tmp_path / "without") == cp.snapshot(tmp_path / "with")
 
 
@@ -62,8 +64,8 @@ def test_kernel_that_copies_a_little_at_a_time(src: Path, tmp_path: Path, monkey
         return COPY(source, target, min(length, 97), *offsets)
 
     monkeypatch.setattr(os, "copy_file_range", copy)
-    monkeypatch.setattr(writing, "RANGE", 1000)
-    convert_checkpoint(src, tmp_path / "out", to="pt")
+    monkeypatch.setattr(ranges, "PART", 1000)
+    convert_checkpoint(src, tmp_path / "out", to="pt", verify="none")
     cp.assert_same(cp.written(tmp_path / "out"), cp.state_dict(HEAD))
 
 
@@ -98,7 +100,8 @@ def refused(kind: type[BertconvError], src: Path, out: Path, **options: Any) -> 
 @pytest.mark.parametrize("after", [0, 7])
 def test_copies_that_fail(src: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, after: int) -> None:
     monkeypatch.setattr(os, "copy_file_range", fails_with(code, after))
-    assert os.strerror(code) in str(refused(OutputError, src, tmp_path / "out"))
+    monkeypatch.setattr(ranges, "PART", 1000)
+    assert os.strerror(code) in str(refused(OutputError, src, tmp_path / "out", verify="none"))
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
@@ -108,7 +111,7 @@ def test_copies_that_fail(src: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_writes_that_fail(
     src: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, name: str, form: str
 ) -> None:
-    called, transfer = threading.Event(), writing._transfer
+    called, copy = threading.Event(), ranges.copy
 
     def refuse(*_: object) -> None:
         called.set()
@@ -116,11 +119,11 @@ def test_writes_that_fail(
 
     def late(*arguments: Any) -> Any:
         assert called.wait(PATIENCE)
-        return transfer(*arguments)
+        return copy(*arguments)
 
     if name == "fdatasync":  # called from time to time while the weights are written
         monkeypatch.setattr(writing, "FLUSH_SECONDS", 0.001)
-        monkeypatch.setattr(writing, "_transfer", late)
+        monkeypatch.setattr(ranges, "copy", late)
     monkeypatch.setattr(os, name, refuse)
     assert os.strerror(code) in str(refused(OutputError, src, tmp_path / "out", to=form))
 
@@ -134,8 +137,8 @@ def test_source_that_ends_early(src: Path, tmp_path: Path, monkeypatch: pytest.M
         return COPY(*arguments)
 
     monkeypatch.setattr(os, "copy_file_range", copy)
-    with pytest.raises(DamagedCheckpoint) as caught:
-        convert_checkpoint(src, tmp_path / "out", to="pt")
+    with pytest.raises(DamagedCheckpoint, match="ends at byte 9000") as caught:
+        convert_checkpoint(src, tmp_path / "out", to="pt", verify="none")
     assert caught.value.tensor in cp.state_dict(HEAD)
     assert not (tmp_path / "out").exists()
 

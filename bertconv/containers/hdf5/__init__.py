@@ -11,9 +11,8 @@ Format: docs.hdfgroup.org, "HDF5 File Format Specification 3.0"; attributes: Ker
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from bertconv.containers.container import Container, Entry, Frame
+from bertconv.containers.container import Container, Entry, FileLayout, Frame
 from bertconv.containers.hdf5.keras import keras_file, keras_shard
 from bertconv.containers.hdf5.layout import Dataset, lay_out
 from bertconv.containers.hdf5.reader import read_hdf5
@@ -39,6 +38,6 @@ class KerasHdf5(Container):
         """As `read_hdf5`."""
         return read_hdf5(file)
 
-    def lay_out(self, path: Path, entries: Sequence[Entry], frame: Frame) -> list[int]:
+    def lay_out(self, entries: Sequence[Entry], frame: Frame) -> FileLayout:
         """As Keras 2 does for a file on its own, and transformers for a shard."""
-        return keras_shard(path, entries) if frame.is_shard else keras_file(path, entries, frame.scope)
+        return keras_shard(entries) if frame.is_shard else keras_file(entries, frame.scope)

@@ -1,4 +1,4 @@
-"""A file with room for every dataset: libhdf5 lays it out in memory, and what it wrote there is put onto the disk.
+"""A file with room for every dataset, as libhdf5 lays it out in memory.
 
 So libhdf5 never sees a write fail. On a full disk it loses small datasets without a word, or crashes.
 """
@@ -9,9 +9,9 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bertconv.containers.container import FileLayout
 from bertconv.containers.hdf5.kinds import type_of
 
 if TYPE_CHECKING:
@@ -80,43 +80,26 @@ class SparseFile(io.RawIOBase):
             done += count
         return parts
 
-    def save(self, path: Path) -> None:
-        """Write it to a new file, which has holes where nothing was written."""
-        with path.open("xb", buffering=0) as file:
-            for number, block in sorted(self.blocks.items()):
-                start = number * self.BLOCK
-                left = memoryview(block)[: self.size - start]
-                while left:
-                    count = os.pwrite(file.fileno(), left, start)
-                    left, start = left[count:], start + count
-            os.ftruncate(file.fileno(), self.size)  # which is repeated after a signal; the file object's is not
-
 
 Attributes = Mapping[str, Mapping[str, str | Sequence[str]]]
 """Group path ("" is the root) -> attribute -> text, or a list of names, which is split into chunks."""
 
 
-def lay_out(path: Path, datasets: Sequence[Dataset], attributes: Attributes) -> list[int]:
-    """Create a file with every dataset's space allocated and nothing in it.
+def lay_out(datasets: Sequence[Dataset], attributes: Attributes) -> FileLayout:
+    """A file with every dataset's space allocated and nothing in it.
 
     Args:
-        path: file to create.
         datasets: in the order in which their bytes are to follow each other.
         attributes: what groups say of themselves.
-
-    Returns:
-        Offset in bytes of every dataset from the start of the file (0 for an empty one).
-
-    Raises:
-        OSError: the file cannot be created or written.
     """
     memory, offsets = in_memory(datasets, attributes)
-    memory.save(path)
-    return offsets
+    starts = {number * memory.BLOCK: block for number, block in sorted(memory.blocks.items())}
+    parts = {start: bytes(block[: memory.size - start]) for start, block in starts.items()}
+    return FileLayout(memory.size, tuple(offsets), parts)
 
 
 def in_memory(datasets: Sequence[Dataset], attributes: Attributes) -> tuple[SparseFile, list[int]]:
-    """`lay_out`, without a file on the disk."""
+    """The file that h5py makes, in memory, and the offset of every dataset (0 for an empty one)."""
     import h5py
     from h5py import h5d, h5p, h5s
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from bertconv.containers.hdf5 import Dataset, child, lay_out, process, sandbox
 from bertconv.containers.stored import Header, SourceFile
+from bertconv.formats.frame import create
 from qa.fuzz.mutations import Seed
 from qa.fuzz.targets.common import Target, bytes_of, differ, read
 
@@ -59,10 +60,11 @@ def hdf5_files() -> Target:
             "": {"layer_names": ["bert"], "backend": "tensorflow"},
             "bert": {"weight_names": names},
         }
-        offsets = lay_out(ours, sets, attributes)
+        layout = lay_out(sets, attributes)
+        create(ours, layout)
         wide = np.arange(15, dtype="<f4") / 8
         with ours.open("r+b") as file:
-            for offset, content in zip(offsets, (wide, (wide[:5].view("<u4") >> 16).astype("<u2")), strict=True):
+            for offset, content in zip(layout.offsets, (wide, (wide[:5].view("<u4") >> 16).astype("<u2")), strict=True):
                 file.seek(offset)
                 file.write(content.tobytes())
         with h5py.File(keras, "w") as root:

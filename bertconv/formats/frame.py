@@ -1,0 +1,114 @@
+"""The frame of a file: all of its bytes that no tensor has. Its layout says what they are before the file is made.
+
+So the file that is read back is compared with the layout, byte by byte, and no reader has to find anything in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+from bertconv.containers.container import Container, FileLayout
+from bertconv.containers.stored import PIECE, Header, SourceFile, StoredTensor
+from bertconv.errors import ParityError
+from bertconv.formats.content import OutputFile
+from bertconv.formats.ranges import pwrite
+from bertconv.formats.readback import Written
+
+
+def create(path: Path, layout: FileLayout) -> None:
+    """Create a file of its full length, with holes where the tensors go.
+
+    Args:
+        path: of the file; its folder is made where it lacks.
+        layout: of the file.
+
+    Raises:
+        OSError: it exists, or cannot be created or written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb", buffering=0) as file:
+        for start, part in sorted(layout.parts.items()):
+            pwrite(file.fileno(), memoryview(part), start)
+        os.ftruncate(file.fileno(), layout.size)  # which is repeated after a signal; the file object's is not
+
+
+@contextmanager
+def written(
+    folder: Path, files: Sequence[OutputFile], container: Container, metadata: Mapping[str, str]
+) -> Iterator[list[Written]]:
+    """The tensors of files that were written, in the order of `files`, open until the block ends.
+
+    Args:
+        folder: where the files are.
+        files: as they were to be written.
+        container: what they are; its own library reads them too, where that costs next to nothing.
+        metadata: free text that they hold.
+
+    Raises:
+        ParityError: a byte outside of the tensors is not what it should be.
+        MappingError: the container's own library reads something else.
+        DamagedCheckpoint: a file cannot be read.
+    """
+    with ExitStack() as stack:
+        found: list[Written] = []
+        for file in files:
+            opened = stack.enter_context(closing(SourceFile(folder / file.name, file.name)))
+            check_frame(opened, file)
+            stored = [
+                StoredTensor(file.scope + content.name, content.dtype, content.spec.shape, opened, offset)
+                for content, offset in file.tensors
+            ]
+            container.confirm(Header(container.name, tuple(stored), dict(metadata)))
+            found += map(Written, file.contents, stored)
+        yield found
+
+
+def check_frame(opened: SourceFile, file: OutputFile) -> None:
+    """Compare all bytes outside of the tensors with the layout.
+
+    Raises:
+        ParityError: one is another, or the file is longer or shorter; names the file and the first such byte.
+        DamagedCheckpoint: it cannot be read.
+    """
+    if opened.size != file.size:
+        raise _differs(file, min(opened.size, file.size))
+    for place, expected in frame(file):
+        there = opened.read(place, len(expected))
+        if there != expected:
+            raise _differs(file, place + next(i for i, byte in enumerate(expected) if there[i] != byte))
+
+
+def frame(file: OutputFile) -> Iterator[tuple[int, bytes]]:
+    """All bytes outside of the tensors as they should be: place and content of the next ones, at most `PIECE`."""
+    parts = sorted(file.layout.parts.items())
+    position = 0
+    for offset, size in [*file.spans, (file.size, 0)]:
+        for start in range(position, offset, PIECE):
+            end = min(start + PIECE, offset)
+            content = bytearray(end - start)
+            for place, part in parts:
+                if start < place + len(part) and place < end:
+                    low, high = max(place, start), min(place + len(part), end)
+                    content[low - start : high - start] = part[low - place : high - place]
+            yield start, bytes(content)
+        position = offset + size
+
+
+def frame_sha256(file: OutputFile) -> str:
+    """sha256 of the bytes outside of the tensors; once `check_frame` has passed, of those on the disk."""
+    digest = hashlib.sha256()
+    for _, content in frame(file):
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _differs(file: OutputFile, place: int) -> ParityError:
+    return ParityError(
+        f"differs from what was written at byte {place:,}, outside of its tensors; the output was not kept.",
+        hint="Check disk and memory, and run the conversion again.",
+        file=file.name,
+    )

@@ -1,0 +1,88 @@
+"""Tensors whose elements are moved by this process, because they change order or type on the way or are made."""
+
+from __future__ import annotations
+
+from bertconv.containers.stored import StoredTensor
+from bertconv.errors import MappingError, RequestError
+from bertconv.formats.checksum import Checksum, checksum_of, taken_from_source
+from bertconv.formats.content import Content, Placed
+from bertconv.formats.ranges import pwrite
+from bertconv.formats.streaming import Elements, Workspace, cast, not_finite, pieces
+from bertconv.formats.workers import Local, Tick
+
+
+def transfer(placed: Placed, fd: int, local: Local, checksums: bool, tick: Tick) -> dict[str, bytes]:
+    """Write one tensor.
+
+    Args:
+        placed: the tensor and its place.
+        fd: the open file.
+        local: the thread's buffers.
+        checksums: take its checksum.
+        tick: called with bytes as they are written.
+
+    Returns:
+        Its id -> its checksum; nothing without `checksums`.
+
+    Raises:
+        As `writing.write_weights`.
+    """
+    content = placed.content
+    checksum = checksum_of(content) if checksums else None
+    source = content.origin.tensor
+    if source is None:
+        if content.origin.make is not None and content.nbytes:
+            elements = content.origin.make()
+            _check_length(elements, content)
+            pwrite(fd, elements.data.cast("B"), placed.offset)
+            if checksum is not None:
+                checksum.update(elements.data)
+        tick(content.nbytes)
+    else:
+        _move(source, placed, fd, local.workspace, checksum, tick)
+    return {} if checksum is None else {content.id: checksum.digest()}
+
+
+def checked_cast(piece: Elements, source: StoredTensor, dtype: str) -> Elements:
+    """Numbers as another type; RequestError where that has no such numbers."""
+    elements = cast(piece, source.dtype, dtype)
+    if elements is not piece and not_finite(elements, dtype) > not_finite(piece, source.dtype):
+        raise RequestError(
+            f"holds numbers that {dtype} cannot hold.",
+            hint="Use --dtype keep, float32 or bfloat16.",
+            file=source.file.name,
+            tensor=source.name,
+        )
+    return elements
+
+
+def _move(
+    source: StoredTensor, placed: Placed, fd: int, workspace: Workspace, checksum: Checksum | None, tick: Tick
+) -> None:
+    content, offset = placed.content, placed.offset
+    turn = taken_from_source(content)
+
+    def rows(block: Elements, top: int, left: int) -> None:
+        if checksum is not None:
+            checksum.rows(cast(block, source.dtype, content.dtype), top, left)
+
+    as_read = rows if turn is not None and checksum is not None else None
+    if turn is not None and len(turn.shape) != 2 and checksum is not None:  # not read in an order that could be used
+        for piece in pieces(source, None, workspace):
+            checksum.update(cast(piece, source.dtype, content.dtype).data)
+    for piece in pieces(source, content.origin.transpose, workspace, as_read):
+        elements = checked_cast(piece, source, content.dtype)
+        pwrite(fd, elements.data.cast("B"), offset)
+        if checksum is not None and turn is None:
+            checksum.update(elements.data)
+        offset += elements.nbytes
+        tick(elements.nbytes)
+
+
+def _check_length(elements: Elements, content: Content) -> None:
+    if elements.nbytes != content.nbytes:  # more would run into the next tensor
+        raise MappingError(
+            f"was made of {elements.nbytes:,} bytes where {content.nbytes:,} were planned.",
+            hint="Report this as a bug.",
+            tensor=content.name,
+        )
