@@ -4,8 +4,8 @@
     python scripts/bench_start.py CHECKPOINT --tree DIR      another version of bertconv, beside this one
     python scripts/bench_start.py CHECKPOINT --runs 21 inspect
 
-Measuring makes every import slower by some hundredths of a millisecond: compare columns, not with a clock. Prints
-Markdown, for docs/performance.md.
+Measuring makes every import slower by some hundredths of a millisecond: compare columns, not with a clock. The last row
+is of a process that is not measured so, copying included: `user` and `sys`. Prints Markdown, for docs/performance.md.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -22,7 +23,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 CODE = "from bertconv.cli import main; main()"
-COMMANDS = {"pt2tf": ("pt2tf", "--quiet", "--verify", "none"), "inspect": ("inspect",), "help": ("--help",)}
+COMMANDS = {
+    "pt2tf": ("pt2tf", "--quiet", "--verify", "none"),
+    "dry-run": ("pt2tf", "--quiet", "--dry-run", "--verify", "none"),
+    "inspect": ("inspect",),
+    "help": ("--help",),
+}
 WITH_ALL = ("click", "numpy", "h5py")
 """Packages that are counted with what they are the first to import."""
 LINE = re.compile(r"import time: +(\d+) \| +(\d+) \| ( *)(\S+)")
@@ -42,7 +48,9 @@ def main() -> None:
         for tree in trees:  # in turns; the first run compiles byte code and is not counted
             took = measured(tree, options.command, options.checkpoint)
             found[tree] += [took] if number else []
-    print("| imports, ms |", " | ".join("this version" if tree == ROOT else tree.name for tree in trees), "|")
+    print(
+        "| median of milliseconds |", " | ".join("this version" if tree == ROOT else tree.name for tree in trees), "|"
+    )
     print("|---|" + "---|" * len(trees))
     for group in found[ROOT][0]:
         print(
@@ -53,17 +61,27 @@ def main() -> None:
 
 
 def measured(tree: Path, command: str, checkpoint: Path) -> dict[str, float]:
-    """Milliseconds that one process took to import the modules of each group."""
+    """Milliseconds that one process took to import the modules of each group, and those of another one in all."""
+    places = {"help": (), "inspect": (checkpoint.absolute(),)}.get(command, (checkpoint.absolute(), "out"))
+    words = ["-c", CODE, *COMMANDS[command][:1], *map(str, places), *COMMANDS[command][1:]]
+    processor = used(tree, words)[1]  # without the measuring, which costs
+    return grouped(used(tree, ["-X", "importtime", *words])[0].splitlines()) | {
+        "processor time of the process": processor
+    }
+
+
+def used(tree: Path, words: Sequence[str]) -> tuple[str, float]:
+    """What a process of Python wrote to its standard error, and the milliseconds of processors that it took."""
     environment = {**os.environ, "PYTHONPATH": str(tree)}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or every run would compile them
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or every run would compile what it imports
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with tempfile.TemporaryDirectory() as folder:
-        places = {"pt2tf": (checkpoint, Path(folder, "out")), "inspect": (checkpoint,)}.get(command, ())
-        words = [*COMMANDS[command][:1], *map(str, places), *COMMANDS[command][1:]]
         done = subprocess.run(
-            [sys.executable, "-X", "importtime", "-c", CODE, *words],
-            env=environment, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True,
+            [sys.executable, *words], env=environment, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            text=True, check=True,
         )  # fmt: skip
-    return grouped(done.stderr.splitlines())
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return done.stderr, (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1000
 
 
 def grouped(lines: Sequence[str]) -> dict[str, float]:
@@ -81,7 +99,7 @@ def grouped(lines: Sequence[str]) -> dict[str, float]:
         group = within[0][1] if within else "bertconv's own modules" if name.startswith("bertconv") else "the rest"
         group = "what Python imports by itself" if started else group
         sums[group] += int(own) / 1000
-    return sums | {"all": sum(sums.values())}
+    return sums | {"all imports": sum(sums.values())}
 
 
 if __name__ == "__main__":
