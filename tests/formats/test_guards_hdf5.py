@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from bertconv.containers.hdf5 import child, process, sandbox, walk
+from bertconv.containers.hdf5 import child, library, process, sandbox, walk
 from bertconv.errors import DamagedCheckpoint, UnsafeCheckpoint, UnsupportedCheckpoint
 
 
@@ -60,7 +60,7 @@ class Group:
 @pytest.mark.parametrize("kind", [KeyError, IndexError, OSError, RuntimeError, TypeError, ValueError])
 def test_what_cannot_be_opened_is_named(kind: type[Exception]) -> None:
     with pytest.raises(DamagedCheckpoint, match=r"cannot be opened: .*no such thing") as caught:
-        walk._Walk(h5py).child(Group(kind("no such thing")), "bias:0", "layer/bias:0")
+        walk._Walk().child(library.Group(Group(kind("no such thing"))), "bias:0", "layer/bias:0")
     assert caught.value.tensor == "layer/bias:0"
 
 
@@ -86,7 +86,7 @@ def test_data_of_the_right_size_that_lie_nowhere(file: Path) -> None:
             get_storage_size=own.get_storage_size,
         )  # fmt: skip
         with pytest.raises(DamagedCheckpoint, match="declares 12 bytes but stores 0"):
-            walk._Walk(h5py).tensor(SimpleNamespace(id=kind, shape=(3,)), "bias:0", "layer")
+            walk._Walk().tensor(library.Dataset(SimpleNamespace(id=kind, shape=(3,))), "bias:0", "layer")
 
 
 def test_metadata_that_take_too_much_memory_are_told(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,8 +123,8 @@ def test_a_filter_on_data_in_one_piece(file: Path) -> None:
 
     with h5py.File(file) as root:
         own = root["layer/bias:0"]
-        steps = walk._Walk(h5py)
-        assert steps.tensor(own, "bias:0", "layer").shape == (3,)
+        steps = walk._Walk()
+        assert steps.tensor(library.Dataset(own), "bias:0", "layer").shape == (3,)
         kind = SimpleNamespace(get_create_plist=lambda: Properties(own.id.get_create_plist()), get_type=own.id.get_type)
         with pytest.raises(UnsupportedCheckpoint, match="chunked or compressed"):
-            steps.tensor(SimpleNamespace(id=kind, shape=own.shape), "bias:0", "layer")
+            steps.tensor(library.Dataset(SimpleNamespace(id=kind, shape=own.shape)), "bias:0", "layer")

@@ -75,7 +75,8 @@ def test_traps_that_are_never_stepped_on(cli, tmp_path: Path, name: str) -> None
     assert outcome.code == 0, outcome
     assert outcome.out.isprintable() or "\x1b" not in outcome.out
     assert not leaked
-    assert list(map(reads_hdf5, seen)) == [True]
+    assert len(seen) <= 1
+    assert all(map(reads_hdf5, seen)), seen
     assert cp.snapshot(tmp_path) == before
     with opened(secrets) as leaked:
         assert cli("tf2pt", folder, tmp_path / "out").code == 0

@@ -57,10 +57,12 @@ def answer(file: io.RawIOBase | io.BytesIO) -> dict[str, Any]:
     """What a walk finds in a file, or the error that it ends with, as facts that JSON can hold."""
     import h5py
 
+    from bertconv.containers.hdf5.library import Group
+
     error: BertconvError
     try:
         with h5py.File(file, "r") as root:
-            return asdict(walk(root))
+            return asdict(walk(Group(root)))
     except MemoryError:
         error = UnsafeCheckpoint(
             f"has metadata that take more than {sandbox.MEMORY >> 20} MiB of memory.",

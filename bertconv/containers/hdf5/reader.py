@@ -1,4 +1,4 @@
-"""From a file to the place of every dataset's bytes in it, as the child tells it and as the file's size allows."""
+"""From a file to the place of every dataset's bytes in it: by our own reader, or as libhdf5 tells it in its child."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from bertconv.containers.hdf5 import process
+from bertconv.containers.hdf5.classic import read_classic
+from bertconv.containers.hdf5.pages import NotClassic
 from bertconv.containers.stored import ITEM_SIZE, Header, SourceFile, StoredTensor
 from bertconv.errors import BertconvError, DamagedCheckpoint, UnsafeCheckpoint, UnsupportedCheckpoint
 
@@ -30,11 +32,26 @@ def read_hdf5(file: SourceFile) -> Header:
         BertconvError: the process that reads metadata cannot work here.
     """
     _check_superblock(file)
-    found = _understood(file, process.ask(file))
+    found = _classic(file) or _understood(file, process.ask(file))
     if isinstance(found, BertconvError):
         raise found
     _check_places(found.tensors)
     return found
+
+
+def _classic(file: SourceFile) -> Header | BertconvError | None:
+    """What our own reader says; None where it leaves the file to libhdf5."""
+    try:
+        found = read_classic(file)
+    except NotClassic:
+        return None
+    except BertconvError as error:
+        return type(error)(error.message, hint=error.hint, file=str(file.path), tensor=error.tensor)
+    tensors = tuple(
+        StoredTensor(entry.name, entry.dtype, entry.shape, file, entry.offset, group=entry.group)
+        for entry in found.tensors
+    )
+    return Header("hdf5", tensors, found.metadata, others=found.others)
 
 
 def _check_superblock(file: SourceFile) -> None:

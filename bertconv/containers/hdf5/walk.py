@@ -1,13 +1,15 @@
-"""The walk over a file's metadata, in the child: hard links only, each group once, no dataset that hides something."""
+"""The walk over a file's metadata: hard links only, each group once, no dataset that hides something.
+
+These rules are the same for our own reader (`classic`) and for libhdf5 in its child (`library`).
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
-from bertconv.containers.hdf5.kinds import dtype_of
+from bertconv.containers.hdf5.objects import CannotOpen, Dataset, Element, Group
 from bertconv.containers.stored import ITEM_SIZE
 from bertconv.errors import DamagedCheckpoint, UnsafeCheckpoint, UnsupportedCheckpoint
 from bertconv.text import printable
@@ -40,7 +42,7 @@ class Found:
     others: tuple[str, ...]
 
 
-def walk(root: Any) -> Found:
+def walk(root: Group) -> Found:
     """Everything in an open file, from its metadata alone.
 
     Raises:
@@ -48,17 +50,17 @@ def walk(root: Any) -> Found:
         DamagedCheckpoint: a name that is no text, or data that was never written.
         UnsupportedCheckpoint: compressed or chunked datasets, or elements of an unusual kind.
     """
-    import h5py
-
-    steps = _Walk(h5py)
-    saved_model = "model_weights" in root and "layer_names" not in root.attrs
-    if saved_model:
+    steps = _Walk()
+    if root.has("model_weights") and root.attribute("layer_names") is None:  # of `model.save`
         others = [name for name in steps.names(root, "") if name != "model_weights"]
-        tensors = tuple(steps.tensors(steps.child(root, "model_weights", "model_weights")))
+        top = steps.child(root, "model_weights", "model_weights")
+        if not isinstance(top, Group):
+            raise _bad("model_weights", "is a dataset where the layers should be")
+        tensors = tuple(steps.tensors(top))
     else:
-        others = ["optimizer_weights"] if "optimizer_weights" in root else []
+        others = ["optimizer_weights"] if root.has("optimizer_weights") else []
         tensors = tuple(steps.tensors(root))
-    metadata = {key: text for key in ("backend", "keras_version") if (text := _short_text(h5py, root, key)) is not None}
+    metadata = {key: text for key in ("backend", "keras_version") if (text := _short_text(root, key)) is not None}
     return Found(tensors, metadata, tuple(others))
 
 
@@ -66,91 +68,87 @@ def walk(root: Any) -> Found:
 class _Walk:
     """One walk, and what it has seen."""
 
-    h5py: Any
     seen: set[int] = field(default_factory=set)
     objects: int = 0
 
-    def tensors(self, top: Any) -> Iterator[Entry]:
+    def tensors(self, top: Group) -> Iterator[Entry]:
         for name in self.names(top, ""):
             child = self.child(top, name, name)
             if name == "optimizer_weights":
                 continue
-            if isinstance(child, self.h5py.Group):
-                layer = name if any(key.startswith("weight_names") for key in child.attrs) else ""
+            if isinstance(child, Group):
+                layer = name if any(key.startswith("weight_names") for key in child.attributes()) else ""
                 yield from self.below(child, "" if layer else name, layer, 1)
             else:
                 yield self.tensor(child, name, "")
 
-    def below(self, group: Any, path: str, layer: str, depth: int) -> Iterator[Entry]:
-        address = self.h5py.h5o.get_info(group.id).addr
+    def below(self, group: Group, path: str, layer: str, depth: int) -> Iterator[Entry]:
+        address = group.address
         if address in self.seen or depth > MAX_DEPTH:
             raise _unsafe(path or layer, "is a group that is reached twice or too deep")
         self.seen.add(address)
         for name in self.names(group, path):
             full = f"{path}/{name}" if path else name
             child = self.child(group, name, full)
-            if isinstance(child, self.h5py.Group):
+            if isinstance(child, Group):
                 yield from self.below(child, full, layer, depth + 1)
             else:
                 yield self.tensor(child, full, layer)
 
-    def names(self, group: Any, path: str) -> Iterator[str]:
-        self.objects += len(group)
+    def names(self, group: Group, path: str) -> Iterator[str]:
+        self.objects += group.count()
         if self.objects > MAX_OBJECTS:
             raise _unsafe(path or None, f"holds more than {MAX_OBJECTS:,} objects")
-        for name in group:
-            full = f"{path}/{name}" if path else str(name)
+        for name in group.names():
+            full = f"{path}/{name!s}" if path else str(name)
             if not isinstance(name, str) or len(full) > MAX_NAME or not name.isprintable():  # bytes: not UTF-8
                 raise _bad(full[:100], f"has a name that is not printable text of at most {MAX_NAME:,} characters")
             yield name
 
-    def child(self, group: Any, name: str, full: str) -> Any:
-        if group.id.links.get_info(name.encode()).type != self.h5py.h5l.TYPE_HARD:
+    def child(self, group: Group, name: str, full: str) -> Group | Dataset:
+        if not group.is_hard(name):
             raise _unsafe(full, "is a link to another place or file")
         try:
-            child = group[name]
-        except (LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+            child = group.open(name)
+        except CannotOpen as error:
             raise _bad(full, f"cannot be opened: {printable(str(error)[:MAX_NAME])}") from error
-        if not isinstance(child, (self.h5py.Group, self.h5py.Dataset)):
+        if child is None:
             raise _unsafe(full, "is neither a group nor a dataset")
         return child
 
-    def tensor(self, dataset: Any, name: str, layer: str) -> Entry:
-        plist = dataset.id.get_create_plist()
-        if plist.get_layout() == self.h5py.h5d.VIRTUAL or plist.get_external_count():
+    def tensor(self, dataset: Dataset, name: str, layer: str) -> Entry:
+        if dataset.is_elsewhere():
             raise _unsafe(name, "takes its data from another file")
-        dtype = self.dtype(dataset, name)
-        shape = tuple(int(size) for size in dataset.shape or ())
+        dtype = self.dtype(dataset.element(), name)
+        shape = dataset.shape()
         nbytes = math.prod(shape) * ITEM_SIZE[dtype]
         if nbytes == 0:
             return Entry(name, layer, dtype, shape, 0)
-        if plist.get_layout() != self.h5py.h5d.CONTIGUOUS or plist.get_nfilters():
+        if not dataset.is_plain():
             raise UnsupportedCheckpoint(
                 "is chunked or compressed.",
                 hint="Rewrite the file with `h5repack -l CONTI -f NONE in.h5 out.h5`.",
                 tensor=name,
             )
-        offset, stored = dataset.id.get_offset(), dataset.id.get_storage_size()
+        offset, stored = dataset.place()
         if offset is None or stored != nbytes:
             raise _bad(name, f"declares {nbytes:,} bytes but stores {stored if offset else 0:,}")
         return Entry(name, layer, dtype, shape, offset)
 
-    def dtype(self, dataset: Any, name: str) -> str:
-        kind = dataset.id.get_type()
-        classes = (self.h5py.h5t.FLOAT, self.h5py.h5t.INTEGER)
-        if kind.get_class() not in classes or kind.get_order() != self.h5py.h5t.ORDER_LE:
+    def dtype(self, element: Element, name: str) -> str:
+        if not element.number:
             raise UnsupportedCheckpoint(
                 "does not hold little-endian numbers.",
                 hint="Only floating-point and integer datasets are weights.",
                 tensor=name,
             )
-        if (dtype := dtype_of(kind)) is None:
+        if element.dtype is None:
             raise UnsupportedCheckpoint(
-                f"has elements of {kind.get_size()} bytes of an unusual kind.",
+                f"has elements of {element.nbytes} bytes of an unusual kind.",
                 hint="Save the weights as float32 or float16.",
                 tensor=name,
             )
-        return dtype
+        return element.dtype
 
 
 def _unsafe(name: str | None, problem: str) -> UnsafeCheckpoint:
@@ -161,15 +159,10 @@ def _bad(name: str, problem: str) -> DamagedCheckpoint:
     return DamagedCheckpoint(f"{problem}.", hint="Download or save the file again.", tensor=name)
 
 
-def _short_text(h5py: Any, root: Any, key: str) -> str | None:
+def _short_text(root: Group, key: str) -> str | None:
     """A root attribute, where it is one short text: the damaged heap of a variable length can hang libhdf5 for ever."""
-    if key not in root.attrs:
+    known = root.attribute(key)
+    if known is None or not known.fixed_text or known.shape != () or known.nbytes > MAX_NAME:
         return None
-    attribute = root.attrs.get_id(key)
-    kind = attribute.get_type()
-    if kind.get_class() != h5py.h5t.STRING or attribute.shape != () or attribute.get_storage_size() > MAX_NAME:
-        return None
-    if kind.is_variable_str():
-        return None
-    value = root.attrs[key]
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    value = root.text(key)
+    return value if isinstance(value, str) else value.decode(errors="replace")

@@ -1,4 +1,4 @@
-"""HDF5 files, with h5py's own view of what is accepted."""
+"""HDF5 files: by our own reader and by libhdf5 in its child, with h5py's own view of what is accepted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -15,7 +17,10 @@ import h5py
 import numpy as np
 
 from bertconv.containers.hdf5 import Dataset, child, lay_out, process, sandbox
+from bertconv.containers.hdf5.classic import read_classic
+from bertconv.containers.hdf5.pages import NotClassic
 from bertconv.containers.stored import Header, SourceFile
+from bertconv.errors import BertconvError
 from bertconv.formats.frame import create
 from qa.fuzz.mutations import Seed
 from qa.fuzz.targets.common import Target, bytes_of, differ, read
@@ -44,16 +49,52 @@ def _forked(file: SourceFile) -> bytes:
     return process.checked(file, answer, status)
 
 
+class OtherVerdictError(Exception):
+    """Our own reader and libhdf5 in its child say different things of one file."""
+
+
 def _read(path: Path) -> Header:
     with mock.patch.object(process, "ask", _forked):
+        check_same(path)
         return read(path)
+
+
+def check_same(path: Path) -> str:
+    """What our own reader makes of a file: "accepted", "refused" or "left"; then libhdf5 has to make the same of it.
+
+    Raises:
+        OtherVerdictError: it does not.
+    """
+    file = SourceFile(path)
+    try:
+        ours = _facts(lambda: asdict(read_classic(file)))
+        theirs = ours and _facts(lambda: json.loads(_forked(file)))
+    except NotClassic:
+        return "left"
+    finally:
+        file.close()
+    if "error" in ours and "error" in theirs:
+        return "refused"
+    if ours != theirs:
+        raise OtherVerdictError(f"our reader sees {ours}, libhdf5 {theirs}")
+    return "accepted"
+
+
+def _facts(ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """An answer as it comes through JSON, an error too."""
+    try:
+        found = ask()
+    except BertconvError as error:
+        found = {"error": error.to_json()}
+    facts: dict[str, Any] = json.loads(json.dumps(found))
+    return facts
 
 
 def hdf5_files() -> Target:
     """Small files in the layouts of Keras 2 and of `lay_out`, read as the package reads them."""
     child.warm_up()
     with tempfile.TemporaryDirectory() as folder:
-        ours, keras = Path(folder, "ours.h5"), Path(folder, "keras.h5")
+        ours, keras, wide = (Path(folder, name) for name in ("ours.h5", "keras.h5", "wide.h5"))
         names = ["bert/pooler/kernel:0", "bert/pooler/bias:0"]
         sets = [Dataset(f"bert/{names[0]}", "float32", (3, 5)), Dataset(f"bert/{names[1]}", "bfloat16", (5,))]
         attributes: dict[str, Any] = {
@@ -62,9 +103,10 @@ def hdf5_files() -> Target:
         }
         layout = lay_out(sets, attributes)
         create(ours, layout)
-        wide = np.arange(15, dtype="<f4") / 8
+        values = np.arange(15, dtype="<f4") / 8
         with ours.open("r+b") as file:
-            for offset, content in zip(layout.offsets, (wide, (wide[:5].view("<u4") >> 16).astype("<u2")), strict=True):
+            parts = (values, (values[:5].view("<u4") >> 16).astype("<u2"))
+            for offset, content in zip(layout.offsets, parts, strict=True):
                 file.seek(offset)
                 file.write(content.tobytes())
         with h5py.File(keras, "w") as root:
@@ -72,8 +114,16 @@ def hdf5_files() -> Target:
             root.create_dataset("bert/x/kernel:0", data=np.arange(12, dtype=np.float16).reshape(3, 4))
             root.create_dataset("bert/x/bias:0", data=np.arange(7, dtype=np.float32))
             root["bert"].attrs["weight_names"] = np.array([b"x/kernel:0", b"x/bias:0"])
-        files = [path.read_bytes() for path in (ours, keras)]
-    seeds = [Seed(tuple(re.split(rb"(?=TREE|HEAP|SNOD|GCOL|\x11\0\x10\0)", file))) for file in files]
+        with h5py.File(wide, "w") as root:  # a tree of two levels, gaps in its heap, and a header that is continued
+            data = root.create_dataset("kernel:0", data=np.arange(3, dtype=np.float64))
+            for number in range(150):
+                root[f"name {number * 37 % 150}"] = data
+            del root["name 7"], root["name 99"]
+            root.attrs["note"] = "of any length"
+            for number in range(20):
+                data.attrs[f"attribute {number}"] = np.bytes_(b"x" * 100)
+        files = [path.read_bytes() for path in (ours, keras, wide)]
+    seeds = [Seed(tuple(re.split(rb"(?=TREE|HEAP|SNOD|GCOL|\x11\0\x10\0)", file)), _with_its_end) for file in files]
     tokens = (
         b"TREE",
         b"HEAP",
@@ -87,6 +137,11 @@ def hdf5_files() -> Target:
         b"\x08\0\x18\0",
     )
     return Target("hdf5", tuple(seeds), tokens, _read, _agrees, forked=True)
+
+
+def _with_its_end(body: bytes) -> bytes:
+    """The superblock says where the file ends, so that changes of length are not refused for that alone."""
+    return body[:40] + len(body).to_bytes(8, "little") + body[48:] if len(body) > 96 else body
 
 
 def _agrees(data: bytes, header: Header) -> str:

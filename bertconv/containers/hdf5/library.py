@@ -1,0 +1,99 @@
+"""A file's objects as libhdf5 sees them, by h5py; only the child that `process` starts lets it at a stranger's file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import h5py
+
+from bertconv.containers.hdf5 import objects
+from bertconv.containers.hdf5.kinds import dtype_of
+
+
+class Group(objects.Group):
+    """A group of h5py."""
+
+    def __init__(self, own: Any) -> None:
+        self._own = own
+
+    @property
+    def address(self) -> int:
+        """Where its header lies."""
+        return int(h5py.h5o.get_info(self._own.id).addr)
+
+    def count(self) -> int:
+        """How many names are in it."""
+        return len(self._own)
+
+    def names(self) -> Iterator[str | bytes]:
+        """Its names, ascending."""
+        yield from self._own
+
+    def has(self, name: str) -> bool:
+        """Whether a name is in it and leads to something."""
+        return name in self._own
+
+    def is_hard(self, name: str) -> bool:
+        """Whether a name leads to an object of this file by its address."""
+        return bool(self._own.id.links.get_info(name.encode()).type == h5py.h5l.TYPE_HARD)
+
+    def open(self, name: str) -> objects.Group | objects.Dataset | None:
+        """What a hard link leads to."""
+        try:
+            found = self._own[name]
+        except (LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+            raise objects.CannotOpen(str(error)) from error
+        if isinstance(found, h5py.Group):
+            return Group(found)
+        return Dataset(found) if isinstance(found, h5py.Dataset) else None
+
+    def attributes(self) -> Iterator[str]:
+        """Names of its attributes."""
+        yield from self._own.attrs
+
+    def attribute(self, name: str) -> objects.Attribute | None:
+        """One of its attributes."""
+        if name not in self._own.attrs:
+            return None
+        own = self._own.attrs.get_id(name)
+        kind = own.get_type()
+        fixed = kind.get_class() == h5py.h5t.STRING and not kind.is_variable_str()
+        nbytes = 0 if own.shape is None else math.prod(own.shape) * kind.get_size()  # libhdf5 fails where it is 0
+        return objects.Attribute(fixed, own.shape, nbytes)
+
+    def text(self, name: str) -> bytes | str:
+        """The value of an attribute that is one text of a fixed length."""
+        value = self._own.attrs[name]
+        return value if isinstance(value, bytes) else str(value)
+
+
+class Dataset(objects.Dataset):
+    """A dataset of h5py."""
+
+    def __init__(self, own: Any) -> None:
+        self._own = own
+        self._plan = own.id.get_create_plist()
+
+    def is_elsewhere(self) -> bool:
+        """Whether its data are in other datasets or files."""
+        return bool(self._plan.get_layout() == h5py.h5d.VIRTUAL or self._plan.get_external_count())
+
+    def element(self) -> objects.Element:
+        """Its elements."""
+        kind = self._own.id.get_type()
+        number = kind.get_class() in (h5py.h5t.FLOAT, h5py.h5t.INTEGER) and kind.get_order() == h5py.h5t.ORDER_LE
+        return objects.Element(number, dtype_of(kind) if number else None, kind.get_size())
+
+    def shape(self) -> tuple[int, ...]:
+        """Its sizes; none where it has no elements at all."""
+        return tuple(int(size) for size in self._own.shape or ())
+
+    def is_plain(self) -> bool:
+        """Whether its data are in one piece and as they are."""
+        return self._plan.get_layout() == h5py.h5d.CONTIGUOUS and not self._plan.get_nfilters()
+
+    def place(self) -> tuple[int | None, int]:
+        """Offset of its data in the file, and the bytes that are reserved for them."""
+        return self._own.id.get_offset(), self._own.id.get_storage_size()

@@ -1,0 +1,175 @@
+"""Messages of version 1 object headers, as libhdf5 writes them; whatever else they may hold is left to libhdf5.
+
+Source: sections IV.A.1 and IV.A.2 of the HDF5 File Format Specification 3.0; equal bytes mean equal things there.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from struct import Struct
+
+from bertconv.containers.hdf5.objects import Attribute
+from bertconv.containers.hdf5.pages import NotClassic, Pages, require
+
+NIL, SPACE, TYPE, FILL, LAYOUT, ATTRIBUTE, CONTINUATION, SYMBOLS, TIME = 0, 1, 3, 5, 8, 12, 16, 17, 18
+"""Kinds of messages."""
+NOWHERE = (1 << 64) - 1
+"""The address that leads nowhere."""
+
+_FLAGS = {SPACE: (0, 1), TYPE: (1,), FILL: (1,), LAYOUT: (0, 1), ATTRIBUTE: (0,), SYMBOLS: (0,), TIME: (0,)}
+_PREFIX = Struct("<BBHIII").unpack
+_MESSAGE = Struct("<HHBBH").unpack_from
+_TWO = Struct("<QQ").unpack_from
+_MOST_DIMENSIONS = 32
+_MOST_SIZE = 1 << 40
+
+
+def _float(size: int, sign: int, exponent: int, bias: int) -> bytes:
+    mantissa = sign - exponent
+    fields = Struct("<BBBBIHHBBBBI").pack
+    return fields(0x11, 0x20, sign, 0, size, 0, 8 * size, mantissa, exponent, 0, mantissa, bias)
+
+
+def _integer(size: int, *, signed: bool) -> bytes:
+    return Struct("<BBBBIHH").pack(0x10, 8 if signed else 0, 0, 0, size, 0, 8 * size)
+
+
+NUMBERS = {
+    _float(2, 15, 5, 15): "float16", _float(4, 31, 8, 127): "float32", _float(8, 63, 11, 1023): "float64",
+    _float(2, 15, 8, 127): "bfloat16",
+    **{_integer(size, signed=True): f"int{8 * size}" for size in (1, 2, 4, 8)},
+    **{_integer(size, signed=False): f"uint{8 * size}" for size in (1, 2, 4, 8)},
+}  # fmt: skip
+"""Type as it is written -> our name of it."""
+_PADDED = {written + bytes(-len(written) % 8): name for written, name in NUMBERS.items()}
+_BYTE = _integer(1, signed=False)
+_VARIABLE = {bytes((0x19, 1 | pad << 4, text, 0, 16, 0, 0, 0)) + _BYTE for pad in (0, 1) for text in (0, 1)}
+"""Text of a variable length: padding and alphabet may differ."""
+_FIXED = {bytes((0x13, pad | text << 4, 0, 0)) for pad in (0, 1) for text in (0, 1)}
+"""Text of a fixed length, which ends with a zero or is padded with them; the length follows."""
+
+
+@dataclass(frozen=True)
+class Messages:
+    """A header's messages: those of which there is one, by kind, and the attributes by name, with their bytes."""
+
+    single: dict[int, bytes]
+    attributes: dict[str, tuple[Attribute, bytes]]
+
+
+def read_messages(pages: Pages, address: int) -> Messages:
+    """All messages of an object, each whole and of a kind that is known.
+
+    Raises:
+        NotClassic: anything else.
+    """
+    version, reserved, count, links, size, padding = _PREFIX(pages.take(address, 16))
+    require(version == 1 and not reserved and not padding and links > 0, "an object header of another kind")
+    found = Messages({}, {})
+    blocks = [(address + 16, size)]
+    for start, length in blocks:  # which grow on the way
+        require(length > 0 and length % 8 == 0, "a block of a header of an odd size")
+        data = pages.take(start, length)
+        place = 0
+        while place < length:
+            kind, size, flags, reserved, more = _MESSAGE(data, place)
+            begin, place = place + 8, place + 8 + size
+            count -= 1
+            require(count >= 0 and size % 8 == 0 and place <= length, "a message that does not fit")
+            require(not reserved and not more, "a message with reserved bits")
+            if kind == CONTINUATION:
+                require(size == 16 and not flags, "a continuation of another kind")
+                blocks.append(_TWO(data, begin))
+            elif kind != NIL:
+                require(flags in _FLAGS.get(kind, ()), "a message of another kind")
+                _add(found, kind, data[begin:place])
+            else:
+                require(not flags, "a gap with flags")
+    require(count == 0, "messages that are missing")
+    return found
+
+
+def _add(found: Messages, kind: int, body: bytes) -> None:
+    if kind == ATTRIBUTE:
+        name, attribute, value = _attribute(body)
+        require(name not in found.attributes, "an attribute that is there twice")
+        found.attributes[name] = attribute, value
+        return
+    require(kind not in found.single, "a message that is there twice")
+    if kind == TIME:
+        require(len(body) == 8 and body[:4] == b"\1\0\0\0", "a time of another kind")
+    elif kind == FILL:
+        known = len(body) == 8 and body[0] == 2 and body[1] in (1, 2, 3) and body[2] in (0, 1, 2)
+        require(known and body[3:] == b"\1\0\0\0\0", "a fill value of another kind")
+    found.single[kind] = body
+
+
+def shape_of(body: bytes) -> tuple[int, ...]:
+    """The sizes that a message of a dataspace says."""
+    require(len(body) >= 8 and body[0] == 1 and body[2] in (0, 1) and not any(body[3:8]), "a dataspace of another kind")
+    rank, limited = body[1], body[2]
+    require(rank <= _MOST_DIMENSIONS and len(body) == 8 + 8 * rank * (1 + limited), "a dataspace of an odd size")
+    require(limited == (rank > 0), "a dataspace without limits")
+    numbers = Struct(f"<{rank * (1 + limited)}Q").unpack_from(body, 8)
+    shape = numbers[:rank]
+    require(not limited or shape == numbers[rank:], "a dataspace that can grow")
+    require(all(size < _MOST_SIZE for size in shape), "a dataspace that is too large")
+    return shape
+
+
+def dtype_of(body: bytes) -> str:
+    """The element type that a message of a dataset's type says."""
+    if body not in _PADDED:
+        raise NotClassic("elements of another kind")
+    return _PADDED[body]
+
+
+def data_of(body: bytes) -> tuple[int | None, int]:
+    """Address and size that a message of a layout says, None for none."""
+    require(len(body) == 24 and body[:2] == b"\3\1" and not any(body[18:]), "a layout of another kind")
+    address, size = _TWO(body, 2)
+    return (None if address == NOWHERE else address), size
+
+
+def symbols_of(body: bytes) -> tuple[int, int]:
+    """Addresses of the tree and the heap that a group's message says."""
+    require(len(body) == 16, "a group's message of another kind")
+    tree, heap = _TWO(body, 0)
+    return tree, heap
+
+
+def _attribute(body: bytes) -> tuple[str, Attribute, bytes]:
+    require(len(body) >= 8 and body[:2] == b"\1\0", "an attribute of another kind")
+    sizes = Struct("<HHH").unpack_from(body, 2)
+    parts, place = [], 8
+    for size in sizes:
+        padded = body[place : place + size + -size % 8]
+        place += size + -size % 8
+        require(not any(padded[size:]), "an attribute with reserved bytes")
+        parts.append(padded[:size])
+    require(sizes[2] % 8 == 0, "an attribute whose dataspace is odd")
+    require(place <= len(body), "an attribute that is cut")
+    name = _name(parts[0])
+    fixed, item = _item(parts[1])
+    shape = shape_of(parts[2])
+    nbytes = math.prod(shape) * item
+    require(len(body) == place + nbytes + -nbytes % 8, "an attribute that does not fit")
+    return name, Attribute(fixed, shape, nbytes), body[place : place + nbytes]
+
+
+def _name(stored: bytes) -> str:
+    require(stored.find(b"\0") == len(stored) - 1 > 0, "a name that is not whole")
+    try:
+        return stored[:-1].decode()
+    except UnicodeDecodeError as error:
+        raise NotClassic("an attribute whose name is not UTF-8") from error
+
+
+def _item(kind: bytes) -> tuple[bool, int]:
+    """Whether an attribute's type is text of a fixed length, and its size in bytes."""
+    size = int.from_bytes(kind[4:8], "little")
+    if kind in NUMBERS or kind in _VARIABLE:
+        return False, size
+    require(len(kind) == 8 and kind[:4] in _FIXED and size > 0, "an attribute of another type")
+    return True, size
