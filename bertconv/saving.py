@@ -70,7 +70,8 @@ def save_weights(
         The files, and what the check found of every tensor, in the order of `contents`; nothing without `verify`.
 
     Raises:
-        RequestError: two tensors of one name, an element type that the container lacks, or a number that does not fit.
+        RequestError: two tensors of one name, a name or an element type that the container cannot hold, or a number
+            that does not fit.
         MappingError: elements that were made are not as many as planned, or the container's own library reads others.
         ParityError: an element is not what it was, or a byte outside of the tensors not as planned.
         DamagedCheckpoint: a source ends too early or cannot be read.

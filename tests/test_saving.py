@@ -24,8 +24,9 @@ from hypothesis import strategies as st
 
 from bertconv import saving
 from bertconv.config import BertConfig
+from bertconv.containers.container import FileLayout
 from bertconv.containers.registry import read_header
-from bertconv.containers.stored import SourceFile
+from bertconv.containers.stored import Header, SourceFile
 from bertconv.errors import BertconvError, MappingError, OutputError, ParityError, RequestError
 from bertconv.formats.content import Content, Origin, OutputFile
 from bertconv.formats.destination import MANIFEST
@@ -364,6 +365,22 @@ def test_one_bit_outside_of_the_tensors(
 
 
 @EACH_FORMAT
+@EACH_LIMIT
+def test_the_container_s_own_library_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, limit: int
+) -> None:
+    asked: list[Header] = []
+    monkeypatch.setattr(type(FORMATS[form].container), "confirm", lambda _, header: asked.append(header))
+    files, _ = save(tmp_path / "out", form, both(form)[1], limit, verify=False)
+    assert [header.files[0].name for header in asked] == [file.name for file in files]
+    for header, file in zip(asked, files, strict=True):
+        assert {one.name: one.offset for one in header.tensors} == {
+            file.scope + one.content.name: one.offset for one in file.tensors
+        }
+        assert header.metadata == FORMATS[form].dialect.metadata
+
+
+@EACH_FORMAT
 @pytest.mark.parametrize("more", [-1, 1])
 def test_a_file_of_another_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, more: int) -> None:
     tampered(monkeypatch, lambda path: os.truncate(path, path.stat().st_size + more))
@@ -442,6 +459,21 @@ def test_weights_that_do_not_reach_the_disk(
     with pytest.raises(OSError, match="Input/output error"):
         save(tmp_path / "out", form, known(form)[1], limit)
     assert cp.snapshot(tmp_path) == {}
+
+
+@pytest.mark.parametrize("layout", [
+    FileLayout(30, (8, 19)), FileLayout(19, (8, 8)), FileLayout(31, (8, 20), {0: bytes(9)}), FileLayout(31, (20, 8)),
+    FileLayout(32, (8, 20), {15: b"x"}), FileLayout(31, (8,)), FileLayout(31, (8, 20, 0)), FileLayout(32, (-1, 20)),
+    FileLayout(32, (8, 20), {32: b"x"}), FileLayout(99, (8, 20), {25: bytes(70)}),
+], ids=str)  # fmt: skip
+def test_tensors_without_a_place_of_their_own(layout: FileLayout) -> None:
+    """Whatever a container answers, no byte is two things; the sound layout is the one that is made of all these."""
+    contents = tuple(Content(extra_spec(name, (size,)), "float32", Origin()) for name, size in (("a", 3), ("b", 3)))
+    sound = FileLayout(32, (8, 20), {0: bytes(8)})
+    assert OutputFile("weights", sound, contents).spans == ((8, 12), (20, 12))
+    with pytest.raises(MappingError, match="no place of their own") as caught:
+        OutputFile("weights", layout, contents)
+    assert caught.value.file == "weights"
 
 
 def test_a_full_disk(tmp_path: Path) -> None:

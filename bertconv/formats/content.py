@@ -6,14 +6,16 @@ It is made once, by a conversion or a save, and goes whole through the layout, t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from bertconv.containers.container import FileLayout
 from bertconv.containers.stored import ITEM_SIZE, StoredTensor
+from bertconv.errors import MappingError
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.layout import Transpose, transpose_between
+from bertconv.records import dataclass
 
 if TYPE_CHECKING:
     from bertconv.formats.streaming import Elements
@@ -92,12 +94,26 @@ class OutputFile:
         layout: where everything in it lies.
         contents: its tensors, in the order of the layout.
         scope: what stands before every tensor's name in it.
+
+    Raises:
+        MappingError: two tensors, or a tensor and what else is in the file, have a byte in common.
     """
 
     name: str
     layout: FileLayout
     contents: tuple[Content, ...]
     scope: str = ""
+
+    def __post_init__(self) -> None:
+        parts = ((start, len(part)) for start, part in self.layout.parts.items())
+        places = [*sorted((*self.spans, *parts)), (self.layout.size, 0)]
+        overlapping = any(start + size > following for (start, size), (following, _) in pairwise(places))
+        if overlapping or places[0][0] < 0 or len(self.layout.offsets) != len(self.contents):
+            raise MappingError(
+                "was laid out with tensors that have no place of their own; nothing was written.",
+                hint="Report this as a bug.",
+                file=self.name,
+            )
 
     @property
     def size(self) -> int:

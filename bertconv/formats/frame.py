@@ -62,6 +62,7 @@ def written(
                 StoredTensor(file.scope + content.name, content.dtype, content.spec.shape, opened, offset)
                 for content, offset in file.tensors
             ]
+            # guard: confirm
             container.confirm(Header(container.name, tuple(stored), dict(metadata)))
             found += map(Written, file.contents, stored)
         yield found

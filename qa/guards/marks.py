@@ -74,11 +74,9 @@ MARKS: Mapping[str, Mark] = {
     "workers-stop": Mark(never, "threads go on after an error"),
     "sync-error": Mark(drop, "what the disk refused at the end is forgotten"),
     "sync": Mark(sub(r"\.submit\(.*\)", ".submit(int)"), "the weights are not synced at all"),
+    "confirm": Mark(drop, "the container's own library is not asked"),
     "read-back": Mark(last, "nothing is read back"),
-    "compared-with-source": Mark(
-        sub(r"^return \w+\((\w+), .*$", r"return ((piece, piece) for piece in \1)"),
-        "what was written is compared with itself",
-    ),
+    "compared-with-source": Mark(never, "what was written is not compared with its source"),
     "manifest": Mark(drop, "the output has no manifest"),
     "commit-last": Mark(before(2), "the output appears before the source was looked at again"),
     # Modules

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from bertconv.containers.hdf5 import classic, messages
+from bertconv.containers.hdf5 import classic, messages, pages, symbols
 from bertconv.containers.hdf5.pages import NotClassic
 
 VALUES = np.arange(12, dtype=np.float32).reshape(3, 4)
@@ -210,9 +210,9 @@ def test_a_heap_that_is_cut(tmp_path: Path) -> None:
 def test_odd_sets_of_messages(monkeypatch: pytest.MonkeyPatch, kinds: set[int], words: str) -> None:
     held = messages.Messages(dict.fromkeys(kinds, bytes(24)), {})
     monkeypatch.setattr(classic, "read_messages", lambda *_: held)
-    pages: Any = SimpleNamespace(size=1000)
+    size_only: Any = SimpleNamespace(size=1000)
     with pytest.raises(NotClassic, match=words):
-        classic._Tree(pages)._read(96)
+        classic._Tree(size_only)._read(96)
 
 
 def test_a_group_whose_message_is_longer() -> None:
@@ -260,3 +260,23 @@ def test_the_attribute_itself_is_read() -> None:
 def test_odd_attributes(body: bytes, words: str) -> None:
     with pytest.raises(NotClassic, match=words):
         messages._attribute(body)
+
+
+def reading(path: Path, heap: bytes) -> symbols._Reading:
+    path.write_bytes(RAW)
+    return symbols._Reading(pages.Pages(cp.open_file(path)), heap)
+
+
+def test_names_that_lie_in_each_other_are_counted(tmp_path: Path) -> None:
+    """A heap of a megabyte could hold a hundred thousand names of a megabyte."""
+    made = reading(tmp_path / "a.h5", b"x" * symbols.MOST_NAME + bytes(8))
+    assert len(made._name(0)) == symbols.MOST_NAME
+    with pytest.raises(NotClassic, match="too much metadata"):
+        list(map(made._name, [0] * (pages.MOST_METADATA // symbols.MOST_NAME)))
+
+
+def test_a_name_is_not_looked_for_in_a_whole_heap(tmp_path: Path) -> None:
+    made = reading(tmp_path / "a.h5", b"x" * (symbols.MOST_NAME + 8) + bytes(8))
+    assert len(made._name(8)) == symbols.MOST_NAME
+    with pytest.raises(NotClassic, match="outside of its heap"):
+        made._name(0)

@@ -37,6 +37,7 @@ def sound_models(root: Path) -> list[Path]:
         "legacy": ("pytorch_model.bin", legacy(model())),
         "safetensors": (hostile_safetensors.FILE, hostile_safetensors.SOUND),
         "hdf5": (hdf5_model.FILE, hdf5_model.SOUND),
+        "hdf5 that libhdf5 reads": (hdf5_model.FILE, hdf5_model.whole(libver="latest")),
     }
     for name, (file, content) in files.items():
         (cp.write_config(root / name, CONFIG) / file).write_bytes(content)

@@ -1,9 +1,15 @@
 """tf_model.h5: the HDF5 layout of Keras 2 `save_weights`, as transformers' TensorFlow classes wrote it.
 
-libhdf5 handles metadata only, and is trusted with nothing: to read, it runs in a process that can open no file
-(`process`, `child`, `sandbox`), walks the tree there (`walk`) and says where each dataset's bytes lie, which `reader`
-checks; to write, it fills a file in memory (`layout`, as `keras` orders it). Weights are read and written as plain
-ranges of the file.
+Files of the classic kind, which are those that Keras 2 and transformers wrote, are read in plain Python (`classic`,
+with `pages`, `messages` and `symbols`), to the last byte: whatever that reader does not know exactly is left to
+libhdf5. It is trusted with nothing: it runs in a process that can open no file (`process`, `child`, `sandbox`,
+`library`), and says where each dataset's bytes lie. `walk` has the rules for both, which see a file as the same
+`objects`, and `reader` checks the places that they find. Weights are read and written as plain ranges of the file.
+
+Files are written without libhdf5: `keras` says which groups, names and attributes a file has, `layout` where they lie,
+`encodings` what their bytes are. It is the classic kind too (superblock 0, symbol tables, contiguous datasets), which
+libhdf5 1.8 and all later ones read and change. All metadata come first, in one piece, then the datasets, each at a
+multiple of eight bytes. h5py, asked for the same file, is the oracle of the tests (`tests/formats/h5py_layout.py`).
 
 Format: docs.hdfgroup.org, "HDF5 File Format Specification 3.0"; attributes: Keras 2, saving/hdf5_format.
 """

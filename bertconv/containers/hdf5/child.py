@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bertconv.containers.hdf5 import sandbox
-from bertconv.containers.hdf5.layout import Dataset, in_memory
+from bertconv.containers.hdf5.layout import Dataset, lay_out
 from bertconv.containers.hdf5.walk import walk
 from bertconv.errors import BertconvError, DamagedCheckpoint, UnsafeCheckpoint
 from bertconv.text import printable
@@ -53,7 +53,7 @@ class OpenFile(io.RawIOBase):
         return done
 
 
-def answer(file: io.RawIOBase) -> dict[str, Any]:
+def answer(file: io.RawIOBase | io.BytesIO) -> dict[str, Any]:
     """What a walk finds in a file, or the error that it ends with, as facts that JSON can hold."""
     import h5py
 
@@ -87,7 +87,5 @@ def main(fd: int) -> None:
 
 def warm_up() -> None:
     """Walk a sound file: what Python imports at first use cannot be imported once the process is confined."""
-    sound, _ = in_memory(
-        [Dataset("layer/bias:0", "bfloat16", (1,))], {"": {"backend": ""}, "layer": {"weight_names": []}}
-    )
-    answer(sound)
+    sound = lay_out([Dataset("layer/bias:0", "bfloat16", (1,))], {"": {"backend": ""}, "layer": {"weight_names": []}})
+    answer(io.BytesIO(sound.parts[0].ljust(sound.size, b"\0")))

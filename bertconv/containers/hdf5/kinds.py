@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Any
+
+
+def _float(size: int, sign: int, exponent: int, bias: int) -> bytes:
+    mantissa = sign - exponent
+    fields = Struct("<BBBBIHHBBBBI").pack
+    return fields(0x11, 0x20, sign, 0, size, 0, 8 * size, mantissa, exponent, 0, mantissa, bias)
+
+
+def _integer(size: int, *, signed: bool) -> bytes:
+    return Struct("<BBBBIHH").pack(0x10, 8 if signed else 0, 0, 0, size, 0, 8 * size)
+
+
+NUMBERS = {
+    "float16": _float(2, 15, 5, 15), "float32": _float(4, 31, 8, 127), "float64": _float(8, 63, 11, 1023),
+    "bfloat16": _float(2, 15, 8, 127),
+    **{f"int{8 * size}": _integer(size, signed=True) for size in (1, 2, 4, 8)},
+    **{f"uint{8 * size}": _integer(size, signed=False) for size in (1, 2, 4, 8)},
+}  # fmt: skip
+"""Element type -> the message that states it: section IV.A.2.d of the HDF5 File Format Specification 3.0."""
 
 _STANDARD = {
     "float16": "IEEE_F16LE", "float32": "IEEE_F32LE", "float64": "IEEE_F64LE",

@@ -1,21 +1,20 @@
-"""A file with room for every dataset, as libhdf5 lays it out in memory.
+"""Where everything lies in an HDF5 file that is written: first all metadata in one piece, then the datasets in order.
 
-So libhdf5 never sees a write fail. On a full disk it loses small datasets without a word, or crashes.
+A function of names, types and shapes, without numpy, h5py or a file. What libhdf5 makes of the result is the same as
+what it makes of a file that it wrote itself with the oldest version of the format.
 """
 
 from __future__ import annotations
 
-import io
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Iterator, Mapping, Sequence
 
 from bertconv.containers.container import FileLayout
-from bertconv.containers.hdf5.kinds import type_of
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer, WriteableBuffer
+from bertconv.containers.hdf5 import encodings
+from bertconv.containers.hdf5.encodings import Member, SymbolTable
+from bertconv.containers.stored import ITEM_SIZE
+from bertconv.errors import RequestError
+from bertconv.records import dataclass
 
 ATTRIBUTE_LIMIT = 64512
 """Bytes that fit into one attribute of an object header; Keras splits longer lists of names into chunks."""
@@ -30,59 +29,38 @@ class Dataset:
     shape: tuple[int, ...]
     links: tuple[str, ...] = ()
 
-
-class SparseFile(io.RawIOBase):
-    """A file in memory that holds only the blocks that were written to; all other bytes are zero."""
-
-    BLOCK = 1 << 12
-
-    def __init__(self) -> None:
-        self.blocks: dict[int, bytearray] = {}
-        self.size = 0
-        self._place = 0
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Go to a place, in bytes."""
-        self._place = offset + (0, self._place, self.size)[whence]
-        return self._place
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Fill a buffer; what lies behind the end is zero."""
-        view = memoryview(buffer).cast("B")
-        for place, number, start, count in self._parts(len(view)):
-            block = self.blocks.get(number)
-            view[place : place + count] = block[start : start + count] if block else bytes(count)
-        self._place += len(view)
-        return len(view)
-
-    def write(self, data: ReadableBuffer, /) -> int:
-        """Put bytes at the place, and the end behind them where it was before."""
-        view = memoryview(data).cast("B")
-        for place, number, start, count in self._parts(len(view)):
-            block = self.blocks.setdefault(number, bytearray(self.BLOCK))
-            block[start : start + count] = view[place : place + count]
-        self._place += len(view)
-        self.size = max(self.size, self._place)
-        return len(view)
-
-    def truncate(self, size: int | None = None, /) -> int:
-        """Set the end."""
-        self.size = self._place if size is None else size
-        return self.size
-
-    def _parts(self, length: int) -> list[tuple[int, int, int, int]]:
-        """The next bytes as pieces of blocks: place in the buffer, block, start in it, count."""
-        parts, done = [], 0
-        while done < length:
-            number, start = divmod(self._place + done, self.BLOCK)
-            count = min(self.BLOCK - start, length - done)
-            parts.append((done, number, start, count))
-            done += count
-        return parts
+    @property
+    def nbytes(self) -> int:
+        """Size of its elements in bytes."""
+        return math.prod(self.shape) * ITEM_SIZE[self.dtype]
 
 
 Attributes = Mapping[str, Mapping[str, str | Sequence[str]]]
 """Group path ("" is the root) -> attribute -> text, or a list of names, which is split into chunks."""
+
+
+class _Group:
+    """One group: its members by name, numbers stand for datasets; its attributes; and where it begins."""
+
+    def __init__(self) -> None:
+        self.members: dict[bytes, _Group | int] = {}
+        self.attributes: list[bytes] = []
+        self.address = 0
+
+    def header(self, table: SymbolTable) -> bytes:
+        return encodings.object_header([encodings.symbol_table_message(table.tree, table.heap), *self.attributes], 1)
+
+    def table(self) -> SymbolTable:
+        size = 16 + 24 + sum(map(len, self.attributes))
+        return SymbolTable(tuple(self.members), self.address + size)
+
+    def groups(self) -> Iterator[_Group]:
+        """This one and all below, each before its own members."""
+        waiting = [self]
+        while waiting:
+            group = waiting.pop()
+            yield group
+            waiting += [member for member in reversed(group.members.values()) if isinstance(member, _Group)]
 
 
 def lay_out(datasets: Sequence[Dataset], attributes: Attributes) -> FileLayout:
@@ -91,50 +69,98 @@ def lay_out(datasets: Sequence[Dataset], attributes: Attributes) -> FileLayout:
     Args:
         datasets: in the order in which their bytes are to follow each other.
         attributes: what groups say of themselves.
+
+    Raises:
+        RequestError: a name that HDF5 cannot hold, or two things of one name.
     """
-    memory, offsets = in_memory(datasets, attributes)
-    starts = {number * memory.BLOCK: block for number, block in sorted(memory.blocks.items())}
-    parts = {start: bytes(block[: memory.size - start]) for start, block in starts.items()}
-    return FileLayout(memory.size, tuple(offsets), parts)
+    root = _tree(datasets, attributes)
+    tables: list[tuple[_Group, SymbolTable]] = []
+    end = encodings.SUPERBLOCK
+    for group in root.groups():
+        group.address = end
+        table = group.table()
+        tables.append((group, table))
+        end = table.end
+    headers, end = _placed([len(_header(dataset, 0)) for dataset in datasets], end)
+    offsets, size = _placed([dataset.nbytes for dataset in datasets], end)
+    places = {id(group): Member(group.address, table.tree, table.heap) for group, table in tables}
+    pieces = [encodings.superblock(places[id(root)], size)]
+    for group, table in tables:
+        members = {
+            name: Member(headers[member]) if isinstance(member, int) else places[id(member)]
+            for name, member in group.members.items()
+        }
+        pieces += [group.header(table), table.to_bytes(members)]
+    pieces += [_header(dataset, offset) for dataset, offset in zip(datasets, offsets, strict=True)]
+    return FileLayout(size, tuple(offsets), {0: b"".join(pieces)})
 
 
-def in_memory(datasets: Sequence[Dataset], attributes: Attributes) -> tuple[SparseFile, list[int]]:
-    """The file that h5py makes, in memory, and the offset of every dataset (0 for an empty one)."""
-    import h5py
-    from h5py import h5d, h5p, h5s
-
-    creation = h5p.create(h5p.DATASET_CREATE)
-    creation.set_layout(h5d.CONTIGUOUS)
-    creation.set_alloc_time(h5d.ALLOC_TIME_EARLY)
-    creation.set_fill_time(h5d.FILL_TIME_NEVER)
-    creation.set_obj_track_times(False)
-    links = h5p.create(h5p.LINK_CREATE)
-    links.set_create_intermediate_group(True)
-    memory = SparseFile()
-    offsets = []
-    with h5py.File(memory, "w", libver="earliest") as root:
-        for group, values in attributes.items():
-            _write_attributes(root.require_group(group) if group else root, values)
-        for dataset in datasets:
-            space = h5s.create_simple(dataset.shape)
-            made = h5d.create(root.id, None, type_of(dataset.dtype), space, creation)
-            for name in (dataset.path, *dataset.links):
-                h5py.h5o.link(made, root.id, name.encode(), lcpl=links)
-            offsets.append(made.get_offset() or 0)
-    return memory, offsets
+def _placed(sizes: Sequence[int], start: int) -> tuple[list[int], int]:
+    """Where things of these sizes begin that follow each other, at multiples of eight; and the end of the last."""
+    places, end = [], start
+    for size in sizes:
+        place = -(-end // 8) * 8
+        places.append(place if size else 0)
+        end = place + size if size else end
+    return places, end
 
 
-def _write_attributes(group: Any, values: Mapping[str, str | Sequence[str]]) -> None:
-    import numpy as np
+def _header(dataset: Dataset, offset: int) -> bytes:
+    made = encodings.dataset_messages(dataset.dtype, dataset.shape, offset, dataset.nbytes)
+    return encodings.object_header(made, 1 + len(dataset.links))
 
-    for key, value in values.items():
-        if isinstance(value, str):
-            group.attrs.create(key, np.bytes_(value.encode()))
-            continue
-        names = np.array([name.encode() for name in value] or [], dtype="S" if value else "S1")
-        if names.nbytes <= ATTRIBUTE_LIMIT:
-            group.attrs.create(key, names)
-            continue
-        per_chunk = ATTRIBUTE_LIMIT // names.itemsize
-        for number, start in enumerate(range(0, len(names), per_chunk)):
-            group.attrs.create(f"{key}{number}", names[start : start + per_chunk])
+
+def _tree(datasets: Sequence[Dataset], attributes: Attributes) -> _Group:
+    root = _Group()
+    for path, values in attributes.items():
+        group = _below(root, path, _parts(path)) if path else root
+        group.attributes += [message for key, value in values.items() for message in _attribute(key, value)]
+    for number, dataset in enumerate(datasets):
+        for path in (dataset.path, *dataset.links):
+            *above, name = _parts(path)
+            members = _below(root, path, above).members
+            if name in members:
+                raise _refused(path, "is the name of two things")
+            members[name] = number
+    return root
+
+
+def _below(group: _Group, path: str, parts: Sequence[bytes]) -> _Group:
+    for part in parts:
+        found = group.members.setdefault(part, _Group())
+        if not isinstance(found, _Group):
+            raise _refused(path, "leads through another tensor")
+        group = found
+    return group
+
+
+def _parts(path: str) -> list[bytes]:
+    """The names along a path."""
+    try:
+        parts = [part for part in path.encode().split(b"/") if part]
+    except UnicodeEncodeError as error:
+        raise _refused(path, "is no Unicode text") from error
+    if not parts or b"." in parts or b"\0" in path.encode():  # "." is the group itself
+        raise _refused(path, "is no path in an HDF5 file")
+    return parts
+
+
+def _attribute(key: str, value: str | Sequence[str]) -> Iterator[bytes]:
+    """An attribute, or the chunks that Keras makes of a long one."""
+    if isinstance(value, str):
+        yield encodings.text_attribute(key.encode(), value.encode())
+        return
+    names = [name.encode() for name in value]
+    width = encodings.text_width(names)
+    if width > ATTRIBUTE_LIMIT:
+        raise _refused(value[0][:100], f"stands in a list with a name of more than {ATTRIBUTE_LIMIT:,} bytes")
+    if width * len(names) <= ATTRIBUTE_LIMIT:
+        yield encodings.list_attribute(key.encode(), names, width)
+        return
+    per_chunk = ATTRIBUTE_LIMIT // width
+    for number, start in enumerate(range(0, len(names), per_chunk)):
+        yield encodings.list_attribute(f"{key}{number}".encode(), names[start : start + per_chunk], width)
+
+
+def _refused(path: str, problem: str) -> RequestError:
+    return RequestError(f"{problem}.", hint="Give the layers other names.", tensor=path)

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from struct import Struct
 
+from bertconv.containers.hdf5.kinds import NUMBERS
 from bertconv.containers.hdf5.objects import Attribute
 from bertconv.containers.hdf5.pages import NotClassic, Pages, require
 
@@ -24,26 +25,9 @@ _TWO = Struct("<QQ").unpack_from
 _MOST_DIMENSIONS = 32
 _MOST_SIZE = 1 << 40
 
-
-def _float(size: int, sign: int, exponent: int, bias: int) -> bytes:
-    mantissa = sign - exponent
-    fields = Struct("<BBBBIHHBBBBI").pack
-    return fields(0x11, 0x20, sign, 0, size, 0, 8 * size, mantissa, exponent, 0, mantissa, bias)
-
-
-def _integer(size: int, *, signed: bool) -> bytes:
-    return Struct("<BBBBIHH").pack(0x10, 8 if signed else 0, 0, 0, size, 0, 8 * size)
-
-
-NUMBERS = {
-    _float(2, 15, 5, 15): "float16", _float(4, 31, 8, 127): "float32", _float(8, 63, 11, 1023): "float64",
-    _float(2, 15, 8, 127): "bfloat16",
-    **{_integer(size, signed=True): f"int{8 * size}" for size in (1, 2, 4, 8)},
-    **{_integer(size, signed=False): f"uint{8 * size}" for size in (1, 2, 4, 8)},
-}  # fmt: skip
-"""Type as it is written -> our name of it."""
-_PADDED = {written + bytes(-len(written) % 8): name for written, name in NUMBERS.items()}
-_BYTE = _integer(1, signed=False)
+_PADDED = {written + bytes(-len(written) % 8): name for name, written in NUMBERS.items()}
+_UNPADDED = frozenset(NUMBERS.values())
+_BYTE = NUMBERS["uint8"]
 _VARIABLE = {bytes((0x19, 1 | pad << 4, text, 0, 16, 0, 0, 0)) + _BYTE for pad in (0, 1) for text in (0, 1)}
 """Text of a variable length: padding and alphabet may differ."""
 _FIXED = {bytes((0x13, pad | text << 4, 0, 0)) for pad in (0, 1) for text in (0, 1)}
@@ -169,7 +153,7 @@ def _name(stored: bytes) -> str:
 def _item(kind: bytes) -> tuple[bool, int]:
     """Whether an attribute's type is text of a fixed length, and its size in bytes."""
     size = int.from_bytes(kind[4:8], "little")
-    if kind in NUMBERS or kind in _VARIABLE:
+    if kind in _UNPADDED or kind in _VARIABLE:
         return False, size
     require(len(kind) == 8 and kind[:4] in _FIXED and size > 0, "an attribute of another type")
     return True, size

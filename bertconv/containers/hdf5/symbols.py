@@ -16,6 +16,8 @@ CHILDREN, SYMBOLS = 32, 8
 """Room in a node of a tree and in a table, where the superblock says 16 and 4, as it does by default."""
 MOST_LEVELS = 6
 """Deepest tree: 8 names in a table, and at least 16 children in all nodes but the last."""
+MOST_NAME = 4096
+"""Bytes of a name: more than the walk takes."""
 
 _TREE = Struct("<4sBBHQQ").unpack
 _HEAP = Struct("<4sIQQQ").unpack
@@ -81,7 +83,7 @@ class _Node:
 
 @dataclass
 class _Reading:
-    """A tree that is being read, the names found so far."""
+    """A tree that is being read, and the names found so far."""
 
     pages: Pages
     heap: bytes
@@ -134,8 +136,9 @@ class _Reading:
             last = name
 
     def _name(self, offset: int) -> bytes:
-        end = self.heap.find(b"\0", offset)
+        end = self.heap.find(b"\0", offset, offset + MOST_NAME + 1)
         require(offset % 8 == 0 and offset < len(self.heap) and end >= 0, "a name outside of its heap")
+        self.pages.charge(end - offset)  # names may lie in each other
         return self.heap[offset:end]
 
 
