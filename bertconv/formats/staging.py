@@ -7,12 +7,10 @@ where an older output is replaced, so that a reader finds the old folder or the 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import glob
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -55,7 +53,7 @@ class StagedFolder:
         self.inputs = inputs
         self.keep = keep
         self._prefix = f".{self.destination.name}.bertconv-tmp-"
-        self.path = self.destination.parent / f"{self._prefix}{secrets.token_hex(6)}"
+        self.path = self.destination.parent / f"{self._prefix}{os.urandom(6).hex()}"
         self._lock = self.destination.parent / f".{self.destination.name}.bertconv-lock"
         self._lock_fd = -1
         self._made_parents: list[Path] = []
@@ -288,6 +286,8 @@ def _raise(error: OSError) -> None:
 
 def _renameat2(old: Path, new: Path, flags: int) -> None:
     """The Linux call; OSError(ENOSYS) where the C library has none."""
+    import ctypes  # most outputs replace nothing
+
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if call is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from bertconv.records import dataclass
 from bertconv.text import shown
 
 ASPECTS = ("labels", "tokenizer", "modules")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bertconv.mapping.table import Table
+from bertconv.records import dataclass
 from bertconv.source.checkpoint_folder import open_in
 from bertconv.tasks import MULTIPLE_CHOICE
 from bertconv.tokenizer.files import FAST, MAX_BYTES, WORDS, words_in

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from bertconv.formats.readback import digest_of
 from bertconv.formats.streaming import Workspace
 from bertconv.mapping.layout import Transpose
 from bertconv.record import frame_digest, manifest_digest
+from bertconv.records import dataclass
 from bertconv.source.checkpoint_folder import open_in
 from bertconv.text import brief, listing, parse_json, printable
 from bertconv.verify.parity import Parity

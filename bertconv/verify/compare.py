@@ -6,12 +6,13 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import numpy as np
 
 from bertconv import __version__
 from bertconv.errors import RequestError
+from bertconv.records import dataclass
 from bertconv.report import model_digest
 from bertconv.tasks import CAUSAL_LM
 from bertconv.text import printable

@@ -13,12 +13,14 @@ import math
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass as changeable
+from dataclasses import field
 from typing import Any, Protocol
 
 import numpy as np
 
 from bertconv.errors import ParityError
+from bertconv.records import dataclass
 from bertconv.verify.cases import Batch
 from bertconv.verify.parity import GradientComparison, Measurement
 from bertconv.verify.places import ATTENTIONS, HIDDEN, MODULE, OUTPUT, Array, Place, Tell
@@ -155,7 +157,7 @@ def _ratio(part: float, whole: float) -> float:
     return 0.0 if part == 0 else part / whole if whole > 0 else math.inf
 
 
-@dataclass
+@changeable
 class Truth:
     """Side A in float64: per batch every place with its values, in the order of execution."""
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any
 
+from bertconv.records import dataclass
 from bertconv.text import brief, listing
 from bertconv.verify.agreement import ASPECTS, NO_MODULES, NOT_COMPARED, Agreement
 

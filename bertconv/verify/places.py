@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from bertconv.mapping.indices import TensorId
+from bertconv.records import dataclass
 
 Array = np.ndarray[Any, Any]
 

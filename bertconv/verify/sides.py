@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -25,6 +25,7 @@ from bertconv.mapping.plan import Move, Plan, PlanOptions, make_plan
 from bertconv.mapping.recognise import ANYTHING, Wanted, recognise
 from bertconv.mapping.table import Dialect, Dialects, Table, load_dialects
 from bertconv.modules import ModuleWeights, opened_modules
+from bertconv.records import dataclass
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.module_settings import ModuleSettings, read_module_settings
 from bertconv.source.reading import open_header

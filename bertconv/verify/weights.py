@@ -9,7 +9,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from bertconv.containers.stored import FLOATS
 from bertconv.formats import workers
 from bertconv.formats.readback import digest_of, lockstep, tensor_digest
 from bertconv.formats.streaming import Workspace, cast, not_finite
+from bertconv.records import dataclass
 from bertconv.text import printable
 from bertconv.verify.parity import TensorComparison
 from bertconv.verify.places import Array

@@ -58,7 +58,7 @@ def after(tmp_path: Path, arguments: str, src: Path, **environment: str) -> tupl
         ("inspect SRC --json", NO_ELEMENTS),
         ("tables show bert", NO_ELEMENTS),
         ("verify SRC SRC --level weights", ["h5py"]),
-        ("pt2tf SRC OUT --dry-run", ["h5py", "bertconv.verify"]),
+        ("pt2tf SRC OUT --dry-run", ["numpy", "h5py", "bertconv.verify"]),
         ("pt2tf SRC OUT --verify none", ["safetensors", "bertconv.verify"]),
         ("pt2tf SRC OUT --verify weights", ["bertconv.verify"]),
         ("convert SRC OUT --to pt --verify weights", ["h5py", "bertconv.verify"]),

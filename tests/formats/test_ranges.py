@@ -110,7 +110,8 @@ def test_padding(file: SourceFile, start: int, rest: int, expected: int) -> None
 
 def test_no_padding_for_a_small_file(file: SourceFile) -> None:
     one = placed(file, 96, 80, ranges.LEAST_SHARED - 1)
-    assert ranges.padding(OutputFile("a", FileLayout(80, (80,), {}), (one.content,))) == 0
+    layout = FileLayout(80 + one.content.nbytes, (80,), {})
+    assert ranges.padding(OutputFile("a", layout, (one.content,))) == 0
     assert ranges.padding(OutputFile("a", FileLayout(80, (), {}), ())) == 0
 
 

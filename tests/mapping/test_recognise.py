@@ -10,8 +10,9 @@ import checkpoints as cp
 import pytest
 
 from bertconv import convert_checkpoint, inspect_checkpoint, verify_checkpoint
+from bertconv import families as module
 from bertconv.errors import AmbiguousFamily, BertconvError, RequestError, UnknownTensors, UnsupportedCheckpoint
-from bertconv.families import families
+from bertconv.families import families, find_family
 from bertconv.report import Report
 
 BASES = {family.model_type: next(iter(family.tasks)) for family in families().values()}
@@ -160,3 +161,17 @@ def test_the_output_says_its_family(tmp_path: Path) -> None:
     assert (written["model_type"], written["architectures"], written["dim"]) == (
         "distilbert", ["DistilBertForMaskedLM"], 35,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("model_type", sorted(families()))
+def test_only_the_table_that_a_model_type_is_of_is_read(model_type: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    every = {path.path: module.read_families(path.path) for path in families().values()}
+    monkeypatch.setattr(module, "read_families", lambda path: (read.append(path.stem), every[path])[1])
+    assert find_family.__wrapped__(model_type) == families()[model_type]
+    assert read == [families()[model_type].path.stem]
+
+
+def test_every_table_is_asked_for_a_model_type_that_nobody_has() -> None:
+    assert find_family("bart") is None
+    assert find_family("") is None
