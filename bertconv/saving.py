@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from bertconv.containers.registry import CONTAINERS
+from bertconv.containers.stored import MAX_NAME, MAX_RANK
 from bertconv.errors import RequestError
 from bertconv.formats.content import Content, OutputFile
 from bertconv.formats.frame import create, written
-from bertconv.formats.output import Format, Model, lay_out
+from bertconv.formats.output import Format, Model, lay_out, scope_of
 from bertconv.formats.readback import TensorCheck, verify_weights
 from bertconv.formats.staging import StagedFolder
 from bertconv.formats.workers import Tick
@@ -79,6 +80,7 @@ def save_weights(
         OSError: the files cannot be written.
     """
     _check(form, contents)
+    _check_readable(scope_of(form, model), contents)
     files, checksums = _write(staged, form, model, contents, shard_limit, counter, checksums=verify)
     with ThreadPoolExecutor(1) as pool:
         synced = pool.submit(sync, staged.path, files)  # guard: sync
@@ -106,6 +108,24 @@ def _check(form: Format, contents: Sequence[Content]) -> None:
                 f"is {content.dtype}, and {form.container.suffix} files are written with "
                 f"{form.container.dtypes_in_words} only.",
                 hint=f"Save to {' or '.join(fitting)}." if fitting else "Cast it to a floating-point type.",
+                tensor=content.name,
+            )
+
+
+def _check_readable(scope: str, contents: Sequence[Content]) -> None:
+    """Refuse what no reader of ours would take: what is written is found again by its layout, so nothing else does."""
+    for content in contents:
+        name = scope + content.name
+        if len(name) > MAX_NAME or not name.isprintable():
+            raise RequestError(
+                f"has a name that is not printable text of at most {MAX_NAME:,} characters.",
+                hint="Give the layers other names.",
+                tensor=content.name[:100],
+            )
+        if len(content.spec.shape) > MAX_RANK:
+            raise RequestError(
+                f"has {len(content.spec.shape)} axes; files hold {MAX_RANK} at most.",
+                hint="Give the variable another shape.",
                 tensor=content.name,
             )
 

@@ -25,12 +25,13 @@ from hypothesis import strategies as st
 from bertconv import saving
 from bertconv.config import BertConfig
 from bertconv.containers.container import FileLayout
+from bertconv.containers.hdf5 import keras, walk
 from bertconv.containers.registry import read_header
 from bertconv.containers.stored import Header, SourceFile
 from bertconv.errors import BertconvError, MappingError, OutputError, ParityError, RequestError
 from bertconv.formats.content import Content, Origin, OutputFile
 from bertconv.formats.destination import MANIFEST
-from bertconv.formats.output import Model, formats
+from bertconv.formats.output import Model, formats, scope_of
 from bertconv.formats.readback import TensorCheck
 from bertconv.formats.staging import StagedFolder
 from bertconv.mapping.expand import expand
@@ -430,6 +431,55 @@ def test_two_of_one_id(tmp_path: Path) -> None:
     _, contents = known("pt")
     duplicate = replace(contents[0], spec=replace(contents[0].spec, names=("another",)))
     assert contents[0].spec.id in refused(RequestError, tmp_path, "pt", [*contents, duplicate]).message
+
+
+@EACH_FORMAT
+@pytest.mark.parametrize("name", ["a\nb:0", "right\u202eleft:0", "x" * 1025])
+def test_names_that_are_not_read(tmp_path: Path, form: str, name: str) -> None:
+    _, contents = extra({name: (2,)})
+    assert "printable" in refused(RequestError, tmp_path, form, contents).message
+
+
+@EACH_FORMAT
+def test_the_longest_name(tmp_path: Path, form: str) -> None:
+    scope = len(scope_of(FORMATS[form], Model(TABLE, HEAD)))
+    _, contents = extra({"x" * (1025 - scope): (2,)})
+    refused(RequestError, tmp_path, form, contents)
+    values, contents = extra({"x" * (1024 - scope): (2,)})
+    save(tmp_path / "out", form, contents)
+    cp.assert_same(cp.written(tmp_path / "out"), values)
+
+
+@EACH_FORMAT
+def test_axes_that_files_do_not_hold(tmp_path: Path, form: str) -> None:
+    _, contents = extra({"more:0": (1,) * 33})
+    assert "33 axes" in refused(RequestError, tmp_path, form, contents).message
+    values, contents = extra({"most:0": (1,) * 32})
+    save(tmp_path / "out", form, contents)
+    cp.assert_same(cp.written(tmp_path / "out"), values)
+
+
+@pytest.mark.parametrize("limit", [WHOLE, 1])
+def test_groups_too_deep_for_an_hdf5_file(tmp_path: Path, limit: int) -> None:
+    above = 2 if limit == WHOLE else 0  # the layer's group and the model's
+    _, contents = extra({"/".join("d" * (66 - above)): (2,), "other": (2,)})
+    assert "more than 64 groups" in refused(RequestError, tmp_path, "tf", contents, limit).message
+    values, contents = extra({"/".join("d" * (65 - above)): (2,), "other": (2,)})
+    save(tmp_path / "out", "tf", contents, limit)
+    cp.assert_same(cp.written(tmp_path / "out"), values)
+
+
+def test_more_objects_than_are_read_of_an_hdf5_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (keras, walk):
+        monkeypatch.setattr(module, "MAX_OBJECTS", 23)
+    names = [f"a/{number}" for number in range(20)]  # the layer's group, the model's, and `a` in it
+    _, contents = extra(dict.fromkeys([*names, "a/more"], (2,)))
+    assert "24 groups" in refused(RequestError, tmp_path, "tf", contents).message
+    values, contents = extra(dict.fromkeys(names, (2,)))
+    save(tmp_path / "out", "tf", contents)
+    cp.assert_same(cp.written(tmp_path / "out"), values)
+    with closing(SourceFile(tmp_path / "out" / "tf_model.h5")) as file:
+        assert len(read_header(file).tensors) == 20
 
 
 def test_elements_that_cannot_be_made(tmp_path: Path) -> None:

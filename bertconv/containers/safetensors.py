@@ -14,7 +14,7 @@ from operator import mul
 from typing import Any
 
 from bertconv.containers.container import Container, Entry, FileLayout, Frame
-from bertconv.containers.stored import ITEM_SIZE, Header, SourceFile, StoredTensor
+from bertconv.containers.stored import ITEM_SIZE, MAX_NAME, MAX_RANK, Header, SourceFile, StoredTensor
 from bertconv.errors import DamagedCheckpoint, MappingError, UnsafeCheckpoint
 from bertconv.text import parse_json, printable
 
@@ -195,14 +195,14 @@ def _metadata(file: SourceFile, value: Any) -> dict[str, str]:
 
 
 def _tensor(file: SourceFile, name: str, entry: Any, data: int) -> StoredTensor:
-    if not name or len(name) > 1024 or not name.isprintable():
+    if not name or len(name) > MAX_NAME or not name.isprintable():
         raise _bad(file, "has a tensor without a printable name of at most 1,024 characters", name[:100])
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise _bad(file, "is not described by exactly dtype, shape and data_offsets", name)
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _DTYPES:
         raise _bad(file, f"has the element type {printable(str(dtype)[:40])!r}, which is not known", name)
-    if not _whole_numbers(shape) or not _whole_numbers(offsets) or len(offsets) != 2 or len(shape) > 32:
+    if not _whole_numbers(shape) or not _whole_numbers(offsets) or len(offsets) != 2 or len(shape) > MAX_RANK:
         raise _bad(file, "has a shape or offsets that are not lists of whole numbers", name)
     if any(product >= 2**63 for product in accumulate(shape, mul)):
         raise _bad(file, "has more elements than can be counted", name)

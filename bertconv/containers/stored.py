@@ -30,6 +30,11 @@ FLOATS = ("float32", "float16", "bfloat16", "float64")
 PIECE = 1 << 20
 """Bytes that are read at a time where a file is copied or hashed."""
 
+MAX_NAME = 1024
+"""Longest name of a tensor in a file, in characters: of all that are read, and so of those that are written."""
+MAX_RANK = 32
+"""Most sizes of a shape: what libhdf5 takes, and older numpy."""
+
 
 def is_so(question: Callable[[], bool]) -> bool:
     """What `path.is_dir` and its like answer; False where the disk cannot hold such a path, as of a name too long."""

@@ -73,6 +73,12 @@ def split(tensors: Sequence[Content], limit: int) -> list[list[Content]]:
     return shards
 
 
+def scope_of(form: Format, model: Model) -> str:
+    """What stands before every tensor's name, in a file on its own or in an index."""
+    is_scoped = form.container.scoped and form.dialect.scoped
+    return model.keras_name + form.dialect.separator if is_scoped else ""
+
+
 def lay_out(
     form: Format, tensors: Sequence[Content], model: Model, limit: int
 ) -> tuple[list[OutputFile], bytes | None]:
@@ -86,8 +92,7 @@ def lay_out(
     """
     shards = split(tensors, limit)
     container, sharded = form.container, len(shards) > 1
-    is_scoped = container.scoped and form.dialect.scoped
-    scope = model.keras_name + form.dialect.separator if is_scoped else ""
+    scope = scope_of(form, model)
     in_file, in_index = ("", scope) if sharded else (scope, "")
     frame = Frame(in_file, form.dialect.metadata, is_shard=sharded)
     files = [

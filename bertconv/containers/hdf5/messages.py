@@ -12,6 +12,7 @@ from struct import Struct
 from bertconv.containers.hdf5.kinds import NUMBERS
 from bertconv.containers.hdf5.objects import Attribute
 from bertconv.containers.hdf5.pages import NotClassic, Pages, require
+from bertconv.containers.stored import MAX_RANK
 
 NIL, SPACE, TYPE, FILL, LAYOUT, ATTRIBUTE, CONTINUATION, SYMBOLS, TIME = 0, 1, 3, 5, 8, 12, 16, 17, 18
 """Kinds of messages."""
@@ -22,7 +23,6 @@ _FLAGS = {SPACE: (0, 1), TYPE: (1,), FILL: (1,), LAYOUT: (0, 1), ATTRIBUTE: (0,)
 _PREFIX = Struct("<BBHIII").unpack
 _MESSAGE = Struct("<HHBBH").unpack_from
 _TWO = Struct("<QQ").unpack_from
-_MOST_DIMENSIONS = 32
 _MOST_SIZE = 1 << 40
 
 _PADDED = {written + bytes(-len(written) % 8): name for name, written in NUMBERS.items()}
@@ -93,7 +93,7 @@ def shape_of(body: bytes) -> tuple[int, ...]:
     """The sizes that a message of a dataspace says."""
     require(len(body) >= 8 and body[0] == 1 and body[2] in (0, 1) and not any(body[3:8]), "a dataspace of another kind")
     rank, limited = body[1], body[2]
-    require(rank <= _MOST_DIMENSIONS and len(body) == 8 + 8 * rank * (1 + limited), "a dataspace of an odd size")
+    require(rank <= MAX_RANK and len(body) == 8 + 8 * rank * (1 + limited), "a dataspace of an odd size")
     require(limited == (rank > 0), "a dataspace without limits")
     numbers = Struct(f"<{rank * (1 + limited)}Q").unpack_from(body, 8)
     shape = numbers[:rank]

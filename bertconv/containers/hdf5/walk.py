@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bertconv.containers.hdf5.objects import CannotOpen, Dataset, Element, Group
-from bertconv.containers.stored import ITEM_SIZE
+from bertconv.containers.stored import ITEM_SIZE, MAX_NAME
 from bertconv.errors import DamagedCheckpoint, UnsafeCheckpoint, UnsupportedCheckpoint
 from bertconv.text import printable
 
@@ -18,8 +18,6 @@ MAX_OBJECTS = 20_000
 """Most groups and datasets that are looked at; a model of 48 layers with its optimizer has 3,000."""
 MAX_DEPTH = 64
 """Deepest path that is followed."""
-MAX_NAME = 1024
-"""Longest path, in characters."""
 
 
 @dataclass(frozen=True)
