@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 
 from bertconv.containers.container import Container, Entry, Frame
@@ -13,6 +13,7 @@ from bertconv.containers.registry import BY_NAME
 from bertconv.formats import ranges
 from bertconv.formats.content import Content, OutputFile
 from bertconv.mapping.table import Dialect, Table, load_dialects
+from bertconv.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ Source: sections IV.A.1 and IV.A.2 of the HDF5 File Format Specification 3.0; eq
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from struct import Struct
 
 from bertconv.containers.hdf5.kinds import NUMBERS
 from bertconv.containers.hdf5.objects import Attribute
 from bertconv.containers.hdf5.pages import NotClassic, Pages, require
+from bertconv.records import dataclass
 
 NIL, SPACE, TYPE, FILL, LAYOUT, ATTRIBUTE, CONTINUATION, SYMBOLS, TIME = 0, 1, 3, 5, 8, 12, 16, 17, 18
 """Kinds of messages."""

@@ -5,12 +5,12 @@ Source: sections III.A.1, III.B, III.C and III.D of the HDF5 File Format Specifi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from operator import lt
 from struct import Struct
 
 from bertconv.containers.hdf5.messages import NOWHERE
 from bertconv.containers.hdf5.pages import Pages, require
+from bertconv.records import dataclass
 
 CHILDREN, SYMBOLS = 32, 8
 """Room in a node of a tree and in a table, where the superblock says 16 and 4, as it does by default."""
@@ -81,13 +81,13 @@ class _Node:
     high: bytes
 
 
-@dataclass
 class _Reading:
     """A tree that is being read, and the names found so far."""
 
-    pages: Pages
-    heap: bytes
-    found: dict[bytes, Symbol] = field(default_factory=dict)
+    def __init__(self, pages: Pages, heap: bytes) -> None:
+        self.pages = pages
+        self.heap = heap
+        self.found: dict[bytes, Symbol] = {}
 
     def read_root(self, address: int) -> None:
         level, left, right, rows = self._tree(address)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from bertconv.containers.hdf5.objects import CannotOpen, Dataset, Element, Group
 from bertconv.containers.stored import ITEM_SIZE
 from bertconv.errors import DamagedCheckpoint, UnsafeCheckpoint, UnsupportedCheckpoint
+from bertconv.records import dataclass
 from bertconv.text import printable
 
 MAX_OBJECTS = 20_000
@@ -64,12 +64,12 @@ def walk(root: Group) -> Found:
     return Found(tensors, metadata, tuple(others))
 
 
-@dataclass
 class _Walk:
     """One walk, and what it has seen."""
 
-    seen: set[int] = field(default_factory=set)
-    objects: int = 0
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+        self.objects = 0
 
     def tensors(self, top: Group) -> Iterator[Entry]:
         for name in self.names(top, ""):
