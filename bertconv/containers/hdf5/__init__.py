@@ -7,9 +7,10 @@ libhdf5. It is trusted with nothing: it runs in a process that can open no file 
 `objects`, and `reader` checks the places that they find. Weights are read and written as plain ranges of the file.
 
 Files are written without libhdf5: `keras` says which groups, names and attributes a file has, `layout` where they lie,
-`encodings` what their bytes are. It is the classic kind too (superblock 0, symbol tables, contiguous datasets), which
-libhdf5 1.8 and all later ones read and change. All metadata come first, in one piece, then the datasets, each at a
-multiple of eight bytes. h5py, asked for the same file, is the oracle of the tests (`tests/formats/h5py_layout.py`).
+`encodings` what their bytes are. They are of the classic kind too (superblock 0, symbol tables, contiguous datasets),
+which libhdf5 1.8 and all later ones read and change. All metadata come first, in one piece, then the datasets, each at
+a multiple of eight bytes. h5py, asked for the same file, is the oracle of the tests (`tests/formats/h5py_layout.py`).
+`constants` has the numbers that reader and writer share.
 
 Format: docs.hdfgroup.org, "HDF5 File Format Specification 3.0"; attributes: Keras 2, saving/hdf5_format.
 """
@@ -19,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bertconv.containers.container import Container, Entry, FileLayout, Frame
+from bertconv.containers.hdf5.constants import SIGNATURE
 from bertconv.containers.hdf5.keras import keras_file, keras_shard
 from bertconv.containers.hdf5.layout import Dataset, lay_out
 from bertconv.containers.hdf5.reader import read_hdf5
@@ -35,7 +37,7 @@ class KerasHdf5(Container):
     kind = "HDF5"
     stem = "tf_model"
     suffixes = (".h5", ".hdf5")
-    magic = (b"\x89HDF\r\n\x1a\n",)
+    magic = (SIGNATURE,)
     dtypes = FLOATS
     dtypes_in_words = "floating-point numbers"
     scoped = True

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from bertconv.containers.container import FileLayout
 from bertconv.containers.hdf5 import encodings
+from bertconv.containers.hdf5.constants import SUPERBLOCK
 from bertconv.containers.hdf5.encodings import Member, SymbolTable
 from bertconv.containers.stored import ITEM_SIZE
 from bertconv.errors import RequestError
@@ -75,7 +76,7 @@ def lay_out(datasets: Sequence[Dataset], attributes: Attributes) -> FileLayout:
     """
     root = _tree(datasets, attributes)
     tables: list[tuple[_Group, SymbolTable]] = []
-    end = encodings.SUPERBLOCK
+    end = SUPERBLOCK
     for group in root.groups():
         group.address = end
         table = group.table()

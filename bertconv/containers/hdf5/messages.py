@@ -8,15 +8,22 @@ from __future__ import annotations
 import math
 from struct import Struct
 
-from bertconv.containers.hdf5.kinds import NUMBERS
+from bertconv.containers.hdf5.constants import (
+    ATTRIBUTE,
+    CONTINUATION,
+    FILL,
+    LAYOUT,
+    NIL,
+    NOWHERE,
+    NUMBERS,
+    SPACE,
+    SYMBOLS,
+    TIME,
+    TYPE,
+)
 from bertconv.containers.hdf5.objects import Attribute
 from bertconv.containers.hdf5.pages import NotClassic, Pages, require
 from bertconv.records import dataclass
-
-NIL, SPACE, TYPE, FILL, LAYOUT, ATTRIBUTE, CONTINUATION, SYMBOLS, TIME = 0, 1, 3, 5, 8, 12, 16, 17, 18
-"""Kinds of messages."""
-NOWHERE = (1 << 64) - 1
-"""The address that leads nowhere."""
 
 _FLAGS = {SPACE: (0, 1), TYPE: (1,), FILL: (1,), LAYOUT: (0, 1), ATTRIBUTE: (0,), SYMBOLS: (0,), TIME: (0,)}
 _PREFIX = Struct("<BBHIII").unpack
