@@ -44,11 +44,11 @@ def write_weights(
         OSError: the output cannot be written.
     """
     with _opened(folder, files) as fds, _flushing(fds.values()):
-        found = workers.run_lots(_lots(files, fds, checksums=checksums), progress)
+        found = workers.run_batches(_batches(files, fds, checksums=checksums), progress)
     return {name: checksum for one in found for name, checksum in one.items()}
 
 
-def _lots(files: Sequence[OutputFile], fds: Mapping[str, int], *, checksums: bool) -> Iterator[list[_Task]]:
+def _batches(files: Sequence[OutputFile], fds: Mapping[str, int], *, checksums: bool) -> Iterator[list[_Task]]:
     """Ranges, then everything else: each the largest first."""
     local, sharing = workers.Local(), ranges.Sharing()
     pairs = [(run, fds[file.name]) for file in files for run in ranges.runs(file.tensors)]

@@ -108,12 +108,12 @@ def test_ranges_need_no_numpy(tmp_path: Path) -> None:
     """They are copied while it is imported, or are all that there is to do."""
     src = cp.save(tmp_path / "in", HEAD, cp.state_dict(HEAD))
     watch = (
-        "import sys, bertconv.formats.writing as w; lots, seen = w._lots, []\n"
+        "import sys, bertconv.formats.writing as w; batches, seen = w._batches, []\n"
         "def watched(*a, **k):\n"
-        " for lot in lots(*a, **k):\n"
-        "  print('numpy' in sys.modules, len(lot) > 0, file=sys.stderr)\n"
-        "  yield lot\n"
-        "w._lots = watched"
+        " for batch in batches(*a, **k):\n"
+        "  print('numpy' in sys.modules, len(batch) > 0, file=sys.stderr)\n"
+        "  yield batch\n"
+        "w._batches = watched"
     )
     done = cp.run("convert", src, tmp_path / "out", "--to", "tf-safetensors", "--verify", "none", before=watch)
     assert [line for line in done.err.splitlines() if line.startswith(("True", "False"))] == ["False True", "True True"]
