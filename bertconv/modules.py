@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 
-from bertconv.containers.container import Entry, FileLayout, Frame
+from bertconv.containers.container import Entry, FileLayout, FileOptions
 from bertconv.containers.registry import BY_NAME, read_header
 from bertconv.containers.stored import Header, SourceFile, StoredTensor
 from bertconv.formats.content import Content, Origin, OutputFile
@@ -169,7 +169,7 @@ def _laid_out(one: ModuleWeights) -> OutputFile:
         return OutputFile(one.target, FileLayout(one.file.size, offsets, {0: one.file.read(0, start)}), contents)
     dialect = _dialect()
     entries = [Entry(content.name, content.dtype, content.spec.shape) for content in contents]
-    layout = BY_NAME[dialect.containers[0]].lay_out(entries, Frame(metadata=dialect.metadata))
+    layout = BY_NAME[dialect.containers[0]].lay_out(entries, FileOptions(metadata=dialect.metadata))
     return OutputFile(one.target, layout, contents)
 
 

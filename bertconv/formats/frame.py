@@ -1,6 +1,7 @@
 """The frame of a file: all of its bytes that no tensor has. Its layout says what they are before the file is made.
 
-So the file that is read back is compared with the layout, byte by byte, and no reader has to find anything in it.
+So the file that is read back is compared with the layout, byte by byte, and no reader has to find anything in it. A
+manifest has the frame's sha256, which `verify DST` takes again.
 """
 
 from __future__ import annotations
@@ -99,8 +100,27 @@ def frame(file: OutputFile) -> Iterator[tuple[int, bytes]]:
         position = offset + size
 
 
-def frame_sha256(file: OutputFile) -> str:
-    """sha256 of the bytes outside of the tensors; once `check_frame` has passed, of those on the disk."""
+def frame_digest(file: SourceFile, spans: Sequence[tuple[int, int]]) -> str:
+    """sha256 of the frame of a file that is there; of all of it where there are no tensors.
+
+    Args:
+        file: the file.
+        spans: offset and size in bytes of every tensor, in the file's order.
+
+    Raises:
+        DamagedCheckpoint: it ends before it should, or cannot be read.
+    """
+    digest, position = hashlib.sha256(), 0
+    for offset, size in [*spans, (file.size, 1)]:
+        if size:
+            for piece in file.pieces(position, offset):
+                digest.update(piece)
+            position = offset + size
+    return digest.hexdigest()
+
+
+def planned_frame_digest(file: OutputFile) -> str:
+    """As `frame_digest`, from the layout alone; once `check_frame` has passed both are the same."""
     digest = hashlib.sha256()
     for _, content in frame(file):
         digest.update(content)

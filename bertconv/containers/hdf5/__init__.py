@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bertconv.containers.container import Container, Entry, FileLayout, Frame
+from bertconv.containers.container import Container, Entry, FileLayout, FileOptions
 from bertconv.containers.hdf5.constants import SIGNATURE
 from bertconv.containers.hdf5.keras import keras_file, keras_shard
 from bertconv.containers.hdf5.layout import Dataset, lay_out
@@ -46,6 +46,6 @@ class KerasHdf5(Container):
         """As `read_hdf5`."""
         return read_hdf5(file)
 
-    def lay_out(self, entries: Sequence[Entry], frame: Frame) -> FileLayout:
+    def lay_out(self, entries: Sequence[Entry], options: FileOptions) -> FileLayout:
         """As Keras 2 does for a file on its own, and transformers for a shard."""
-        return keras_shard(entries) if frame.is_shard else keras_file(entries, frame.scope)
+        return keras_shard(entries) if options.is_shard else keras_file(entries, options.scope)
