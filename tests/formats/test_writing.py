@@ -17,7 +17,7 @@ from patience import PATIENCE
 from bertconv.convert import convert_checkpoint
 from bertconv.errors import BertconvError, DamagedCheckpoint, OutputError
 from bertconv.formats import ranges, workers, writing
-from bertconv.formats.writing import initial_values
+from bertconv.formats.initial import initial_values
 
 HEAD = "BertForMaskedLM"
 COPY = os.copy_file_range

@@ -23,7 +23,7 @@ MAX_NAME = 1024
 
 
 @dataclass(frozen=True)
-class Entry:
+class FoundTensor:
     """One dataset: its name below its layer's group, that group, element type, shape, and offset in bytes."""
 
     name: str
@@ -37,7 +37,7 @@ class Entry:
 class Found:
     """What a walk found: datasets, root attributes that tell of the writer, and things that are not weights."""
 
-    tensors: tuple[Entry, ...]
+    tensors: tuple[FoundTensor, ...]
     metadata: dict[str, str]
     others: tuple[str, ...]
 
@@ -71,7 +71,7 @@ class _Walk:
         self.seen: set[int] = set()
         self.objects = 0
 
-    def tensors(self, top: Group) -> Iterator[Entry]:
+    def tensors(self, top: Group) -> Iterator[FoundTensor]:
         for name in self.names(top, ""):
             child = self.child(top, name, name)
             if name == "optimizer_weights":
@@ -82,7 +82,7 @@ class _Walk:
             else:
                 yield self.tensor(child, name, "")
 
-    def below(self, group: Group, path: str, layer: str, depth: int) -> Iterator[Entry]:
+    def below(self, group: Group, path: str, layer: str, depth: int) -> Iterator[FoundTensor]:
         address = group.address
         if address in self.seen or depth > MAX_DEPTH:
             raise _unsafe(path or layer, "is a group that is reached twice or too deep")
@@ -116,14 +116,14 @@ class _Walk:
             raise _unsafe(full, "is neither a group nor a dataset")
         return child
 
-    def tensor(self, dataset: Dataset, name: str, layer: str) -> Entry:
+    def tensor(self, dataset: Dataset, name: str, layer: str) -> FoundTensor:
         if dataset.is_elsewhere():
             raise _unsafe(name, "takes its data from another file")
         dtype = self.dtype(dataset.element(), name)
         shape = dataset.shape()
         nbytes = math.prod(shape) * ITEM_SIZE[dtype]
         if nbytes == 0:
-            return Entry(name, layer, dtype, shape, 0)
+            return FoundTensor(name, layer, dtype, shape, 0)
         if not dataset.is_plain():
             raise UnsupportedCheckpoint(
                 "is chunked or compressed.",
@@ -133,7 +133,7 @@ class _Walk:
         offset, stored = dataset.place()
         if offset is None or stored != nbytes:
             raise _bad(name, f"declares {nbytes:,} bytes but stores {stored if offset else 0:,}")
-        return Entry(name, layer, dtype, shape, offset)
+        return FoundTensor(name, layer, dtype, shape, offset)
 
     def dtype(self, element: Element, name: str) -> str:
         if not element.number:
