@@ -78,24 +78,24 @@ def check_frame(opened: SourceFile, file: OutputFile) -> None:
     """
     if opened.size != file.size:
         raise _differs(file, min(opened.size, file.size))
-    for place, expected in frame(file):
-        there = opened.read(place, len(expected))
+    for offset, expected in frame(file):
+        there = opened.read(offset, len(expected))
         if there != expected:
-            raise _differs(file, place + next(i for i, byte in enumerate(expected) if there[i] != byte))
+            raise _differs(file, offset + next(i for i, byte in enumerate(expected) if there[i] != byte))
 
 
 def frame(file: OutputFile) -> Iterator[tuple[int, bytes]]:
-    """All bytes outside of the tensors as they should be: place and content of the next ones, at most `PIECE`."""
+    """All bytes outside of the tensors as they should be: offset and content of the next ones, at most `PIECE`."""
     parts = sorted(file.layout.parts.items())
     position = 0
     for offset, size in [*file.spans, (file.size, 0)]:
         for start in range(position, offset, PIECE):
             end = min(start + PIECE, offset)
             content = bytearray(end - start)
-            for place, part in parts:
-                if start < place + len(part) and place < end:
-                    low, high = max(place, start), min(place + len(part), end)
-                    content[low - start : high - start] = part[low - place : high - place]
+            for first, part in parts:
+                if start < first + len(part) and first < end:
+                    low, high = max(first, start), min(first + len(part), end)
+                    content[low - start : high - start] = part[low - first : high - first]
             yield start, bytes(content)
         position = offset + size
 
@@ -127,9 +127,9 @@ def planned_frame_digest(file: OutputFile) -> str:
     return digest.hexdigest()
 
 
-def _differs(file: OutputFile, place: int) -> ParityError:
+def _differs(file: OutputFile, offset: int) -> ParityError:
     return ParityError(
-        f"differs from what was written at byte {place:,}, outside of its tensors; the output was not kept.",
+        f"differs from what was written at byte {offset:,}, outside of its tensors; the output was not kept.",
         hint="Check disk and memory, and run the conversion again.",
         file=file.name,
     )
