@@ -54,7 +54,7 @@ class _Tree:
         found = self._known.get(symbol.address)
         if found is None:
             found = self._known[symbol.address] = self._read(symbol.address)
-        require(symbol.cached in (None, found.place if isinstance(found, Group) else None), "a group of two places")
+        require(symbol.cached in (None, found.table if isinstance(found, Group) else None), "a group of two places")
         return found
 
     def _read(self, address: int) -> Group | Dataset:
@@ -76,7 +76,7 @@ class Group(objects.Group):
         self._tree = tree
         self._address = address
         self._attributes = held.attributes
-        self.place = messages.symbols_of(held.single[constants.SYMBOLS])
+        self.table = messages.symbols_of(held.single[constants.SYMBOLS])
         self._read: dict[str | bytes, Symbol] | None = None
 
     @property
@@ -87,7 +87,7 @@ class Group(objects.Group):
     @property
     def _symbols(self) -> dict[str | bytes, Symbol]:
         if self._read is None:
-            symbols = read_symbols(self._tree.pages, *self.place)
+            symbols = read_symbols(self._tree.pages, *self.table)
             self._read = {_text(name): symbol for name, symbol in symbols.items()}
         return self._read
 
@@ -132,8 +132,8 @@ class Dataset(objects.Dataset):
     def __init__(self, pages: Pages, held: Messages) -> None:
         self._dtype = messages.dtype_of(held.single[constants.TYPE])
         self._shape = messages.shape_of(held.single[constants.SPACE])
-        self._place = messages.data_of(held.single[constants.LAYOUT])
-        offset, size = self._place
+        self._extent = messages.data_of(held.single[constants.LAYOUT])
+        offset, size = self._extent
         if offset is not None:
             nbytes = math.prod(self._shape) * ITEM_SIZE[self._dtype]
             require(size == nbytes > 0 and offset + size <= pages.size, "data outside of the file")
@@ -155,9 +155,9 @@ class Dataset(objects.Dataset):
         """Data of other kinds are not read."""
         return True
 
-    def place(self) -> tuple[int | None, int]:
+    def extent(self) -> tuple[int | None, int]:
         """Offset of its data, and their size."""
-        return self._place
+        return self._extent
 
 
 def _text(name: bytes) -> str | bytes:

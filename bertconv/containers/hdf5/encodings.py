@@ -134,7 +134,7 @@ class SymbolTable:
     def __init__(self, names: Sequence[bytes], address: int) -> None:
         self.names = sorted(names)
         self.heap = address
-        self._segment, self._places = self._named()
+        self._segment, self._offsets = self._named()
         self.tree = self.heap + HEAP_HEADER + len(self._segment)
         counts = [-(-len(names) // PER_LEAF)]
         while len(counts) == 1 or counts[-1] > 1:
@@ -150,12 +150,12 @@ class SymbolTable:
 
     def _named(self) -> tuple[bytes, list[int]]:
         """The names, each with its end, behind an empty one; and where each begins."""
-        pieces, places, end = [bytes(8)], [], 8
+        pieces, offsets, end = [bytes(8)], [], 8
         for name in self.names:
-            places.append(end)
+            offsets.append(end)
             pieces.append(padded(name + b"\0"))
             end += len(pieces[-1])
-        return b"".join(pieces), places
+        return b"".join(pieces), offsets
 
     def _nodes(self) -> Iterator[bytes]:
         """Every node says of its children where they are, and after each the last name in it."""
@@ -179,16 +179,16 @@ class SymbolTable:
 
     def _last(self, count: int) -> int:
         """Where the last of the first `count` names begins; 0, which is an empty one, before the first."""
-        return self._places[min(count, len(self.names)) - 1] if count else 0
+        return self._offsets[min(count, len(self.names)) - 1] if count else 0
 
     def _filled(self, members: Mapping[bytes, Member]) -> Iterator[bytes]:
         for first in range(0, len(self.names), PER_LEAF):
             there = range(first, min(first + PER_LEAF, len(self.names)))
-            entries = b"".join(_entry(self._places[number], members[self.names[number]]) for number in there)
+            entries = b"".join(_entry(self._offsets[number], members[self.names[number]]) for number in there)
             yield (struct.pack("<4sBxH", b"SNOD", 1, len(there)) + entries).ljust(LEAF_SIZE, b"\0")
 
 
 def _entry(name: int, member: Member) -> bytes:
-    """A symbol table entry: the name's place in the heap, and what it names [III.C]."""
+    """A symbol table entry: the name's offset in the heap, and what it names [III.C]."""
     cached = CACHED_GROUP if member.tree else CACHED_NOTHING
     return struct.pack("<2QI4x2Q", name, member.header, cached, member.tree, member.heap)

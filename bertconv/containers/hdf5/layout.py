@@ -82,13 +82,13 @@ def lay_out(datasets: Sequence[Dataset], attributes: Attributes) -> FileLayout:
         table = group.table()
         tables.append((group, table))
         end = table.end
-    headers, end = _placed([len(_header(dataset, 0)) for dataset in datasets], end)
-    offsets, size = _placed([dataset.nbytes for dataset in datasets], end)
-    places = {id(group): Member(group.address, table.tree, table.heap) for group, table in tables}
-    pieces = [encodings.superblock(places[id(root)], size)]
+    headers, end = _aligned([len(_header(dataset, 0)) for dataset in datasets], end)
+    offsets, size = _aligned([dataset.nbytes for dataset in datasets], end)
+    addresses = {id(group): Member(group.address, table.tree, table.heap) for group, table in tables}
+    pieces = [encodings.superblock(addresses[id(root)], size)]
     for group, table in tables:
         members = {
-            name: Member(headers[member]) if isinstance(member, int) else places[id(member)]
+            name: Member(headers[member]) if isinstance(member, int) else addresses[id(member)]
             for name, member in group.members.items()
         }
         pieces += [group.header(table), table.to_bytes(members)]
@@ -96,14 +96,14 @@ def lay_out(datasets: Sequence[Dataset], attributes: Attributes) -> FileLayout:
     return FileLayout(size, tuple(offsets), {0: b"".join(pieces)})
 
 
-def _placed(sizes: Sequence[int], start: int) -> tuple[list[int], int]:
+def _aligned(sizes: Sequence[int], start: int) -> tuple[list[int], int]:
     """Where things of these sizes begin that follow each other, at multiples of eight; and the end of the last."""
-    places, end = [], start
+    offsets, end = [], start
     for size in sizes:
-        place = -(-end // 8) * 8
-        places.append(place if size else 0)
-        end = place + size if size else end
-    return places, end
+        offset = -(-end // 8) * 8
+        offsets.append(offset if size else 0)
+        end = offset + size if size else end
+    return offsets, end
 
 
 def _header(dataset: Dataset, offset: int) -> bytes:

@@ -103,7 +103,7 @@ class Dataset(objects.Dataset):
         """Whether its data are in one piece and as they are."""
         return self._plan.get_layout() == h5py.h5d.CONTIGUOUS and not self._plan.get_nfilters()
 
-    def place(self) -> tuple[int | None, int]:
+    def extent(self) -> tuple[int | None, int]:
         """Offset of its data in the file, and the bytes that are reserved for them."""
         return self._own.id.get_offset(), self._own.id.get_storage_size()
 

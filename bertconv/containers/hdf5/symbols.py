@@ -148,10 +148,10 @@ class _Reading:
 
 
 def _read_heap(pages: Pages, address: int) -> bytes:
-    magic, version, size, free, place = _HEAP(pages.take(address, HEAP_HEADER))
+    magic, version, size, free, segment = _HEAP(pages.take(address, HEAP_HEADER))
     require(magic == b"HEAP" and version == 0, "a heap of another kind")
     require(size >= 8 and size % 8 == 0, "a heap of an odd size")
-    heap = pages.take(place, size)
+    heap = pages.take(segment, size)
     gaps: list[tuple[int, int]] = []
     while free != NO_FREE_BLOCK:
         require(free % 8 == 0 and free + 16 <= size and len(gaps) < size // 16, "a gap at an odd place")

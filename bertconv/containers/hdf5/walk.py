@@ -130,7 +130,7 @@ class _Walk:
                 hint="Rewrite the file with `h5repack -l CONTI -f NONE in.h5 out.h5`.",
                 tensor=name,
             )
-        offset, stored = dataset.place()
+        offset, stored = dataset.extent()
         if offset is None or stored != nbytes:
             raise _bad(name, f"declares {nbytes:,} bytes but stores {stored if offset else 0:,}")
         return FoundTensor(name, layer, dtype, shape, offset)
