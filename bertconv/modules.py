@@ -127,7 +127,7 @@ def save_modules(
             taken = write_weights(staged.path, [made], tick, checksums=verify)
             sync(staged.path, [made])  # guard: modules-sync
         metadata = one.header.metadata if one.copied else dialect.metadata
-        with written(staged.path, [made], container, metadata) as tensors:
+        with written(staged.path, [made], container, metadata, confirm=verify) as tensors:
             checks += verify_weights(tensors, tick, taken) if verify else []  # guard: modules-read-back
         files.append(made)
     return files, checks

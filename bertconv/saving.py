@@ -83,7 +83,7 @@ def save_weights(
     files, taken = _write(staged, form, model, contents, shard_limit, counter, checksums=verify)
     with ThreadPoolExecutor(1) as pool:
         synced = pool.submit(sync, staged.path, files)  # guard: sync
-        with written(staged.path, files, form.container, form.dialect.metadata) as tensors:
+        with written(staged.path, files, form.container, form.dialect.metadata, confirm=verify) as tensors:
             total = sum(tensor.stored.nbytes for tensor in tensors)
             checks = verify_weights(tensors, counter("verifying", total), taken) if verify else ()  # guard: read-back
         synced.result()  # guard: sync-error

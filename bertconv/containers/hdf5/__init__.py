@@ -19,12 +19,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bertconv.containers.container import Container, Entry, FileLayout, Frame
-from bertconv.containers.hdf5.keras import keras_file, keras_shard
-from bertconv.containers.hdf5.layout import Dataset, lay_out
-from bertconv.containers.hdf5.reader import read_hdf5
 from bertconv.containers.stored import FLOATS, Header, SourceFile
 
-__all__ = ["Dataset", "KerasHdf5", "lay_out", "read_hdf5"]
+__all__ = ["KerasHdf5"]
 
 
 class KerasHdf5(Container):
@@ -42,8 +39,12 @@ class KerasHdf5(Container):
 
     def read(self, file: SourceFile, *, check_data: bool) -> Header:  # noqa: ARG002  (checksums are not used)
         """As `read_hdf5`."""
+        from bertconv.containers.hdf5.reader import read_hdf5  # most conversions read or write HDF5, not both
+
         return read_hdf5(file)
 
     def lay_out(self, entries: Sequence[Entry], frame: Frame) -> FileLayout:
         """As Keras 2 does for a file on its own, and transformers for a shard."""
+        from bertconv.containers.hdf5.keras import keras_file, keras_shard
+
         return keras_shard(entries) if frame.is_shard else keras_file(entries, frame.scope)
