@@ -39,15 +39,16 @@ def create(path: Path, layout: FileLayout) -> None:
 
 @contextmanager
 def written(
-    folder: Path, files: Sequence[OutputFile], container: Container, metadata: Mapping[str, str]
+    folder: Path, files: Sequence[OutputFile], container: Container, metadata: Mapping[str, str], *, confirm: bool
 ) -> Iterator[list[Written]]:
     """The tensors of files that were written, in the order of `files`, open until the block ends.
 
     Args:
         folder: where the files are.
         files: as they were to be written.
-        container: what they are; its own library reads them too, where that costs next to nothing.
+        container: what they are.
         metadata: free text that they hold.
+        confirm: have the container's own library read them too, where it has one.
 
     Raises:
         ParityError: a byte outside of the tensors is not what it should be.
@@ -63,8 +64,8 @@ def written(
                 StoredTensor(file.scope + content.name, content.dtype, content.spec.shape, opened, offset)
                 for content, offset in file.tensors
             ]
-            # guard: confirm
-            container.confirm(Header(container.name, tuple(stored), dict(metadata)))
+            if confirm:
+                container.confirm(Header(container.name, tuple(stored), dict(metadata)))  # guard: confirm
             found += map(Written, file.contents, stored)
         yield found
 

@@ -11,27 +11,28 @@ from functools import partial
 from pathlib import Path
 
 from bertconv.formats import ranges, workers
+from bertconv.formats.checksum import Taken
 from bertconv.formats.content import OutputFile
 
 FLUSH_SECONDS = 0.05
 """Pause between two flushes while the weights are written."""
 
-_Task = Callable[[workers.Tick], dict[str, bytes]]
+_Task = Callable[[workers.Tick], dict[str, Taken]]
 
 
 def write_weights(
     folder: Path, files: Sequence[OutputFile], progress: workers.Tick, *, checksums: bool = False
-) -> dict[str, bytes]:
+) -> dict[str, Taken]:
     """Fill files that were laid out. Every source is read once.
 
     Args:
         folder: where they are.
         files: with the place of every tensor.
         progress: called with bytes as they are written.
-        checksums: take one of every tensor on the way (`checksum.py`), for `readback.verify_weights`.
+        checksums: take them of every tensor on the way (`checksum.py`), for `readback.verify_weights`.
 
     Returns:
-        Id of each tensor -> its checksum; nothing without `checksums`.
+        Id of each tensor -> its checksum and digest; nothing without `checksums`.
 
     Raises:
         DamagedCheckpoint: a source ends too early or cannot be read.
@@ -41,7 +42,7 @@ def write_weights(
     """
     with _opened(folder, files) as fds, _flushing(fds.values()):
         found = workers.run_batches(_batches(files, fds, checksums=checksums), progress)
-    return {name: checksum for one in found for name, checksum in one.items()}
+    return {name: taken for one in found for name, taken in one.items()}
 
 
 def _batches(files: Sequence[OutputFile], fds: Mapping[str, int], *, checksums: bool) -> Iterator[list[_Task]]:

@@ -20,13 +20,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bertconv.containers.container import Container, Entry, FileLayout, FileOptions
-from bertconv.containers.hdf5.constants import SIGNATURE
-from bertconv.containers.hdf5.keras import keras_file, keras_shard
-from bertconv.containers.hdf5.layout import Dataset, lay_out
-from bertconv.containers.hdf5.reader import read_hdf5
 from bertconv.containers.stored import FLOATS, Header, SourceFile
 
-__all__ = ["Dataset", "KerasHdf5", "lay_out", "read_hdf5"]
+__all__ = ["KerasHdf5"]
 
 
 class KerasHdf5(Container):
@@ -37,15 +33,19 @@ class KerasHdf5(Container):
     kind = "HDF5"
     stem = "tf_model"
     suffixes = (".h5", ".hdf5")
-    magic = (SIGNATURE,)
+    magic = (b"\x89HDF\r\n\x1a\n",)  # `constants.SIGNATURE`, without importing it for other containers
     dtypes = FLOATS
     dtypes_in_words = "floating-point numbers"
     scoped = True
 
     def read(self, file: SourceFile, *, check_data: bool) -> Header:  # noqa: ARG002  (checksums are not used)
         """As `read_hdf5`."""
+        from bertconv.containers.hdf5.reader import read_hdf5  # most conversions read or write HDF5, not both
+
         return read_hdf5(file)
 
     def lay_out(self, entries: Sequence[Entry], options: FileOptions) -> FileLayout:
         """As Keras 2 does for a file on its own, and transformers for a shard."""
+        from bertconv.containers.hdf5.keras import keras_file, keras_shard
+
         return keras_shard(entries) if options.is_shard else keras_file(entries, options.scope)
