@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from bertconv.formats.checksum import Checksum, Taken, checksum_of, taken_from_s
 from bertconv.formats.content import Content
 from bertconv.mapping.layout import Transpose, both
 from bertconv.mapping.plan import Duplicate
+from bertconv.records import dataclass
 from bertconv.text import printable
 
 if TYPE_CHECKING:  # numpy is imported where elements are read: a plan needs none
