@@ -1,8 +1,8 @@
 """One checksum for every tensor, taken while its source is read and again of what was written.
 
-It is xxh3_128 of the package `xxhash` (20 GB/s and more, where sha256 does 1.8): both sides are our own, so it has to
-find faults, not attackers. Digests that leave the process are sha256 (`tensor_digest`). They are taken on the first
-pass too, while the disk is busy: equal checksums mean that what was written has the same.
+It is xxh3_128 of the package `xxhash` (measured: more than 20 GB/s, where sha256 does 1.8): both sides are our own, so
+it has to find faults, not attackers. Digests that leave the process are sha256 (`tensor_digest`). They are taken on the
+first pass too, while the disk is busy: equal checksums mean that what was written has the same.
 
 The order in which elements go into it is PyTorch's where the source is stored in it and the output is not: the source's
 rows count as they are read, and what was written has to be brought back to agree, so that a wrong transpose shows.
@@ -77,6 +77,8 @@ class Checksum:
 
 class PanelChecksum(Checksum):
     """Of a matrix that is read in panels, some columns at a time: the sum over the parts of rows, each with its place.
+
+    It takes no digest, whose elements have to come in order: such a matrix is digested when it is read back.
 
     Args:
         columns: of the matrix.

@@ -25,6 +25,8 @@ def write_weights(
 ) -> dict[str, Taken]:
     """Fill files that were laid out. Every source is read once.
 
+    With one exception: where axes change in another way than a matrix's, it is read a second time for the checksum.
+
     Args:
         folder: where they are.
         files: with the place of every tensor.
