@@ -21,11 +21,11 @@ from bertconv.containers.stored import FLOATS, Header
 from bertconv.errors import ParityError, RequestError, UnsafeCheckpoint
 from bertconv.formats.content import Content, Origin, OutputFile
 from bertconv.formats.destination import MANIFEST
+from bertconv.formats.initial import initial_values
 from bertconv.formats.interrupts import held_back
 from bertconv.formats.output import Format, Model, formats
 from bertconv.formats.readback import TensorCheck, check_duplicates
 from bertconv.formats.staging import StagedFolder
-from bertconv.formats.writing import initial_values
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.plan import Move, Plan, PlanOptions, make_plan
 from bertconv.mapping.recognise import Wanted, recognise

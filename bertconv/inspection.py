@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bertconv.config import Config
-from bertconv.containers.stored import Header
+from bertconv.containers.stored import Header, SourceFile, StoredTensor
 from bertconv.errors import BertconvError, UnsupportedCheckpoint
 from bertconv.mapping.heads import HeadChoice, choose_head, sizes_seen
 from bertconv.mapping.identify import Identity
@@ -46,7 +46,7 @@ class Inspection:
         alternatives: the classes of which one has to be chosen with `head` to convert; empty where `head` is certain.
         sizes: config key -> the size that the shapes imply.
         config: config key -> the value that the config file gives to one of `sizes`, where it differs.
-        tensors: number of tensors, `parameters` of elements, `nbytes` of bytes.
+        tensors: number of tensors; `parameters` of elements and `nbytes` of bytes, those under two names once.
         dtypes: element type -> number of tensors.
         names: every tensor: name, element type, shape.
         metadata: the container's own text.
@@ -185,20 +185,27 @@ def _describe(source: Source, header: Header, forced: str | None, wanted: Wanted
         notes.append(_sentence(error))
     tokenizer = read_tokenizer(source)
     notes += tokenizer_notes(tokenizer, sizes.get("vocab_size"))
+    named = {(tensor.name, _place(tensor)): tensor for tensor in header.tensors}.values()
+    stored = {_place(tensor): tensor for tensor in header.tensors if tensor.nbytes}.values()
     return Inspection(
         given=source.given, revision=source.revision, container=header.container, files=source.weights.files,
         family=family, dialect=dialect, is_known=is_known,
         prefix=prefix, head=head, equals=equals, alternatives=alternatives,
         sizes=sizes, config=stated,
-        tensors=len(header.tensors),
-        parameters=sum(tensor.count for tensor in header.tensors),
-        nbytes=sum(tensor.nbytes for tensor in header.tensors),
-        dtypes=dict(Counter(tensor.dtype for tensor in header.tensors)),
-        names=tuple((printable(tensor.name), tensor.dtype, tensor.shape) for tensor in header.tensors),
+        tensors=len(named),
+        parameters=sum(tensor.count for tensor in stored),
+        nbytes=sum(tensor.nbytes for tensor in stored),
+        dtypes=dict(Counter(tensor.dtype for tensor in named)),
+        names=tuple((printable(tensor.name), tensor.dtype, tensor.shape) for tensor in named),
         metadata={printable(key): printable(value) for key, value in header.metadata.items()},
         sidecars=source.carried, tokenizer=_tokens(tokenizer, sizes.get("vocab_size")),
         modules=source.modules.weights if source.modules else (), notes=tuple(notes),
     )  # fmt: skip
+
+
+def _place(tensor: StoredTensor) -> tuple[SourceFile, int, int]:
+    """Where the bytes lie: Keras's files name some tensors in two groups, and PyTorch's tied ones share them."""
+    return tensor.file, tensor.offset, tensor.nbytes
 
 
 def _unknown(identity: Identity, table: Table, dialects: Dialects, head: str) -> Iterator[str]:

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 
-from bertconv.containers.container import Entry, FileLayout, Frame
+from bertconv.containers.container import Entry, FileLayout, FileOptions
 from bertconv.containers.registry import BY_NAME, read_header
 from bertconv.containers.stored import Header, SourceFile, StoredTensor
+from bertconv.formats.checksum import Taken
 from bertconv.formats.content import Content, Origin, OutputFile
 from bertconv.formats.frame import create, written
 from bertconv.formats.readback import TensorCheck, verify_weights
@@ -117,17 +118,17 @@ def save_modules(
     checks: list[TensorCheck] = []
     for one in modules:
         made = _laid_out(one)
-        checksums: dict[str, bytes] = {}
+        taken: dict[str, Taken] = {}
         if one.copied:
             staged.copy(one.target, one.file)
             tick(sum(tensor.nbytes for tensor in one.header.tensors))
         else:
             create(staged.path / one.target, made.layout)
-            checksums = write_weights(staged.path, [made], tick, checksums=verify)
+            taken = write_weights(staged.path, [made], tick, checksums=verify)
             sync(staged.path, [made])  # guard: modules-sync
         metadata = one.header.metadata if one.copied else dialect.metadata
-        with written(staged.path, [made], container, metadata) as tensors:
-            checks += verify_weights(tensors, tick, checksums) if verify else []  # guard: modules-read-back
+        with written(staged.path, [made], container, metadata, confirm=verify) as tensors:
+            checks += verify_weights(tensors, tick, taken) if verify else []  # guard: modules-read-back
         files.append(made)
     return files, checks
 
@@ -169,7 +170,7 @@ def _laid_out(one: ModuleWeights) -> OutputFile:
         return OutputFile(one.target, FileLayout(one.file.size, offsets, {0: one.file.read(0, start)}), contents)
     dialect = _dialect()
     entries = [Entry(content.name, content.dtype, content.spec.shape) for content in contents]
-    layout = BY_NAME[dialect.containers[0]].lay_out(entries, Frame(metadata=dialect.metadata))
+    layout = BY_NAME[dialect.containers[0]].lay_out(entries, FileOptions(metadata=dialect.metadata))
     return OutputFile(one.target, layout, contents)
 
 

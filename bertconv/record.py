@@ -14,7 +14,7 @@ from bertconv import __version__
 from bertconv.containers.stored import ITEM_SIZE, Header, SourceFile
 from bertconv.formats.content import Content, OutputFile
 from bertconv.formats.destination import MANIFEST
-from bertconv.formats.frame import frame_sha256
+from bertconv.formats.frame import frame_digest, planned_frame_digest
 from bertconv.formats.output import Format
 from bertconv.formats.readback import TensorCheck
 from bertconv.formats.staging import StagedFolder
@@ -174,25 +174,6 @@ def manifest_digest(raw: bytes) -> str:
     return hashlib.sha256(head + mark + rest[rest.find(b'"') :]).hexdigest()
 
 
-def frame_digest(file: SourceFile, spans: Sequence[tuple[int, int]]) -> str:
-    """sha256 of the bytes of a file before, between and after its tensors.
-
-    Args:
-        file: the file.
-        spans: offset and size in bytes of every tensor, in the file's order.
-
-    Raises:
-        DamagedCheckpoint: it ends before it should, or cannot be read.
-    """
-    digest, position = hashlib.sha256(), 0
-    for offset, size in [*spans, (file.size, 1)]:
-        if size:
-            for piece in file.pieces(position, offset):
-                digest.update(piece)
-            position = offset + size
-    return digest.hexdigest()
-
-
 def _identity(table: Table) -> dict[str, str]:
     return {"name": table.path.stem, "sha256": table.digest}
 
@@ -244,7 +225,10 @@ def _files(folder: Path, weights: Mapping[str, OutputFile]) -> dict[str, Any]:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
         if name in weights:
-            described[name] = {"size": weights[name].size, "sha256_outside_tensors": frame_sha256(weights[name])}
+            described[name] = {
+                "size": weights[name].size,
+                "sha256_outside_tensors": planned_frame_digest(weights[name]),
+            }
             continue
         with closing(SourceFile(path)) as file:
             described[name] = {"size": file.size, "sha256": frame_digest(file, ())}

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from bertconv.containers.registry import CONTAINERS
 from bertconv.containers.stored import MAX_NAME, MAX_RANK
 from bertconv.errors import RequestError
+from bertconv.formats.checksum import Taken
 from bertconv.formats.content import Content, OutputFile
 from bertconv.formats.frame import create, written
 from bertconv.formats.output import Format, Model, lay_out, scope_of
@@ -81,14 +82,12 @@ def save_weights(
     """
     _check(form, contents)
     _check_readable(scope_of(form, model), contents)
-    files, checksums = _write(staged, form, model, contents, shard_limit, counter, checksums=verify)
+    files, taken = _write(staged, form, model, contents, shard_limit, counter, checksums=verify)
     with ThreadPoolExecutor(1) as pool:
         synced = pool.submit(sync, staged.path, files)  # guard: sync
-        with written(staged.path, files, form.container, form.dialect.metadata) as tensors:
+        with written(staged.path, files, form.container, form.dialect.metadata, confirm=verify) as tensors:
             total = sum(tensor.stored.nbytes for tensor in tensors)
-            checks = (
-                verify_weights(tensors, counter("verifying", total), checksums) if verify else ()
-            )  # guard: read-back
+            checks = verify_weights(tensors, counter("verifying", total), taken) if verify else ()  # guard: read-back
         synced.result()  # guard: sync-error
     return files, checks
 
@@ -139,7 +138,7 @@ def _write(
     counter: StepCounter,
     *,
     checksums: bool,
-) -> tuple[Sequence[OutputFile], dict[str, bytes]]:
+) -> tuple[Sequence[OutputFile], dict[str, Taken]]:
     """Lay the files out, then move every tensor into its place."""
     total = sum(content.nbytes for content in contents)
     staged.reserve(total)

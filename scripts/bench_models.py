@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from bench_parts import FAMILIES, NAMES, checkpoint, machine, progress
+from bench_parts import FAMILIES, NAMES, checkpoint, heading, progress, spread
 
 SIDE = Path(__file__).with_name("bench_models_side.py")
 CALLS = ("tf.function", "jit_compile", "eager", "predict", "tf.function x 4", "train_on_batch")
@@ -37,7 +37,7 @@ IMPORTS = {
 
 
 @dataclass(frozen=True)
-class Row:
+class Ratios:
     """One line of the table: ratios of neighbouring measurements, and the target that they have."""
 
     what: str
@@ -47,8 +47,7 @@ class Row:
 
     def __str__(self) -> str:
         """The line in Markdown."""
-        spread = f"({min(self.ratios):.2f} to {max(self.ratios):.2f}, {len(self.ratios)} runs)"
-        return f"| {self.what} | **{statistics.median(self.ratios):.2f}** {spread} | {self.target} | {self.note} |"
+        return f"| {self.what} | {spread(self.ratios)} | {self.target} | {self.note} |"
 
 
 class Side:
@@ -89,7 +88,7 @@ def both(peer: str, source: Path) -> Iterator[tuple[Side, Side]]:
         yield ours, theirs
 
 
-def loads(peer: str, source: Path, rounds: int, model: str) -> Iterator[Row]:
+def loads(peer: str, source: Path, rounds: int, model: str) -> Iterator[Ratios]:
     """from_pretrained in fresh processes, imports not counted."""
     time_ratios, memory_ours, memory_theirs = [], [], []
     for turn in range(rounds):
@@ -99,12 +98,12 @@ def loads(peer: str, source: Path, rounds: int, model: str) -> Iterator[Row]:
         memory_ours.append(mine["extra"] / mine["weights"])
         memory_theirs.append(other["extra"] / other["weights"])
         progress(f"load {turn + 1}: {mine['seconds']:.2f} s, {other['seconds']:.2f} s")
-    yield Row(f"`from_pretrained`, {model}, time / 4.57's with `from_pt=True`", time_ratios, "0.30")
+    yield Ratios(f"`from_pretrained`, {model}, time / 4.57's with `from_pt=True`", time_ratios, "0.30")
     note = f"4.57: {statistics.median(memory_theirs):.2f}"
-    yield Row("its extra peak memory / size of the weights", memory_ours, "1.35", note)
+    yield Ratios("its extra peak memory / size of the weights", memory_ours, "1.35", note)
 
 
-def imports(rounds: int) -> Iterator[Row]:
+def imports(rounds: int) -> Iterator[Ratios]:
     """Whole processes that import and end."""
     ratios = []
     for _ in range(rounds):
@@ -114,10 +113,10 @@ def imports(rounds: int) -> Iterator[Row]:
             subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
             seconds[name] = time.perf_counter() - started
         ratios.append(seconds["bertconv"] / seconds["TensorFlow alone"])
-    yield Row("importing bertconv's classes / importing TensorFlow alone", ratios, "1.15")
+    yield Ratios("importing bertconv's classes / importing TensorFlow alone", ratios, "1.15")
 
 
-def calls(peer: str, source: Path, rounds: int) -> Iterator[Row]:
+def calls(peer: str, source: Path, rounds: int) -> Iterator[Ratios]:
     """Calls of a model of base size, batch 8 x 128 tokens, each after its like on the other side."""
     ours: dict[str, list[float]] = {name: [] for name in CALLS}
     theirs: dict[str, list[float]] = {name: [] for name in PEER_CALLS}
@@ -137,15 +136,17 @@ def calls(peer: str, source: Path, rounds: int) -> Iterator[Row]:
         return [a / b for a, b in zip(upper, lower, strict=True)]
 
     base = theirs["tf.function"]
-    yield Row("`tf.function` / 4.57's `tf.function`", ratios(ours["tf.function"], base), "0.97")
+    yield Ratios("`tf.function` / 4.57's `tf.function`", ratios(ours["tf.function"], base), "0.97")
     own = statistics.median(ratios(theirs["jit_compile"], base))
-    yield Row(
+    yield Ratios(
         "`jit_compile` / 4.57's `tf.function`", ratios(ours["jit_compile"], base), "0.92", f"4.57's own: {own:.2f}"
     )
-    yield Row("`predict` / `tf.function` of the same batches", ratios(ours["predict"], ours["tf.function x 4"]), "1.10")
+    yield Ratios(
+        "`predict` / `tf.function` of the same batches", ratios(ours["predict"], ours["tf.function x 4"]), "1.10"
+    )
     training = ratios(ours["train_on_batch"], theirs["train_on_batch"])
-    yield Row("a training step, SequenceClassification / 4.57's", training, "1.00")
-    yield Row("eager call / 4.57's", ratios(ours["eager"], theirs["eager"]), "")
+    yield Ratios("a training step, SequenceClassification / 4.57's", training, "1.00")
+    yield Ratios("eager call / 4.57's", ratios(ours["eager"], theirs["eager"]), "")
 
 
 def main() -> None:
@@ -168,10 +169,7 @@ def main() -> None:
             *(loads(peer, source, options.rounds, NAMES[options.model]) if "loads" in parts else ()),
             *(calls(peer, source, options.rounds) if "calls" in parts else ()),
         ]
-    facts = machine()
-    print(f"{facts['date']}, {facts['cores']} cores of {facts['cpu']}, Python {facts['python']}\n")
-    print("| measure | ratio | target | |\n|---|---|---|---|")
-    print("\n".join(map(str, rows)))
+    print("\n".join([*heading(), "| measure | ratio | target | |\n|---|---|---|---|", *map(str, rows)]))
 
 
 if __name__ == "__main__":

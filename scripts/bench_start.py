@@ -11,7 +11,6 @@ is of a process that is not measured so, copying included: `user` and `sys`. Pri
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import resource
 import statistics
@@ -20,6 +19,8 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+
+from bench_parts import ENVIRONMENT, heading
 
 ROOT = Path(__file__).parents[1]
 CODE = "from bertconv.cli import main; main()"
@@ -48,6 +49,7 @@ def main() -> None:
         for tree in trees:  # in turns; the first run compiles byte code and is not counted
             took = measured(tree, options.command, options.checkpoint)
             found[tree] += [took] if number else []
+    print("\n".join(heading()))
     print(
         "| median of milliseconds |", " | ".join("this version" if tree == ROOT else tree.name for tree in trees), "|"
     )
@@ -72,8 +74,7 @@ def measured(tree: Path, command: str, checkpoint: Path) -> dict[str, float]:
 
 def used(tree: Path, words: Sequence[str]) -> tuple[str, float]:
     """What a process of Python wrote to its standard error, and the milliseconds of processors that it took."""
-    environment = {**os.environ, "PYTHONPATH": str(tree)}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or every run would compile what it imports
+    environment = {**ENVIRONMENT, "PYTHONPATH": str(tree)}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(

@@ -14,6 +14,7 @@ import transformers
 import bertconv
 from bertconv import AutoConfig
 from bertconv.config import COMMON, BertConfig, Config
+from bertconv.config_checks import check_counted_positions
 from bertconv.errors import DamagedCheckpoint, RequestError, UnsupportedCheckpoint
 from bertconv.families import Family, families
 
@@ -187,3 +188,15 @@ def test_configs_of_another_family_are_refused() -> None:
     assert bertconv.RobertaConfig.coerce(duplicate) is duplicate
     with pytest.raises(UnsupportedCheckpoint, match="model_type is 'bert', not 'roberta' or"):
         bertconv.RobertaConfig(model_type="bert")
+
+
+@pytest.mark.parametrize(("padding", "rows"), [(None, 9), (-2, 9), (8, 9), (9, 9)])
+def test_padding_that_leaves_no_position_is_refused(padding: int | None, rows: int) -> None:
+    with pytest.raises(UnsupportedCheckpoint, match="positions are counted") as caught:
+        check_counted_positions(padding, rows)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("padding", [-1, 0, 7])
+def test_padding_that_leaves_a_position(padding: int) -> None:
+    check_counted_positions(padding, 9)

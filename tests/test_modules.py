@@ -264,10 +264,10 @@ def test_a_module_whose_header_was_written_wrongly(
 ) -> None:
     read_back = bertconv.modules.written
 
-    def change(folder: Path, files: list[bertconv.modules.OutputFile], *arguments: Any) -> Any:
+    def change(folder: Path, files: list[bertconv.modules.OutputFile], *rest: Any, **options: Any) -> Any:
         path = folder / files[0].name
         path.write_bytes(path.read_bytes().replace(b"linear.weight", b"linear.weighs"))
-        return read_back(folder, files, *arguments)
+        return read_back(folder, files, *rest, **options)
 
     src = model(tmp_path / "in")
     if copied:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from bertconv.convert import convert_checkpoint
 from bertconv.errors import RequestError
+from bertconv.inspection import inspect_checkpoint
 from bertconv.report import Report
 
 CONTAINERS = ("safetensors", "bin", "legacy", "sharded", "sharded-bin", "h5", "tf-safetensors")
@@ -370,3 +371,14 @@ def test_casts_from_other_containers(tmp_path: Path, container: str) -> None:
     assert_same(
         cp.written(tmp_path / "out"), {name: value.astype(cp.numpy_type("bfloat16")) for name, value in state.items()}
     )
+
+
+@pytest.mark.parametrize("form", ["tf", "tf-safetensors"])
+@pytest.mark.parametrize("head", ["BertForPreTraining", "BertForMaskedLM", "BertModel"])
+def test_a_model_has_one_size_in_every_format(tmp_path: Path, head: str, form: str) -> None:
+    """Keras's files name some tensors in two groups: `inspect` counts their bytes once."""
+    convert_checkpoint(cp.save(tmp_path / "in", head, cp.state_dict(head)), tmp_path / "pt", to="pt")
+    convert_checkpoint(tmp_path / "pt", tmp_path / "out", to=form)
+    expected, found = inspect_checkpoint(tmp_path / "pt"), inspect_checkpoint(tmp_path / "out")
+    assert (found.tensors, found.parameters, found.nbytes) == (expected.tensors, expected.parameters, expected.nbytes)
+    assert len(set(found.names)) == found.tensors

@@ -372,7 +372,9 @@ def test_the_container_s_own_library_is_asked(
 ) -> None:
     asked: list[Header] = []
     monkeypatch.setattr(type(FORMATS[form].container), "confirm", lambda _, header: asked.append(header))
-    files, _ = save(tmp_path / "out", form, both(form)[1], limit, verify=False)
+    save(tmp_path / "unverified", form, both(form)[1], limit, verify=False)
+    assert asked == []
+    files, _ = save(tmp_path / "out", form, both(form)[1], limit)
     assert [header.files[0].name for header in asked] == [file.name for file in files]
     for header, file in zip(asked, files, strict=True):
         assert {one.name: one.offset for one in header.tensors} == {

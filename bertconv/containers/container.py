@@ -34,8 +34,8 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Frame:
-    """What a file says besides its tensors.
+class FileOptions:
+    """How a file is laid out, beside its tensors.
 
     Attributes:
         scope: stands before every name, with its separator; empty in shards and in containers that are not `scoped`.
@@ -114,7 +114,7 @@ class Container(ABC):
             UnsupportedCheckpoint: a variety that is not read.
         """
 
-    def lay_out(self, entries: Sequence[Entry], frame: Frame) -> FileLayout:
+    def lay_out(self, entries: Sequence[Entry], options: FileOptions) -> FileLayout:
         """A file with room for every tensor, from names, types and shapes alone; only where there are `dtypes`."""
         raise NotImplementedError
 

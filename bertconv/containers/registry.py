@@ -65,7 +65,8 @@ def _recognised(file: SourceFile) -> Container:
             return container
     _refuse_known(file, start)
     if file.size < 9:
-        raise DamagedCheckpoint(f"has only {file.size} bytes.", hint="Download or copy it again.", file=str(file.path))
+        problem = f"has only {file.size} bytes." if file.size else "is empty: it has 0 bytes."
+        raise DamagedCheckpoint(problem, hint="Download or copy it again.", file=str(file.path))
     if start[257:262] == b"ustar":
         raise UnsupportedCheckpoint("is a tar archive.", hint="Unpack it first.", file=str(file.path))
     for container in CONTAINERS:

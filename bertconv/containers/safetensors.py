@@ -13,7 +13,7 @@ from itertools import accumulate
 from operator import mul
 from typing import Any
 
-from bertconv.containers.container import Container, Entry, FileLayout, Frame
+from bertconv.containers.container import Container, Entry, FileLayout, FileOptions
 from bertconv.containers.stored import ITEM_SIZE, MAX_NAME, MAX_RANK, Header, SourceFile, StoredTensor
 from bertconv.errors import DamagedCheckpoint, MappingError, UnsafeCheckpoint
 from bertconv.text import parse_json, printable
@@ -77,11 +77,11 @@ class Safetensors(Container):
             if (theirs, metadata) != (ours, header.metadata):
                 raise _not_confirmed(file, "it reads other names, types or shapes")
 
-    def lay_out(self, entries: Sequence[Entry], frame: Frame) -> FileLayout:
+    def lay_out(self, entries: Sequence[Entry], options: FileOptions) -> FileLayout:
         """The header, with tensors in the order of the reference writer."""
         ordered = sorted(entries, key=lambda entry: file_order(entry.name, entry.dtype))
         described = [(entry.name, entry.dtype, entry.shape) for entry in ordered]
-        header, offsets = header_bytes(described, frame.metadata, frame.padding)
+        header, offsets = header_bytes(described, options.metadata, options.padding)
         by_name = {entry.name: offset for entry, offset in zip(ordered, offsets, strict=True)}
         size = len(header) + sum(math.prod(entry.shape) * ITEM_SIZE[entry.dtype] for entry in entries)
         return FileLayout(size, tuple(by_name[entry.name] for entry in entries), {0: header})

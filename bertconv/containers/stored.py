@@ -129,7 +129,7 @@ class SourceFile:
     def too_short(self, offset: int, lacking: int, what: str = "") -> DamagedCheckpoint:
         """The error of a file that ends at `offset` where `lacking` more bytes were expected."""
         return DamagedCheckpoint(
-            f"ends at byte {offset}, {lacking} bytes too early.",
+            f"ends at byte {offset:,}, {lacking:,} bytes too early.",
             hint="It is truncated: download or copy it again.",
             file=str(self.path),
             tensor=what or None,

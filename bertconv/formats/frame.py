@@ -1,6 +1,7 @@
 """The frame of a file: all of its bytes that no tensor has. Its layout says what they are before the file is made.
 
-So the file that is read back is compared with the layout, byte by byte, and no reader has to find anything in it.
+So the file that is read back is compared with the layout, byte by byte, and no reader has to find anything in it. A
+manifest has the frame's sha256, which `verify DST` takes again.
 """
 
 from __future__ import annotations
@@ -38,15 +39,16 @@ def create(path: Path, layout: FileLayout) -> None:
 
 @contextmanager
 def written(
-    folder: Path, files: Sequence[OutputFile], container: Container, metadata: Mapping[str, str]
+    folder: Path, files: Sequence[OutputFile], container: Container, metadata: Mapping[str, str], *, confirm: bool
 ) -> Iterator[list[Written]]:
     """The tensors of files that were written, in the order of `files`, open until the block ends.
 
     Args:
         folder: where the files are.
         files: as they were to be written.
-        container: what they are; its own library reads them too, where that costs next to nothing.
+        container: what they are.
         metadata: free text that they hold.
+        confirm: have the container's own library read them too, where it has one.
 
     Raises:
         ParityError: a byte outside of the tensors is not what it should be.
@@ -62,8 +64,8 @@ def written(
                 StoredTensor(file.scope + content.name, content.dtype, content.spec.shape, opened, offset)
                 for content, offset in file.tensors
             ]
-            # guard: confirm
-            container.confirm(Header(container.name, tuple(stored), dict(metadata)))
+            if confirm:
+                container.confirm(Header(container.name, tuple(stored), dict(metadata)))  # guard: confirm
             found += map(Written, file.contents, stored)
         yield found
 
@@ -77,39 +79,58 @@ def check_frame(opened: SourceFile, file: OutputFile) -> None:
     """
     if opened.size != file.size:
         raise _differs(file, min(opened.size, file.size))
-    for place, expected in frame(file):
-        there = opened.read(place, len(expected))
+    for offset, expected in frame(file):
+        there = opened.read(offset, len(expected))
         if there != expected:
-            raise _differs(file, place + next(i for i, byte in enumerate(expected) if there[i] != byte))
+            raise _differs(file, offset + next(i for i, byte in enumerate(expected) if there[i] != byte))
 
 
 def frame(file: OutputFile) -> Iterator[tuple[int, bytes]]:
-    """All bytes outside of the tensors as they should be: place and content of the next ones, at most `PIECE`."""
+    """All bytes outside of the tensors as they should be: offset and content of the next ones, at most `PIECE`."""
     parts = sorted(file.layout.parts.items())
     position = 0
     for offset, size in [*file.spans, (file.size, 0)]:
         for start in range(position, offset, PIECE):
             end = min(start + PIECE, offset)
             content = bytearray(end - start)
-            for place, part in parts:
-                if start < place + len(part) and place < end:
-                    low, high = max(place, start), min(place + len(part), end)
-                    content[low - start : high - start] = part[low - place : high - place]
+            for first, part in parts:
+                if start < first + len(part) and first < end:
+                    low, high = max(first, start), min(first + len(part), end)
+                    content[low - start : high - start] = part[low - first : high - first]
             yield start, bytes(content)
         position = offset + size
 
 
-def frame_sha256(file: OutputFile) -> str:
-    """sha256 of the bytes outside of the tensors; once `check_frame` has passed, of those on the disk."""
+def frame_digest(file: SourceFile, spans: Sequence[tuple[int, int]]) -> str:
+    """sha256 of the frame of a file that is there; of all of it where there are no tensors.
+
+    Args:
+        file: the file.
+        spans: offset and size in bytes of every tensor, in the file's order.
+
+    Raises:
+        DamagedCheckpoint: it ends before it should, or cannot be read.
+    """
+    digest, position = hashlib.sha256(), 0
+    for offset, size in [*spans, (file.size, 1)]:
+        if size:
+            for piece in file.pieces(position, offset):
+                digest.update(piece)
+            position = offset + size
+    return digest.hexdigest()
+
+
+def planned_frame_digest(file: OutputFile) -> str:
+    """As `frame_digest`, from the layout alone; once `check_frame` has passed both are the same."""
     digest = hashlib.sha256()
     for _, content in frame(file):
         digest.update(content)
     return digest.hexdigest()
 
 
-def _differs(file: OutputFile, place: int) -> ParityError:
+def _differs(file: OutputFile, offset: int) -> ParityError:
     return ParityError(
-        f"differs from what was written at byte {place:,}, outside of its tensors; the output was not kept.",
+        f"differs from what was written at byte {offset:,}, outside of its tensors; the output was not kept.",
         hint="Check disk and memory, and run the conversion again.",
         file=file.name,
     )

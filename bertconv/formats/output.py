@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 
-from bertconv.containers.container import Container, Entry, Frame
+from bertconv.containers.container import Container, Entry, FileOptions
 from bertconv.containers.registry import BY_NAME
 from bertconv.formats import ranges
 from bertconv.formats.content import Content, OutputFile
 from bertconv.mapping.table import Dialect, Table, load_dialects
+from bertconv.records import dataclass
 
 
 @dataclass(frozen=True)
@@ -94,24 +95,24 @@ def lay_out(
     container, sharded = form.container, len(shards) > 1
     scope = scope_of(form, model)
     in_file, in_index = ("", scope) if sharded else (scope, "")
-    frame = Frame(in_file, form.dialect.metadata, is_shard=sharded)
+    options = FileOptions(in_file, form.dialect.metadata, is_shard=sharded)
     files = [
-        _file(container, name, shard, _entries(shard, model, form.dialect), frame)
+        _file(container, name, shard, _entries(shard, model, form.dialect), options)
         for name, shard in zip(container.file_names(len(shards)), shards, strict=True)
     ]
     return files, _index(files, in_index) if sharded else None
 
 
 def _file(
-    container: Container, name: str, tensors: Sequence[Content], entries: Sequence[Entry], frame: Frame
+    container: Container, name: str, tensors: Sequence[Content], entries: Sequence[Entry], options: FileOptions
 ) -> OutputFile:
     """A file laid out; with padding where a source's blocks can be shared then (`ranges.padding`).
 
     That depends on the source alone, not on the file systems, so that the same input gives the same bytes everywhere.
     """
-    file = OutputFile(name, container.lay_out(entries, frame), tuple(tensors), frame.scope)
+    file = OutputFile(name, container.lay_out(entries, options), tuple(tensors), options.scope)
     padding = ranges.padding(file) if container.pads else 0
-    return replace(file, layout=container.lay_out(entries, replace(frame, padding=padding))) if padding else file
+    return replace(file, layout=container.lay_out(entries, replace(options, padding=padding))) if padding else file
 
 
 def _entries(tensors: Sequence[Content], model: Model, dialect: Dialect) -> list[Entry]:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from bertconv.containers.stored import SourceFile, StoredTensor
-from bertconv.formats.checksum import Checksum, checksum_of
+from bertconv.formats.checksum import Checksum, Taken, checksum_of
 from bertconv.formats.content import OutputFile, Placed
 from bertconv.formats.workers import Local, Tick
 
@@ -131,7 +131,7 @@ def parts(run: Run) -> Iterator[Run]:
         yield run._replace(start=run.start + tensors[0].offset - run.offset, tensors=tensors)
 
 
-def copy(run: Run, fd: int, local: Local, checksums: bool, tick: Tick) -> dict[str, bytes]:
+def copy(run: Run, fd: int, local: Local, checksums: bool, tick: Tick) -> dict[str, Taken]:
     """Write a run.
 
     Args:
@@ -142,16 +142,16 @@ def copy(run: Run, fd: int, local: Local, checksums: bool, tick: Tick) -> dict[s
         tick: called with bytes as they are written.
 
     Returns:
-        Id of each tensor -> its checksum; nothing without `checksums`.
+        Id of each tensor -> its checksum and digest; nothing without `checksums`.
 
     Raises:
         As `writing.write_weights`.
     """
     found = {}
     for placed in run.tensors if checksums else ():
-        checksum = checksum_of(placed.content)
+        checksum = checksum_of(placed.content, digest=True)
         _through(run, range(placed.offset, placed.offset + placed.content.nbytes), fd, local, tick, checksum)
-        found[placed.content.id] = checksum.digest()
+        found[placed.content.id] = checksum.taken()
     if not checksums:
         for span in _lacking(range(run.offset, run.end), run.shared):
             done = _in_kernel(run, span, fd, tick)

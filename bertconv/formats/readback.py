@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from bertconv.containers.stored import FLOATS, ITEM_SIZE, PIECE, StoredTensor
 from bertconv.errors import ParityError, TiedTensorsDiffer
 from bertconv.formats import workers
-from bertconv.formats.checksum import Checksum, checksum_of, taken_from_source
+from bertconv.formats.checksum import Checksum, Taken, checksum_of, taken_from_source, tensor_digest
 from bertconv.formats.content import Content
 from bertconv.mapping.layout import Transpose, both
 from bertconv.mapping.plan import Duplicate
+from bertconv.records import dataclass
 from bertconv.text import printable
 
 if TYPE_CHECKING:  # numpy is imported where elements are read: a plan needs none
@@ -40,20 +39,20 @@ class TensorCheck:
 
 
 def verify_weights(
-    tensors: Sequence[Written], progress: workers.Tick, checksums: Mapping[str, bytes]
+    tensors: Sequence[Written], progress: workers.Tick, before: Mapping[str, Taken]
 ) -> list[TensorCheck]:
     """Read every written tensor back, and digest it; what was read must be what its source gave.
 
     Args:
         tensors: what was written.
         progress: called with bytes as they are read.
-        checksums: id -> what `write_weights` found; a tensor that is not in it is compared with its source, read again.
+        before: id -> what `write_weights` took; a tensor that is not in it is compared with its source, read again.
 
     Raises:
         ParityError: an element differs; names the tensor and the first such element.
         DamagedCheckpoint: a file ends too early or cannot be read.
     """
-    return workers.run(tensors, partial(_verify, checksums), progress, lambda tensor: tensor.stored.nbytes)
+    return workers.run(tensors, partial(_verify, before), progress, lambda tensor: tensor.stored.nbytes)
 
 
 def check_duplicates(pairs: Sequence[Duplicate], progress: workers.Tick = lambda _: None) -> tuple[str, ...]:
@@ -67,16 +66,6 @@ def check_duplicates(pairs: Sequence[Duplicate], progress: workers.Tick = lambda
     """
     pairs = [pair for pair in pairs if not _is_one(pair)]
     return tuple(filter(None, workers.run(pairs, _check_duplicate, progress, lambda pair: pair.copy.nbytes)))
-
-
-def tensor_digest(dtype: str, shape: tuple[int, ...]) -> hashlib._Hash:
-    """A sha256 to be fed with the little-endian elements in PyTorch's order.
-
-    It begins with the element type and the shape, so that the same weights have the same digest in every format and a
-    reshaped or reinterpreted tensor has another.
-    """
-    sizes = ",".join(map(str, shape))
-    return hashlib.sha256(b"bertconv-t1\0" + f"{dtype}\0{sizes}\0".encode())
 
 
 def digest_of(
@@ -103,21 +92,24 @@ def digest_of(
     return f"sha256:{digest.hexdigest()}"
 
 
-def _verify(checksums: Mapping[str, bytes], tensor: Written, workspace: Workspace, tick: workers.Tick) -> TensorCheck:
+def _verify(before: Mapping[str, Taken], tensor: Written, workspace: Workspace, tick: workers.Tick) -> TensorCheck:
     from bertconv.formats.streaming import not_finite
 
     written, content = tensor.stored, tensor.content
-    digest = tensor_digest(written.dtype, content.spec.canonical.shape)
+    taken = before.get(content.id, Taken(b""))
+    digest = None if taken.digest else tensor_digest(written.dtype, content.spec.canonical.shape)
     checksum = checksum_of(content)
     bad, zero = 0, True
     for elements in _read_back(tensor, checksum, workspace):
-        digest.update(elements.data)
+        if digest is not None:
+            digest.update(elements.data)
         bad += not_finite(elements, written.dtype) if written.dtype in FLOATS else 0
         zero = zero and not elements.any()
         tick(elements.nbytes)
-    if checksums.get(content.id) != checksum.digest():  # guard: compared-with-source
-        _compare(tensor, workspace, was_read=content.id in checksums)
-    return TensorCheck(content.id, f"sha256:{digest.hexdigest()}", bad, zero and written.count > 0)
+    if taken.checksum != checksum.value():  # guard: compared-with-source
+        _compare(tensor, workspace, was_read=content.id in before)
+    found = taken.digest if digest is None else f"sha256:{digest.hexdigest()}"
+    return TensorCheck(content.id, found, bad, zero and written.count > 0)
 
 
 def _read_back(tensor: Written, checksum: Checksum, workspace: Workspace) -> Iterator[Elements]:
@@ -128,8 +120,9 @@ def _read_back(tensor: Written, checksum: Checksum, workspace: Workspace) -> Ite
     turn = content.canonical
     if turn is None or taken_from_source(content):
         for piece in pieces(written, turn, workspace):
-            checksum.update(piece.data)
-            yield piece
+            for part in checksum.parts(piece):
+                checksum.update(part.data)
+                yield part
         return
     # checksums are of the output's own order
     if len(turn.shape) == 2 and panel_columns(turn, ITEM_SIZE[written.dtype]) == turn.shape[1]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from bertconv.containers.stored import StoredTensor
 from bertconv.errors import MappingError, RequestError
-from bertconv.formats.checksum import Checksum, checksum_of, taken_from_source
+from bertconv.formats.checksum import Checksum, Taken, checksum_of, taken_from_source
 from bertconv.formats.content import Content, Placed
 from bertconv.formats.ranges import pwrite
 from bertconv.formats.streaming import Elements, Workspace, cast, not_finite, pieces
 from bertconv.formats.workers import Local, Tick
 
 
-def transfer(placed: Placed, fd: int, local: Local, checksums: bool, tick: Tick) -> dict[str, bytes]:
+def transfer(placed: Placed, fd: int, local: Local, checksums: bool, tick: Tick) -> dict[str, Taken]:
     """Write one tensor.
 
     Args:
@@ -22,13 +22,13 @@ def transfer(placed: Placed, fd: int, local: Local, checksums: bool, tick: Tick)
         tick: called with bytes as they are written.
 
     Returns:
-        Its id -> its checksum; nothing without `checksums`.
+        Its id -> its checksum and digest; nothing without `checksums`.
 
     Raises:
         As `writing.write_weights`.
     """
     content = placed.content
-    checksum = checksum_of(content) if checksums else None
+    checksum = checksum_of(content, digest=True) if checksums else None
     source = content.origin.tensor
     if source is None:
         if content.origin.make is not None and content.nbytes:
@@ -40,7 +40,7 @@ def transfer(placed: Placed, fd: int, local: Local, checksums: bool, tick: Tick)
         tick(content.nbytes)
     else:
         _move(source, placed, fd, local.workspace, checksum, tick)
-    return {} if checksum is None else {content.id: checksum.digest()}
+    return {} if checksum is None else {content.id: checksum.taken()}
 
 
 def checked_cast(piece: Elements, source: StoredTensor, dtype: str) -> Elements:

@@ -52,12 +52,12 @@ def run(
     local = Local()
     order = sorted(range(len(jobs)), key=lambda number: -size(jobs[number]))
     tasks = [partial(_work, work, jobs[number], local) for number in order]
-    results = dict(zip(order, run_lots([tasks], progress), strict=True))
+    results = dict(zip(order, run_batches([tasks], progress), strict=True))
     return [results[number] for number in range(len(jobs))]
 
 
-def run_lots(lots: Iterable[Iterable[Callable[[Tick], Result]]], progress: Tick) -> list[Result]:
-    """Tasks, lot by lot: the threads work on one lot while an iterator prepares the next.
+def run_batches(batches: Iterable[Iterable[Callable[[Tick], Result]]], progress: Tick) -> list[Result]:
+    """Tasks, batch by batch: the threads work on one while the iterator prepares the next.
 
     Returns:
         The results, in the order of the tasks. Errors as for `run`.
@@ -74,8 +74,8 @@ def run_lots(lots: Iterable[Iterable[Callable[[Tick], Result]]], progress: Tick)
     futures: list[Future[Result]] = []
     with ThreadPoolExecutor(THREADS) as pool:
         try:
-            for lot in lots:
-                futures += [pool.submit(task, tick) for task in lot]
+            for batch in batches:
+                futures += [pool.submit(task, tick) for task in batch]
             wait(futures, return_when=FIRST_EXCEPTION)
         finally:
             stop.set() if any(not future.done() for future in futures) else None

@@ -9,33 +9,32 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bertconv.formats import ranges, workers
+from bertconv.formats.checksum import Taken
 from bertconv.formats.content import OutputFile
-
-if TYPE_CHECKING:
-    from bertconv.formats.streaming import Elements
 
 FLUSH_SECONDS = 0.05
 """Pause between two flushes while the weights are written."""
 
-_Task = Callable[[workers.Tick], dict[str, bytes]]
+_Task = Callable[[workers.Tick], dict[str, Taken]]
 
 
 def write_weights(
     folder: Path, files: Sequence[OutputFile], progress: workers.Tick, *, checksums: bool = False
-) -> dict[str, bytes]:
+) -> dict[str, Taken]:
     """Fill files that were laid out. Every source is read once.
+
+    With one exception: where axes change in another way than a matrix's, it is read a second time for the checksum.
 
     Args:
         folder: where they are.
         files: with the place of every tensor.
         progress: called with bytes as they are written.
-        checksums: take one of every tensor on the way (`checksum.py`), for `readback.verify_weights`.
+        checksums: take them of every tensor on the way (`checksum.py`), for `readback.verify_weights`.
 
     Returns:
-        Id of each tensor -> its checksum; nothing without `checksums`.
+        Id of each tensor -> its checksum and digest; nothing without `checksums`.
 
     Raises:
         DamagedCheckpoint: a source ends too early or cannot be read.
@@ -44,11 +43,11 @@ def write_weights(
         OSError: the output cannot be written.
     """
     with _opened(folder, files) as fds, _flushing(fds.values()):
-        found = workers.run_lots(_lots(files, fds, checksums=checksums), progress)
-    return {name: checksum for one in found for name, checksum in one.items()}
+        found = workers.run_batches(_batches(files, fds, checksums=checksums), progress)
+    return {name: taken for one in found for name, taken in one.items()}
 
 
-def _lots(files: Sequence[OutputFile], fds: Mapping[str, int], *, checksums: bool) -> Iterator[list[_Task]]:
+def _batches(files: Sequence[OutputFile], fds: Mapping[str, int], *, checksums: bool) -> Iterator[list[_Task]]:
     """Ranges, then everything else: each the largest first."""
     local, sharing = workers.Local(), ranges.Sharing()
     pairs = [(run, fds[file.name]) for file in files for run in ranges.runs(file.tensors)]
@@ -99,30 +98,3 @@ def _opened(folder: Path, files: Sequence[OutputFile]) -> Iterator[dict[str, int
             stack.callback(os.close, fd)
             fds[file.name] = fd
         yield fds
-
-
-def initial_values(shape: tuple[int, ...], role: str, dtype: str, seed: str, spread: float) -> Elements:
-    """Fresh values for a tensor that the source lacks, the same in every run.
-
-    Weights are normal with the config's `initializer_range`, LayerNorm scales one, everything else zero, as the models'
-    own initialisation (Devlin et al. 2018, google-research/bert, modeling.py).
-
-    Args:
-        shape: of the tensor.
-        role: "weight", "bias", "scale", "shift" or "value".
-        dtype: element type.
-        seed: text that the values are drawn from, such as the tensor's neutral id.
-        spread: standard deviation of weights.
-    """
-    import hashlib
-
-    import numpy as np
-
-    from bertconv.formats.streaming import cast
-
-    if role == "weight":
-        number = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "little")
-        values = np.random.default_rng(number).standard_normal(shape, dtype=np.float32) * np.float32(spread)
-    else:
-        values = np.full(shape, 1.0 if role == "scale" else 0.0, dtype=np.float32)
-    return cast(values.reshape(-1).view("u4"), "float32", dtype)

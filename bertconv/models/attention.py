@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
@@ -13,6 +12,7 @@ from bertconv.errors import RequestError
 from bertconv.models.layers import BaseLayer, Dropout, Embedding, Linear
 from bertconv.models.replacing import run
 from bertconv.models.settings import Settings
+from bertconv.records import dataclass
 
 KeyValue = tuple[tf.Tensor, tf.Tensor]
 """Keys and values of the positions seen so far: `[batch heads positions head]` each."""

@@ -7,7 +7,6 @@ and in `attention`. Blocks take the Settings of a model and the neutral ids of t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
@@ -19,6 +18,7 @@ from bertconv.models.checks import TRUNCATE, checked_ids, checked_length, one_of
 from bertconv.models.layers import BaseLayer, Dropout, Embedding, LayerNorm, Linear
 from bertconv.models.replacing import run
 from bertconv.models.settings import Settings
+from bertconv.records import dataclass
 
 
 def linear(settings: Settings, inputs: int, units: int, name: str, module: str) -> Linear:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -22,6 +21,7 @@ from bertconv.mapping.plan import Plan
 from bertconv.models.layers import initial
 from bertconv.models.memory import as_tensor, empty_array
 from bertconv.models.variables import FRAMEWORK, Inventory
+from bertconv.records import dataclass
 from bertconv.text import listing
 
 LoadingInfo = dict[str, list[Any]]

@@ -6,7 +6,6 @@ import gc
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from bertconv.models.filling import LoadingInfo, filled
 from bertconv.models.memory import blank_weights
 from bertconv.models.other_families import identified, read_config
 from bertconv.models.variables import FRAMEWORK, Inventory, inventory
+from bertconv.records import dataclass
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.reading import open_header
 from bertconv.text import listing

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from bertconv.records import dataclass
 
 SPREAD = 0.02
 """Standard deviation of new weights where nothing else is said."""

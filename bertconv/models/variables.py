@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -15,6 +14,7 @@ from bertconv.mapping.expand import TensorSpec, expand
 from bertconv.mapping.table import Dialect, Dialects, Table, load_dialects
 from bertconv.models.keras_internals import inner_layers
 from bertconv.models.layers import BaseLayer
+from bertconv.records import dataclass
 
 FRAMEWORK = "tensorflow"
 """What runs the models here: their variables have the names of its dialect."""

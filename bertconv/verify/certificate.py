@@ -13,10 +13,11 @@ from bertconv.containers.stored import Header, SourceFile, StoredTensor
 from bertconv.errors import BertconvError, DamagedCheckpoint, RequestError
 from bertconv.formats import workers
 from bertconv.formats.destination import MANIFEST, MANIFEST_BYTES
+from bertconv.formats.frame import frame_digest
 from bertconv.formats.readback import digest_of
 from bertconv.formats.streaming import Workspace
 from bertconv.mapping.layout import Transpose
-from bertconv.record import frame_digest, manifest_digest
+from bertconv.record import manifest_digest
 from bertconv.records import dataclass
 from bertconv.source.checkpoint_folder import open_in
 from bertconv.text import brief, listing, parse_json, printable

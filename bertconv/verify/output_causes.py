@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from bertconv.records import dataclass
 from bertconv.verify.cases import Batch
 from bertconv.verify.outputs import SAME_FUNCTION, Runner, Truth, error_of
 from bertconv.verify.parity import Cause

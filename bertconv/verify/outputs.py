@@ -8,12 +8,12 @@ of A when that is more; in a shorter element type it may be as far from the trut
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import gc
 import math
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass as changeable
 from dataclasses import field
 from typing import Any, Protocol
 
@@ -157,7 +157,7 @@ def _ratio(part: float, whole: float) -> float:
     return 0.0 if part == 0 else part / whole if whole > 0 else math.inf
 
 
-@changeable
+@dataclasses.dataclass
 class Truth:
     """Side A in float64: per batch every place with its values, in the order of execution."""
 

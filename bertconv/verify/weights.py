@@ -17,7 +17,8 @@ import numpy as np
 
 from bertconv.containers.stored import FLOATS
 from bertconv.formats import workers
-from bertconv.formats.readback import digest_of, lockstep, tensor_digest
+from bertconv.formats.checksum import tensor_digest
+from bertconv.formats.readback import digest_of, lockstep
 from bertconv.formats.streaming import Workspace, cast, not_finite
 from bertconv.records import dataclass
 from bertconv.text import printable
@@ -73,7 +74,7 @@ def compare_weights(
 
 
 def digests(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Neutral id -> digest, as `formats.readback.tensor_digest` defines it."""
+    """Neutral id -> digest, as `formats.checksum.tensor_digest` defines it."""
     jobs = list(tensors.items())
     return dict(workers.run(jobs, _digest, lambda _: None, lambda job: job[1].stored.nbytes))
 

@@ -25,6 +25,9 @@ NO_ELEMENTS = (
 NO_CHECKPOINT = "tomllib hashlib bertconv.source bertconv.mapping bertconv.containers bertconv.tokenizer".split()
 """Those that a command needs only to look at a checkpoint."""
 
+READER = "bertconv.containers.hdf5.reader"
+"""What is not needed to write a file."""
+
 AT_EXIT = """
 import atexit, gc, json, os, sys
 def tell():
@@ -59,8 +62,9 @@ def after(tmp_path: Path, arguments: str, src: Path, **environment: str) -> tupl
         ("tables show bert", NO_ELEMENTS),
         ("verify SRC SRC --level weights", ["h5py"]),
         ("pt2tf SRC OUT --dry-run", ["numpy", "h5py", "bertconv.verify"]),
-        ("pt2tf SRC OUT --verify none", ["safetensors", "bertconv.verify"]),
-        ("pt2tf SRC OUT --verify weights", ["bertconv.verify"]),
+        ("pt2tf SRC OUT --verify none", ["safetensors", "xxhash", "h5py", "bertconv.verify", READER]),
+        ("pt2tf SRC OUT --verify weights", ["h5py", "bertconv.verify", READER]),
+        ("convert SRC OUT --to pt --verify none", ["numpy", "safetensors", "xxhash", "h5py", "bertconv.verify"]),
         ("convert SRC OUT --to pt --verify weights", ["h5py", "bertconv.verify"]),
     ],
 )

@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 from h5py import h5d, h5p, h5s
 
-from bertconv.containers.hdf5.kinds import type_of
 from bertconv.containers.hdf5.layout import ATTRIBUTE_LIMIT, Attributes, Dataset
+from bertconv.containers.hdf5.library import type_of
 
 
 def write(path: Path, datasets: Sequence[Dataset], attributes: Attributes) -> None:

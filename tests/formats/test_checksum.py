@@ -16,7 +16,7 @@ from bertconv import saving
 from bertconv.convert import convert_checkpoint
 from bertconv.errors import ParityError
 from bertconv.formats import ranges, readback, streaming, transfer
-from bertconv.formats.checksum import Checksum, PanelChecksum
+from bertconv.formats.checksum import Checksum, PanelChecksum, Taken
 from bertconv.formats.content import OutputFile
 
 HEAD = "BertForMaskedLM"
@@ -65,11 +65,11 @@ def test_panels_and_whole_rows_agree(rows: int) -> None:
     for left in range(0, 50, 13):
         for top in range(0, 64, 16):
             parts.rows(matrix[top : top + 16, left : left + 13], top, left)
-    assert whole.digest() == parts.digest()
+    assert whole.value() == parts.value()
     for other in (matrix[::-1], matrix[:, ::-1], np.roll(matrix, 13, 1), matrix ^ np.uint16(1)):
         found = PanelChecksum(50, 13)
         found.update(np.ascontiguousarray(other).reshape(-1).data)
-        assert found.digest() != whole.digest()
+        assert found.value() != whole.value()
 
 
 def test_rows_and_bytes_agree() -> None:
@@ -77,9 +77,9 @@ def test_rows_and_bytes_agree() -> None:
     rows, flat = Checksum(), Checksum()
     rows.rows(padded, 0, 0)
     flat.update(memoryview(np.ascontiguousarray(padded)).cast("B"))
-    assert rows.digest() == flat.digest()
-    assert len(flat.digest()) == 16
-    assert Checksum().digest() != flat.digest()
+    assert rows.value() == flat.value()
+    assert len(flat.value()) == 16
+    assert Checksum().value() != flat.value()
 
 
 # Sources are read once
@@ -108,12 +108,12 @@ def test_ranges_need_no_numpy(tmp_path: Path) -> None:
     """They are copied while it is imported, or are all that there is to do."""
     src = cp.save(tmp_path / "in", HEAD, cp.state_dict(HEAD))
     watch = (
-        "import sys, bertconv.formats.writing as w; lots, seen = w._lots, []\n"
+        "import sys, bertconv.formats.writing as w; batches, seen = w._batches, []\n"
         "def watched(*a, **k):\n"
-        " for lot in lots(*a, **k):\n"
-        "  print('numpy' in sys.modules, len(lot) > 0, file=sys.stderr)\n"
-        "  yield lot\n"
-        "w._lots = watched"
+        " for batch in batches(*a, **k):\n"
+        "  print('numpy' in sys.modules, len(batch) > 0, file=sys.stderr)\n"
+        "  yield batch\n"
+        "w._batches = watched"
     )
     done = cp.run("convert", src, tmp_path / "out", "--to", "tf-safetensors", "--verify", "none", before=watch)
     assert [line for line in done.err.splitlines() if line.startswith(("True", "False"))] == ["False True", "True True"]
@@ -202,8 +202,8 @@ def test_what_was_read_wrongly_at_first(src: Path, tmp_path: Path, monkeypatch: 
     """Source and output are equal when they are looked at again, and the checksum was of something else."""
     write = saving.write_weights
 
-    def other(*arguments: Any, **options: Any) -> dict[str, bytes]:
-        return {name: bytes(16) for name in write(*arguments, **options)}
+    def other(*arguments: Any, **options: Any) -> dict[str, Taken]:
+        return {name: taken._replace(checksum=bytes(16)) for name, taken in write(*arguments, **options).items()}
 
     monkeypatch.setattr(saving, "write_weights", other)
     error = failed(src, tmp_path / "out", "tf")
@@ -217,7 +217,7 @@ def test_without_a_checksum_the_source_is_read_again(
 ) -> None:
     write = saving.write_weights
 
-    def none(folder: Path, files: list[OutputFile], *rest: Any, **options: Any) -> dict[str, bytes]:
+    def none(folder: Path, files: list[OutputFile], *rest: Any, **options: Any) -> dict[str, Taken]:
         write(folder, files, *rest, **options)
         if flip:
             with (folder / files[0].name).open("r+b") as file:

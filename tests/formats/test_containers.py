@@ -14,7 +14,7 @@ import pytest
 
 from bertconv.config import BertConfig
 from bertconv.containers import registry
-from bertconv.containers.container import Container, Entry, FileLayout, Frame
+from bertconv.containers.container import Container, Entry, FileLayout, FileOptions
 from bertconv.containers.registry import CONTAINERS, preferred, read_header
 from bertconv.containers.stored import FLOATS, Header, SourceFile, StoredTensor
 from bertconv.errors import DamagedCheckpoint
@@ -50,7 +50,7 @@ class Toy(Container):
             offset += tensors[-1].nbytes
         return Header(self.name, tuple(tensors))
 
-    def lay_out(self, entries: Sequence[Entry], frame: Frame) -> FileLayout:  # noqa: ARG002
+    def lay_out(self, entries: Sequence[Entry], options: FileOptions) -> FileLayout:  # noqa: ARG002
         text = MAGIC + json.dumps([(one.name, one.dtype, one.shape) for one in entries]).encode() + b"\n"
         sizes = [int(np.prod(one.shape)) * cp.numpy_type(one.dtype).itemsize for one in entries]
         first, *others = [len(text) + sum(sizes[:number]) for number in range(len(sizes) + 1)]
@@ -120,4 +120,4 @@ def test_what_is_only_read_cannot_be_written() -> None:
     torch = CONTAINERS[1]
     assert torch.dtypes == ()
     with pytest.raises(NotImplementedError):
-        torch.lay_out([], Frame())
+        torch.lay_out([], FileOptions())

@@ -16,7 +16,9 @@ from h5py import h5d, h5p, h5s, h5t
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertconv.containers.hdf5 import Dataset, child, lay_out, process, read_hdf5
+from bertconv.containers.hdf5 import child, process
+from bertconv.containers.hdf5.layout import Dataset, lay_out
+from bertconv.containers.hdf5.reader import read_hdf5
 from bertconv.containers.hdf5.walk import MAX_OBJECTS
 from bertconv.containers.registry import read_header
 from bertconv.convert import convert_checkpoint

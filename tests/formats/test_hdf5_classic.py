@@ -21,8 +21,10 @@ from h5py import h5d, h5p, h5s
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bertconv.containers.hdf5 import Dataset, child, classic, lay_out, pages, process, read_hdf5, walk
+from bertconv.containers.hdf5 import child, classic, pages, process, walk
+from bertconv.containers.hdf5.layout import Dataset, lay_out
 from bertconv.containers.hdf5.pages import NotClassic
+from bertconv.containers.hdf5.reader import read_hdf5
 from bertconv.errors import BertconvError, DamagedCheckpoint, UnsafeCheckpoint
 from bertconv.formats.frame import create
 from qa.fuzz import targets

@@ -18,8 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertconv.containers.hdf5 import Dataset, lay_out, process, read_hdf5
+from bertconv.containers.hdf5 import process
 from bertconv.containers.hdf5.encodings import Member, SymbolTable
+from bertconv.containers.hdf5.layout import Dataset, lay_out
+from bertconv.containers.hdf5.reader import read_hdf5
 from bertconv.containers.stored import FLOATS
 from bertconv.errors import RequestError
 from bertconv.formats.frame import create

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from patience import until
 
-from bertconv.containers.hdf5 import process, read_hdf5
+from bertconv.containers.hdf5 import process
+from bertconv.containers.hdf5.reader import read_hdf5
 from bertconv.containers.stored import Header
 from bertconv.errors import BertconvError, DamagedCheckpoint, UnsafeCheckpoint
 
@@ -228,7 +229,7 @@ def test_limits_that_were_lower_stay_so(path: Path) -> None:
     code = (
         "import resource, sys; from pathlib import Path; from bertconv.containers.stored import SourceFile\n"
         "resource.setrlimit(resource.RLIMIT_CPU, (300, 300)); resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
-        "from bertconv.containers.hdf5 import process, read_hdf5\n"
+        "from bertconv.containers.hdf5 import process; from bertconv.containers.hdf5.reader import read_hdf5\n"
         "more = '; from bertconv.containers.hdf5 import sandbox; sandbox.CPU_SECONDS = 1000; from'\n"
         "process._PROGRAM = process._PROGRAM.replace('; from', more, 1)\n"
         "print(len(read_hdf5(SourceFile(Path(sys.argv[1]))).tensors))"
@@ -267,7 +268,7 @@ def test_ctrl_c_is_for_the_parent_alone(path: Path, monkeypatch: pytest.MonkeyPa
 def test_an_interrupt_ends_the_child(path: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from bertconv.containers.stored import SourceFile\n"
-        "from bertconv.containers.hdf5 import process, read_hdf5\n"
+        "from bertconv.containers.hdf5 import process; from bertconv.containers.hdf5.reader import read_hdf5\n"
         "process._PROGRAM = \"import os, time; open({!r}, 'w').write(str(os.getpid())); time.sleep(1000)\"\n"
         "read_hdf5(SourceFile(Path(sys.argv[1])))"
     )

@@ -16,7 +16,8 @@ from bertconv import saving
 from bertconv.convert import convert_checkpoint
 from bertconv.errors import ParityError, TiedTensorsDiffer
 from bertconv.formats import readback, streaming
-from bertconv.formats.readback import check_duplicates, tensor_digest
+from bertconv.formats.checksum import tensor_digest
+from bertconv.formats.readback import check_duplicates
 from bertconv.formats.streaming import Workspace
 from bertconv.mapping.layout import Transpose
 from bertconv.mapping.plan import Duplicate

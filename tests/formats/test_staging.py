@@ -539,7 +539,7 @@ def test_a_signal_that_the_caller_ignores_stays_ignored(tmp_path: Path, number: 
 TRACED = """
 import os, signal, sys
 import bertconv.formats.workers as w
-run, left = w.run_lots, {lines}
+run, left = w.run_batches, {lines}
 def trace(*_):
     global left
     left -= 1
@@ -552,7 +552,7 @@ def traced(*each):
         return run(*each)
     finally:
         sys.settrace(None)
-w.run_lots = traced
+w.run_batches = traced
 """
 
 

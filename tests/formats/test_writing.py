@@ -17,7 +17,7 @@ from patience import PATIENCE
 from bertconv.convert import convert_checkpoint
 from bertconv.errors import BertconvError, DamagedCheckpoint, OutputError
 from bertconv.formats import ranges, workers, writing
-from bertconv.formats.writing import initial_values
+from bertconv.formats.initial import initial_values
 
 HEAD = "BertForMaskedLM"
 COPY = os.copy_file_range
@@ -137,7 +137,7 @@ def test_source_that_ends_early(src: Path, tmp_path: Path, monkeypatch: pytest.M
         return COPY(*arguments)
 
     monkeypatch.setattr(os, "copy_file_range", copy)
-    with pytest.raises(DamagedCheckpoint, match="ends at byte 9000") as caught:
+    with pytest.raises(DamagedCheckpoint, match="ends at byte 9,000") as caught:
         convert_checkpoint(src, tmp_path / "out", to="pt", verify="none")
     assert caught.value.tensor in cp.state_dict(HEAD)
     assert not (tmp_path / "out").exists()

@@ -136,7 +136,7 @@ INDEXES = {
     "shard that is half": index(
         put(SHARD, part(SHARD)[: len(part(SHARD)) // 2]), "is truncated", file=SHARD
     ),
-    "shard that is empty": index(put(SHARD), "has only 0 bytes", file=SHARD),
+    "shard that is empty": index(put(SHARD), "is empty", file=SHARD),
     "shard of another run": index(
         resharded(SHARD, {name: _OTHER_RUN[name] for name in _of(SHARD)}), "has other shapes", ShapeMismatch, None,
         said="",

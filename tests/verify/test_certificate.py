@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from bertconv.convert import convert_checkpoint
 from bertconv.errors import DamagedCheckpoint, RequestError
-from bertconv.record import frame_digest
+from bertconv.formats.frame import frame_digest
 from bertconv.verification import check_checkpoint, verify_checkpoint
 from bertconv.verify.certificate import FolderCheck
 

@@ -7,9 +7,10 @@ libhdf5. It is trusted with nothing: it runs in a process that can open no file 
 `objects`, and `reader` checks the places that they find. Weights are read and written as plain ranges of the file.
 
 Files are written without libhdf5: `keras` says which groups, names and attributes a file has, `layout` where they lie,
-`encodings` what their bytes are. It is the classic kind too (superblock 0, symbol tables, contiguous datasets), which
-libhdf5 1.8 and all later ones read and change. All metadata come first, in one piece, then the datasets, each at a
-multiple of eight bytes. h5py, asked for the same file, is the oracle of the tests (`tests/formats/h5py_layout.py`).
+`encodings` what their bytes are. They are of the classic kind too (superblock 0, symbol tables, contiguous datasets),
+which libhdf5 1.8 and all later ones read and change. All metadata come first, in one piece, then the datasets, each at
+a multiple of eight bytes. h5py, asked for the same file, is the oracle of the tests (`tests/formats/h5py_layout.py`).
+`constants` has the numbers that reader and writer share.
 
 Format: docs.hdfgroup.org, "HDF5 File Format Specification 3.0"; attributes: Keras 2, saving/hdf5_format.
 """
@@ -18,13 +19,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bertconv.containers.container import Container, Entry, FileLayout, Frame
-from bertconv.containers.hdf5.keras import keras_file, keras_shard
-from bertconv.containers.hdf5.layout import Dataset, lay_out
-from bertconv.containers.hdf5.reader import read_hdf5
+from bertconv.containers.container import Container, Entry, FileLayout, FileOptions
 from bertconv.containers.stored import FLOATS, Header, SourceFile
 
-__all__ = ["Dataset", "KerasHdf5", "lay_out", "read_hdf5"]
+__all__ = ["KerasHdf5"]
 
 
 class KerasHdf5(Container):
@@ -35,15 +33,19 @@ class KerasHdf5(Container):
     kind = "HDF5"
     stem = "tf_model"
     suffixes = (".h5", ".hdf5")
-    magic = (b"\x89HDF\r\n\x1a\n",)
+    magic = (b"\x89HDF\r\n\x1a\n",)  # `constants.SIGNATURE`, without importing it for other containers
     dtypes = FLOATS
     dtypes_in_words = "floating-point numbers"
     scoped = True
 
     def read(self, file: SourceFile, *, check_data: bool) -> Header:  # noqa: ARG002  (checksums are not used)
         """As `read_hdf5`."""
+        from bertconv.containers.hdf5.reader import read_hdf5  # most conversions read or write HDF5, not both
+
         return read_hdf5(file)
 
-    def lay_out(self, entries: Sequence[Entry], frame: Frame) -> FileLayout:
+    def lay_out(self, entries: Sequence[Entry], options: FileOptions) -> FileLayout:
         """As Keras 2 does for a file on its own, and transformers for a shard."""
-        return keras_shard(entries) if frame.is_shard else keras_file(entries, frame.scope)
+        from bertconv.containers.hdf5.keras import keras_file, keras_shard
+
+        return keras_shard(entries) if options.is_shard else keras_file(entries, options.scope)

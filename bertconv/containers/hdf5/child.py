@@ -31,25 +31,25 @@ class OpenFile(io.RawIOBase):
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._size = os.fstat(fd).st_size
-        self._place = 0
+        self._offset = 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Go to a place, in bytes."""
-        self._place = offset + (0, self._place, self._size)[whence]
-        return self._place
+        """Go to an offset."""
+        self._offset = offset + (0, self._offset, self._size)[whence]
+        return self._offset
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         """Fill a buffer; OSError where the file ends before."""
         view = memoryview(buffer).cast("B")
-        if self._place + len(view) > self._size:
-            raise OSError(f"something of it is said to lie at byte {self._place:,}, behind its end")
+        if self._offset + len(view) > self._size:
+            raise OSError(f"something of it is said to lie at byte {self._offset:,}, behind its end")
         done = 0
         while done < len(view):
-            count = os.preadv(self._fd, [view[done:]], self._place)
+            count = os.preadv(self._fd, [view[done:]], self._offset)
             if not count:
-                raise OSError(f"the file ends at byte {self._place}")
+                raise OSError(f"the file ends at byte {self._offset}")
             done += count
-            self._place += count
+            self._offset += count
         return done
 
 

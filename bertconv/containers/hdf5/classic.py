@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from bertconv.containers.hdf5 import messages, objects
+from bertconv.containers.hdf5 import constants, messages, objects
+from bertconv.containers.hdf5.constants import SIGNATURE, SUPERBLOCK
 from bertconv.containers.hdf5.messages import Messages, read_messages
 from bertconv.containers.hdf5.pages import NotClassic, Pages, require
 from bertconv.containers.hdf5.symbols import Symbol, read_symbols, root_of
 from bertconv.containers.hdf5.walk import Found, walk
 from bertconv.containers.stored import ITEM_SIZE, SourceFile
 
-_SUPERBLOCK = 96
-_START = b"\x89HDF\r\n\x1a\n" + bytes((0, 0, 0, 0, 0, 8, 8, 0, 4, 0, 16, 0)) + bytes(12) + b"\xff" * 8
+_START = SIGNATURE + bytes((0, 0, 0, 0, 0, 8, 8, 0, 4, 0, 16, 0)) + bytes(12) + b"\xff" * 8
 """Signature, versions, widths of 8 bytes, room in tables and trees, flags, base address, no list of free space."""
 _END, _DRIVER = slice(40, 48), slice(48, 56)
 
@@ -29,9 +29,9 @@ def read_classic(file: SourceFile) -> Found:
         NotClassic: not of this kind to the last byte, or too large for this reader.
         UnsafeCheckpoint, DamagedCheckpoint, UnsupportedCheckpoint: as for `walk`.
     """
-    require(file.size >= _SUPERBLOCK, "too short")
+    require(file.size >= SUPERBLOCK, "too short")
     pages = Pages(file)
-    block = pages.take(0, _SUPERBLOCK)
+    block = pages.take(0, SUPERBLOCK)
     require(block.startswith(_START) and block[_DRIVER] == b"\xff" * 8, "a superblock of another kind")
     require(int.from_bytes(block[_END], "little") == file.size, "an end at another place")
     root = _Tree(pages).open(root_of(block))
@@ -54,19 +54,19 @@ class _Tree:
         found = self._known.get(symbol.address)
         if found is None:
             found = self._known[symbol.address] = self._read(symbol.address)
-        require(symbol.cached in (None, found.place if isinstance(found, Group) else None), "a group of two places")
+        require(symbol.cached in (None, found.table if isinstance(found, Group) else None), "a group of two places")
         return found
 
     def _read(self, address: int) -> Group | Dataset:
         held = read_messages(self.pages, address)
-        if messages.SYMBOLS in held.single:
+        if constants.SYMBOLS in held.single:
             require(len(held.single) == 1, "a group of another kind")
             return Group(self, address, held)
-        require(_OF_DATASETS <= held.single.keys() <= _OF_DATASETS | {messages.TIME}, "a dataset of another kind")
+        require(_OF_DATASETS <= held.single.keys() <= _OF_DATASETS | {constants.TIME}, "a dataset of another kind")
         return Dataset(self.pages, held)
 
 
-_OF_DATASETS = {messages.SPACE, messages.TYPE, messages.FILL, messages.LAYOUT}
+_OF_DATASETS = {constants.SPACE, constants.TYPE, constants.FILL, constants.LAYOUT}
 
 
 class Group(objects.Group):
@@ -76,7 +76,7 @@ class Group(objects.Group):
         self._tree = tree
         self._address = address
         self._attributes = held.attributes
-        self.place = messages.symbols_of(held.single[messages.SYMBOLS])
+        self.table = messages.symbols_of(held.single[constants.SYMBOLS])
         self._read: dict[str | bytes, Symbol] | None = None
 
     @property
@@ -87,7 +87,7 @@ class Group(objects.Group):
     @property
     def _symbols(self) -> dict[str | bytes, Symbol]:
         if self._read is None:
-            symbols = read_symbols(self._tree.pages, *self.place)
+            symbols = read_symbols(self._tree.pages, *self.table)
             self._read = {_text(name): symbol for name, symbol in symbols.items()}
         return self._read
 
@@ -130,10 +130,10 @@ class Dataset(objects.Dataset):
     """A dataset."""
 
     def __init__(self, pages: Pages, held: Messages) -> None:
-        self._dtype = messages.dtype_of(held.single[messages.TYPE])
-        self._shape = messages.shape_of(held.single[messages.SPACE])
-        self._place = messages.data_of(held.single[messages.LAYOUT])
-        offset, size = self._place
+        self._dtype = messages.dtype_of(held.single[constants.TYPE])
+        self._shape = messages.shape_of(held.single[constants.SPACE])
+        self._extent = messages.data_of(held.single[constants.LAYOUT])
+        offset, size = self._extent
         if offset is not None:
             nbytes = math.prod(self._shape) * ITEM_SIZE[self._dtype]
             require(size == nbytes > 0 and offset + size <= pages.size, "data outside of the file")
@@ -155,9 +155,9 @@ class Dataset(objects.Dataset):
         """Data of other kinds are not read."""
         return True
 
-    def place(self) -> tuple[int | None, int]:
+    def extent(self) -> tuple[int | None, int]:
         """Offset of its data, and their size."""
-        return self._place
+        return self._extent
 
 
 def _text(name: bytes) -> str | bytes:

@@ -10,27 +10,28 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from bertconv.containers.hdf5.kinds import NUMBERS
+from bertconv.containers.hdf5.constants import (
+    ATTRIBUTE,
+    CACHED_GROUP,
+    CACHED_NOTHING,
+    FILL,
+    HEAP_HEADER,
+    LAYOUT,
+    LEAF_K,
+    LEAF_SIZE,
+    NO_FREE_BLOCK,
+    NODE_K,
+    NODE_SIZE,
+    NOWHERE,
+    NUMBERS,
+    PER_LEAF,
+    PER_NODE,
+    SIGNATURE,
+    SPACE,
+    SYMBOLS,
+    TYPE,
+)
 
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
-NOWHERE = 2**64 - 1
-"""The address of what has no place in the file."""
-
-SUPERBLOCK = 96
-"""Bytes of the superblock."""
-
-_LEAF_K, _INTERNAL_K = 4, 16
-"""Half of the entries that fit into a leaf (symbol table node) and into a B-tree node: libhdf5's own defaults."""
-_PER_LEAF, _PER_NODE = 2 * _LEAF_K, 2 * _INTERNAL_K
-_ENTRY_SIZE, _HEAP_HEADER = 40, 32
-_LEAF_SIZE = 8 + _PER_LEAF * _ENTRY_SIZE
-_NODE_SIZE = 24 + 8 + 16 * _PER_NODE
-
-_CACHED_NOTHING, _CACHED_GROUP = 0, 1
-_NO_FREE_BLOCK = 1
-
-# types of header messages
-_DATASPACE, _DATATYPE, _FILL_VALUE, _DATA_LAYOUT, _ATTRIBUTE, _SYMBOL_TABLE = 0x01, 0x03, 0x05, 0x08, 0x0C, 0x11
 _CONSTANT = 1
 """Flag of a message that never changes."""
 
@@ -50,7 +51,7 @@ def padded(content: bytes) -> bytes:
 
 def superblock(root: Member, size: int) -> bytes:
     """The first bytes of a file of `size` bytes [II.A]."""
-    start = struct.pack("<8s8B2HI", SIGNATURE, 0, 0, 0, 0, 0, 8, 8, 0, _LEAF_K, _INTERNAL_K, 0)
+    start = struct.pack("<8s8B2HI", SIGNATURE, 0, 0, 0, 0, 0, 8, 8, 0, LEAF_K, NODE_K, 0)
     return start + struct.pack("<4Q", 0, NOWHERE, size, NOWHERE) + _entry(0, root)
 
 
@@ -65,7 +66,7 @@ def object_header(messages: Sequence[bytes], links: int) -> bytes:
 
 def symbol_table_message(tree: int, heap: int) -> bytes:
     """Where a group's members stand [IV.A.2.r]."""
-    return _message(_SYMBOL_TABLE, struct.pack("<2Q", tree, heap))
+    return _message(SYMBOLS, struct.pack("<2Q", tree, heap))
 
 
 def dataset_messages(dtype: str, shape: tuple[int, ...], address: int, size: int) -> list[bytes]:
@@ -78,10 +79,10 @@ def dataset_messages(dtype: str, shape: tuple[int, ...], address: int, size: int
         size: in bytes; 0 has no address.
     """
     return [
-        _message(_DATASPACE, _dataspace(shape)),
-        _message(_DATATYPE, NUMBERS[dtype], _CONSTANT),
-        _message(_FILL_VALUE, struct.pack("<4BI", 2, 1, 1, 1, 0), _CONSTANT),
-        _message(_DATA_LAYOUT, struct.pack("<2B2Q", 3, 1, address if size else NOWHERE, size)),
+        _message(SPACE, _dataspace(shape)),
+        _message(TYPE, NUMBERS[dtype], _CONSTANT),
+        _message(FILL, struct.pack("<4BI", 2, 1, 1, 1, 0), _CONSTANT),
+        _message(LAYOUT, struct.pack("<2B2Q", 3, 1, address if size else NOWHERE, size)),
     ]
 
 
@@ -104,7 +105,7 @@ def text_width(values: Sequence[bytes]) -> int:
 def _attribute(name: bytes, dataspace: bytes, width: int, content: bytes) -> bytes:
     datatype = struct.pack("<4BI", 0x13, 1, 0, 0, width)  # a text that ends with zeros [IV.A.2.d]
     head = struct.pack("<Bx3H", 1, len(name) + 1, len(datatype), len(dataspace))
-    return _message(_ATTRIBUTE, head + padded(name + b"\0") + datatype + dataspace + content)
+    return _message(ATTRIBUTE, head + padded(name + b"\0") + datatype + dataspace + content)
 
 
 def _dataspace(shape: tuple[int, ...]) -> bytes:
@@ -133,61 +134,61 @@ class SymbolTable:
     def __init__(self, names: Sequence[bytes], address: int) -> None:
         self.names = sorted(names)
         self.heap = address
-        self._segment, self._places = self._named()
-        self.tree = self.heap + _HEAP_HEADER + len(self._segment)
-        counts = [-(-len(names) // _PER_LEAF)]
+        self._segment, self._offsets = self._named()
+        self.tree = self.heap + HEAP_HEADER + len(self._segment)
+        counts = [-(-len(names) // PER_LEAF)]
         while len(counts) == 1 or counts[-1] > 1:
-            counts.append(max(-(-counts[-1] // _PER_NODE), 1))
+            counts.append(max(-(-counts[-1] // PER_NODE), 1))
         self._counts = counts[:0:-1]
-        self._leaves = self.tree + sum(self._counts) * _NODE_SIZE
-        self.end = self._leaves + counts[0] * _LEAF_SIZE
+        self._leaves = self.tree + sum(self._counts) * NODE_SIZE
+        self.end = self._leaves + counts[0] * LEAF_SIZE
 
     def to_bytes(self, members: Mapping[bytes, Member]) -> bytes:
         """All of it, now that the members' addresses are known."""
-        head = struct.pack("<4sB3x3Q", b"HEAP", 0, len(self._segment), _NO_FREE_BLOCK, self.heap + _HEAP_HEADER)
+        head = struct.pack("<4sB3x3Q", b"HEAP", 0, len(self._segment), NO_FREE_BLOCK, self.heap + HEAP_HEADER)
         return b"".join((head, self._segment, *self._nodes(), *self._filled(members)))
 
     def _named(self) -> tuple[bytes, list[int]]:
         """The names, each with its end, behind an empty one; and where each begins."""
-        pieces, places, end = [bytes(8)], [], 8
+        pieces, offsets, end = [bytes(8)], [], 8
         for name in self.names:
-            places.append(end)
+            offsets.append(end)
             pieces.append(padded(name + b"\0"))
             end += len(pieces[-1])
-        return b"".join(pieces), places
+        return b"".join(pieces), offsets
 
     def _nodes(self) -> Iterator[bytes]:
         """Every node says of its children where they are, and after each the last name in it."""
-        address, span = self.tree, _PER_LEAF * _PER_NODE ** len(self._counts)
+        address, span = self.tree, PER_LEAF * PER_NODE ** len(self._counts)
         for depth, count in enumerate(self._counts):
-            below = address + count * _NODE_SIZE
-            size = _NODE_SIZE if depth + 1 < len(self._counts) else _LEAF_SIZE
-            span //= _PER_NODE
+            below = address + count * NODE_SIZE
+            size = NODE_SIZE if depth + 1 < len(self._counts) else LEAF_SIZE
+            span //= PER_NODE
             for number in range(count):
-                left = address + (number - 1) * _NODE_SIZE if number else NOWHERE
-                right = address + (number + 1) * _NODE_SIZE if number + 1 < count else NOWHERE
-                first = number * _PER_NODE
-                children = range(first, min(first + _PER_NODE, -(-len(self.names) // span)))
+                left = address + (number - 1) * NODE_SIZE if number else NOWHERE
+                right = address + (number + 1) * NODE_SIZE if number + 1 < count else NOWHERE
+                first = number * PER_NODE
+                children = range(first, min(first + PER_NODE, -(-len(self.names) // span)))
                 keys = [self._last(child * span) for child in (*children, children.stop)] if children else [0]
                 pairs = [
                     word for key, child in zip(keys, children, strict=False) for word in (key, below + child * size)
                 ]
                 head = struct.pack("<4s2BH2Q", b"TREE", 0, len(self._counts) - 1 - depth, len(children), left, right)
-                yield (head + struct.pack(f"<{len(pairs) + 1}Q", *pairs, keys[-1])).ljust(_NODE_SIZE, b"\0")
+                yield (head + struct.pack(f"<{len(pairs) + 1}Q", *pairs, keys[-1])).ljust(NODE_SIZE, b"\0")
             address = below
 
     def _last(self, count: int) -> int:
         """Where the last of the first `count` names begins; 0, which is an empty one, before the first."""
-        return self._places[min(count, len(self.names)) - 1] if count else 0
+        return self._offsets[min(count, len(self.names)) - 1] if count else 0
 
     def _filled(self, members: Mapping[bytes, Member]) -> Iterator[bytes]:
-        for first in range(0, len(self.names), _PER_LEAF):
-            there = range(first, min(first + _PER_LEAF, len(self.names)))
-            entries = b"".join(_entry(self._places[number], members[self.names[number]]) for number in there)
-            yield (struct.pack("<4sBxH", b"SNOD", 1, len(there)) + entries).ljust(_LEAF_SIZE, b"\0")
+        for first in range(0, len(self.names), PER_LEAF):
+            there = range(first, min(first + PER_LEAF, len(self.names)))
+            entries = b"".join(_entry(self._offsets[number], members[self.names[number]]) for number in there)
+            yield (struct.pack("<4sBxH", b"SNOD", 1, len(there)) + entries).ljust(LEAF_SIZE, b"\0")
 
 
 def _entry(name: int, member: Member) -> bytes:
-    """A symbol table entry: the name's place in the heap, and what it names [III.C]."""
-    cached = _CACHED_GROUP if member.tree else _CACHED_NOTHING
+    """A symbol table entry: the name's offset in the heap, and what it names [III.C]."""
+    cached = CACHED_GROUP if member.tree else CACHED_NOTHING
     return struct.pack("<2QI4x2Q", name, member.header, cached, member.tree, member.heap)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from bertconv.containers.container import FileLayout
 from bertconv.containers.hdf5 import encodings
+from bertconv.containers.hdf5.constants import SUPERBLOCK
 from bertconv.containers.hdf5.encodings import Member, SymbolTable
 from bertconv.containers.stored import ITEM_SIZE
 from bertconv.errors import RequestError
@@ -75,19 +76,19 @@ def lay_out(datasets: Sequence[Dataset], attributes: Attributes) -> FileLayout:
     """
     root = _tree(datasets, attributes)
     tables: list[tuple[_Group, SymbolTable]] = []
-    end = encodings.SUPERBLOCK
+    end = SUPERBLOCK
     for group in root.groups():
         group.address = end
         table = group.table()
         tables.append((group, table))
         end = table.end
-    headers, end = _placed([len(_header(dataset, 0)) for dataset in datasets], end)
-    offsets, size = _placed([dataset.nbytes for dataset in datasets], end)
-    places = {id(group): Member(group.address, table.tree, table.heap) for group, table in tables}
-    pieces = [encodings.superblock(places[id(root)], size)]
+    headers, end = _aligned([len(_header(dataset, 0)) for dataset in datasets], end)
+    offsets, size = _aligned([dataset.nbytes for dataset in datasets], end)
+    addresses = {id(group): Member(group.address, table.tree, table.heap) for group, table in tables}
+    pieces = [encodings.superblock(addresses[id(root)], size)]
     for group, table in tables:
         members = {
-            name: Member(headers[member]) if isinstance(member, int) else places[id(member)]
+            name: Member(headers[member]) if isinstance(member, int) else addresses[id(member)]
             for name, member in group.members.items()
         }
         pieces += [group.header(table), table.to_bytes(members)]
@@ -95,14 +96,14 @@ def lay_out(datasets: Sequence[Dataset], attributes: Attributes) -> FileLayout:
     return FileLayout(size, tuple(offsets), {0: b"".join(pieces)})
 
 
-def _placed(sizes: Sequence[int], start: int) -> tuple[list[int], int]:
+def _aligned(sizes: Sequence[int], start: int) -> tuple[list[int], int]:
     """Where things of these sizes begin that follow each other, at multiples of eight; and the end of the last."""
-    places, end = [], start
+    offsets, end = [], start
     for size in sizes:
-        place = -(-end // 8) * 8
-        places.append(place if size else 0)
-        end = place + size if size else end
-    return places, end
+        offset = -(-end // 8) * 8
+        offsets.append(offset if size else 0)
+        end = offset + size if size else end
+    return offsets, end
 
 
 def _header(dataset: Dataset, offset: int) -> bytes:

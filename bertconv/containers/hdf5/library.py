@@ -9,7 +9,16 @@ from typing import Any
 import h5py
 
 from bertconv.containers.hdf5 import objects
-from bertconv.containers.hdf5.kinds import dtype_of
+
+_STANDARD = {
+    "float16": "IEEE_F16LE", "float32": "IEEE_F32LE", "float64": "IEEE_F64LE",
+    "int8": "STD_I8LE", "int16": "STD_I16LE", "int32": "STD_I32LE", "int64": "STD_I64LE",
+    "uint8": "STD_U8LE", "uint16": "STD_U16LE", "uint32": "STD_U32LE", "uint64": "STD_U64LE",
+}  # fmt: skip
+"""Element type -> HDF5's own type whose bits are read as they are."""
+
+_BFLOAT16_FIELDS = (15, 7, 8, 0, 7)
+"""Sign bit, exponent begin and size, mantissa begin and size. HDF5 readers turn such a type into float32 themselves."""
 
 
 class Group(objects.Group):
@@ -94,6 +103,27 @@ class Dataset(objects.Dataset):
         """Whether its data are in one piece and as they are."""
         return self._plan.get_layout() == h5py.h5d.CONTIGUOUS and not self._plan.get_nfilters()
 
-    def place(self) -> tuple[int | None, int]:
+    def extent(self) -> tuple[int | None, int]:
         """Offset of its data in the file, and the bytes that are reserved for them."""
         return self._own.id.get_offset(), self._own.id.get_storage_size()
+
+
+def type_of(dtype: str) -> Any:
+    """The HDF5 type of an element type."""
+    if dtype != "bfloat16":
+        return getattr(h5py.h5t, _STANDARD[dtype])
+    kind = h5py.h5t.IEEE_F32LE.copy()
+    kind.set_fields(*_BFLOAT16_FIELDS)
+    kind.set_size(2)
+    kind.set_ebias(127)
+    return kind
+
+
+def dtype_of(kind: Any) -> str | None:
+    """The element type of an HDF5 type; None where its bits mean something else.
+
+    numpy's name for it would say too little: a float16 may have another exponent bias, and its bits be read as others.
+    """
+    if kind.get_class() == h5py.h5t.FLOAT and kind.equal(type_of("bfloat16")):
+        return "bfloat16"
+    return next((dtype for dtype, name in _STANDARD.items() if kind.equal(getattr(h5py.h5t, name))), None)

@@ -6,18 +6,25 @@ Source: sections IV.A.1 and IV.A.2 of the HDF5 File Format Specification 3.0; eq
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from struct import Struct
 
-from bertconv.containers.hdf5.kinds import NUMBERS
+from bertconv.containers.hdf5.constants import (
+    ATTRIBUTE,
+    CONTINUATION,
+    FILL,
+    LAYOUT,
+    NIL,
+    NOWHERE,
+    NUMBERS,
+    SPACE,
+    SYMBOLS,
+    TIME,
+    TYPE,
+)
 from bertconv.containers.hdf5.objects import Attribute
 from bertconv.containers.hdf5.pages import NotClassic, Pages, require
 from bertconv.containers.stored import MAX_RANK
-
-NIL, SPACE, TYPE, FILL, LAYOUT, ATTRIBUTE, CONTINUATION, SYMBOLS, TIME = 0, 1, 3, 5, 8, 12, 16, 17, 18
-"""Kinds of messages."""
-NOWHERE = (1 << 64) - 1
-"""The address that leads nowhere."""
+from bertconv.records import dataclass
 
 _FLAGS = {SPACE: (0, 1), TYPE: (1,), FILL: (1,), LAYOUT: (0, 1), ATTRIBUTE: (0,), SYMBOLS: (0,), TIME: (0,)}
 _PREFIX = Struct("<BBHIII").unpack
@@ -55,19 +62,19 @@ def read_messages(pages: Pages, address: int) -> Messages:
     for start, length in blocks:  # which grow on the way
         require(length > 0 and length % 8 == 0, "a block of a header of an odd size")
         data = pages.take(start, length)
-        place = 0
-        while place < length:
-            kind, size, flags, reserved, more = _MESSAGE(data, place)
-            begin, place = place + 8, place + 8 + size
+        offset = 0
+        while offset < length:
+            kind, size, flags, reserved, more = _MESSAGE(data, offset)
+            begin, offset = offset + 8, offset + 8 + size
             count -= 1
-            require(count >= 0 and size % 8 == 0 and place <= length, "a message that does not fit")
+            require(count >= 0 and size % 8 == 0 and offset <= length, "a message that does not fit")
             require(not reserved and not more, "a message with reserved bits")
             if kind == CONTINUATION:
                 require(size == 16 and not flags, "a continuation of another kind")
                 blocks.append(_TWO(data, begin))
             elif kind != NIL:
                 require(flags in _FLAGS.get(kind, ()), "a message of another kind")
-                _add(found, kind, data[begin:place])
+                _add(found, kind, data[begin:offset])
             else:
                 require(not flags, "a gap with flags")
     require(count == 0, "messages that are missing")
@@ -126,20 +133,20 @@ def symbols_of(body: bytes) -> tuple[int, int]:
 def _attribute(body: bytes) -> tuple[str, Attribute, bytes]:
     require(len(body) >= 8 and body[:2] == b"\1\0", "an attribute of another kind")
     sizes = Struct("<HHH").unpack_from(body, 2)
-    parts, place = [], 8
+    parts, offset = [], 8
     for size in sizes:
-        padded = body[place : place + size + -size % 8]
-        place += size + -size % 8
+        padded = body[offset : offset + size + -size % 8]
+        offset += size + -size % 8
         require(not any(padded[size:]), "an attribute with reserved bytes")
         parts.append(padded[:size])
     require(sizes[2] % 8 == 0, "an attribute whose dataspace is odd")
-    require(place <= len(body), "an attribute that is cut")
+    require(offset <= len(body), "an attribute that is cut")
     name = _name(parts[0])
     fixed, item = _item(parts[1])
     shape = shape_of(parts[2])
     nbytes = math.prod(shape) * item
-    require(len(body) == place + nbytes + -nbytes % 8, "an attribute that does not fit")
-    return name, Attribute(fixed, shape, nbytes), body[place : place + nbytes]
+    require(len(body) == offset + nbytes + -nbytes % 8, "an attribute that does not fit")
+    return name, Attribute(fixed, shape, nbytes), body[offset : offset + nbytes]
 
 
 def _name(stored: bytes) -> str:

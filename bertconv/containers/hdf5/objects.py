@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from bertconv.records import dataclass
 
 
 class CannotOpen(Exception):
@@ -100,5 +101,5 @@ class Dataset(ABC):
         """Whether its data are in one piece and as they are."""
 
     @abstractmethod
-    def place(self) -> tuple[int | None, int]:
+    def extent(self) -> tuple[int | None, int]:
         """Offset of its data in the file, None where there is none yet, and the bytes that are reserved for them."""

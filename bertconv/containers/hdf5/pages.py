@@ -56,8 +56,8 @@ class Pages:
         self._taken.append((start, start + length))
         first, last = start // PAGE, (start + length - 1) // PAGE
         if first == last:
-            place = start % PAGE
-            return self._page(first)[place : place + length]
+            offset = start % PAGE
+            return self._page(first)[offset : offset + length]
         return b"".join(map(self._page, range(first, last + 1)))[start % PAGE :][:length]
 
     def charge(self, length: int) -> None:

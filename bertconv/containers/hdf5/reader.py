@@ -12,7 +12,7 @@ from bertconv.containers.hdf5.pages import NotClassic
 from bertconv.containers.stored import ITEM_SIZE, Header, SourceFile, StoredTensor
 from bertconv.errors import BertconvError, DamagedCheckpoint, UnsafeCheckpoint, UnsupportedCheckpoint
 
-_SUPERBLOCK = 52
+_BEGINNING = 52
 """Bytes of the beginning that are looked at."""
 _END_PLACES = {0: (13, 40), 1: (13, 44), 2: (9, 28), 3: (9, 28)}
 """Version of the superblock -> places of the width of addresses and of the address of the file's end."""
@@ -59,8 +59,8 @@ def _check_superblock(file: SourceFile) -> None:
 
     Source: section II.A of the format's specification; addresses of another width than 8 are left to libhdf5.
     """
-    block = file.read(0, min(_SUPERBLOCK, file.size))
-    if len(block) < _SUPERBLOCK or block[8] not in _END_PLACES:
+    block = file.read(0, min(_BEGINNING, file.size))
+    if len(block) < _BEGINNING or block[8] not in _END_PLACES:
         return
     width_place, end_place = _END_PLACES[block[8]]
     if block[8] == _WITH_FLAGS and block[_FLAGS_PLACE] & (_WRITING | _SWMR_WRITING):

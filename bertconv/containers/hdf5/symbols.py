@@ -5,15 +5,23 @@ Source: sections III.A.1, III.B, III.C and III.D of the HDF5 File Format Specifi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from operator import lt
 from struct import Struct
 
-from bertconv.containers.hdf5.messages import NOWHERE
+from bertconv.containers.hdf5.constants import (
+    CACHED_GROUP,
+    CACHED_NOTHING,
+    HEAP_HEADER,
+    LEAF_SIZE,
+    NO_FREE_BLOCK,
+    NODE_SIZE,
+    NOWHERE,
+    PER_LEAF,
+    PER_NODE,
+)
 from bertconv.containers.hdf5.pages import Pages, require
+from bertconv.records import dataclass
 
-CHILDREN, SYMBOLS = 32, 8
-"""Room in a node of a tree and in a table, where the superblock says 16 and 4, as it does by default."""
 MOST_LEVELS = 6
 """Deepest tree: 8 names in a table, and at least 16 children in all nodes but the last."""
 MOST_NAME = 4096
@@ -23,10 +31,7 @@ _TREE = Struct("<4sBBHQQ").unpack
 _HEAP = Struct("<4sIQQQ").unpack
 _TABLE = Struct("<4sBBH").unpack
 _ENTRY = Struct("<QQIIQQ")
-_TREE_SIZE, _TABLE_SIZE = 24 + 8 * (2 * CHILDREN + 1), 8 + SYMBOLS * _ENTRY.size
 _FREE = Struct("<QQ").unpack_from
-_NO_FREE = 1
-_CACHED_NOTHING, _CACHED_GROUP = 0, 1
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,8 @@ def symbol_of(entry: tuple[int, int, int, int, int, int]) -> Symbol:
         NotClassic: a soft link, or one of another kind.
     """
     _, address, kind, reserved, tree, heap = entry
-    require(kind in (_CACHED_NOTHING, _CACHED_GROUP) and not reserved, "a name of another kind")
-    return Symbol(address, (tree, heap) if kind == _CACHED_GROUP else None)
+    require(kind in (CACHED_NOTHING, CACHED_GROUP) and not reserved, "a name of another kind")
+    return Symbol(address, (tree, heap) if kind == CACHED_GROUP else None)
 
 
 def root_of(superblock: bytes) -> Symbol:
@@ -81,13 +86,13 @@ class _Node:
     high: bytes
 
 
-@dataclass
 class _Reading:
     """A tree that is being read, and the names found so far."""
 
-    pages: Pages
-    heap: bytes
-    found: dict[bytes, Symbol] = field(default_factory=dict)
+    def __init__(self, pages: Pages, heap: bytes) -> None:
+        self.pages = pages
+        self.heap = heap
+        self.found: dict[bytes, Symbol] = {}
 
     def read_root(self, address: int) -> None:
         level, left, right, rows = self._tree(address)
@@ -115,18 +120,18 @@ class _Reading:
         return children
 
     def _tree(self, address: int) -> tuple[int, int, int, list[_Node]]:
-        data = self.pages.take(address, _TREE_SIZE)
+        data = self.pages.take(address, NODE_SIZE)
         magic, kind, level, used, left, right = _TREE(data[:24])
-        require(magic == b"TREE" and kind == 0 and used <= CHILDREN, "a tree of another kind")
+        require(magic == b"TREE" and kind == 0 and used <= PER_NODE, "a tree of another kind")
         numbers = Struct(f"<{2 * used + 1}Q").unpack_from(data, 24)
         keys = [self._name(offset) for offset in numbers[::2]]
         require(not used or all(map(lt, keys, keys[1:])), "a tree that is out of order")
         return level, left, right, list(map(_Node, numbers[1::2], keys, keys[1:]))
 
     def _table(self, node: _Node) -> None:
-        data = self.pages.take(node.address, _TABLE_SIZE)
+        data = self.pages.take(node.address, LEAF_SIZE)
         magic, version, reserved, used = _TABLE(data[:8])
-        require(magic == b"SNOD" and version == 1 and not reserved and 0 < used <= SYMBOLS, "a table of another kind")
+        require(magic == b"SNOD" and version == 1 and not reserved and 0 < used <= PER_LEAF, "a table of another kind")
         last = node.low
         for number in range(used):
             entry = _ENTRY.unpack_from(data, 8 + number * _ENTRY.size)
@@ -143,12 +148,12 @@ class _Reading:
 
 
 def _read_heap(pages: Pages, address: int) -> bytes:
-    magic, version, size, free, place = _HEAP(pages.take(address, 32))
+    magic, version, size, free, segment = _HEAP(pages.take(address, HEAP_HEADER))
     require(magic == b"HEAP" and version == 0, "a heap of another kind")
     require(size >= 8 and size % 8 == 0, "a heap of an odd size")
-    heap = pages.take(place, size)
+    heap = pages.take(segment, size)
     gaps: list[tuple[int, int]] = []
-    while free != _NO_FREE:
+    while free != NO_FREE_BLOCK:
         require(free % 8 == 0 and free + 16 <= size and len(gaps) < size // 16, "a gap at an odd place")
         following, length = _FREE(heap, free)
         require(length >= 16 and length % 8 == 0 and free + length <= size, "a gap that does not fit")

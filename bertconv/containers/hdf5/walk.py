@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from bertconv.containers.hdf5.objects import CannotOpen, Dataset, Element, Group
 from bertconv.containers.stored import ITEM_SIZE, MAX_NAME
 from bertconv.errors import DamagedCheckpoint, UnsafeCheckpoint, UnsupportedCheckpoint
+from bertconv.records import dataclass
 from bertconv.text import printable
 
 MAX_OBJECTS = 20_000
@@ -21,7 +21,7 @@ MAX_DEPTH = 64
 
 
 @dataclass(frozen=True)
-class Entry:
+class FoundTensor:
     """One dataset: its name below its layer's group, that group, element type, shape, and offset in bytes."""
 
     name: str
@@ -35,7 +35,7 @@ class Entry:
 class Found:
     """What a walk found: datasets, root attributes that tell of the writer, and things that are not weights."""
 
-    tensors: tuple[Entry, ...]
+    tensors: tuple[FoundTensor, ...]
     metadata: dict[str, str]
     others: tuple[str, ...]
 
@@ -62,14 +62,14 @@ def walk(root: Group) -> Found:
     return Found(tensors, metadata, tuple(others))
 
 
-@dataclass
 class _Walk:
     """One walk, and what it has seen."""
 
-    seen: set[int] = field(default_factory=set)
-    objects: int = 0
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+        self.objects = 0
 
-    def tensors(self, top: Group) -> Iterator[Entry]:
+    def tensors(self, top: Group) -> Iterator[FoundTensor]:
         for name in self.names(top, ""):
             child = self.child(top, name, name)
             if name == "optimizer_weights":
@@ -80,7 +80,7 @@ class _Walk:
             else:
                 yield self.tensor(child, name, "")
 
-    def below(self, group: Group, path: str, layer: str, depth: int) -> Iterator[Entry]:
+    def below(self, group: Group, path: str, layer: str, depth: int) -> Iterator[FoundTensor]:
         address = group.address
         if address in self.seen or depth > MAX_DEPTH:
             raise _unsafe(path or layer, "is a group that is reached twice or too deep")
@@ -114,24 +114,24 @@ class _Walk:
             raise _unsafe(full, "is neither a group nor a dataset")
         return child
 
-    def tensor(self, dataset: Dataset, name: str, layer: str) -> Entry:
+    def tensor(self, dataset: Dataset, name: str, layer: str) -> FoundTensor:
         if dataset.is_elsewhere():
             raise _unsafe(name, "takes its data from another file")
         dtype = self.dtype(dataset.element(), name)
         shape = dataset.shape()
         nbytes = math.prod(shape) * ITEM_SIZE[dtype]
         if nbytes == 0:
-            return Entry(name, layer, dtype, shape, 0)
+            return FoundTensor(name, layer, dtype, shape, 0)
         if not dataset.is_plain():
             raise UnsupportedCheckpoint(
                 "is chunked or compressed.",
                 hint="Rewrite the file with `h5repack -l CONTI -f NONE in.h5 out.h5`.",
                 tensor=name,
             )
-        offset, stored = dataset.place()
+        offset, stored = dataset.extent()
         if offset is None or stored != nbytes:
             raise _bad(name, f"declares {nbytes:,} bytes but stores {stored if offset else 0:,}")
-        return Entry(name, layer, dtype, shape, offset)
+        return FoundTensor(name, layer, dtype, shape, offset)
 
     def dtype(self, element: Element, name: str) -> str:
         if not element.number:

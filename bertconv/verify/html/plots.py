@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
+from bertconv.records import dataclass
 from bertconv.verify.html.markup import Markup, join, number, tag
 from bertconv.verify.parity import Measurement, Parity
 

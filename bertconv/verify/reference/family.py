@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from bertconv.errors import RequestError
+from bertconv.records import dataclass
 from bertconv.verify.reference import families
 
 if TYPE_CHECKING:

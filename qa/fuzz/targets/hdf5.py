@@ -16,8 +16,9 @@ from unittest import mock
 import h5py
 import numpy as np
 
-from bertconv.containers.hdf5 import Dataset, child, lay_out, process, sandbox
+from bertconv.containers.hdf5 import child, process, sandbox
 from bertconv.containers.hdf5.classic import read_classic
+from bertconv.containers.hdf5.layout import Dataset, lay_out
 from bertconv.containers.hdf5.pages import NotClassic
 from bertconv.containers.stored import Header, SourceFile
 from bertconv.errors import BertconvError
