@@ -4,9 +4,8 @@ It is xxh3_128 of the package `xxhash` (measured: more than 20 GB/s, where sha25
 it has to find faults, not attackers. Digests that leave the process are sha256 (`tensor_digest`). They are taken on the
 first pass too, while the disk is busy: equal checksums mean that what was written has the same.
 
-The order in which elements go into it is PyTorch's where the source is stored in it and the output is not: the source's
-rows count as they are read, and what was written has to be brought back to agree, so that a wrong transpose shows.
-Elsewhere it is the order of the output.
+Elements go into it in the order in which the source has them: rows count as they are read, before they are transposed,
+and what was written has to be brought back to agree, so that a wrong transpose shows.
 """
 
 from __future__ import annotations
@@ -116,12 +115,10 @@ class PanelChecksum(Checksum):
         return (self._sum % _MODULUS).to_bytes(16, "little")
 
 
-def taken_from_source(content: Content) -> Transpose | None:
-    """How the source's elements change order, where the checksum is of the order in which the source has them."""
+def source_turn(content: Content) -> Transpose | None:
+    """How the elements of the source change order on the way to the output; None where they do not, or are made."""
     origin = content.origin
-    if origin.tensor is None or origin.transpose is None or both(origin.transpose, content.canonical):
-        return None
-    return origin.transpose.reduced
+    return None if origin.tensor is None or origin.transpose is None else origin.transpose.reduced
 
 
 def checksum_of(content: Content, *, digest: bool = False) -> Checksum:
@@ -129,16 +126,16 @@ def checksum_of(content: Content, *, digest: bool = False) -> Checksum:
 
     Args:
         content: the tensor.
-        digest: also take its digest, where the elements come in PyTorch's order.
+        digest: also take its digest, where the source has the elements in PyTorch's order.
     """
-    turn, source = taken_from_source(content), content.origin.tensor
+    turn, source = source_turn(content), content.origin.tensor
     if turn is not None and source is not None and len(turn.shape) == 2:
         from bertconv.formats.streaming import panel_columns
 
         width = panel_columns(turn, ITEM_SIZE[source.dtype])
         if width < turn.shape[1]:
             return PanelChecksum(turn.shape[1], width)
-    in_order = turn is not None or content.canonical is None
+    in_order = both(turn, content.canonical) is None
     return Checksum(tensor_digest(content.dtype, content.spec.canonical.shape) if digest and in_order else None)
 
 

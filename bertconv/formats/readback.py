@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bertconv.containers.stored import FLOATS, ITEM_SIZE, PIECE, StoredTensor
 from bertconv.errors import ParityError, TiedTensorsDiffer
 from bertconv.formats import workers
-from bertconv.formats.checksum import Checksum, Taken, checksum_of, taken_from_source, tensor_digest
+from bertconv.formats.checksum import Checksum, Taken, checksum_of, source_turn, tensor_digest
 from bertconv.formats.content import Content
 from bertconv.mapping.layout import Transpose, both
 from bertconv.mapping.plan import Duplicate
@@ -17,6 +17,8 @@ from bertconv.records import dataclass
 from bertconv.text import printable
 
 if TYPE_CHECKING:  # numpy is imported where elements are read: a plan needs none
+    import hashlib
+
     from bertconv.formats.streaming import Elements, Workspace
 
 
@@ -100,9 +102,7 @@ def _verify(before: Mapping[str, Taken], tensor: Written, workspace: Workspace, 
     digest = None if taken.digest else tensor_digest(written.dtype, content.spec.canonical.shape)
     checksum = checksum_of(content)
     bad, zero = 0, True
-    for elements in _read_back(tensor, checksum, workspace):
-        if digest is not None:
-            digest.update(elements.data)
+    for elements in _read_back(tensor, checksum, digest, workspace):
         bad += not_finite(elements, written.dtype) if written.dtype in FLOATS else 0
         zero = zero and not elements.any()
         tick(elements.nbytes)
@@ -112,25 +112,41 @@ def _verify(before: Mapping[str, Taken], tensor: Written, workspace: Workspace, 
     return TensorCheck(content.id, found, bad, zero and written.count > 0)
 
 
-def _read_back(tensor: Written, checksum: Checksum, workspace: Workspace) -> Iterator[Elements]:
-    """What was written, in PyTorch's order; the checksum gets it in the order in which it was taken before."""
+def _read_back(
+    tensor: Written, checksum: Checksum, digest: hashlib._Hash | None, workspace: Workspace
+) -> Iterator[Elements]:
+    """What was written: for the checksum in the source's order, for the digest, if it is wanted, in PyTorch's.
+
+    Both orders come of one reading where they are one, or where one is the output's own.
+    """
     from bertconv.formats.streaming import panel_columns, pieces
 
-    content, written = tensor.content, tensor.stored
-    turn = content.canonical
-    if turn is None or taken_from_source(content):
-        for piece in pieces(written, turn, workspace):
+    written, turn = tensor.stored, source_turn(tensor.content)
+    back, canonical = turn.inverse.reduced if turn else None, tensor.content.canonical
+    if digest is None or back == canonical:
+        for piece in pieces(written, back, workspace):
             for part in checksum.parts(piece):
                 checksum.update(part.data)
+                if digest is not None:
+                    digest.update(part.data)
                 yield part
         return
-    # checksums are of the output's own order
-    if len(turn.shape) == 2 and panel_columns(turn, ITEM_SIZE[written.dtype]) == turn.shape[1]:
-        yield from pieces(written, turn, workspace, checksum.rows)
-        return
-    for piece in pieces(written, None, workspace):
-        checksum.update(piece.data)
-    yield from pieces(written, turn, workspace)
+    other, turned = (digest, checksum) if back else (checksum, digest)
+    way = back or canonical
+
+    def rows(block: Elements, _top: int, _left: int) -> None:
+        other.update(block.copy().data)
+
+    whole_rows = (
+        way is not None and len(way.shape) == 2 and panel_columns(way, ITEM_SIZE[written.dtype]) == way.shape[1]
+    )
+    one_reading = whole_rows and None in (back, canonical)
+    for piece in pieces(written, way, workspace, rows if one_reading else None):
+        turned.update(piece.data)
+        yield piece
+    if not one_reading:
+        for piece in pieces(written, canonical if back else None, workspace):
+            other.update(piece.data)
 
 
 def _compare(tensor: Written, workspace: Workspace, *, was_read: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bertconv.containers.stored import StoredTensor
 from bertconv.errors import MappingError, RequestError
-from bertconv.formats.checksum import Checksum, Taken, checksum_of, taken_from_source
+from bertconv.formats.checksum import Checksum, Taken, checksum_of, source_turn
 from bertconv.formats.content import Content, Placed
 from bertconv.formats.ranges import pwrite
 from bertconv.formats.streaming import Elements, Workspace, cast, not_finite, pieces
@@ -60,7 +60,7 @@ def _move(
     source: StoredTensor, placed: Placed, fd: int, workspace: Workspace, checksum: Checksum | None, tick: Tick
 ) -> None:
     content, offset = placed.content, placed.offset
-    turn = taken_from_source(content)
+    turn = source_turn(content)
 
     def rows(block: Elements, top: int, left: int) -> None:
         if checksum is not None:

@@ -136,9 +136,14 @@ def reversed_columns(piece: np.ndarray, rows: int) -> np.ndarray:
 
 @pytest.mark.usefixtures("panel")
 @pytest.mark.parametrize("wrong", ["not at all", "rows reversed"])
-@pytest.mark.parametrize("form", ["tf", "tf-safetensors"])
-def test_a_wrong_transpose(tmp_path: Path, form: str, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    src = cp.save(tmp_path / "in", HEAD, cp.state_dict(HEAD))
+@pytest.mark.parametrize(
+    ("container", "form"),
+    [("safetensors", "tf"), ("safetensors", "tf-safetensors"), ("h5", "pt"), ("tf-safetensors", "pt")],
+)
+def test_a_wrong_transpose(
+    tmp_path: Path, container: str, form: str, wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    src = cp.save(tmp_path / "in", HEAD, cp.state_dict(HEAD), container)
     right = transfer.pieces
 
     def pieces(tensor: Any, turn: Any, workspace: Any, as_read: Any = None) -> Iterator[np.ndarray]:
