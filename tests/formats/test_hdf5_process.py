@@ -211,6 +211,25 @@ def test_what_it_tries_would_work_elsewhere(path: Path, monkeypatch: pytest.Monk
     assert set(tried(path, monkeypatch, confined=False).values()) == {"done"}
 
 
+LIMITED = """
+import resource
+names = ("RLIMIT_FSIZE", "RLIMIT_CORE", "RLIMIT_NOFILE")
+facts = {name: resource.getrlimit(getattr(resource, name))[0] for name in names}
+facts["plugins"] = os.environ.get("HDF5_PLUGIN_PRELOAD")
+print(json.dumps({"error": {"kind": "DamagedCheckpoint", "message": json.dumps(facts), "hint": "-", "tensor": None}}))
+"""
+
+
+def test_it_writes_no_file_and_loads_no_filter(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each protection by itself: another one may stand behind it."""
+    planted(monkeypatch, LIMITED, confined=True)
+    with pytest.raises(DamagedCheckpoint) as caught:
+        read(path)
+    assert json.loads(caught.value.message) == {
+        "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0, "RLIMIT_NOFILE": 0, "plugins": "::",
+    }  # fmt: skip
+
+
 def test_landlock_alone_refuses_files() -> None:
     code = (
         "import sys; from bertconv.containers.hdf5 import sandbox; open('/proc/self/stat').close()\n"
