@@ -177,6 +177,13 @@ def test_tensors_beside_a_state_dict(tmp_path, case, old):
         assert sorted(reported.partition(": ")[2].split(", ")) == sorted(beside)
 
 
+@BOTH
+def test_a_key_that_is_no_text_beside_a_state_dict(tmp_path, old):
+    state = {"a.weight": torch.randn(3, 2), "a.bias": torch.randn(3)}
+    data = saved({0: "seed", "criterion.weight": torch.ones(3, 3), "state_dict": state}, legacy=old)
+    assert_same(read(tmp_path / "x.bin", data), data, state)
+
+
 def test_a_head_beside_a_state_dict(tmp_path):
     """A dict with the matrix of a layer may be the model's head: it is distinguished from metrics and optimizers."""
     state = {"a.weight": torch.randn(3, 2)}
