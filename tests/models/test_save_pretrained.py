@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import json
+import os
 import subprocess
 import sys
 import warnings
@@ -24,8 +25,11 @@ import torch
 import transformers
 
 import bertconv
+import bertconv.saving as files
 from bertconv.errors import BertconvError, HubError, OutputError, ParityError, RequestError, UnsupportedCheckpoint
 from bertconv.formats import staging
+from bertconv.formats.checksum import Taken
+from bertconv.formats.content import OutputFile
 from bertconv.models import saving
 
 pytestmark = pytest.mark.filterwarnings(  # Keras 3.15 and TensorFlow 2.21 on NumPy 2
@@ -371,17 +375,19 @@ def test_what_was_not_written_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: tuple[Any, Any]
 ) -> None:
     """Every tensor is read back: a disk that changes a bit is found out."""
-    original = saving._elements
-    calls = []
+    write = files.write_weights
 
-    def flipped(variable: Any, turn: Any) -> Any:
-        values = np.array(original(variable, turn))
-        calls.append(variable)
-        values[0] ^= len(calls) == 1
-        return values
+    def flipping(folder: Path, written: list[OutputFile], *rest: Any, **options: Any) -> dict[str, Taken]:
+        taken = write(folder, written, *rest, **options)
+        with (folder / written[0].name).open("r+b") as file:
+            file.seek(written[0].tensors[0].offset)
+            first = file.read(1)[0]
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([first ^ 1]))
+        return taken
 
-    monkeypatch.setattr(saving, "_elements", flipped)
-    with pytest.raises(ParityError):
+    monkeypatch.setattr(files, "write_weights", flipping)
+    with pytest.raises(ParityError, match="differs"):
         models[0].save_pretrained(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 
