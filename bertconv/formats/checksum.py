@@ -71,7 +71,7 @@ class Checksum:
 
     def taken(self) -> Taken:
         """The checksum, and the digest where there is one."""
-        return Taken(self.value(), "" if self._digest is None else f"sha256:{self._digest.hexdigest()}")
+        return Taken(self.value(), "" if self._digest is None else digest_text(self._digest))
 
 
 class PanelChecksum(Checksum):
@@ -147,3 +147,8 @@ def tensor_digest(dtype: str, shape: tuple[int, ...]) -> hashlib._Hash:
     """
     sizes = ",".join(map(str, shape))
     return hashlib.sha256(b"bertconv-t1\0" + f"{dtype}\0{sizes}\0".encode())
+
+
+def digest_text(digest: hashlib._Hash) -> str:
+    """A tensor's digest as reports and manifests have it."""
+    return f"sha256:{digest.hexdigest()}"

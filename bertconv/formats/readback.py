@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bertconv.containers.stored import FLOATS, ITEM_SIZE, PIECE, StoredTensor
 from bertconv.errors import ParityError, TiedTensorsDiffer
 from bertconv.formats import workers
-from bertconv.formats.checksum import Checksum, Taken, checksum_of, source_turn, tensor_digest
+from bertconv.formats.checksum import Checksum, Taken, checksum_of, digest_text, source_turn, tensor_digest
 from bertconv.formats.content import Content
 from bertconv.mapping.layout import Transpose, both
 from bertconv.mapping.plan import Duplicate
@@ -91,7 +91,7 @@ def digest_of(
     for piece in pieces(tensor, transpose, workspace):
         digest.update(piece.data)
         tick(piece.nbytes)
-    return f"sha256:{digest.hexdigest()}"
+    return digest_text(digest)
 
 
 def _verify(before: Mapping[str, Taken], tensor: Written, workspace: Workspace, tick: workers.Tick) -> TensorCheck:
@@ -108,7 +108,7 @@ def _verify(before: Mapping[str, Taken], tensor: Written, workspace: Workspace, 
         tick(elements.nbytes)
     if taken.checksum != checksum.value():  # guard: compared-with-source
         _compare(tensor, workspace, was_read=content.id in before)
-    found = taken.digest if digest is None else f"sha256:{digest.hexdigest()}"
+    found = taken.digest if digest is None else digest_text(digest)
     return TensorCheck(content.id, found, bad, zero and written.count > 0)
 
 

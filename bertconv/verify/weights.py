@@ -17,7 +17,7 @@ import numpy as np
 
 from bertconv.containers.stored import FLOATS
 from bertconv.formats import workers
-from bertconv.formats.checksum import tensor_digest
+from bertconv.formats.checksum import digest_text, tensor_digest
 from bertconv.formats.readback import digest_of, lockstep
 from bertconv.formats.streaming import Workspace, cast, not_finite
 from bertconv.records import dataclass
@@ -110,9 +110,7 @@ def _compare(pair: _Pair, workspace: Workspace, tick: workers.Tick) -> tuple[Ten
     remarks = [] if not bad else [f"{bad} {NOT_FINITE} on both sides"]
     remarks += ["all zero on both sides"] if zero and b.count and _is_weight(pair.id) else []
     state = "equal" if a.dtype == b.dtype else "cast"
-    return _row(
-        pair, state, digest=f"sha256:{digest.hexdigest()}" if pair.digest else "", remarks=tuple(remarks)
-    ), start
+    return _row(pair, state, digest=digest_text(digest) if pair.digest else "", remarks=tuple(remarks)), start
 
 
 def _row(pair: _Pair, state: str, **facts: Any) -> TensorComparison:
