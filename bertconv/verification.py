@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bertconv.checkpoint import Checkpoint, opened
 from bertconv.errors import AmbiguousHead, RequestError
 from bertconv.mapping.recognise import Wanted
 from bertconv.source import SourceOptions
@@ -20,7 +21,6 @@ from bertconv.verify.compare import ORACLES, Progress, Request, compare
 from bertconv.verify.outputs import Limits
 from bertconv.verify.parity import Parity
 from bertconv.verify.requirements import OWN_TABLE, outputs_obstacle
-from bertconv.verify.sides import Side, opened
 
 if TYPE_CHECKING:
     from bertconv.verify.certificate import FolderCheck
@@ -143,21 +143,21 @@ def _open_both(
     b: tuple[str | os.PathLike[str], SourceOptions],
     head: str | None,
     wanted: Wanted,
-) -> Iterator[tuple[Side, Side]]:
+) -> Iterator[tuple[Checkpoint, Checkpoint]]:
     """A and B as one class: the given one, or B's, or A's where nothing decides B's."""
     with ExitStack() as stack:
         other = stack.enter_context(opened(*b, wanted=wanted))
         try:
-            there = other.side(head)
+            there = other.as_class(head)
         except AmbiguousHead:
-            here = stack.enter_context(opened(*a, wanted=wanted)).side()
-            there = other.side(like=here)
+            here = stack.enter_context(opened(*a, wanted=wanted)).as_class()
+            there = other.as_class(like=here)
         else:
-            here = stack.enter_context(opened(*a, wanted=wanted)).side(head, there)
+            here = stack.enter_context(opened(*a, wanted=wanted)).as_class(head, there)
         yield here, there
 
 
-def _as_one_class(a: Side, b: Side, forced: str | None) -> tuple[Side, Side]:
+def _as_one_class(a: Checkpoint, b: Checkpoint, forced: str | None) -> tuple[Checkpoint, Checkpoint]:
     """Both as the class that B's config names, if A holds all of it: a tensor that B lacks must not make it another."""
     named = b.named_head
     if forced is None and named is not None and named != b.head:

@@ -43,7 +43,7 @@ imports = time.perf_counter() - started
 from pathlib import Path
 from bertconv.source import SourceOptions
 from bertconv.verify.cases import make_batches
-from bertconv.verify.sides import open_side
+from bertconv.checkpoint import open_checkpoint
 from bertconv.verify.tensorflow_runner import TensorFlowRunner
 from bertconv.verify.torch_runner import TorchRunner
 
@@ -54,7 +54,10 @@ def seconds(runner, build):
     runner.run("float64", batches, lambda *_: None)
     return time.perf_counter() - started
 
-with open_side(sys.argv[2], SourceOptions()) as b, open_side(sys.argv[1], SourceOptions(), head=b.head) as a:
+with (
+    open_checkpoint(sys.argv[2], SourceOptions()) as b,
+    open_checkpoint(sys.argv[1], SourceOptions(), head=b.head) as a,
+):
     batches = make_batches(a.table, a.values, b.task, a.source.folder)
     pt, tf = TorchRunner(a, {}), TensorFlowRunner(b, {})
     def _models(): return TorchRunner._models(pt, "float64")

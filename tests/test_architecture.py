@@ -30,7 +30,7 @@ LAYERS = (
     {"tokenizer"},
     {"mapping"},
     {"formats"},
-    {"modules", "record", "saving"},
+    {"modules", "checkpoint", "record", "saving"},
     {"models"},
     {"verify"},
     {"convert", "inspection", "verification"},

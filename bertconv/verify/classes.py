@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bertconv.checkpoint import Checkpoint
 from bertconv.mapping.table import Table
 from bertconv.verify.parity import ConfigDifference
-from bertconv.verify.sides import Side
 
 CLASS = "architectures"
 """The key of the config that names the class."""
 
 
-def other_classes(a: Side, b: Side) -> Iterator[ConfigDifference]:
+def other_classes(a: Checkpoint, b: Checkpoint) -> Iterator[ConfigDifference]:
     """The two classes, where neither is a part of the other: no tensor shows what is made of the tensors.
 
     A body is a part of every class, and what pre-trains for one task is of the class that does so for two: comparing

@@ -11,6 +11,7 @@ from dataclasses import field, replace
 import numpy as np
 
 from bertconv import __version__
+from bertconv.checkpoint import Checkpoint
 from bertconv.errors import RequestError
 from bertconv.records import dataclass
 from bertconv.report import model_digest
@@ -20,7 +21,7 @@ from bertconv.verify.agreement import ASPECTS
 from bertconv.verify.cases import FROM_IDS, Batch, make_batches
 from bertconv.verify.classes import CLASS, other_classes
 from bertconv.verify.labels import compare_labels
-from bertconv.verify.modules import compare_modules
+from bertconv.verify.modules import compare_modules, with_equal_modules
 from bertconv.verify.outputs import DTYPES, FLOOR, KINDS, Limits, Runner, block_of, blocks, compare_gradients, measure
 from bertconv.verify.parity import (
     LEVELS,
@@ -33,7 +34,6 @@ from bertconv.verify.parity import (
     TensorComparison,
 )
 from bertconv.verify.places import MODULE
-from bertconv.verify.sides import Side, with_equal_modules
 from bertconv.verify.tokenizers import compare_tokenizers, notes_of_both
 from bertconv.verify.weights import NOT_FINITE, compare_weights
 
@@ -101,7 +101,7 @@ class Request:
                 raise RequestError(f"{name} is {value!r}.", hint=f"Choose from {', '.join(known)}.")
 
 
-def compare(a: Side, b: Side, request: Request, progress: Progress = lambda *_: None) -> Parity:
+def compare(a: Checkpoint, b: Checkpoint, request: Request, progress: Progress = lambda *_: None) -> Parity:
     """Compare two opened checkpoints.
 
     Args:
@@ -141,7 +141,7 @@ def compare(a: Side, b: Side, request: Request, progress: Progress = lambda *_: 
     return replace(parity, seconds=time.perf_counter() - started)
 
 
-def _with_outputs(parity: Parity, a: Side, b: Side, request: Request, progress: Progress) -> Parity:
+def _with_outputs(parity: Parity, a: Checkpoint, b: Checkpoint, request: Request, progress: Progress) -> Parity:
     if (reason := _obstacle(parity.tensors) or _other_depth(a, b)) is not None:
         note = f"outputs were not compared: {reason}"
         return _explained(replace(parity, level="weights", notes=(*parity.notes, note)), a, b, None, ())
@@ -179,13 +179,13 @@ def _obstacle(rows: Sequence[TensorComparison]) -> str | None:
     return f"{broken[0]} is not finite on either side, so there is nothing to compute" if broken else None
 
 
-def _other_depth(a: Side, b: Side) -> str | None:
+def _other_depth(a: Checkpoint, b: Checkpoint) -> str | None:
     """Why two models of the same tensors have not the same places: layers that share weights may be more or fewer."""
     one, other = (side.values["num_hidden_layers"] for side in (a, b))
     return None if one == other else f"A has {one} layers, and B has {other}"
 
 
-def _of_saved_model(truth: Runner, b: Side, batches: Sequence[Batch], limits: Limits) -> tuple[Measurement, ...]:
+def _of_saved_model(truth: Runner, b: Checkpoint, batches: Sequence[Batch], limits: Limits) -> tuple[Measurement, ...]:
     from bertconv.verify.tensorflow_runner import SavedModelRunner
 
     runner = SavedModelRunner(b.source.folder)
@@ -193,23 +193,26 @@ def _of_saved_model(truth: Runner, b: Side, batches: Sequence[Batch], limits: Li
     return tuple(replace(row, place=f"SavedModel {row.place}", dtype="float32") for row in rows)
 
 
-def _torch(side: Side, rounding: Mapping[str, str], oracle: str) -> Runner:
+def _torch(side: Checkpoint, rounding: Mapping[str, str], oracle: str) -> Runner:
     from bertconv.verify.torch_runner import TorchRunner
 
     return TorchRunner(side, rounding, oracle)
 
 
-def _tensorflow(side: Side, rounding: Mapping[str, str], oracle: str) -> Runner:  # noqa: ARG001  (it has one only)
+def _tensorflow(side: Checkpoint, rounding: Mapping[str, str], oracle: str) -> Runner:  # noqa: ARG001  (it has one only)
     from bertconv.verify.tensorflow_runner import TensorFlowRunner
 
     return TensorFlowRunner(side, rounding)
 
 
-_RUNNERS: Mapping[str, Callable[[Side, Mapping[str, str], str], Runner]] = {"torch": _torch, "tensorflow": _tensorflow}
+_RUNNERS: Mapping[str, Callable[[Checkpoint, Mapping[str, str], str], Runner]] = {
+    "torch": _torch,
+    "tensorflow": _tensorflow,
+}
 """Framework of a dialect -> what runs its weights."""
 
 
-def _runner(side: Side, rounding: Mapping[str, str], oracle: str) -> Runner:
+def _runner(side: Checkpoint, rounding: Mapping[str, str], oracle: str) -> Runner:
     make = _RUNNERS.get(side.spoken.framework)
     if make is None:
         raise RequestError(
@@ -225,7 +228,7 @@ def _rounding(rows: Sequence[TensorComparison]) -> dict[str, str]:
     return {row.id: row.dtype_b for row in rows if row.dtype_a and row.dtype_b and row.dtype_a != row.dtype_b}
 
 
-def _explained(parity: Parity, a: Side, b: Side, runner: Runner | None, batches: Sequence[Batch]) -> Parity:
+def _explained(parity: Parity, a: Checkpoint, b: Checkpoint, runner: Runner | None, batches: Sequence[Batch]) -> Parity:
     """The same with the first place that differs, and the mistakes that explain it."""
     if parity.ok:
         return parity
@@ -315,7 +318,7 @@ def _output_sentence(one: Measurement) -> str:
     return f"first at {one.place}{kind}: in {one.dtype} B is {one.b:.1e} from A's truth{beside}{limit} ({one.case})."
 
 
-def _config_differences(a: Side, b: Side) -> Iterator[ConfigDifference]:
+def _config_differences(a: Checkpoint, b: Checkpoint) -> Iterator[ConfigDifference]:
     one, other = a.values, b.values
     keys = [*_CONFIG_CAUSES, *(_GENERATING if a.task == CAUSAL_LM else ())]
     if not any(place.partition(".")[0] in a.table.heads[a.head] for place in a.table.tied):
@@ -327,7 +330,7 @@ def _config_differences(a: Side, b: Side) -> Iterator[ConfigDifference]:
             yield ConfigDifference(key, one.get(key), other.get(key))
 
 
-def _facts(side: Side, rows: Sequence[TensorComparison], label: str) -> SideFacts:
+def _facts(side: Checkpoint, rows: Sequence[TensorComparison], label: str) -> SideFacts:
     same = label == "B" or all(row.state == "equal" for row in rows)
     files = (*side.header.files, *(module.file for module in side.modules))
     return SideFacts(
@@ -338,7 +341,7 @@ def _facts(side: Side, rows: Sequence[TensorComparison], label: str) -> SideFact
     )  # fmt: skip
 
 
-def _notes(a: Side, b: Side) -> Iterator[str]:
+def _notes(a: Checkpoint, b: Checkpoint) -> Iterator[str]:
     for label, side in (("A", a), ("B", b)):
         notes = (*side.source.notes, *side.header.notes, *side.config.notes, *side.plan.notes)
         yield from (f"{label}: {note}" for note in notes)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from bertconv.checkpoint import Checkpoint, checkpoint_of, open_checkpoint
 from bertconv.containers.stored import Header
 from bertconv.errors import ParityError, RequestError
 from bertconv.formats.staging import StagedFolder
@@ -23,7 +24,6 @@ from bertconv.verify.compare import Request, compare
 from bertconv.verify.parity import Parity
 from bertconv.verify.report_files import write_page
 from bertconv.verify.requirements import OWN_TABLE, outputs_obstacle
-from bertconv.verify.sides import Side, open_side, side_of
 
 
 def prove_conversion(  # noqa: PLR0913  (one argument per part of a conversion)
@@ -63,9 +63,9 @@ def prove_conversion(  # noqa: PLR0913  (one argument per part of a conversion)
     if reason and page is None:
         return Proof(note=f"outputs were not compared: {reason}")
     head = plan.head if all(move.source for move in plan.moves) else table.base_head
-    original = side_of(source, header, modules, _written(plan), table, plan.config, head)
+    original = checkpoint_of(source, header, modules, _written(plan), table, plan.config, head)
     wanted = Wanted(table.model_type, None if table.is_builtin else table.path)
-    with open_side(staged.path, SourceOptions(), head=head, wanted=wanted) as output:
+    with open_checkpoint(staged.path, SourceOptions(), head=head, wanted=wanted) as output:
         if level == "auto":
             reason = reason or outputs_obstacle(original, output)
         if reason and page is None:
@@ -110,7 +110,7 @@ def _written(plan: Plan) -> Identity:
     return replace(identity, by_id=kept, outside=(*identity.outside, *aside))
 
 
-def _named(parity: Parity, original: Side, staged: StagedFolder, forced: str | None) -> Parity:
+def _named(parity: Parity, original: Checkpoint, staged: StagedFolder, forced: str | None) -> Parity:
     """The same, with the output called by its place to be, and the command that repeats it.
 
     Args:

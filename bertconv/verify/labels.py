@@ -6,18 +6,18 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bertconv.checkpoint import Checkpoint
 from bertconv.config import Config
 from bertconv.tasks import SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION
 from bertconv.text import shown
 from bertconv.verify.agreement import Agreement, Mismatch, compared, pair
-from bertconv.verify.sides import Side
 
 _LABELLED = (SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION)
 """Tasks whose outputs have labels."""
 _UNNAMED = re.compile(r"LABEL_\d+", re.ASCII)
 
 
-def compare_labels(a: Side, b: Side, *, ignored: bool = False) -> Agreement:
+def compare_labels(a: Checkpoint, b: Checkpoint, *, ignored: bool = False) -> Agreement:
     """Names of the outputs, ids of the names, and the problem type, as the two configs have them.
 
     LABEL_0 and so on are no names: they are what a config means that says nothing.

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
+from bertconv.checkpoint import Checkpoint
 from bertconv.source.module_settings import WHOLE, Module, ModuleSettings
 from bertconv.source.modules import LISTING
 from bertconv.text import printable, some
 from bertconv.verify.agreement import NO_MODULES, Agreement, Mismatch, compared, pair
-from bertconv.verify.sides import Side
 
 
-def compare_modules(a: Side, b: Side, *, ignored: bool = False) -> Agreement:
+def compare_modules(a: Checkpoint, b: Checkpoint, *, ignored: bool = False) -> Agreement:
     """Classes of the modules in their order, their settings, and those of the whole; weights are tensors as all others.
 
     A checkpoint without any file of the library is a transformer alone, and no other model for that.
@@ -22,6 +23,19 @@ def compare_modules(a: Side, b: Side, *, ignored: bool = False) -> Agreement:
         return Agreement(about=reason, ignored=ignored)
     about = "settings" if one.listed is None else f"{len(one.listed)} module{'' if len(one.listed) == 1 else 's'}"
     return compared(tuple(_differences(one, other)), about, ignored=ignored)
+
+
+def with_equal_modules(a: Checkpoint, b: Checkpoint) -> tuple[Checkpoint, Checkpoint, tuple[str, ...]]:
+    """Both sides, without modules where one is a model of another library's and has none; and what is said of it."""
+    if a.source.modules is not None and b.source.modules is not None:
+        return a, b, ()
+    notes = tuple(
+        f"{label}: the weights of {some(module.folder for module in side.modules)} were not compared, since {other} "
+        "lists no modules"
+        for label, other, side in (("A", "B", a), ("B", "A", b))
+        if side.modules
+    )
+    return replace(a, modules=()), replace(b, modules=()), notes
 
 
 def _obstacle(one: ModuleSettings, other: ModuleSettings) -> str:

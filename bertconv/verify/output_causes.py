@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
 from typing import Any
 
+from bertconv.checkpoint import Checkpoint
 from bertconv.records import dataclass
 from bertconv.verify.cases import Batch
 from bertconv.verify.outputs import SAME_FUNCTION, Runner, Truth, error_of
 from bertconv.verify.parity import Cause
 from bertconv.verify.places import HIDDEN, OUTPUT, placed
-from bertconv.verify.sides import Side
 
 AGREES = 1e-3
 """A mistake explains B when it brings A this many times nearer to it."""
@@ -37,7 +37,7 @@ class _Trial:
     change: Change = lambda *_: None
 
 
-def output_causes(a: Side, b: Runner, batch: Batch) -> list[Cause]:
+def output_causes(a: Checkpoint, b: Runner, batch: Batch) -> list[Cause]:
     """The mistake that best explains B's outputs, if one brings A's far nearer to them.
 
     Args:
@@ -77,7 +77,7 @@ def output_causes(a: Side, b: Runner, batch: Batch) -> list[Cause]:
     return [Cause(trial.name, (), trial.sentence)] if nearest < AGREES * before[kind] else []
 
 
-def _trials(a: Side) -> Iterator[_Trial]:
+def _trials(a: Checkpoint) -> Iterator[_Trial]:
     from bertconv.verify.reference import family_of
 
     config, family = a.values, family_of(a.family)

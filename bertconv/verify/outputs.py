@@ -159,7 +159,7 @@ def _ratio(part: float, whole: float) -> float:
 
 @dataclasses.dataclass
 class Truth:
-    """Side A in float64: per batch every place with its values, in the order of execution."""
+    """Checkpoint A in float64: per batch every place with its values, in the order of execution."""
 
     values: dict[tuple[int, str], Array] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)

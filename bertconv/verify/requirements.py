@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+from bertconv.checkpoint import Checkpoint
 from bertconv.text import human_bytes
-from bertconv.verify.sides import Side
 
 OWN_TABLE = "the mapping table is not bertconv's own"
 """Why outputs are not compared where the user gives a table: both sides are run by classes of the built-in one."""
@@ -18,7 +18,7 @@ _MEMORY = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def outputs_obstacle(a: Side, b: Side) -> str | None:
+def outputs_obstacle(a: Checkpoint, b: Checkpoint) -> str | None:
     """Why the outputs of two sides had better not be compared unless that is asked for; None where all is there."""
     if not b.table.is_builtin:
         return OWN_TABLE

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bertconv.checkpoint import Checkpoint
 from bertconv.errors import RequestError
 from bertconv.formats.streaming import reordered
 from bertconv.mapping.expand import target_specs, transpose_specs
@@ -18,7 +19,6 @@ from bertconv.mapping.plan import Plan
 from bertconv.verify.cases import IDS, Batch
 from bertconv.verify.places import OUTPUT, Array, Passes, Place, Tell, placed
 from bertconv.verify.quiet import import_tensorflow
-from bertconv.verify.sides import Side
 
 
 class TensorFlowRunner:
@@ -32,7 +32,7 @@ class TensorFlowRunner:
         RequestError: TensorFlow is not installed.
     """
 
-    def __init__(self, side: Side, rounding: Mapping[str, str]) -> None:
+    def __init__(self, side: Checkpoint, rounding: Mapping[str, str]) -> None:
         tf = _tensorflow()
         import keras
 
@@ -214,7 +214,7 @@ def _tell_outputs(outputs: Mapping[str, Any], batch: int, tell: Tell) -> None:
         tell(batch, place, _array(value))
 
 
-def _round(model: Any, side: Side, rounding: Mapping[str, str]) -> None:
+def _round(model: Any, side: Checkpoint, rounding: Mapping[str, str]) -> None:
     tf = _tensorflow()
     from bertconv.models.variables import inventory
 

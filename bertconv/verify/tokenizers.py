@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bertconv.checkpoint import Checkpoint
 from bertconv.text import shown
 from bertconv.tokenizer import Tokenizer, tokenizer_notes
 from bertconv.tokenizer.rules import AROUND
 from bertconv.verify.agreement import Agreement, Mismatch, compared
-from bertconv.verify.sides import Side
 
 _LENGTHS = ("model_max_length", "max_seq_length")
 _NORMALISING = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
 
 
-def compare_tokenizers(a: Side, b: Side, *, ignored: bool = False) -> Agreement:
+def compare_tokenizers(a: Checkpoint, b: Checkpoint, *, ignored: bool = False) -> Agreement:
     """Vocabulary, special tokens, and what else decides the ids of a text. Files that a side lacks are no difference.
 
     A file that cannot be read is one where the other side's can.
@@ -33,7 +33,7 @@ def compare_tokenizers(a: Side, b: Side, *, ignored: bool = False) -> Agreement:
     return compared(tuple(differences), about, ignored=ignored)
 
 
-def notes_of_both(a: Side, b: Side) -> Iterator[str]:
+def notes_of_both(a: Checkpoint, b: Checkpoint) -> Iterator[str]:
     """What is unusual about either tokenizer, and where they differ without a difference in the ids of a text."""
     found = [list(tokenizer_notes(side.tokenizer, int(side.values["vocab_size"]))) for side in (a, b)]
     for note in dict.fromkeys([*found[0], *found[1]]):

@@ -6,13 +6,13 @@ import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from bertconv.checkpoint import Checkpoint
 from bertconv.containers.stored import FLOATS, StoredTensor
 from bertconv.errors import RequestError
 from bertconv.formats.streaming import Workspace, pieces
 from bertconv.tasks import BASE
 from bertconv.verify.cases import IDS, Batch
 from bertconv.verify.places import Array, Passes, Tell, placed
-from bertconv.verify.sides import Side
 
 OutputsOf = Callable[[Mapping[str, Any], Any], Mapping[str, Any]]
 
@@ -29,7 +29,7 @@ class TorchRunner:
         RequestError: what is asked for is not installed.
     """
 
-    def __init__(self, side: Side, rounding: Mapping[str, str], oracle: str = "reference") -> None:
+    def __init__(self, side: Checkpoint, rounding: Mapping[str, str], oracle: str = "reference") -> None:
         for module, needed in (("torch", True), ("transformers", oracle == "transformers")):
             if needed and importlib.util.find_spec(module) is None:
                 raise RequestError(
@@ -123,7 +123,7 @@ class TorchRunner:
         return found.to(getattr(torch, dtype))
 
 
-def _neutral_names(side: Side) -> dict[str, str]:
+def _neutral_names(side: Checkpoint) -> dict[str, str]:
     """PyTorch's name of a module -> its neutral name."""
     return {name.rpartition(".")[0]: place.rpartition(".")[0] for place, name in side.torch_names.items()}
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from bertconv.checkpoint import Checkpoint
 from bertconv.errors import ParityError, UnsupportedCheckpoint
 from bertconv.tasks import BASE
 from bertconv.text import listing
 from bertconv.verify.reference import Watch
-from bertconv.verify.sides import Side
 
 _CACHES = ("past_key_values", "cache")
 """What a decoder's cache is called: the second name since transformers 5.24, which still reads the first until 5.40."""
@@ -17,7 +17,7 @@ _CACHES = ("past_key_values", "cache")
 OutputsOf = Callable[[Mapping[str, Any], Watch | None], Mapping[str, Any]]
 
 
-def oracle_models(state: Mapping[str, Any], side: Side, dtype: str) -> tuple[OutputsOf, OutputsOf]:
+def oracle_models(state: Mapping[str, Any], side: Checkpoint, dtype: str) -> tuple[OutputsOf, OutputsOf]:
     """The model and its body as functions from inputs to outputs that are called as `reference.Reference`.
 
     Args:

@@ -9,10 +9,10 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from bertconv.checkpoint import Tensor
 from bertconv.mapping.indices import TensorId
 from bertconv.verify.parity import Cause, TensorComparison
 from bertconv.verify.places import Array
-from bertconv.verify.sides import Tensor
 from bertconv.verify.weights import digests
 
 _LOOKUPS = ("embeddings.", "relative.")

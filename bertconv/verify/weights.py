@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from bertconv.checkpoint import Checkpoint, Tensor
 from bertconv.containers.stored import FLOATS
 from bertconv.formats import workers
 from bertconv.formats.checksum import digest_text, tensor_digest
@@ -24,7 +25,6 @@ from bertconv.records import dataclass
 from bertconv.text import printable
 from bertconv.verify.parity import TensorComparison
 from bertconv.verify.places import Array
-from bertconv.verify.sides import Side, Tensor
 
 HISTOGRAMS = 6
 """How many of the tensors that differ get histograms: the worst ones."""
@@ -47,7 +47,7 @@ class _Pair:
 
 
 def compare_weights(
-    a: Side, b: Side, progress: workers.Tick = lambda _: None, *, digest: bool = True
+    a: Checkpoint, b: Checkpoint, progress: workers.Tick = lambda _: None, *, digest: bool = True
 ) -> tuple[TensorComparison, ...]:
     """Every tensor of both sides, in the order of the table.
 

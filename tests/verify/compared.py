@@ -14,9 +14,9 @@ import checkpoints as cp
 import numpy as np
 from checkpoints import Tensors
 
+from bertconv.checkpoint import Checkpoint, open_checkpoint
 from bertconv.source import SourceOptions
 from bertconv.verify.parity import TensorComparison
-from bertconv.verify.sides import Side, open_side
 from bertconv.verify.weights import compare_weights
 
 Rows = dict[str, TensorComparison]
@@ -41,11 +41,11 @@ def scratch() -> Iterator[Path]:
 
 
 @contextmanager
-def opened(a: Path, b: Path, head: str | None = None) -> Iterator[tuple[Side, Side]]:
+def opened(a: Path, b: Path, head: str | None = None) -> Iterator[tuple[Checkpoint, Checkpoint]]:
     """Both sides, A as the class of B, as `verify_checkpoint` opens them."""
     with (
-        open_side(b, SourceOptions(), head=head) as there,
-        open_side(a, SourceOptions(), head=head or there.head) as here,
+        open_checkpoint(b, SourceOptions(), head=head) as there,
+        open_checkpoint(a, SourceOptions(), head=head or there.head) as here,
     ):
         yield here, there
 

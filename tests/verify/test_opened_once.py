@@ -16,10 +16,10 @@ from typing import Any
 import checkpoints as cp
 import pytest
 
+import bertconv.checkpoint
 import bertconv.convert
 import bertconv.source.reading
 import bertconv.verify.certificate
-import bertconv.verify.sides
 from bertconv.convert import convert_checkpoint
 from bertconv.inspection import inspect_checkpoint
 from bertconv.verification import check_checkpoint, verify_checkpoint
@@ -76,7 +76,7 @@ def count(patch: pytest.MonkeyPatch, module: Any, name: str) -> None:
 
 @pytest.fixture
 def counts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counts]:
-    for module in (bertconv.convert, bertconv.verify.sides):
+    for module in (bertconv.convert, bertconv.checkpoint):
         count(monkeypatch, module, "make_plan")
     for module in (bertconv.source.reading, bertconv.verify.certificate):
         count(monkeypatch, module, "read_header")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from compared import QUERY, TINY, WIDE, compare_folders, compare_states, replaced, states, tiny, with_value
 
-from bertconv.verify.sides import Side
+from bertconv.checkpoint import Checkpoint
 from bertconv.verify.weights import HISTOGRAMS, compare_weights
 
 STATE = tiny()
@@ -148,7 +148,7 @@ def test_two_tensors_of_nothing_but_nan_have_no_histogram() -> None:
     assert rows["layer.0.ffn_in.weight"].histogram is None
 
 
-def ticks(a: Side, b: Side) -> tuple[int, int]:
+def ticks(a: Checkpoint, b: Checkpoint) -> tuple[int, int]:
     reported: list[int] = []
     compare_weights(a, b, reported.append)
     return sum(reported), sum(tensor.stored.nbytes for tensor in b.tensors.values())

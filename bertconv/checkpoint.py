@@ -1,4 +1,4 @@
-"""A checkpoint that is to be compared: opened, identified, and every tensor found in PyTorch's order."""
+"""A checkpoint opened: its files, what its names say, and every tensor of its class found in PyTorch's order."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from functools import cached_property
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from bertconv.config import Config
 from bertconv.containers.stored import Header, StoredTensor
 from bertconv.errors import ParityError
 from bertconv.formats.readback import check_duplicates
-from bertconv.formats.streaming import Elements, Workspace, as_floats, cast, pieces
 from bertconv.mapping.evidence import named_in
 from bertconv.mapping.expand import TensorSpec, expand
 from bertconv.mapping.identify import Identity
@@ -29,8 +25,13 @@ from bertconv.records import dataclass
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.module_settings import ModuleSettings, read_module_settings
 from bertconv.source.reading import open_header
-from bertconv.text import printable, some
+from bertconv.text import printable
 from bertconv.tokenizer import Tokenizer, read_tokenizer
+
+if TYPE_CHECKING:  # numpy is imported where elements are read
+    import numpy as np
+
+    from bertconv.formats.streaming import Elements, Workspace
 
 _ANY = ("",)
 """A regex list that allows every name: what is missing or unknown is reported, not refused."""
@@ -46,10 +47,16 @@ class Tensor:
 
     def elements(self, workspace: Workspace) -> Iterator[Elements]:
         """Its elements in PyTorch's order, piece by piece, as unsigned integers."""
+        from bertconv.formats.streaming import pieces
+
         return pieces(self.stored, self.transpose, workspace)
 
     def whole(self, dtype: str | None = None) -> np.ndarray[Any, Any]:
         """All of it in PyTorch's shape and order, cast to an element type by numpy's or ml_dtypes' name."""
+        import numpy as np
+
+        from bertconv.formats.streaming import Workspace, as_floats, cast
+
         parts = [piece.copy() for piece in self.elements(Workspace())]
         flat = np.concatenate(parts) if parts else np.empty(0, f"u{np.dtype(np.float32).itemsize}")
         dtype = dtype or self.stored.dtype
@@ -57,7 +64,7 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Side:
+class Checkpoint:
     """One opened checkpoint.
 
     Attributes:
@@ -140,9 +147,9 @@ class Side:
         """Config keys with their values, as the file's shapes correct them."""
         return dict(self.plan.config.values)
 
-    def as_head(self, head: str | None) -> Side:
+    def as_head(self, head: str | None) -> Checkpoint:
         """The same checkpoint as another class."""
-        return side_of(self.source, self.header, self.modules, self.identity, self.table, self.config, head)
+        return checkpoint_of(self.source, self.header, self.modules, self.identity, self.table, self.config, head)
 
     @cached_property
     def torch_names(self) -> dict[str, str]:
@@ -182,7 +189,17 @@ class Opened:
     table: Table
     identity: Identity
 
-    def side(self, head: str | None = None, like: Side | None = None) -> Side:
+    def plan(self, target: Dialect, options: PlanOptions) -> Plan:
+        """How its tensors fill a class in a dialect; errors as for `make_plan` and `Source.load_config`."""
+        config = self.source.load_config(self.table.family)
+        return make_plan(self.identity, self.table, load_dialects(), config, target, options)
+
+    def check_unchanged(self) -> None:
+        """DamagedCheckpoint when a file of weights was written to since it was opened."""
+        for file in (*self.header.files, *(module.file for module in self.modules)):  # guard: modules-changed
+            file.check_unchanged()
+
+    def as_class(self, head: str | None = None, like: Checkpoint | None = None) -> Checkpoint:
         """It as a class.
 
         Args:
@@ -197,46 +214,53 @@ class Opened:
         if like is not None:
             head = _class_like(like, self.table, self.source, head)
         config = self.source.load_config(self.table.family)
-        side = side_of(self.source, self.header, self.modules, self.identity, self.table, config, head)
-        check_duplicates(side.plan.duplicates)
-        return side
+        found = checkpoint_of(self.source, self.header, self.modules, self.identity, self.table, config, head)
+        check_duplicates(found.plan.duplicates)
+        return found
 
 
 @contextmanager
-def opened(given: str | os.PathLike[str], options: SourceOptions, *, wanted: Wanted = ANYTHING) -> Iterator[Opened]:
+def opened(
+    given: str | os.PathLike[str], options: SourceOptions, *, wanted: Wanted = ANYTHING, check_data: bool = True
+) -> Iterator[Opened]:
     """Open a checkpoint, identify it, and close it in the end; each of its files is opened once.
 
     Args:
         given: folder, file or Hub id.
         options: how to find it.
         wanted: what the caller says about the family.
+        check_data: check the checksums that a container carries, which reads all of it.
 
     Raises:
         BertconvError: it cannot be read, or is of no family that is known.
+        DamagedCheckpoint: a file of it was written to meanwhile.
     """
     source = open_source(given, options)
-    with closing(open_header(source)) as header, opened_modules(source) as modules:
+    with (
+        closing(open_header(source, check_data=check_data)) as header,
+        opened_modules(source, check_data=check_data) as modules,
+    ):
         table, identity = recognise(header.tensors, source, wanted)
-        yield Opened(source, header, modules, table, identity)
-        for file in (*header.files, *(module.file for module in modules)):
-            file.check_unchanged()
+        found = Opened(source, header, modules, table, identity)
+        yield found
+        found.check_unchanged()
 
 
 @contextmanager
-def open_side(
+def open_checkpoint(
     given: str | os.PathLike[str],
     options: SourceOptions,
     *,
     head: str | None = None,
-    like: Side | None = None,
+    like: Checkpoint | None = None,
     wanted: Wanted = ANYTHING,
-) -> Iterator[Side]:
-    """A checkpoint as a class; arguments and errors as for `opened` and `Opened.side`."""
+) -> Iterator[Checkpoint]:
+    """A checkpoint as a class; arguments and errors as for `opened` and `Opened.as_class`."""
     with opened(given, options, wanted=wanted) as found:
-        yield found.side(head, like)
+        yield found.as_class(head, like)
 
 
-def _class_like(like: Side, table: Table, source: Source, head: str | None) -> str | None:
+def _class_like(like: Checkpoint, table: Table, source: Source, head: str | None) -> str | None:
     """The class with the task of the other side, which duplicates of a family call differently."""
     if table.path.resolve() != like.table.path.resolve():
         given, other = (printable(one.given) for one in (source, like.source))
@@ -248,7 +272,7 @@ def _class_like(like: Side, table: Table, source: Source, head: str | None) -> s
     return head if head in table.heads else table.head_for(like.task)
 
 
-def side_of(
+def checkpoint_of(
     source: Source,
     header: Header,
     modules: tuple[ModuleWeights, ...],
@@ -256,24 +280,11 @@ def side_of(
     table: Table,
     config: Config,
     head: str | None,
-) -> Side:
+) -> Checkpoint:
     """A side whose files are open already; the caller closes them."""
     dialects = load_dialects()
     plan = _plan(identity, table, dialects, config, head)
-    return Side(source, header, modules, identity, table, dialects, config, plan)
-
-
-def with_equal_modules(a: Side, b: Side) -> tuple[Side, Side, tuple[str, ...]]:
-    """Both sides, without modules where one is a model of another library's and has none; and what is said of it."""
-    if a.source.modules is not None and b.source.modules is not None:
-        return a, b, ()
-    notes = tuple(
-        f"{label}: the weights of {some(module.folder for module in side.modules)} were not compared, since {other} "
-        "lists no modules"
-        for label, other, side in (("A", "B", a), ("B", "A", b))
-        if side.modules
-    )
-    return replace(a, modules=()), replace(b, modules=()), notes
+    return Checkpoint(source, header, modules, identity, table, dialects, config, plan)
 
 
 def _plan(identity: Identity, table: Table, dialects: Dialects, config: Config, head: str | None) -> Plan:
