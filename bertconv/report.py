@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, field
 from typing import Any
 
+from bertconv.digests import digest_of_tensors
 from bertconv.records import dataclass
 from bertconv.text import fold, human_bytes
 
 FILLED = ("loaded", "tied", "initialised", "saved")
 """States of a target tensor that has its values."""
-
-
-def model_digest(digests: Mapping[str, str]) -> str:
-    """One digest for a whole model, from its tensors' ids and digests; empty where there are none or one is missing."""
-    if not digests or not all(digests.values()):
-        return ""
-    lines = "".join(f"{place} {digest}\n" for place, digest in sorted(digests.items()))
-    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
 
 
 @dataclass(frozen=True)
@@ -130,7 +122,7 @@ class Report:
 
         It leaves out `copies`, which only some formats store: the same weights have the same digest in every format.
         """
-        return model_digest({tensor.id: tensor.digest for tensor in self.tensors if tensor.id not in self.copies})
+        return digest_of_tensors({tensor.id: tensor.digest for tensor in self.tensors if tensor.id not in self.copies})
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for scripts."""
