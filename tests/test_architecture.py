@@ -30,7 +30,7 @@ LAYERS = (
     {"tokenizer"},
     {"mapping"},
     {"formats"},
-    {"digests", "report", "modules", "checkpoint", "record", "saving"},
+    {"checkpoint", "derive", "digests", "modules", "record", "report", "saving"},
     {"models"},
     {"verify"},
     {"convert", "inspection", "verification"},
