@@ -201,7 +201,6 @@ class ConversionRequest:
 
     def __post_init__(self) -> None:
         _check_one_of(self.verify, ("auto", "none", "weights", "outputs"), "verify")
-        _check_one_of(self.source_dialect, (None, *load_dialects().by_name), "source_dialect")
 
 
 def run_conversion(
@@ -328,6 +327,7 @@ def _checked_page(page: Path | None, dst: Path, verify: str) -> Path | None:
 
 def _preference(asked: str | None) -> tuple[str, ...]:
     """Containers in the order in which they are looked for: of a dialect that was asked for, its own one first."""
+    _check_one_of(asked, (None, *load_dialects().by_name), "source_dialect")
     return preferred(*(load_dialects().by_name[asked].containers[:1] if asked else ()))
 
 
