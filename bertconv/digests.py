@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bertconv.containers.stored import FLOATS
 from bertconv.formats import workers
-from bertconv.formats.checksum import digest_text
+from bertconv.formats.checksum import digest_text, tensor_digest
 from bertconv.formats.readback import digest_of
 from bertconv.mapping.table import Table
 
@@ -59,14 +59,19 @@ def values_digests(checkpoint: Checkpoint, progress: workers.Tick = lambda _: No
     what a cast makes of a NaN's payload depends on the machine and the library. A tensor of whole numbers keeps its own
     digest. Arguments and errors as for `tensor_digests`.
     """
-    jobs = list(own_tensors(checkpoint).items())
-    return dict(workers.run(jobs, _values_digest, progress, lambda job: job[1].stored.nbytes))
+    return {place: values for place, (_, values) in both_digests(own_tensors(checkpoint), progress).items()}
 
 
 def digests(tensors: Mapping[str, Tensor], progress: workers.Tick = lambda _: None) -> dict[str, str]:
     """Neutral id -> digest, as `formats.checksum.tensor_digest` defines it."""
     jobs = list(tensors.items())
     return dict(workers.run(jobs, _digest, progress, lambda job: job[1].stored.nbytes))
+
+
+def both_digests(tensors: Mapping[str, Tensor], progress: workers.Tick = lambda _: None) -> dict[str, tuple[str, str]]:
+    """Neutral id -> digest, and digest of the numbers, as `values_digests` has it; the tensors are read once."""
+    jobs = list(tensors.items())
+    return dict(workers.run(jobs, _both_digests, progress, lambda job: job[1].stored.nbytes))
 
 
 def backbone_ids(table: Table, ids: Iterable[str]) -> tuple[str, ...]:
@@ -94,16 +99,22 @@ def _digest(job: tuple[str, Tensor], workspace: Workspace, tick: workers.Tick) -
     return place, digest_of(tensor.stored, tensor.transpose, tensor.spec.canonical.shape, workspace, tick)
 
 
-def _values_digest(job: tuple[str, Tensor], workspace: Workspace, tick: workers.Tick) -> tuple[str, str]:
+def _both_digests(job: tuple[str, Tensor], workspace: Workspace, tick: workers.Tick) -> tuple[str, tuple[str, str]]:
     place, tensor = job
     stored, shape = tensor.stored, tensor.spec.canonical.shape
     if stored.dtype not in FLOATS:
-        return _digest(job, workspace, tick)
-    digest = hashlib.sha256(b"bertconv-v1\0" + f"{','.join(map(str, shape))}\0".encode())
+        _, digest = _digest(job, workspace, tick)
+        return place, (digest, digest)
+    own, values = tensor_digest(stored.dtype, shape), hashlib.sha256(b"bertconv-v1\0" + _sizes(shape))
     for piece in tensor.elements(workspace):
-        digest.update(_in_float64(piece, stored.dtype).data)
+        own.update(piece.data)
+        values.update(_in_float64(piece, stored.dtype).data)
         tick(piece.nbytes)
-    return place, digest_text(digest)
+    return place, (digest_text(own), digest_text(values))
+
+
+def _sizes(shape: Iterable[int]) -> bytes:
+    return f"{','.join(map(str, shape))}\0".encode()
 
 
 def _in_float64(elements: Elements, dtype: str) -> Elements:

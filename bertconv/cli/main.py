@@ -29,6 +29,7 @@ SECTIONS = {
     "Look and compare": {
         "inspect": "bertconv.cli.inspect:inspect",
         "verify": "bertconv.cli.verify:verify",
+        "hash": "bertconv.cli.hash:hash_",
     },
     "More": {
         "tables": "bertconv.cli.tables:tables",

@@ -61,6 +61,7 @@ def after(tmp_path: Path, arguments: str, src: Path, **environment: str) -> tupl
         ("inspect SRC --json", NO_ELEMENTS),
         ("tables show bert", NO_ELEMENTS),
         ("verify SRC SRC --level weights", ["h5py"]),
+        ("hash SRC --values --per-tensor", ["h5py", "safetensors", "bertconv.verify"]),
         ("pt2tf SRC OUT --dry-run", ["numpy", "h5py", "bertconv.verify"]),
         ("pt2tf SRC OUT --verify none", ["safetensors", "xxhash", "h5py", "bertconv.verify", READER]),
         ("pt2tf SRC OUT --verify weights", ["h5py", "bertconv.verify", READER]),
