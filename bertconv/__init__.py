@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bertconv.errors import BertconvError
     from bertconv.inspection import Inspection, inspect_checkpoint
     from bertconv.manage.hash import Digest, model_digest
+    from bertconv.manage.history import Graph, lineage
     from bertconv.models.auto import (
         TFAutoModel,
         TFAutoModelForCausalLM,
@@ -152,6 +153,7 @@ _NAMES = {
     "bertconv.errors": ("BertconvError",),
     "bertconv.inspection": ("Inspection", "inspect_checkpoint"),
     "bertconv.manage.hash": ("Digest", "model_digest"),
+    "bertconv.manage.history": ("Graph", "lineage"),
     "bertconv.models.auto": (
         "TFAutoModel", "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM", "TFAutoModelForMultipleChoice",
         "TFAutoModelForNextSentencePrediction", "TFAutoModelForPreTraining", "TFAutoModelForQuestionAnswering",
@@ -212,7 +214,7 @@ _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "AlbertConfig", "AutoConfig", "BertConfig", "BertconvError", "CamembertConfig", "Digest", "DistilBertConfig",
-    "ElectraConfig", "FolderCheck", "Inspection", "MPNetConfig", "Parity", "Report", "RobertaConfig",
+    "ElectraConfig", "FolderCheck", "Graph", "Inspection", "MPNetConfig", "Parity", "Report", "RobertaConfig",
     "RobertaPreLayerNormConfig",
     "TFAlbertForMaskedLM", "TFAlbertForMultipleChoice", "TFAlbertForPreTraining", "TFAlbertForQuestionAnswering",
     "TFAlbertForSequenceClassification", "TFAlbertForTokenClassification", "TFAlbertMainLayer", "TFAlbertModel",
@@ -241,7 +243,8 @@ __all__ = [
     "TFXLMRobertaForMaskedLM", "TFXLMRobertaForMultipleChoice", "TFXLMRobertaForQuestionAnswering",
     "TFXLMRobertaForSequenceClassification", "TFXLMRobertaForTokenClassification", "TFXLMRobertaMainLayer",
     "TFXLMRobertaModel", "TFXLMRobertaPreTrainedModel", "XLMRobertaConfig", "__version__", "check_checkpoint",
-    "convert_checkpoint", "create_optimizer", "inspect_checkpoint", "model_digest", "verify_checkpoint",
+    "convert_checkpoint", "create_optimizer", "inspect_checkpoint", "lineage", "model_digest",
+    "verify_checkpoint",
 ]  # fmt: skip
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 
+_COUNTED = {"outputs": "runs", "models": "models", "folders": "folders"}
+"""Steps that are not counted in bytes."""
+
 
 @contextmanager
 def progress(*, shown: bool) -> Iterator[Progress | None]:
@@ -36,7 +39,8 @@ def progress(*, shown: bool) -> Iterator[Progress | None]:
         def update(step: str, done: int, total: int) -> None:
             if step not in tasks:
                 tasks[step] = bar.add_task(step, total=total, amount="")
-            amount = f"{done} of {total} runs" if step == "outputs" else f"{human_bytes(done)} of {human_bytes(total)}"
+            unit = _COUNTED.get(step)
+            amount = f"{done} of {total} {unit}" if unit else f"{human_bytes(done)} of {human_bytes(total)}"
             bar.update(tasks[step], completed=done, amount=amount)
 
         yield update

@@ -30,6 +30,7 @@ SECTIONS = {
         "inspect": "bertconv.cli.inspect:inspect",
         "verify": "bertconv.cli.verify:verify",
         "hash": "bertconv.cli.hash:hash_",
+        "history": "bertconv.cli.history:history",
     },
     "More": {
         "tables": "bertconv.cli.tables:tables",

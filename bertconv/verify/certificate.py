@@ -10,26 +10,18 @@ from typing import Any
 
 from bertconv.containers.registry import read_header
 from bertconv.containers.stored import Header, SourceFile, StoredTensor
-from bertconv.errors import BertconvError, DamagedCheckpoint, RequestError
+from bertconv.errors import BertconvError, RequestError
 from bertconv.formats import workers
-from bertconv.formats.destination import MANIFEST, MANIFEST_BYTES
+from bertconv.formats.destination import MANIFEST
 from bertconv.formats.frame import frame_digest
 from bertconv.formats.readback import digest_of
 from bertconv.formats.streaming import Workspace
+from bertconv.manifest import read_manifest
 from bertconv.mapping.layout import Transpose
-from bertconv.record import manifest_digest
 from bertconv.records import dataclass
 from bertconv.source.checkpoint_folder import open_in
-from bertconv.text import brief, listing, parse_json, printable
+from bertconv.text import brief, listing, printable
 from bertconv.verify.parity import Parity
-
-_MANIFEST = {
-    "bertconv": str, "digest": str, "files": dict, "manifest_sha256": str, "parity": dict, "tensors": dict,
-    "verified": str,
-}  # fmt: skip
-_FILE, _PLAIN, _WEIGHTS = {"size": int}, {"sha256": str}, {"sha256_outside_tensors": str}
-_TENSOR = {"target": str, "state": str, "dtype": str, "shape": list, "digest": str, "transposed": bool}
-"""Fields of the manifest that are looked at."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +111,7 @@ def check_folder(folder: Path) -> FolderCheck:
         RequestError: it has no manifest, or one without digests of the tensors.
         DamagedCheckpoint: the manifest is none, or was changed.
     """
-    manifest = _manifest(folder)
+    manifest = read_manifest(folder)
     wanted = {place: facts for place, facts in manifest["tensors"].items() if facts["state"] != "missing"}
     if not all(facts["digest"] for facts in wanted.values()):
         raise RequestError(
@@ -147,45 +139,6 @@ def _omitted(left_out: Any) -> tuple[str, ...]:
     """Names of what was left out inside the model; manifests of earlier versions do not say."""
     rows = [one for one in left_out if isinstance(one, dict)] if isinstance(left_out, list) else []
     return tuple(printable(str(one.get("source", ""))) for one in rows if one.get("inside") is True)
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    if not (folder / MANIFEST).is_file():
-        raise RequestError(
-            f"holds no {MANIFEST}, so there is nothing to hold it to.",
-            hint="Give the folder that bertconv wrote, or two checkpoints to compare.", file=str(folder),
-        )  # fmt: skip
-    file = open_in(folder, MANIFEST)
-    raw = file.read(0, file.size) if file.size <= MANIFEST_BYTES else b""  # guard: check-manifest-size
-    file.close()
-    damaged = DamagedCheckpoint(
-        "was changed since it was written, so it proves nothing.", hint="Convert the checkpoint again.",
-        file=str(folder / MANIFEST),
-    )  # fmt: skip
-    try:
-        manifest = parse_json(raw)
-    except (ValueError, RecursionError) as error:
-        raise damaged from error
-    if not _has(manifest, _MANIFEST) or manifest_digest(raw) != manifest["manifest_sha256"] or not _is_sound(manifest):
-        raise damaged
-    found: dict[str, Any] = manifest
-    return found
-
-
-def _has(value: Any, fields: Mapping[str, type]) -> bool:
-    return isinstance(value, dict) and all(isinstance(value.get(key), kind) for key, kind in fields.items())
-
-
-def _is_sound(manifest: Mapping[str, Any]) -> bool:
-    """Whether the rest is of the right kind too: its own digest is a checksum, and anybody can make one."""
-    files, tensors = manifest["files"].items(), manifest["tensors"].values()
-    return (
-        isinstance(manifest["parity"].get("verdict", ""), str)
-        and not any({"", ".", ".."} & set(name.split("/")) for name, _ in files)
-        and all(_has(facts, _FILE) and (_has(facts, _PLAIN) or _has(facts, _WEIGHTS)) for _, facts in files)
-        and all(_has(facts, _TENSOR) for facts in tensors)
-        and all(len(facts["shape"]) > 1 for facts in tensors if facts["transposed"])
-    )
 
 
 def _file_changes(

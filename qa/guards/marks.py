@@ -117,6 +117,11 @@ MARKS: Mapping[str, Mark] = {
     "check-shape": Mark(operand(1), "shapes are not compared"),
     "check-missing": Mark(never, "a tensor that is gone is not missed"),
     "check-verdict": Mark(replace("return True"), "changes do not count"),
+    # The history
+    "search-folders": Mark(never, "any number of folders is searched"),
+    "search-depth": Mark(always, "folders are searched to any depth"),
+    "search-links": Mark(sub("follow_symlinks=False", ""), "links are followed in a search"),
+    "search-cache": Mark(sub(r" and not _CACHED\.fullmatch\(name\)", ""), "the Hub's cache is searched"),
 }
 """Every one by its name, in the order in which a conversion comes past it."""
 

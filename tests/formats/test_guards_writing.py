@@ -16,7 +16,7 @@ import checkpoints as cp
 import numpy as np
 import pytest
 
-from bertconv import derive
+from bertconv import derive, manifest
 from bertconv.containers.container import FileLayout
 from bertconv.containers.stored import SourceFile
 from bertconv.convert import convert_checkpoint
@@ -274,7 +274,7 @@ def test_what_the_system_cannot_read_is_told(tmp_path: Path) -> None:
 def test_a_manifest_of_any_size_is_not_read(src: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     convert_checkpoint(src, tmp_path / "out", to="pt")
     assert check_checkpoint(tmp_path / "out").ok
-    monkeypatch.setattr(certificate, "MANIFEST_BYTES", 100)
+    monkeypatch.setattr(manifest, "MANIFEST_BYTES", 100)
     with pytest.raises(DamagedCheckpoint):
         check_checkpoint(tmp_path / "out")
 

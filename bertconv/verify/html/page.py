@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from collections.abc import Iterable
-from importlib import resources
-from urllib.parse import quote
 
 from bertconv.mapping.table import title_of
 from bertconv.text import human_bytes, printable
 from bertconv.verify.html.heat import heat_maps
 from bertconv.verify.html.markup import Markup, count, facts, join, mono, plain, prose, tag
 from bertconv.verify.html.plots import error_plot
+from bertconv.verify.html.shell import asset, head, mark
 from bertconv.verify.html.tables import beside, cases, config, gradients, origin, outputs
 from bertconv.verify.html.weights import histograms, weights
 from bertconv.verify.parity import Parity, SideFacts
 
-_MARKS = {"good": "M7 12.5l3.5 3.5L17 8.5", "bad": "M8 8l8 8M16 8l-8 8", "part": "M12 6.5v7M12 16.6v.9"}
-_COLOURS = {"good": "#1a7f45", "bad": "#b3261e", "part": "#8a5a00"}
 _Section = tuple[str, str, Markup | None]
 """Its id, its title and what is in it."""
 
 
 def html_report(parity: Parity) -> str:
     """One self-contained page: no network, no fonts, light and dark, all of it readable without its small script."""
-    style, script = _asset("report.css"), _asset("report.js")
+    style, script = asset("report.css"), asset("report.js")
     sections = [section for section in _sections(parity) if section[2]]
     links = (tag("a", title, href=f"#{identity}") for identity, title, _ in sections)
     body = tag(
@@ -37,52 +32,13 @@ def html_report(parity: Parity) -> str:
         tag("footer", _footer(parity)),
         tag("script", script),
     )
-    return f"<!DOCTYPE html>\n{tag('html', _head(parity, style, script), body, lang='en')}\n"
-
-
-def _asset(name: str) -> Markup:
-    return Markup(resources.files("bertconv.verify.html").joinpath(name).read_text(encoding="utf-8"))
-
-
-def _head(parity: Parity, style: str, script: str) -> Markup:
-    policy = (
-        f"default-src 'none'; style-src {_hashed(style)}; script-src {_hashed(script)}; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    return tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("meta", name="referrer", content="no-referrer"),
-        tag("title", f"{_words(parity)[0]}: {parity.a.given} \N{RIGHTWARDS ARROW} {parity.b.given}"),
-        tag("link", rel="icon", href=f"data:image/svg+xml,{quote(_mark(_state(parity)))}"),
-        tag("style", style),
-    )
-
-
-def _hashed(text: str) -> Markup:
-    return Markup(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'")
+    title = f"{_words(parity)[0]}: {parity.a.given} \N{RIGHTWARDS ARROW} {parity.b.given}"
+    return f"<!DOCTYPE html>\n{tag('html', head(title, style, script, _state(parity)), body, lang='en')}\n"
 
 
 def _state(parity: Parity) -> str:
-    """Which of `_MARKS`: "part" where a part of the model was left out and the rest is the same."""
+    """Which mark: "part" where a part of the model was left out and the rest is the same."""
     return ("part" if parity.omitted else "good") if parity.ok else "bad"
-
-
-def _mark(state: str, label: str | None = None) -> Markup:
-    """A tick, a cross or an exclamation mark in a disc, coloured here because it also stands alone in the tab.
-
-    Args:
-        state: as `_state` has it.
-        label: what it says.
-    """
-    disc = tag("circle", cx=12, cy=12, r=11, fill=_COLOURS[state])
-    line = {"stroke": "#fff", "stroke_width": 2.4, "stroke_linecap": "round", "stroke_linejoin": "round"}
-    sign = tag("path", d=_MARKS[state], fill="none", **line)
-    said = {"role": "img", "aria_label": label} if label else {"aria_hidden": "true"}
-    return tag("svg", disc, sign, viewBox="0 0 24 24", xmlns="http://www.w3.org/2000/svg", class_="mark", **said)
 
 
 def _words(parity: Parity) -> tuple[str, str]:
@@ -93,7 +49,7 @@ def _words(parity: Parity) -> tuple[str, str]:
 
 def _verdict(parity: Parity) -> Markup:
     words, why = _words(parity)
-    title = tag("div", _mark(_state(parity)), tag("h1", words), class_="title")
+    title = tag("div", mark(_state(parity)), tag("h1", words), class_="title")
     first = why.partition(" ")[0]
     sentence = tag("p", prose((why[:1].upper() if first.isalpha() else why[:1]) + why[1:]), class_="why")
     said = tag("div", title, sentence, class_=f"verdict {_state(parity)}", id="verdict")
@@ -150,7 +106,7 @@ def _tiles(parity: Parity) -> Markup:
 
 
 def _tile(name: str, value: str, said: str, *, ok: bool) -> Markup:
-    label = tag("span", name, _mark("good" if ok else "bad", "holds" if ok else "fails"))
+    label = tag("span", name, mark("good" if ok else "bad", "holds" if ok else "fails"))
     return tag("li", label, tag("strong", value), tag("small", prose(said)), class_="good" if ok else "bad")
 
 
