@@ -143,8 +143,8 @@ def test_the_same_weights_are_one_model(tmp_path: Path) -> None:
     graph = lineage(tmp_path / "tf", search=[tmp_path])
     assert links(graph) == {("trained", "source", "tf", "claimed")}
     found = graph.models[made]
-    assert [Path(place.folder).name for place in found.places] == ["tf", "pt"]
-    assert (found.aliases, found.verbs) == (("pt", f"org/name@{COMMIT[:12]}"), ("convert", "train"))
+    assert [Path(place.folder).name for place in found.places] == list(found.folders) == ["tf", "pt"]
+    assert (found.aliases, found.verbs) == ((f"org/name@{COMMIT[:12]}",), ("convert", "train"))
 
 
 def test_the_folder_itself_is_found_once(tmp_path: Path, runs: dict[str, str]) -> None:

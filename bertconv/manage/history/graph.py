@@ -67,17 +67,21 @@ class Model:
     names: tuple[str, ...] = ()
 
     @property
+    def folders(self) -> tuple[str, ...]:
+        """The last parts of its places, safe to print, each once."""
+        names = (printable(place.folder.rstrip("/").rpartition("/")[2]) for place in self.places)
+        return tuple(dict.fromkeys(name for name in names if name))
+
+    @property
     def name(self) -> str:
         """What to call it: a folder's last part, else what others call it; safe to print."""
-        folder = self.places[0].folder.rstrip("/").rpartition("/")[2] if self.places else ""
-        name = folder or (self.names[0] if self.names else "")
-        return printable(name) or self.short or "unnamed"
+        return next(iter((*self.folders, *map(printable, self.names))), "") or self.short or "unnamed"
 
     @property
     def aliases(self) -> tuple[str, ...]:
-        """Its other names, each of which was the same weights, safe to print."""
-        others = dict.fromkeys(printable(name) for name in self.names)
-        return tuple(name for name in others if name != self.name)
+        """What else others call it, its folders aside; each was the same weights; safe to print."""
+        others = dict.fromkeys(map(printable, self.names))
+        return tuple(name for name in others if name not in {self.name, *self.folders})
 
     @property
     def short(self) -> str:

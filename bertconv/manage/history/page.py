@@ -111,9 +111,10 @@ def _legend(graph: Graph) -> Markup:
 def _box(graph: Graph, model: Model, corner: Point, number: int) -> Markup:
     state = state_of(model)
     name, _, commit = (model.name, "", "") if model.places else model.name.partition("@")
+    others = (*model.folders[1:], *model.aliases)
     lines = [line for line in (
         f"commit {commit}" if commit else "", model.head, f"by {' and '.join(model.verbs)}" if model.verbs else "",
-        f"= {model.aliases[0].partition('@')[0]}" if model.aliases else "",
+        f"= {others[0].partition('@')[0]}" if others else "",
     ) if line]  # fmt: skip
     texts = (
         tag("text", _cut(name, _NAME), x=18, y=25, class_="name"),
