@@ -68,6 +68,16 @@ def test_other_names_are_the_same_model(prefix: str, tmp_path: Path) -> None:
     assert model_digest(named).digest == model_digest(save(tmp_path / "a", tensors=tensors)).digest
 
 
+def test_one_of_two_models_in_a_file(tmp_path: Path) -> None:
+    student, teacher = (cp.state_dict(HEAD, seed=seed, **SMALL) for seed in (1, 2))
+    folder = cp.write_config(tmp_path / "b", cp.config(HEAD, **SMALL))
+    both = cp.prefixed(student, "student.") | cp.prefixed(teacher, "teacher.")
+    (folder / "model.safetensors").write_bytes(cp.safetensors_bytes(both))
+    found = [model_digest(folder, strip_prefix=prefix).digest for prefix in ("student.", "teacher.")]
+    assert found == [model_digest(save(tmp_path / str(number), tensors=tensors)).digest
+                     for number, tensors in enumerate((student, teacher))]  # fmt: skip
+
+
 @pytest.mark.parametrize("to", ["pt", "tf", "tf-safetensors"])
 @pytest.mark.parametrize("head", ["BertForPreTraining", "AlbertForMaskedLM", "MPNetForMaskedLM"])
 def test_it_is_the_digest_of_the_manifest(head: str, to: str, tmp_path: Path) -> None:
