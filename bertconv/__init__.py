@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bertconv.convert import convert_checkpoint
     from bertconv.errors import BertconvError
     from bertconv.inspection import Inspection, inspect_checkpoint
+    from bertconv.manage.push import Push, push_checkpoint
     from bertconv.models.auto import (
         TFAutoModel,
         TFAutoModelForCausalLM,
@@ -150,6 +151,7 @@ _NAMES = {
     "bertconv.convert": ("convert_checkpoint",),
     "bertconv.errors": ("BertconvError",),
     "bertconv.inspection": ("Inspection", "inspect_checkpoint"),
+    "bertconv.manage.push": ("Push", "push_checkpoint"),
     "bertconv.models.auto": (
         "TFAutoModel", "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM", "TFAutoModelForMultipleChoice",
         "TFAutoModelForNextSentencePrediction", "TFAutoModelForPreTraining", "TFAutoModelForQuestionAnswering",
@@ -210,7 +212,8 @@ _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "AlbertConfig", "AutoConfig", "BertConfig", "BertconvError", "CamembertConfig", "DistilBertConfig", "ElectraConfig",
-    "FolderCheck", "Inspection", "MPNetConfig", "Parity", "Report", "RobertaConfig", "RobertaPreLayerNormConfig",
+    "FolderCheck", "Inspection", "MPNetConfig", "Parity", "Push", "Report", "RobertaConfig",
+    "RobertaPreLayerNormConfig",
     "TFAlbertForMaskedLM", "TFAlbertForMultipleChoice", "TFAlbertForPreTraining", "TFAlbertForQuestionAnswering",
     "TFAlbertForSequenceClassification", "TFAlbertForTokenClassification", "TFAlbertMainLayer", "TFAlbertModel",
     "TFAlbertPreTrainedModel", "TFAutoModel", "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM",
@@ -238,7 +241,7 @@ __all__ = [
     "TFXLMRobertaForMaskedLM", "TFXLMRobertaForMultipleChoice", "TFXLMRobertaForQuestionAnswering",
     "TFXLMRobertaForSequenceClassification", "TFXLMRobertaForTokenClassification", "TFXLMRobertaMainLayer",
     "TFXLMRobertaModel", "TFXLMRobertaPreTrainedModel", "XLMRobertaConfig", "__version__", "check_checkpoint",
-    "convert_checkpoint", "create_optimizer", "inspect_checkpoint", "verify_checkpoint",
+    "convert_checkpoint", "create_optimizer", "inspect_checkpoint", "push_checkpoint", "verify_checkpoint",
 ]  # fmt: skip
 
 

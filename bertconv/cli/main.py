@@ -30,6 +30,9 @@ SECTIONS = {
         "inspect": "bertconv.cli.inspect:inspect",
         "verify": "bertconv.cli.verify:verify",
     },
+    "Share": {
+        "push": "bertconv.cli.push:push",
+    },
     "More": {
         "tables": "bertconv.cli.tables:tables",
         "demo": "bertconv.cli.demo:demo",

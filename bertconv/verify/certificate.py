@@ -119,7 +119,7 @@ def check_folder(folder: Path) -> FolderCheck:
         RequestError: it has no manifest, or one without digests of the tensors.
         DamagedCheckpoint: the manifest is none, or was changed.
     """
-    manifest = _manifest(folder)
+    manifest = read_manifest(folder)
     wanted = {place: facts for place, facts in manifest["tensors"].items() if facts["state"] != "missing"}
     if not all(facts["digest"] for facts in wanted.values()):
         raise RequestError(
@@ -149,7 +149,13 @@ def _omitted(left_out: Any) -> tuple[str, ...]:
     return tuple(printable(str(one.get("source", ""))) for one in rows if one.get("inside") is True)
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of an output; the fields that are looked at are of the right kind, whatever else is in it.
+
+    Raises:
+        RequestError: there is none.
+        DamagedCheckpoint: it is none, or was changed.
+    """
     if not (folder / MANIFEST).is_file():
         raise RequestError(
             f"holds no {MANIFEST}, so there is nothing to hold it to.",
@@ -206,8 +212,9 @@ def _file_changes(
             weights[name] = file
         if file.size != wanted["size"]:  # guard: check-size
             changes.append(Change(name, "", f"has {file.size:,} bytes instead of {wanted['size']:,}"))
-        elif "sha256" in wanted:
+        elif "sha256" in wanted:  # of weights too, where they were copied as they were
             changes += _content_changes(name, file, wanted)
+        if name not in weights:
             file.close()
     return changes, weights, absent
 

@@ -1,0 +1,1 @@
+"""Checkpoints managed: one module for each verb, named by it."""
