@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bertconv.convert import convert_checkpoint
     from bertconv.errors import BertconvError
     from bertconv.inspection import Inspection, inspect_checkpoint
+    from bertconv.manage.pull import Pull, pull_checkpoint
     from bertconv.manage.push import Push, push_checkpoint
     from bertconv.models.auto import (
         TFAutoModel,
@@ -151,6 +152,7 @@ _NAMES = {
     "bertconv.convert": ("convert_checkpoint",),
     "bertconv.errors": ("BertconvError",),
     "bertconv.inspection": ("Inspection", "inspect_checkpoint"),
+    "bertconv.manage.pull": ("Pull", "pull_checkpoint"),
     "bertconv.manage.push": ("Push", "push_checkpoint"),
     "bertconv.models.auto": (
         "TFAutoModel", "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM", "TFAutoModelForMultipleChoice",
@@ -212,7 +214,7 @@ _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "AlbertConfig", "AutoConfig", "BertConfig", "BertconvError", "CamembertConfig", "DistilBertConfig", "ElectraConfig",
-    "FolderCheck", "Inspection", "MPNetConfig", "Parity", "Push", "Report", "RobertaConfig",
+    "FolderCheck", "Inspection", "MPNetConfig", "Parity", "Pull", "Push", "Report", "RobertaConfig",
     "RobertaPreLayerNormConfig",
     "TFAlbertForMaskedLM", "TFAlbertForMultipleChoice", "TFAlbertForPreTraining", "TFAlbertForQuestionAnswering",
     "TFAlbertForSequenceClassification", "TFAlbertForTokenClassification", "TFAlbertMainLayer", "TFAlbertModel",
@@ -241,7 +243,8 @@ __all__ = [
     "TFXLMRobertaForMaskedLM", "TFXLMRobertaForMultipleChoice", "TFXLMRobertaForQuestionAnswering",
     "TFXLMRobertaForSequenceClassification", "TFXLMRobertaForTokenClassification", "TFXLMRobertaMainLayer",
     "TFXLMRobertaModel", "TFXLMRobertaPreTrainedModel", "XLMRobertaConfig", "__version__", "check_checkpoint",
-    "convert_checkpoint", "create_optimizer", "inspect_checkpoint", "push_checkpoint", "verify_checkpoint",
+    "convert_checkpoint", "create_optimizer", "inspect_checkpoint", "pull_checkpoint", "push_checkpoint",
+    "verify_checkpoint",
 ]  # fmt: skip
 
 

@@ -31,6 +31,7 @@ SECTIONS = {
         "verify": "bertconv.cli.verify:verify",
     },
     "Share": {
+        "pull": "bertconv.cli.pull:pull",
         "push": "bertconv.cli.push:push",
     },
     "More": {

@@ -19,6 +19,7 @@ from bertconv.manage.lineage import Lineage
 from bertconv.manage.push_text import Text, text_of
 from bertconv.records import dataclass
 from bertconv.source.checkpoint_folder import open_in
+from bertconv.source.hashed_file import HashedFile
 from bertconv.source.local import hub_id
 from bertconv.source.weights import is_weights
 from bertconv.text import human_bytes, printable, some
@@ -27,7 +28,7 @@ from bertconv.verify.certificate import FolderCheck, read_manifest
 
 if TYPE_CHECKING:  # huggingface_hub takes longer to import than a small folder to verify
     from bertconv.source.hub_listing import Listing
-    from bertconv.source.hub_upload import SentFile, UploadTarget
+    from bertconv.source.hub_upload import UploadTarget
 
 STATES = ("committed", "proposed", "unchanged", "proposed before", "dry run")
 """What became of a push: `proposed` is a pull request."""
@@ -161,10 +162,10 @@ class _Output:
     folder: Path
     manifest: Mapping[str, Any]
     check: FolderCheck
-    files: Sequence[SentFile]
+    files: Sequence[HashedFile]
 
     @cached_property
-    def by_name(self) -> dict[str, SentFile]:
+    def by_name(self) -> dict[str, HashedFile]:
         return {one.name: one for one in self.files}
 
 
@@ -176,8 +177,6 @@ def _opened_output(folder: Path, stack: ExitStack) -> _Output:
         ParityError: it was changed.
         DamagedCheckpoint: the manifest was changed, or a file is being written to.
     """
-    from bertconv.source.hub_upload import SentFile
-
     if not (folder / MANIFEST).is_file():
         raise RequestError(
             f"holds no {MANIFEST}: only what bertconv wrote and verified is pushed.",
@@ -193,7 +192,7 @@ def _opened_output(folder: Path, stack: ExitStack) -> _Output:
             f"is not what was verified, and was not pushed. {found.verdict()}",
             hint="Write it again, or undo what was changed.", file=str(folder),
         )  # fmt: skip
-    return _Output(folder, manifest, found, [SentFile.of(name, files[name]) for name in names])
+    return _Output(folder, manifest, found, [HashedFile.of(name, files[name]) for name in names])
 
 
 @dataclass(frozen=True)
@@ -212,7 +211,7 @@ class _Pushing:
         files = self.output.files
         head = self.target.look()
         self.check_place(head)
-        if head is not None and all(one.is_in(head) for one in files):
+        if head is not None and all(head.has(one) for one in files):
             url = f"{self.target.api.endpoint}/{self.target.repository}"
             return self.outcome(head, "unchanged", commit=head.commit, url=f"{url}/commit/{head.commit}")
         if head is not None and not self.create_pr and self.parent_commit is None:
@@ -274,7 +273,7 @@ class _Pushing:
         """
         ours = self.output.by_name
         theirs = _weights(head, ours)
-        if all(name in ours and ours[name].is_in(head) for name in theirs):
+        if all(name in ours and head.has(ours[name]) for name in theirs):
             return
         lineage = Lineage.of(self.output.manifest)
         if lineage.reaches(self.target, head, theirs):

@@ -10,6 +10,7 @@ from huggingface_hub import HfApi, constants
 
 from bertconv.errors import HubError
 from bertconv.records import dataclass
+from bertconv.source.hashed_file import HashedFile
 
 _COMMIT = re.compile(r"[0-9a-f]{40,64}")
 
@@ -29,6 +30,11 @@ class Listing:
     digests: Mapping[str, str]
     sizes: Mapping[str, int] = field(default_factory=dict)
     private: bool = False
+
+    def has(self, file: HashedFile) -> bool:
+        """Whether it has a file under its name, to the byte."""
+        stated = self.digests.get(file.name, "")
+        return stated == file.like(stated)
 
 
 def list_repository(api: HfApi, repository: str, revision: str | None) -> Listing:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
 from typing import TypeVar
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, errors
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-from bertconv.containers.stored import SourceFile
 from bertconv.errors import BertconvError, HubError, ParityError
 from bertconv.records import dataclass
+from bertconv.source.hashed_file import HashedFile
 from bertconv.source.hub_errors import FAILURES, explain_write
 from bertconv.source.hub_listing import Listing, list_repository
 from bertconv.source.hub_patience import is_open, patiently, wait
@@ -23,46 +21,6 @@ Answer = TypeVar("Answer")
 
 MOST_PULL_REQUESTS = 30
 """Most open pull requests of one user that are looked at."""
-_SHA1 = 40  # hexadecimal digits
-
-
-@dataclass(frozen=True)
-class SentFile:
-    """A file to be sent, as it was when it was hashed.
-
-    Attributes:
-        name: in the repository.
-        path: here.
-        size: in bytes.
-        sha256: of its bytes, which the Hub states for files in LFS.
-        git_sha1: git's own digest, which it states for the others.
-    """
-
-    name: str
-    path: Path
-    size: int
-    sha256: str
-    git_sha1: str
-
-    @classmethod
-    def of(cls, name: str, file: SourceFile) -> SentFile:
-        """Read and hash an open file.
-
-        Raises:
-            DamagedCheckpoint: it cannot be read, or is written to.
-        """
-        sha256 = hashlib.sha256()
-        git_sha1 = hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
-        for piece in file.pieces(0, file.size):
-            sha256.update(piece)
-            git_sha1.update(piece)
-        file.check_unchanged()
-        return cls(name, file.path, file.size, sha256.hexdigest(), git_sha1.hexdigest())
-
-    def is_in(self, listing: Listing) -> bool:
-        """Whether the repository has it, to the byte."""
-        stated = listing.digests.get(self.name, "")
-        return stated == (self.git_sha1 if len(stated) == _SHA1 else self.sha256)
 
 
 @dataclass(frozen=True)
@@ -135,7 +93,7 @@ class UploadTarget:
         return self._call(lambda: self._list(self.revision))
 
     def send(
-        self, files: Sequence[SentFile], head: Listing, *, message: str, description: str, create_pr: bool
+        self, files: Sequence[HashedFile], head: Listing, *, message: str, description: str, create_pr: bool
     ) -> Made:
         """Send files, and commit them on top of a head that must still be the branch's.
 
@@ -173,7 +131,7 @@ class UploadTarget:
             else:
                 return Made(str(made.oid), str(made.pr_url or made.commit_url), made.pr_num)
 
-    def read_back(self, made: Made, files: Sequence[SentFile]) -> None:
+    def read_back(self, made: Made, files: Sequence[HashedFile]) -> None:
         """Hold what the Hub states of a commit to what was sent.
 
         Raises:
@@ -188,7 +146,7 @@ class UploadTarget:
                 hint="Push again later: what is there is compared then, and not sent again.", file=error.file,
             ) from error  # fmt: skip
         for one in files:
-            if one.is_in(there):
+            if there.has(one):
                 continue
             stated = there.digests.get(one.name)
             how = (
@@ -202,7 +160,7 @@ class UploadTarget:
                 file=f"{self.repository}: {one.name}",
             )
 
-    def pull_request_with(self, files: Sequence[SentFile]) -> Made | None:
+    def pull_request_with(self, files: Sequence[HashedFile]) -> Made | None:
         """An open pull request of this user that has all these files; None where there is none.
 
         Raises:
@@ -216,16 +174,16 @@ class UploadTarget:
         )  # fmt: skip
         for one in found[:MOST_PULL_REQUESTS]:
             there = self.at(str(one.git_reference))
-            if all(file.is_in(there) for file in files):
+            if all(there.has(file) for file in files):
                 return Made(there.commit, one.url, one.num)
         return None
 
-    def _made_all_the_same(self, files: Sequence[SentFile], head: Listing, *, create_pr: bool) -> Made | None:
+    def _made_all_the_same(self, files: Sequence[HashedFile], head: Listing, *, create_pr: bool) -> Made | None:
         """The commit of a call whose answer did not arrive."""
         if create_pr:
             return self.pull_request_with(files)
         now = self.look()
-        if now is None or now.commit == head.commit or not all(file.is_in(now) for file in files):
+        if now is None or now.commit == head.commit or not all(now.has(file) for file in files):
             return None
         return Made(now.commit, f"{self.api.endpoint}/{self.repository}/commit/{now.commit}")
 

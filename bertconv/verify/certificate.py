@@ -13,7 +13,7 @@ from bertconv.containers.stored import Header, SourceFile, StoredTensor
 from bertconv.errors import BertconvError, DamagedCheckpoint, RequestError
 from bertconv.formats import workers
 from bertconv.formats.destination import MANIFEST, MANIFEST_BYTES
-from bertconv.formats.frame import frame_digest
+from bertconv.formats.frame import frame_digest, spans_of
 from bertconv.formats.readback import digest_of
 from bertconv.formats.streaming import Workspace
 from bertconv.mapping.layout import Transpose
@@ -238,10 +238,9 @@ def _headers(weights: Mapping[str, SourceFile]) -> tuple[dict[str, Header], list
 
 
 def _frame_changes(name: str, file: SourceFile, header: Header, wanted: Mapping[str, Any]) -> Iterator[Change]:
-    spans = sorted({(tensor.offset, tensor.nbytes) for tensor in header.tensors})
     same_size = file.size == wanted["size"]  # another size was reported already
     try:
-        if same_size and frame_digest(file, spans) != wanted["sha256_outside_tensors"]:  # guard: check-frame
+        if same_size and frame_digest(file, spans_of(header)) != wanted["sha256_outside_tensors"]:  # guard: check-frame
             yield Change(name, "", "has other bytes outside of its tensors")
     except BertconvError as error:
         yield Change(name, "", f"can no longer be read: {error.message}")
