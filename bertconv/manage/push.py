@@ -142,6 +142,12 @@ def push_checkpoint(  # noqa: PLR0913  (one argument per option of the command)
         'https://huggingface.co/org/name/discussions/1'
     """
     named, branch = hub_id(repository, revision)
+    if "/" not in named:
+        raise RequestError(
+            "names no owner of the repository.",
+            hint="Give `organisation/name`, or your own name before it.",
+            file=named,
+        )
     if message is not None and not message.strip():
         raise RequestError("the message is empty.", hint="Write one, or leave --message out.")
     with ExitStack() as stack:
@@ -212,8 +218,7 @@ class _Pushing:
         head = self.target.look()
         self.check_place(head)
         if head is not None and all(head.has(one) for one in files):
-            url = f"{self.target.api.endpoint}/{self.target.repository}"
-            return self.outcome(head, "unchanged", commit=head.commit, url=f"{url}/commit/{head.commit}")
+            return self.outcome(head, "unchanged", commit=head.commit, url=self.target.address(head.commit))
         if head is not None and not self.create_pr and self.parent_commit is None:
             self.check_replaceable(head)
         if self.create_pr and (before := self.target.pull_request_with(files)) is not None:
@@ -221,7 +226,8 @@ class _Pushing:
         if self.dry_run:
             return self.outcome(head, "dry run")
         if head is None:
-            head = self.target.create(private=self.private or None)
+            self.target.make(private=self.private or None)
+            head = self.target.at(None)
         text = self.text
         made = self.target.send(
             files, head, message=text.message, description=text.description, create_pr=self.create_pr

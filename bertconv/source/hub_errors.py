@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Collection
+from json import JSONDecodeError
 
 from huggingface_hub import constants, errors
 
@@ -76,29 +77,46 @@ def status_of(error: Exception) -> int:
 
 def _about_writing(error: Exception, repository: str) -> tuple[str, str] | None:
     status = status_of(error)
-    if isinstance(error, errors.LocalTokenNotFoundError):
-        return "needs an account, and there is no token.", f"To write, {_LOG_IN}."
-    if status in CONFLICTS:
-        return (
+    own_rules = isinstance(error, errors.GatedRepoError | errors.DisabledRepoError)
+    owner = repository.partition("/")[0]
+    answers = (
+        (
+            isinstance(error, UnicodeEncodeError) or "header value" in str(error),
+            "the token holds characters that no token has.",
+            "Copy it again: without spaces and ends of lines.",
+        ),
+        (
+            isinstance(error, errors.LocalTokenNotFoundError),
+            "needs an account, and there is no token.",
+            f"To write, {_LOG_IN}.",
+        ),
+        (
+            status in CONFLICTS,
             f"somebody else changed the branch meanwhile, so nothing was committed (HTTP {status}).",
             "Look at what is new there and run this again, or open a pull request with --create-pr.",
-        )
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return (
+        ),
+        (
+            isinstance(error, errors.RepositoryNotFoundError) and not own_rules,
             "there is no such repository on the Hub, or this token may not see it.",
             f"Check the name; for a private repository {_LOG_IN}.",
-        )
-    if status in {401, 403} and not isinstance(error, errors.GatedRepoError | errors.DisabledRepoError):
-        return (
+        ),
+        (
+            status in {401, 403} and not own_rules,
             f"this token may not write there (HTTP {status}).",
-            f"Take one with write access to {repository.partition('/')[0]}, or open a pull request with --create-pr.",
-        )
-    if status in {400, 413, 422}:
-        return (
+            f"Take one with write access to {owner}, or open a pull request with --create-pr.",
+        ),
+        (
+            status in {400, 413, 422},
             f"the Hub refused what was sent (HTTP {status}): {_first_line(error)}.",
-            "Check names and sizes of files.",
-        )
-    return None
+            "Check names and sizes of the files.",
+        ),
+        (
+            status == 0 and isinstance(error, ValueError) and not isinstance(error, JSONDecodeError),
+            f"cannot be sent: {_first_line(error)}.",
+            "Check names and contents of the files.",
+        ),
+    )
+    return next(((problem, hint) for applies, problem, hint in answers if applies), None)
 
 
 def _about_repository(error: Exception, repository: str, revision: str | None) -> tuple[str, str] | None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import TypeVar
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, errors
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
+from bertconv.containers.stored import SourceFile
 from bertconv.errors import BertconvError, HubError, ParityError
 from bertconv.records import dataclass
 from bertconv.source.hashed_file import HashedFile
@@ -21,6 +24,8 @@ Answer = TypeVar("Answer")
 
 MOST_PULL_REQUESTS = 30
 """Most open pull requests of one user that are looked at."""
+_NOT_SENT = {".git", ".cache"}
+"""Folders that the Hub takes nothing of."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +70,9 @@ class UploadTarget:
         """
         return self._unless(errors.RepositoryNotFoundError, lambda: self._list(self.revision))
 
-    def at(self, revision: str) -> Listing:
-        """The repository at another revision; HubError where there is none."""
-        return self._call(lambda: self._list(revision))
+    def at(self, revision: str | None) -> Listing:
+        """The repository at a revision, None for the branch's head; HubError where there is none."""
+        return self._call(lambda: self._list(revision or self.revision))
 
     def find(self, commit: str) -> Listing | None:
         """The repository at a commit; None where it has no such commit any more."""
@@ -83,14 +88,18 @@ class UploadTarget:
         changes = {one.path: one.last_commit for one in found}
         return {name: (one.oid, one.date.timestamp()) for name, one in changes.items() if one is not None}
 
-    def create(self, *, private: bool | None) -> Listing:
-        """Make the repository where it does not exist yet.
+    def make(self, *, private: bool | None) -> str:
+        """Make the repository where it does not exist yet; its id with its owner.
 
         Raises:
             HubError: the Hub does not make it, or not with this token.
         """
-        self._call(lambda: self.api.create_repo(self.repository, exist_ok=True, private=private))
-        return self._call(lambda: self._list(self.revision))
+        made = self._call(lambda: self.api.create_repo(self.repository, exist_ok=True, private=private))
+        return str(made.repo_id)
+
+    def address(self, commit: str) -> str:
+        """Where a commit can be looked at."""
+        return f"{self.api.endpoint}/{self.repository}/commit/{commit}"
 
     def send(
         self, files: Sequence[HashedFile], head: Listing, *, message: str, description: str, create_pr: bool
@@ -185,7 +194,7 @@ class UploadTarget:
         now = self.look()
         if now is None or now.commit == head.commit or not all(now.has(file) for file in files):
             return None
-        return Made(now.commit, f"{self.api.endpoint}/{self.repository}/commit/{now.commit}")
+        return Made(now.commit, self.address(now.commit))
 
     def _list(self, revision: str | None) -> Listing:
         return list_repository(self.api, self.repository, revision)
@@ -219,6 +228,39 @@ class UploadTarget:
         if isinstance(error, BertconvError):
             return error
         return explain_write(error, self.repository, self.revision)
+
+
+def upload_folder(
+    folder: Path, target: UploadTarget, *, message: str, private: bool | None = None, create_pr: bool = False
+) -> str:
+    """Send all files of a folder in one commit, made on top of whatever is there, and read them back.
+
+    Args:
+        folder: on the disk.
+        target: where to; the repository is made where it does not exist, in the user's own name where it has no other.
+        message: of the commit.
+        private: whether a new repository is private.
+        create_pr: open a pull request.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        HubError: the Hub does not take it.
+        ParityError: the Hub has other bytes than were sent.
+        DamagedCheckpoint: a file cannot be read, or is written to.
+    """
+    target = replace(target, repository=target.make(private=private))
+    files = [_hashed(path, path.relative_to(folder).as_posix()) for path in sorted(folder.rglob("*")) if path.is_file()]
+    files = [one for one in files if not _NOT_SENT & set(one.name.split("/"))]
+    made = target.send(files, target.at(None), message=message, description="", create_pr=create_pr)
+    target.read_back(made, files)
+    return target.address(made.commit)
+
+
+def _hashed(path: Path, name: str) -> HashedFile:
+    with closing(SourceFile(path, name, follow_link=path.is_symlink())) as file:
+        return HashedFile.of(name, file)
 
 
 @contextmanager

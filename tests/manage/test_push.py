@@ -130,7 +130,7 @@ def test_a_folder_without_a_manifest(hub: WritableHub, made: Path) -> None:
     assert hub.requests == []
 
 
-@pytest.mark.parametrize("repository", ["", "a/b/c", "../a", "https://huggingface.co/org/model", "a b"])
+@pytest.mark.parametrize("repository", ["", "a/b/c", "../a", "https://huggingface.co/org/model", "a b", "model"])
 def test_what_is_no_repository(hub: WritableHub, out: Path, repository: str) -> None:
     with pytest.raises(RequestError):
         push_checkpoint(out, repository)
@@ -434,10 +434,9 @@ def test_the_command_as_json(hub: WritableHub, out: Path, cli: Cli) -> None:
 
 
 @pytest.mark.usefixtures("hub", "waits")
-@pytest.mark.parametrize("token", ["hf_a\nsecret", "sécret"])
-def test_a_token_that_is_none_is_not_shown(out: Path, cli: Cli, token: str) -> None:
+def test_a_token_that_is_none_is_not_shown(out: Path, cli: Cli) -> None:
     """HTTP libraries name the header that they refuse."""
-    done = cli("push", out, REPO, "--token", token)
+    done = cli("push", out, REPO, "--token", "hf_a\nsecret")
     assert done.code == 8
+    assert "characters that no token has" in done.err
     assert "secret" not in done.out + done.err
-    assert "sécret" not in done.out + done.err

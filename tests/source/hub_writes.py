@@ -114,11 +114,15 @@ class WritingHandler(Handler):
     def who(self, *_: object) -> None:
         self.json({"name": self.hub.user, "type": "user"})
 
+    def validate(self, *_: object) -> None:
+        self.json({"errors": [], "warnings": []})
+
     def create(self, body: bytes, _: object) -> None:
         asked = json.loads(body)
-        repo_id = "/".join(filter(None, (asked.get("organization"), asked["name"])))
+        repo_id = f"{asked.get('organization') or self.hub.user}/{asked['name']}"
         if repo_id in self.hub.repositories:
-            self.send(409)
+            answer = json.dumps({"url": f"{self.hub.url}/{repo_id}"}).encode()
+            self.send(409, answer, {"Content-Type": "application/json"})
             return
         self.hub.make(repo_id, private=asked.get("visibility") == "private" or bool(asked.get("private")))
         self.json({"url": f"{self.hub.url}/{repo_id}"})
@@ -194,6 +198,7 @@ class WritingHandler(Handler):
 _REPO = "([^/]+/[^/]+|[^/]+)"
 _ROUTES = {
     "GET /api/whoami-v2": WritingHandler.who,
+    "POST /api/validate-yaml": WritingHandler.validate,
     "POST /api/repos/create": WritingHandler.create,
     f"POST /api/models/{_REPO}/preupload/(.+)": WritingHandler.preupload,
     rf"POST /{_REPO}\.git/info/lfs/objects/batch": WritingHandler.batch,
