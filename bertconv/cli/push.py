@@ -66,4 +66,4 @@ def _show(found: Push) -> None:
     if found.not_sent:
         click.echo(f"Not sent, as bertconv.json does not list it: {', '.join(found.not_sent)}.")
     if found.remaining:
-        click.echo(f"Other weights stay there: {', '.join(found.remaining)}.")
+        click.secho(f"Other weights stay there, and a reader may take them: {', '.join(found.remaining)}.", fg="yellow")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bertconv.errors import DamagedCheckpoint
-from bertconv.formats.destination import MANIFEST
+from bertconv.formats.destination import MANIFEST, MANIFEST_BYTES
 from bertconv.records import dataclass
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Lineage:
                 there.digests.get(name) and there.digests[name] == head.digests[name] for name in weights
             ):
                 return True
-        if MANIFEST not in head.digests or not _is_newest(target, head, weights):
+        if not 0 < head.sizes.get(MANIFEST, 0) <= MANIFEST_BYTES or not _is_newest(target, head, weights):
             return False
         return _digest_at(target, head) in self.digests
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bertconv.checkpoint import Checkpoint, Opened
-from bertconv.containers.registry import read_header
+from bertconv.containers.registry import CONTAINERS, preferred, read_header
 from bertconv.containers.stored import StoredTensor
 from bertconv.digests import backbone_ids, digest_of_tensors, digests, own_tensors, vocabulary_facts
 from bertconv.errors import BertconvError, DamagedCheckpoint, ParityError, RequestError
-from bertconv.formats.destination import MANIFEST
+from bertconv.formats.destination import MANIFEST, MANIFEST_BYTES
 from bertconv.formats.frame import frame_digest, spans_of
 from bertconv.formats.interrupts import held_back
 from bertconv.formats.output import formats
@@ -109,8 +109,9 @@ def pull_checkpoint(  # noqa: PLR0913  (one argument per option of the command)
     """Put a checkpoint from the Hub into a folder, byte for byte, with a bertconv.json that it can be verified by.
 
     One format of the weights, the config, and the tokenizer, label and module files are pulled, as a conversion would
-    read them. They are real files, no links into the cache. A bertconv.json of the repository is kept where it is about
-    exactly these files and they are as it says; else a new one says which commit they are from.
+    read them: the format that a bertconv.json of the repository is about, where there is one. They are real files, no
+    links into the cache. That bertconv.json is kept where it is about exactly these files and they are as it says; else
+    a new one says which commit they are from.
 
     Args:
         repository: `org/name` or `org/name@revision`; a path of that name does not count.
@@ -124,7 +125,7 @@ def pull_checkpoint(  # noqa: PLR0913  (one argument per option of the command)
         cache_dir: cache of the Hub; by default HF_HOME's.
         local_files_only: use only what the cache holds.
         overwrite: replace an earlier output at `folder`.
-        dry_run: say what would be pulled; config and index alone are downloaded.
+        dry_run: say what would be pulled; config, index and bertconv.json alone are downloaded.
         progress: show huggingface_hub's progress bars.
 
     Returns:
@@ -152,12 +153,14 @@ def pull_checkpoint(  # noqa: PLR0913  (one argument per option of the command)
 
     with bars(shown=progress):
         there = open_repository(named, options)
+        own = _has_manifest(there)
+        if own:
+            there.need([MANIFEST])
+            options = replace(options, prefer=preferred(*_recorded(there.folder)))
         if dry_run:
             return _looked_at(there, Path(folder), options)
         source = replace(source_in(there, named, options), revision=there.commit)
         there.remember(source.folder / (source.weights.index or source.weights.files[0]))
-        if MANIFEST in there.names:
-            there.need([MANIFEST])
     staged = StagedFolder(Path(folder), overwrite=overwrite, inputs=source.inputs)
     with ExitStack() as stack:
         header = stack.enter_context(closing(open_header(source)))
@@ -165,7 +168,7 @@ def pull_checkpoint(  # noqa: PLR0913  (one argument per option of the command)
         check_signals = stack.enter_context(held_back())
         table, identity = recognise(header.tensors, source, wanted)
         opened = Opened(source, header, modules, table, identity)
-        return _Pulling(there, opened, opened.as_class(head), staged, check_signals).done()
+        return _Pulling(there, opened, opened.as_class(head), staged, check_signals, own_manifest=own).done()
 
 
 @dataclass(frozen=True)
@@ -205,6 +208,21 @@ def _looked_at(there: HubFolder, folder: Path, options: SourceOptions) -> Pull:
     )  # fmt: skip
 
 
+def _has_manifest(there: HubFolder) -> bool:
+    """Whether the repository has a manifest that is not too long to be one."""
+    return MANIFEST in there.names and there.sizes.get(there.prefix + MANIFEST, 0) <= MANIFEST_BYTES
+
+
+def _recorded(folder: Path) -> Iterator[str]:
+    """The container of the weights that the repository's own manifest is about; nothing where it is no manifest."""
+    try:
+        files = read_manifest(folder)["files"]
+    except DamagedCheckpoint:  # `misfit` says so
+        return
+    weights = [name for name, facts in files.items() if "sha256_outside_tensors" in facts and "/" not in name]
+    yield from (one.name for one in CONTAINERS if any(name.endswith(one.suffixes) for name in weights))
+
+
 def _others(source: Source) -> tuple[str, ...]:
     return tuple(name for name in source.not_carried if name != MANIFEST)
 
@@ -218,6 +236,7 @@ class _Pulling:
     checkpoint: Checkpoint
     staged: StagedFolder
     check_signals: Callable[[], None]
+    own_manifest: bool
 
     def done(self) -> Pull:
         staged, source, root = self.staged, self.opened.source, self.there.folder
@@ -225,10 +244,10 @@ class _Pulling:
         with staged, staged.writing():
             staged.reserve(sum((root / name).stat().st_size for name in names))
             files = [self.copied(name) for name in names]
-            misfit = self.misfit(names) if MANIFEST in self.there.names else "there is none"
-            if misfit and MANIFEST in self.there.names:
+            misfit = self.misfit(names) if self.own_manifest else "there is none"
+            if misfit and self.own_manifest:
                 (staged.path / MANIFEST).unlink()
-            report = self.report(misfit if MANIFEST in self.there.names else "")
+            report = self.report(misfit if self.own_manifest else "")
             if misfit:
                 self.record(report)
             self.opened.check_unchanged()

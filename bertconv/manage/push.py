@@ -6,6 +6,7 @@ folder -> held to its manifest -> head of the branch -> is it an ancestor? -> on
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
@@ -186,7 +187,8 @@ def _opened_output(folder: Path, stack: ExitStack) -> _Output:
     if not (folder / MANIFEST).is_file():
         raise RequestError(
             f"holds no {MANIFEST}: only what bertconv wrote and verified is pushed.",
-            hint=f"Make an output of it, and push that: bertconv convert {folder} out/ --to FORMAT.", file=str(folder),
+            hint=f"Make an output of it, and push that: bertconv convert {shlex.quote(str(folder))} out/ --to FORMAT.",
+            file=str(folder),
         )  # fmt: skip
     manifest = read_manifest(folder)
     names = sorted({*manifest["files"], MANIFEST})

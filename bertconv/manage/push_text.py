@@ -19,9 +19,9 @@ from bertconv.verify.certificate import FolderCheck
 _LONGEST = 500
 """Characters of a text from a manifest that are shown."""
 _PROVEN = {
-    "weights": "every tensor was read back and compared with its source, bit for bit",
-    "outputs": "every tensor was read back, and the rebuilt model gave the outputs of its source",
-    "gradients": "every tensor was read back, and the rebuilt model gave the outputs and gradients of its source",
+    "weights": "every tensor was read back and held to what it was made from",
+    "outputs": "every tensor was read back too, and the rebuilt model gave the outputs of its source",
+    "gradients": "every tensor was read back too, and the rebuilt model gave the outputs and gradients of its source",
 }
 
 
@@ -93,9 +93,9 @@ def _facts(manifest: Mapping[str, Any], check: FolderCheck) -> Iterator[str]:
 def _commands(manifest: Mapping[str, Any], repository: str) -> list[str]:
     """Commands in a block of code: an indented one, which no text can end."""
     lines = ["pip install bertconv", f"bertconv pull {repository}@refs/pr/N checked", "bertconv verify checked"]
-    for one in parents(manifest):
-        if one["commit"]:
-            source = f"{one['given'].partition('@')[0]}@{one['commit']}"
-            lines += [f"bertconv verify {shlex.quote(printable(source))} checked"]
-            break
+    listed = parents(manifest)
+    # Of several, or of one with other weights, nobody expects the same model.
+    if len(listed) == 1 and listed[0]["commit"] and listed[0]["digest"] in ("", manifest["digest"]):
+        source = f"{listed[0]['given'].partition('@')[0]}@{listed[0]['commit']}"
+        lines += [f"bertconv verify {shlex.quote(printable(source))} checked"]
     return [f"    {line}" for line in lines]

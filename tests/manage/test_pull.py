@@ -114,6 +114,19 @@ def test_a_manifest_of_the_repository_is_kept(hub: WritableHub, source: Path, tm
     assert push_checkpoint(tmp_path / "D", REPO).state == "unchanged"
 
 
+@pytest.mark.parametrize("to", ["tf", "tf-safetensors"])
+def test_the_format_that_the_manifest_is_about(hub: WritableHub, source: Path, tmp_path: Path, to: str) -> None:
+    """So that what a pull request adds beside other weights is what its reader checks."""
+    uploaded(hub, source)
+    convert_checkpoint(REPO, tmp_path / "out", to=to, verify="weights")
+    push_checkpoint(tmp_path / "out", REPO, create_pr=True)
+    given = f"{REPO}@refs/pr/1"
+    looked = pull_checkpoint(given, tmp_path / "D", dry_run=True)
+    assert pull_checkpoint(given, tmp_path / "D").manifest == KEPT
+    assert contents(tmp_path / "D") == contents(tmp_path / "out")
+    assert {*looked.files, "bertconv.json"} == set(contents(tmp_path / "D"))
+
+
 def changed_config(files: dict[str, bytes]) -> dict[str, bytes]:
     return {**files, "config.json": files["config.json"].replace(b"gelu", b"relu")}
 

@@ -10,9 +10,11 @@ import checkpoints as cp
 import pytest
 from hub_server import digest
 from hub_writes import Fault, WritableHub, answers, hangs_up, loses_the_answer, somebody_commits
+from huggingface_hub import constants
 
 from bertconv import convert_checkpoint, push_checkpoint
 from bertconv.errors import BertconvError, HubError, ParityError, RequestError
+from bertconv.formats.destination import MANIFEST_BYTES
 from bertconv.manage.push_text import code
 
 REPO = "org/model"
@@ -163,8 +165,10 @@ def test_weights_without_a_manifest(hub: WritableHub, out: Path) -> None:
     hub.make(REPO)
     hub.commit(REPO, {"tf_model.h5": b"anything", "optimizer.bin": b"state"})
     refused(HubError, "(tf_model.h5)", folder=out)
-    hub.commit(REPO, {"bertconv.json": b"{}"})
-    refused(HubError, "(tf_model.h5)", folder=out)
+    for no_manifest in (b"{}", b"\xff", b"x" * (MANIFEST_BYTES + 1)):
+        hub.commit(REPO, {"bertconv.json": no_manifest})
+        refused(HubError, "(tf_model.h5)", folder=out)
+    assert "bertconv.json" in hub.downloaded()
     hub.commit(REPO, {"model.safetensors": (out / "model.safetensors").read_bytes()})
     refused(HubError, "model.safetensors", folder=out)
     push = push_checkpoint(out, REPO, parent_commit=hub.head(REPO))
@@ -291,6 +295,19 @@ def test_what_comes_from_a_manifest_is_code(text: str) -> None:
     assert code("x" * 10_000) == "`" + "x" * 500 + "...`"
 
 
+def test_the_commands_of_a_pull_request_are_right(hub: WritableHub, made: Path, tmp_path: Path, cli: Cli) -> None:
+    hub.make(REPO)
+    hub.commit(REPO, contents(made / "a-src"))
+    push = push_checkpoint(converted(REPO, tmp_path / "out"), REPO, create_pr=True)
+    lines = [line.strip() for line in push.description.split("\n") if line.startswith("    bertconv")]
+    assert len(lines) == 3
+    for line in lines:
+        done = cli(
+            *line.replace("/N ", "/1 ").split()[1:], *(["--level=weights"] if "@" in line and "verify" in line else [])
+        )
+        assert done.code == 0, done.err
+
+
 # What the Hub may do
 
 
@@ -348,6 +365,8 @@ def test_troubles(hub: WritableHub, out: Path, name: str, capfd: pytest.CaptureF
 HICCUPS: dict[str, Callable[[], Fault]] = {
     "429": lambda: answers("", 429, 2, {"Retry-After": "7"}),
     "429 with a RateLimit header": lambda: answers("/commit/", 429, 1, {"RateLimit": '"api";r=0;t=6'}),
+    "429 until a date": lambda: answers("/commit/", 429, 1, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}),
+    "429 until soon": lambda: answers("/commit/", 429, 1, {"Retry-After": "soon"}),
     "500 to the commit": lambda: answers("/commit/", 500, 2),
     "500 to the looking": lambda: answers("GET /api/models", 500, 1),
     "503 to the store": lambda: answers("PUT", 503, 2),
@@ -369,8 +388,14 @@ def test_hiccups(hub: WritableHub, out: Path, waits: list[float], name: str, cre
     assert len(hub.repositories[REPO].commits) == 2
     assert len(hub.proposals.get(REPO, [])) == create_pr
     assert push.state == ("proposed" if create_pr else "committed")
-    if "429" in name:
-        assert max(waits) in {6.0, 7.0, 8.0}  # huggingface_hub waits a second longer
+    asked = {
+        "429": {7.0, 8.0},
+        "429 with a RateLimit header": {6.0},
+        "429 until a date": {0.0},
+        "429 until soon": {1.0},
+    }
+    if name in asked:
+        assert max(waits) in asked[name]  # huggingface_hub waits a second longer
     assert all(seconds <= 8 for seconds in waits)
 
 
@@ -397,6 +422,13 @@ def test_xet_files_state_their_sha256(out: Path, monkeypatch: pytest.MonkeyPatch
     plain = hub_server.listed
     monkeypatch.setattr(hub_server, "listed", lambda *words: plain(*words) | {"xetHash": "f" * 64})
     assert push_checkpoint(out, REPO).state == "committed"
+
+
+@pytest.mark.usefixtures("hub")
+def test_without_the_network(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    error = refused(HubError, "network is not to be used", folder=out)
+    assert error.hint == "Unset HF_HUB_OFFLINE."
 
 
 # The command line
