@@ -105,8 +105,9 @@ def _about_writing(error: Exception, repository: str) -> tuple[str, str] | None:
             "there is no such repository on the Hub, or this token may not see it.",
             f"Check the name; for a private repository {_LOG_IN}.",
         ),
+        (status == 401 and not own_rules, "the Hub wants a valid token for that (HTTP 401).", f"To write, {_LOG_IN}."),
         (
-            status in {401, 403} and not own_rules,
+            status == 403 and not own_rules,
             f"this token may not write there (HTTP {status}).",
             f"Take one with write access to {owner}, or open a pull request with --create-pr.",
         ),
