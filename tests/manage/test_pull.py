@@ -10,6 +10,7 @@ import checkpoints as cp
 import pytest
 from hub_troubles import body_is, flip, only_for
 from hub_writes import WritableHub, answers
+from manifests import forged
 
 from bertconv import check_checkpoint, convert_checkpoint, pull_checkpoint, push_checkpoint
 from bertconv.errors import BertconvError, HubError, OutputError, ParityError, RequestError, UnsupportedCheckpoint
@@ -138,22 +139,11 @@ def other_weights(files: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def of_another_model(files: dict[str, bytes]) -> dict[str, bytes]:
-    return forged(files, lambda facts: facts | {"digest": "sha256:" + "0" * 64})
+    return {**files, "bertconv.json": forged(files["bertconv.json"], digest="sha256:" + "0" * 64)}
 
 
 def of_nothing(files: dict[str, bytes]) -> dict[str, bytes]:
-    return forged(files, lambda facts: facts | {"files": {}, "tensors": {}})
-
-
-def forged(files: dict[str, bytes], change: Callable[[dict[str, object]], dict[str, object]]) -> dict[str, bytes]:
-    """A manifest that says something else, with its own checksum made anew, as anybody can."""
-    import hashlib
-
-    facts = change(json.loads(files["bertconv.json"])) | {"manifest_sha256": ""}
-    raw = (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode()
-    own = hashlib.sha256(raw).hexdigest()
-    made = raw.replace(b'"manifest_sha256": ""', b'"manifest_sha256": "%s"' % own.encode())
-    return {**files, "bertconv.json": made}
+    return {**files, "bertconv.json": forged(files["bertconv.json"], files={}, tensors={})}
 
 
 @pytest.mark.parametrize(

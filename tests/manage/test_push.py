@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from hub_server import digest
 from hub_writes import Fault, WritableHub, answers, hangs_up, loses_the_answer, somebody_commits
 from huggingface_hub import constants
+from manifests import forged
 
 from bertconv import convert_checkpoint, push_checkpoint
 from bertconv.errors import BertconvError, HubError, ParityError, RequestError
@@ -306,6 +308,32 @@ def test_the_commands_of_a_pull_request_are_right(hub: WritableHub, made: Path, 
             *line.replace("/N ", "/1 ").split()[1:], *(["--level=weights"] if "@" in line and "verify" in line else [])
         )
         assert done.code == 0, done.err
+
+
+HOSTILE = "`x` @everyone\n# <img src=http://evil> [a](b) ``"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"head": HOSTILE, "operation": {"verb": HOSTILE, "options": {HOSTILE: HOSTILE}}},
+        {"parents": [{"role": HOSTILE, "given": HOSTILE, "commit": HOSTILE, "digest": HOSTILE}]},
+        {"parents": [5, None, {"role": 5, "given": [], "commit": {}}], "operation": [], "vocabulary": 5},
+        {"parents": HOSTILE, "source": 5, "operation": {"verb": 5}, "backbone_digest": [HOSTILE]},
+        {"vocabulary": {"tokens": HOSTILE, "sha256": [HOSTILE]}, "backbone_digest": HOSTILE},
+        {"parity": {"verdict": HOSTILE}, "verified": HOSTILE, "bertconv": HOSTILE, "digest": HOSTILE},
+        {"left_out": [{"source": HOSTILE, "inside": True}], "source": {"given": HOSTILE, "revision": HOSTILE}},
+    ],
+)
+def test_a_manifest_writes_no_markdown(hub: WritableHub, out: Path, changes: dict[str, object]) -> None:
+    (out / "bertconv.json").write_bytes(forged((out / "bertconv.json").read_bytes(), **changes))
+    hub.make(REPO)
+    push = push_checkpoint(out, REPO, create_pr=True)
+    blocks = [line for line in push.description.split("\n") if not line.startswith("    ")]
+    spans = r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)"
+    plain = "\n".join(re.sub(spans, "", line) for line in blocks) + push.message
+    assert not any(word in plain for word in ("@", "<", "[", "#", "evil", "everyone", "`"))
+    assert push.description.isprintable() or set(filter(lambda c: not c.isprintable(), push.description)) == {"\n"}
 
 
 # What the Hub may do
