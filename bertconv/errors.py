@@ -16,7 +16,7 @@
     |-- UnsupportedCheckpoint (NotImplementedError) 6  sound, but not something bertconv converts
     |-- OutputError (OSError) .................... 7  the destination (nothing was changed) or a standard stream cannot
     |                                                 be written
-    `-- HubError (OSError) ....................... 8  the Hub did not give the files
+    `-- HubError (OSError) ....................... 8  the Hub did not give the files, or did not take them
 
 Exit code 9 is any other exception (a bug), 128+n is signal n.
 """
@@ -135,6 +135,6 @@ class OutputError(BertconvError, OSError):
 
 
 class HubError(BertconvError, OSError):
-    """The Hub did not give the files: not found, no access, offline."""
+    """The Hub did not give the files, or did not take them: not found, no access, offline, changed meanwhile."""
 
     exit_code = 8

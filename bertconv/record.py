@@ -72,7 +72,7 @@ def report_of(source: Source, header: Header, plan: Plan, table: Table, dtype: C
         copies=_copies((move.target for move in plan.moves), repeated),
         parameters=sum(move.target.count for move in plan.moves if move.target.id not in repeated),
         nbytes=sum(move.target.count * ITEM_SIZE[dtype(move)] for move in plan.moves),
-        table=_identity(table),
+        table=table_facts(table),
     )
 
 
@@ -182,13 +182,15 @@ def saved_report(  # noqa: PLR0913  (one argument per fact)
         parameters=sum(content.spec.count for content in contents if content.spec.id not in repeated),
         nbytes=sum(content.spec.count * ITEM_SIZE[content.dtype] for content in contents),
         verified="weights" if checks else "none",
-        table=_identity(table),
+        table=table_facts(table),
         operation=Operation("save_pretrained", {"format": form.name}),
         backbone_digest=digest_of_tensors({place: digests[place] for place in backbone_ids(table, digests)}),
     )
 
 
-def manifest_bytes(report: Report, folder: Path, files: Sequence[OutputFile]) -> bytes:
+def manifest_bytes(
+    report: Report, folder: Path, files: Sequence[OutputFile], copied: Mapping[str, str] | None = None
+) -> bytes:
     """The content of bertconv.json: where the weights came from, what was done, and a digest for every byte.
 
     Tensors have digests of their own; the bytes of a weight file outside of its tensors have one together, so that
@@ -197,7 +199,9 @@ def manifest_bytes(report: Report, folder: Path, files: Sequence[OutputFile]) ->
     Args:
         report: of the conversion or the save.
         folder: with every file of the output but this one.
-        files: the files of weights in it.
+        files: the files of weights in it that were written.
+        copied: those that were copied as they were -> digest of their bytes outside of their tensors. They have one of
+            the whole file too: no table need know all of their tensors.
 
     Raises:
         DamagedCheckpoint: a file is not as long as it was written.
@@ -214,7 +218,7 @@ def manifest_bytes(report: Report, folder: Path, files: Sequence[OutputFile]) ->
         "source": {**report.source, "given": report.parents[0].given if report.parents else report.source["given"]},
         "target": {"format": report.target["format"], "files": report.target["files"]},
         "tensors": {tensor.pop("id"): tensor for tensor in described["tensors"]},
-        "files": _files(folder, {file.name: file for file in files}),
+        "files": _files(folder, {file.name: file for file in files}, copied or {}),
         "manifest_sha256": "",
     }
     raw = (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
@@ -228,7 +232,8 @@ def manifest_digest(raw: bytes) -> str:
     return hashlib.sha256(head + mark + rest[rest.find(b'"') :]).hexdigest()
 
 
-def _identity(table: Table) -> dict[str, str]:
+def table_facts(table: Table) -> dict[str, str]:
+    """Which table it is, as reports have it."""
     return {"name": table.path.stem, "sha256": table.digest}
 
 
@@ -283,7 +288,7 @@ def _notes(checks: Sequence[TensorCheck]) -> list[str]:
     return notes + [f"{name} is all zero" for name in weights]
 
 
-def _files(folder: Path, weights: Mapping[str, OutputFile]) -> dict[str, Any]:
+def _files(folder: Path, weights: Mapping[str, OutputFile], copied: Mapping[str, str]) -> dict[str, Any]:
     described: dict[str, Any] = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
@@ -295,4 +300,5 @@ def _files(folder: Path, weights: Mapping[str, OutputFile]) -> dict[str, Any]:
             continue
         with closing(SourceFile(path)) as file:
             described[name] = {"size": file.size, "sha256": frame_digest(file, ())}
+            described[name] |= {"sha256_outside_tensors": copied[name]} if name in copied else {}
     return described

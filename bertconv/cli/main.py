@@ -32,6 +32,10 @@ SECTIONS = {
         "hash": "bertconv.cli.hash:hash_",
         "history": "bertconv.cli.history:history",
     },
+    "Share": {
+        "pull": "bertconv.cli.pull:pull",
+        "push": "bertconv.cli.push:push",
+    },
     "More": {
         "tables": "bertconv.cli.tables:tables",
         "demo": "bertconv.cli.demo:demo",

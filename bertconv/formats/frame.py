@@ -101,6 +101,11 @@ def frame(file: OutputFile) -> Iterator[tuple[int, bytes]]:
         position = offset + size
 
 
+def spans_of(header: Header) -> list[tuple[int, int]]:
+    """Offset and size in bytes of every tensor of a file that is there, in the file's order, for `frame_digest`."""
+    return sorted({(tensor.offset, tensor.nbytes) for tensor in header.tensors})
+
+
 def frame_digest(file: SourceFile, spans: Sequence[tuple[int, int]]) -> str:
     """sha256 of the frame of a file that is there; of all of it where there are no tensors.
 

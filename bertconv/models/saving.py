@@ -120,6 +120,7 @@ def push_to_hub(
 
     Raises:
         HubError: the Hub did not take it.
+        ParityError: the Hub has other bytes than were sent.
     """
     import tempfile
 
@@ -217,22 +218,12 @@ def _warn_of_others(folder: Path, form: Format) -> None:
 def _upload(
     folder: Path, repository: str, message: str | None, token: Any, *, create_pr: bool, private: bool | None = None
 ) -> str:
-    from huggingface_hub import HfApi
+    from bertconv.source.hub_upload import UploadTarget, upload_folder
 
-    from bertconv.source.hub_errors import FAILURES, explain
-
-    api = HfApi(token=token if isinstance(token, str) else None, library_name="bertconv")
-    try:
-        api.create_repo(repository, exist_ok=True, private=private)
-        commit = api.upload_folder(
-            repo_id=repository,
-            folder_path=folder,
-            commit_message=message or "Upload with bertconv",
-            create_pr=create_pr,
-        )
-    except FAILURES as error:
-        raise explain(error, repository, None, offline=False) from error
-    return str(commit.commit_url)
+    target = UploadTarget(repository, token=token)
+    return upload_folder(
+        folder, target, message=message or "Upload with bertconv", private=private, create_pr=create_pr
+    )
 
 
 _silent: Callable[[int], None] = lambda _: None  # noqa: E731  (no progress is shown)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import field, replace
@@ -14,11 +13,12 @@ from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
 from huggingface_hub.file_download import repo_folder_name
 
 from bertconv.containers.stored import is_so
-from bertconv.errors import HubError
+from bertconv.errors import BertconvError, HubError
 from bertconv.records import dataclass
 from bertconv.source import integrity
 from bertconv.source.checkpoint_folder import SourceOptions, subfolder_parts
 from bertconv.source.hub_errors import FAILURES, explain
+from bertconv.source.hub_listing import list_repository
 from bertconv.text import some
 
 
@@ -35,6 +35,7 @@ class HubFolder:
         prefix: the folder inside the repository, empty or with `/` at the end.
         online: whether the network may be used.
         digests: file of the repository -> its digest as the Hub lists it; empty when not `online`.
+        sizes: file of the repository -> its length in bytes, likewise.
     """
 
     repository: str
@@ -45,6 +46,7 @@ class HubFolder:
     prefix: str
     online: bool
     digests: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     def need(self, names: Collection[str]) -> None:
         """Download those files that the cache does not have at this commit, and check all of them."""
@@ -110,18 +112,13 @@ def open_repository(repository: str, options: SourceOptions) -> HubFolder:
 
 def _online(repository: str, options: SourceOptions) -> HubFolder:
     with _failures(repository, options.revision):
-        info = HfApi(token=options.token, library_name="bertconv").model_info(
-            repository, revision=options.revision, timeout=constants.HF_HUB_ETAG_TIMEOUT, files_metadata=True
-        )
-    commit = info.sha or ""
-    if not re.fullmatch(r"[0-9a-f]{40,64}", commit):  # a folder of the cache is named after it
-        raise HubError(f"{commit!r} is no commit.", hint="Check HF_ENDPOINT.", file=repository)
-    # The sha1 of a file in LFS is that of the pointer to it.
-    stated = {file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in info.siblings or ()}
-    digests = {name: str(digest or "") for name, digest in stated.items()}
+        found = list_repository(HfApi(token=options.token, library_name="bertconv"), repository, options.revision)
     cache = Path(options.cache_dir or constants.HF_HUB_CACHE).expanduser().resolve()
-    folder = cache / repo_folder_name(repo_id=repository, repo_type="model") / "snapshots" / commit
-    return HubFolder(repository, commit, options, folder, frozenset(digests), "", online=True, digests=digests)
+    folder = cache / repo_folder_name(repo_id=repository, repo_type="model") / "snapshots" / found.commit
+    names = frozenset(found.digests)
+    return HubFolder(
+        repository, found.commit, options, folder, names, "", online=True, digests=found.digests, sizes=found.sizes
+    )
 
 
 def _cached(repository: str, options: SourceOptions) -> HubFolder:
@@ -164,5 +161,7 @@ def _failures(
 ) -> Iterator[None]:
     try:
         yield
+    except BertconvError:  # which are errors of values and of the system too
+        raise
     except FAILURES as error:
         raise explain(error, repository, revision, offline=offline, files=lacking()) from error

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Collection
+from json import JSONDecodeError
 
 from huggingface_hub import constants, errors
 
@@ -28,6 +30,11 @@ _DISK = frozenset(
      errno.ENAMETOOLONG, errno.EIO, errno.EFBIG)
 )  # fmt: skip
 _LOG_IN = "log in with `hf auth login` or set HF_TOKEN"
+_NOT_HERE = "is no file or folder here, and "
+_SECRET = re.compile(r"(?i)(bearer\s+)\S+|\bhf_\w{8,}|(?<=\w)\?[^\s'\"]+")
+"""Tokens, and the queries of addresses, in which the Hub hands out rights of their own."""
+CONFLICTS = frozenset((409, 412))
+"""What the Hub answers when a branch is no longer at the commit on which another one is to be made."""
 
 
 def explain(
@@ -45,6 +52,77 @@ def explain(
     )
     repository_at = f"{repository}@{revision}" if revision else repository
     return HubError(problem, hint=hint, file=f"{repository_at}: {some(files, 3)}" if files else repository_at)
+
+
+def explain_write(error: Exception, repository: str, revision: str | None, *, file: str = "") -> HubError:
+    """The error to raise for one that huggingface_hub raised when something was to be made or sent."""
+    sent = re.match(r"Error while uploading '(.+)' to the Hub", str(error)) if error.__cause__ else None
+    if sent is not None:
+        error, file = error.__cause__ if isinstance(error.__cause__, FAILURES) else error, sent[1]
+    place = f"{repository}@{revision}" if revision else repository
+    place = f"{place}: {file}" if file else place
+    problem, hint = _about_writing(error, repository) or ("", "")
+    if problem:
+        return HubError(problem, hint=hint, file=place)
+    found = explain(error, repository, revision, offline=False, files=(file,) if file else ())
+    return HubError(found.message.removeprefix(_NOT_HERE), hint=found.hint, file=place)
+
+
+def status_of(error: Exception) -> int:
+    """The HTTP status that the Hub answered; 0 where it did not answer."""
+    if isinstance(error, errors.HfHubHTTPError) and error.response is not None:
+        return error.response.status_code
+    return 0
+
+
+def _about_writing(error: Exception, repository: str) -> tuple[str, str] | None:
+    status = status_of(error)
+    own_rules = isinstance(error, errors.GatedRepoError | errors.DisabledRepoError)
+    owner = repository.partition("/")[0]
+    answers = (
+        (
+            isinstance(error, UnicodeEncodeError) or "header value" in str(error),
+            "the token holds characters that no token has.",
+            "Copy it again: without spaces and ends of lines.",
+        ),
+        (
+            isinstance(error, errors.LocalTokenNotFoundError),
+            "needs an account, and there is no token.",
+            f"To write, {_LOG_IN}.",
+        ),
+        (
+            isinstance(error, errors.OfflineModeIsEnabled),
+            "cannot be reached: the network is not to be used.",
+            "Unset HF_HUB_OFFLINE.",
+        ),
+        (
+            status in CONFLICTS,
+            f"somebody else changed the branch meanwhile, so nothing was committed (HTTP {status}).",
+            "Look at what is new there and run this again, or open a pull request with --create-pr.",
+        ),
+        (
+            isinstance(error, errors.RepositoryNotFoundError) and not own_rules,
+            "there is no such repository on the Hub, or this token may not see it.",
+            f"Check the name; for a private repository {_LOG_IN}.",
+        ),
+        (status == 401 and not own_rules, "the Hub wants a valid token for that (HTTP 401).", f"To write, {_LOG_IN}."),
+        (
+            status == 403 and not own_rules,
+            f"this token may not write there (HTTP {status}).",
+            f"Take one with write access to {owner}, or open a pull request with --create-pr.",
+        ),
+        (
+            status in {400, 413, 422},
+            f"the Hub refused what was sent (HTTP {status}): {_first_line(error)}.",
+            "Check names and sizes of the files.",
+        ),
+        (
+            status == 0 and isinstance(error, ValueError) and not isinstance(error, JSONDecodeError),
+            f"cannot be sent: {_first_line(error)}.",
+            "Check names and contents of the files.",
+        ),
+    )
+    return next(((problem, hint) for applies, problem, hint in answers if applies), None)
 
 
 def _about_repository(error: Exception, repository: str, revision: str | None) -> tuple[str, str] | None:
@@ -98,11 +176,11 @@ def _about_length(error: Exception) -> tuple[str, str] | None:
 
 def _about_network(error: Exception, *, known: bool) -> tuple[str, str]:
     if isinstance(error, errors.HfHubHTTPError):
-        return _about_status(error.response.status_code if error.response is not None else 0)
+        return _about_status(status_of(error))
     # Three HTTP libraries, no common base class, but these names.
     if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
         return "the Hub did not answer in time.", "Try again; HF_HUB_DOWNLOAD_TIMEOUT sets the seconds to wait."
-    nowhere = "" if known else "is no file or folder here, and "
+    nowhere = "" if known else _NOT_HERE
     return (
         f"{nowhere}the Hub did not give it: {type(error).__name__}: {_first_line(error)}.",
         "Check the network, the proxy and HF_ENDPOINT; HF_HUB_OFFLINE=1 takes what is in the cache.",
@@ -120,4 +198,5 @@ def _about_status(status: int) -> tuple[str, str]:
 
 
 def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "")[:200].rstrip(".")
+    text = next((line for line in str(error).splitlines() if line.strip()), "")
+    return _SECRET.sub(lambda found: f"{found[1] or ''}...", text)[:200].rstrip(".")

@@ -163,6 +163,30 @@ def _from_hub(given: str, repository: str, revision: str | None, options: Source
     return source
 
 
+def hub_id(given: str, revision: str | None = None) -> tuple[str, str | None]:
+    """The repository and the revision that `org/name` or `org/name@revision` means, whatever is on the disk.
+
+    Args:
+        given: what the user gave.
+        revision: the one that was asked for beside it.
+
+    Raises:
+        RequestError: it is no id of a repository, or two revisions are asked for.
+    """
+    repository, at, named = given.partition("@")
+    if not _HUB_ID.fullmatch(repository):
+        raise RequestError(
+            "is no id of a repository on the Hub.", hint="Give `organisation/name`, with `@revision` where needed.",
+            file=given,
+        )  # fmt: skip
+    return repository, _revision(named if at else None, SourceOptions(revision=revision))
+
+
+def source_in(checkpoint: CheckpointFolder, given: str, options: SourceOptions) -> Source:
+    """The checkpoint in a folder that was looked up already; errors as for `open_source`."""
+    return _from_place(checkpoint, given, options)
+
+
 def _from_path(path: Path, given: str, options: SourceOptions, *, also_id: bool) -> Source:
     if options.revision is not None:
         raise RequestError(

@@ -13,7 +13,7 @@ from bertconv.containers.stored import Header, SourceFile, StoredTensor
 from bertconv.errors import BertconvError, RequestError
 from bertconv.formats import workers
 from bertconv.formats.destination import MANIFEST
-from bertconv.formats.frame import frame_digest
+from bertconv.formats.frame import frame_digest, spans_of
 from bertconv.formats.readback import digest_of
 from bertconv.formats.streaming import Workspace
 from bertconv.manifest import read_manifest
@@ -159,8 +159,9 @@ def _file_changes(
             weights[name] = file
         if file.size != wanted["size"]:  # guard: check-size
             changes.append(Change(name, "", f"has {file.size:,} bytes instead of {wanted['size']:,}"))
-        elif "sha256" in wanted:
+        elif "sha256" in wanted:  # of weights too, where they were copied as they were
             changes += _content_changes(name, file, wanted)
+        if name not in weights:
             file.close()
     return changes, weights, absent
 
@@ -184,10 +185,9 @@ def _headers(weights: Mapping[str, SourceFile]) -> tuple[dict[str, Header], list
 
 
 def _frame_changes(name: str, file: SourceFile, header: Header, wanted: Mapping[str, Any]) -> Iterator[Change]:
-    spans = sorted({(tensor.offset, tensor.nbytes) for tensor in header.tensors})
     same_size = file.size == wanted["size"]  # another size was reported already
     try:
-        if same_size and frame_digest(file, spans) != wanted["sha256_outside_tensors"]:  # guard: check-frame
+        if same_size and frame_digest(file, spans_of(header)) != wanted["sha256_outside_tensors"]:  # guard: check-frame
             yield Change(name, "", "has other bytes outside of its tensors")
     except BertconvError as error:
         yield Change(name, "", f"can no longer be read: {error.message}")

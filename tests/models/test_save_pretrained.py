@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import checkpoints as cp
-import huggingface_hub
 import keras
 import numpy as np
 import pytest
@@ -31,6 +31,11 @@ from bertconv.formats import staging
 from bertconv.formats.checksum import Taken
 from bertconv.formats.content import OutputFile
 from bertconv.models import saving
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "source"))  # the Hub of the tests lies there
+
+from hub_endpoint import pointed_at
+from hub_writes import WritableHub, answers
 
 pytestmark = pytest.mark.filterwarnings(  # Keras 3.15 and TensorFlow 2.21 on NumPy 2
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
@@ -963,48 +968,60 @@ def test_serving() -> None:
 
 
 @pytest.fixture
-def uploads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
-    """Calls of the Hub's interface; a folder is replaced by its content."""
-    calls: list[tuple[str, dict[str, Any]]] = []
-
-    def create_repo(self: Any, repo_id: str, **keywords: Any) -> None:
-        calls.append(("create_repo", {"repo_id": repo_id, "token": self.token, **keywords}))
-
-    def upload_folder(self: Any, *, folder_path: Any, **keywords: Any) -> Any:
-        files = {name: content for name, content in cp.snapshot(Path(folder_path)).items() if content is not None}
-        calls.append(("upload_folder", {"token": self.token, "files": files, **keywords}))
-        return type("Commit", (), {"commit_url": "https://hub/commit/1"})()
-
-    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", create_repo)
-    monkeypatch.setattr(huggingface_hub.HfApi, "upload_folder", upload_folder)
-    return calls
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WritableHub]:
+    """A Hub that can be written to, in place of the real one; nobody waits for it."""
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    with WritableHub() as server:
+        for _ in pointed_at(server, server.url, tmp_path, monkeypatch):
+            monkeypatch.setenv("HF_TOKEN", server.token)
+            yield server
 
 
-def test_push_to_hub(tmp_path: Path, uploads: list[Any]) -> None:
+PUSHES = pytest.mark.filterwarnings("ignore:Use 'content=<...>'")  # huggingface_hub 2.4 to its HTTP library
+
+
+@PUSHES
+def test_push_to_hub(hub: WritableHub, tmp_path: Path) -> None:
     model = make()
     url = model.push_to_hub("org/model", commit_message="mine", private=True, token="hf_x", create_pr=True, format="pt")
-    assert url == "https://hub/commit/1"
-    (_, made), (_, sent) = uploads
-    assert (made["repo_id"], made["private"], made["exist_ok"], made["token"]) == ("org/model", True, True, "hf_x")
-    assert (sent["repo_id"], sent["commit_message"], sent["create_pr"]) == ("org/model", "mine", True)
-    assert set(sent["files"]) == {"model.safetensors", "config.json", "bertconv.json"}
-    for name, content in sent["files"].items():
-        (tmp_path / name).write_bytes(content)
-    cp.assert_same(weights(load(tmp_path)), weights(model))
+    made = hub.head("org/model", "refs/pr/1")
+    assert url == f"{hub.url}/org/model/commit/{made}"
+    assert hub.texts[made] == ("mine", "")
+    assert hub.repositories["org/model"].private
+    assert set(hub.authorizations) == {"Bearer hf_x", ""}
+    sent = hub.files("org/model", "refs/pr/1")
+    assert set(sent) == {"model.safetensors", "config.json", "bertconv.json", ".gitattributes"}
+    (tmp_path / "sent").mkdir()
+    for name, content in sent.items():
+        (tmp_path / "sent" / name).write_bytes(content)
+    cp.assert_same(weights(load(tmp_path / "sent")), weights(model))
 
 
-def test_save_pretrained_that_pushes(tmp_path: Path, uploads: list[Any]) -> None:
+@PUSHES
+def test_save_pretrained_that_pushes(hub: WritableHub, tmp_path: Path) -> None:
+    (tmp_path / "name" / ".git").mkdir(parents=True)
+    (tmp_path / "name" / ".git" / "config").write_text("mine")
+    (tmp_path / "name" / "README.md").write_text("a card")
     make().save_pretrained(tmp_path / "name", push_to_hub=True, max_shard_size=20_000)
-    assert uploads[0][1]["repo_id"] == "name"
-    assert "tf_model.h5.index.json" in uploads[1][1]["files"]
+    assert {"tf_model.h5.index.json", "README.md"} <= set(hub.files("me/name"))
     make().save_pretrained(tmp_path / "name", push_to_hub=True, repo_id="org/other", commit_message="x")
-    assert [keywords["repo_id"] for _, keywords in uploads[2:]] == ["org/other", "org/other"]
-    assert "tf_model.h5.index.json" not in uploads[3][1]["files"]
+    sent = hub.files("org/other")
+    assert "tf_model.h5.index.json" not in sent
+    assert not any(name.startswith(".git/") for name in sent)
+    make(seed=1).save_pretrained(tmp_path / "name", push_to_hub=True, repo_id="org/other")
+    assert hub.files("org/other")["tf_model.h5"] != sent["tf_model.h5"]
 
 
-@pytest.mark.parametrize("method", ["create_repo", "upload_folder"])
-@pytest.mark.usefixtures("uploads")
-def test_hub_that_refuses(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
-    monkeypatch.setattr(huggingface_hub.HfApi, method, no_room)
+@PUSHES
+@pytest.mark.parametrize("what", ["/repos/create", "/preupload/", "PUT", "/commit/"])
+def test_hub_that_refuses(hub: WritableHub, what: str) -> None:
+    hub.fault = answers(what, 403)
     with pytest.raises(HubError, match="org/model"):
+        make().push_to_hub("org/model")
+
+
+@PUSHES
+def test_hub_that_keeps_other_bytes(hub: WritableHub) -> None:
+    hub.keeps = lambda data: data[:-1] + b"?"
+    with pytest.raises(ParityError, match="is not what was verified"):
         make().push_to_hub("org/model")

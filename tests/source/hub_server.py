@@ -25,6 +25,7 @@ class Repository:
     commits: dict[str, dict[str, bytes]]
     refs: dict[str, str]
     gated: bool = False
+    private: bool = False
 
 
 @dataclass
@@ -38,6 +39,7 @@ class HubServer:
         body: answer everything with this instead.
         trouble: asked first when a file is asked for.
         states: whether the listing has digests.
+        handler: what answers.
     """
 
     requests: list[str] = field(default_factory=list)
@@ -47,6 +49,7 @@ class HubServer:
     trouble: Trouble = lambda *_: False
     states: bool = True
     stopped: bool = True
+    handler: type[BaseHTTPRequestHandler] = field(default_factory=lambda: Handler)
     repositories: dict[str, Repository] = field(default_factory=dict)
 
     def add_repo(
@@ -72,7 +75,7 @@ class HubServer:
         """Answer from now on."""
         self.stopped = False
         self.ended = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"hub": self}))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (self.handler,), {"hub": self}))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -93,7 +96,7 @@ class HubServer:
         self.stop()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     hub: HubServer
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # or each answer waits 40 ms for the acknowledgement of its headers
@@ -113,28 +116,31 @@ class _Handler(BaseHTTPRequestHandler):
             return
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append(f"{self.command} {path}")
+        self.answer_to(path)
+
+    def answer_to(self, path: str) -> None:
         if self.hub.silent:
             self.hub.ended.wait()
             self.close_connection = True
         elif self.hub.fail:
-            self._send(self.hub.fail)
+            self.send(self.hub.fail)
         elif self.hub.body:
-            self._send(200, self.hub.body, {"Content-Type": "text/html"})
+            self.send(200, self.hub.body, {"Content-Type": "text/html"})
         elif path.startswith("/api/models/"):
             self._api(path.removeprefix("/api/models/"))
         else:
             repo_id, _, rest = path[1:].partition("/resolve/")
-            self._file(repo_id, rest)
+            self.serve_file(repo_id, rest)
 
-    def _find(self, repo_id: str, revision: str) -> tuple[str, dict[str, bytes]] | None:
+    def find(self, repo_id: str, revision: str) -> tuple[str, dict[str, bytes]] | None:
         repository = self.hub.repositories.get(repo_id)
         if repository is None:
             # The Hub does not tell a stranger which repositories are private.
-            self._send(401, code="RepoNotFound")
+            self.send(401, code="RepoNotFound")
             return None
         commit = repository.refs.get(revision, revision)
         if commit not in repository.commits:
-            self._send(404, code="RevisionNotFound")
+            self.send(404, code="RevisionNotFound")
             return None
         return commit, repository.commits[commit]
 
@@ -144,64 +150,69 @@ class _Handler(BaseHTTPRequestHandler):
             if f"/{word}/" in path:
                 repo_id, _, revision = path.partition(f"/{word}/")
                 kind = word
-        if (found := self._find(repo_id, revision)) is None:
+        if (found := self.find(repo_id, revision)) is None:
             return
         commit, files = found
         content: object = [
-            {"type": "file", "path": name, "size": len(data), **_listed("oid", "oid", name, data)}
+            {"type": "file", "path": name, "size": len(data), **listed("oid", "oid", name, data)}
             for name, data in files.items()
         ]
         if kind == "revision":
             states = self.hub.states and "blobs=" in self.path
             siblings = [
-                {"rfilename": name, **(_listed("blobId", "sha256", name, data) if states else {})}
+                {"rfilename": name, **(_sized("blobId", "sha256", name, data) if states else {})}
                 for name, data in files.items()
             ]
-            content = {"id": repo_id, "sha": commit, "siblings": siblings}
-        self._send(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
+            private = self.hub.repositories[repo_id].private
+            content = {"id": repo_id, "sha": commit, "siblings": siblings, "private": private}
+        self.send(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
 
-    def _file(self, repo_id: str, rest: str) -> None:
+    def serve_file(self, repo_id: str, rest: str) -> None:
         revision, _, name = rest.partition("/")
         if rest.startswith("refs/pr/"):
             revision, name = rest[: rest.index("/", 8)], rest[rest.index("/", 8) + 1 :]
-        if (found := self._find(repo_id, revision)) is None:
+        if (found := self.find(repo_id, revision)) is None:
             return
         commit, files = found
         if self.hub.repositories[repo_id].gated:
-            self._send(401, code="GatedRepo", headers={"X-Repo-Commit": commit})
+            self.send(401, code="GatedRepo", headers={"X-Repo-Commit": commit})
         elif name not in files:
-            self._send(404, code="EntryNotFound", headers={"X-Repo-Commit": commit})
+            self.send(404, code="EntryNotFound", headers={"X-Repo-Commit": commit})
         else:
             headers = {"X-Repo-Commit": commit, "ETag": f'"{digest(name, files[name])}"'}
             if not self.hub.trouble(self, name, files[name], headers):
-                self._send(200, files[name], headers)
+                self.send(200, files[name], headers)
 
-    def _send(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None, code: str = "") -> None:
+    def send(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None, code: str = "") -> None:
         self.send_response(status, HTTPStatus(status).phrase)
         for key, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
             self.send_header(key, value)
         if code:
             self.send_header("X-Error-Code", code)
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(body)
 
 
 def digest(name: str, data: bytes) -> str:
     """What the Hub states for a file, in its listing and as ETag."""
-    return hashlib.sha256(data).hexdigest() if name.endswith(LFS) else _git_hash(data)
+    return hashlib.sha256(data).hexdigest() if name.endswith(LFS) else git_hash(data)
 
 
-def _listed(oid: str, sha256: str, name: str, data: bytes) -> dict[str, object]:
+def _sized(oid: str, sha256: str, name: str, data: bytes) -> dict[str, object]:
+    return {"size": len(data), **listed(oid, sha256, name, data)}
+
+
+def listed(oid: str, sha256: str, name: str, data: bytes) -> dict[str, object]:
     """Digests in a listing; the Hub's two listings have other words for them."""
     if not name.endswith(LFS):
-        return {oid: _git_hash(data)}
+        return {oid: git_hash(data)}
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n" % (
         digest(name, data).encode(), len(data),
     )  # fmt: skip
     lfs = {sha256: digest(name, data), "size": len(data), "pointerSize": len(pointer)}
-    return {oid: _git_hash(pointer), "lfs": lfs}
+    return {oid: git_hash(pointer), "lfs": lfs}
 
 
-def _git_hash(data: bytes) -> str:
+def git_hash(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()

@@ -256,7 +256,7 @@ def test_listing_with_unusual_digests(bert: HubServer, monkeypatch: pytest.Monke
         "blobId": wrong,
         "lfs": {"sha256": wrong, "oid": "0" * 64, "size": 1, "pointerSize": 1},
     }
-    monkeypatch.setattr("hub_server._listed", lambda *_: listed)
+    monkeypatch.setattr("hub_server.listed", lambda *_: listed)
     bert.trouble = only_for("vocab.txt", body_is(flip, head_too=False))
     error = refused("vocab.txt")
     bert.trouble = lambda *_: False
