@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from bertconv.convert import convert_checkpoint
     from bertconv.errors import BertconvError
     from bertconv.inspection import Inspection, inspect_checkpoint
+    from bertconv.manage.diff import diff_checkpoints
+    from bertconv.manage.difference.records import Diff
     from bertconv.models.auto import (
         TFAutoModel,
         TFAutoModelForCausalLM,
@@ -150,6 +152,8 @@ _NAMES = {
     "bertconv.convert": ("convert_checkpoint",),
     "bertconv.errors": ("BertconvError",),
     "bertconv.inspection": ("Inspection", "inspect_checkpoint"),
+    "bertconv.manage.diff": ("diff_checkpoints",),
+    "bertconv.manage.difference.records": ("Diff",),
     "bertconv.models.auto": (
         "TFAutoModel", "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM", "TFAutoModelForMultipleChoice",
         "TFAutoModelForNextSentencePrediction", "TFAutoModelForPreTraining", "TFAutoModelForQuestionAnswering",
@@ -209,8 +213,9 @@ _NAMES = {
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
-    "AlbertConfig", "AutoConfig", "BertConfig", "BertconvError", "CamembertConfig", "DistilBertConfig", "ElectraConfig",
-    "FolderCheck", "Inspection", "MPNetConfig", "Parity", "Report", "RobertaConfig", "RobertaPreLayerNormConfig",
+    "AlbertConfig", "AutoConfig", "BertConfig", "BertconvError", "CamembertConfig", "Diff", "DistilBertConfig",
+    "ElectraConfig", "FolderCheck", "Inspection", "MPNetConfig", "Parity", "Report", "RobertaConfig",
+    "RobertaPreLayerNormConfig",
     "TFAlbertForMaskedLM", "TFAlbertForMultipleChoice", "TFAlbertForPreTraining", "TFAlbertForQuestionAnswering",
     "TFAlbertForSequenceClassification", "TFAlbertForTokenClassification", "TFAlbertMainLayer", "TFAlbertModel",
     "TFAlbertPreTrainedModel", "TFAutoModel", "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM",
@@ -238,7 +243,7 @@ __all__ = [
     "TFXLMRobertaForMaskedLM", "TFXLMRobertaForMultipleChoice", "TFXLMRobertaForQuestionAnswering",
     "TFXLMRobertaForSequenceClassification", "TFXLMRobertaForTokenClassification", "TFXLMRobertaMainLayer",
     "TFXLMRobertaModel", "TFXLMRobertaPreTrainedModel", "XLMRobertaConfig", "__version__", "check_checkpoint",
-    "convert_checkpoint", "create_optimizer", "inspect_checkpoint", "verify_checkpoint",
+    "convert_checkpoint", "create_optimizer", "diff_checkpoints", "inspect_checkpoint", "verify_checkpoint",
 ]  # fmt: skip
 
 

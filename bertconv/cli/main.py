@@ -29,6 +29,7 @@ SECTIONS = {
     "Look and compare": {
         "inspect": "bertconv.cli.inspect:inspect",
         "verify": "bertconv.cli.verify:verify",
+        "diff": "bertconv.cli.diff:diff",
     },
     "More": {
         "tables": "bertconv.cli.tables:tables",

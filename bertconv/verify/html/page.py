@@ -2,87 +2,28 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from collections.abc import Iterable
-from importlib import resources
-from urllib.parse import quote
 
-from bertconv.mapping.table import title_of
-from bertconv.text import human_bytes, printable
+from bertconv.text import printable
 from bertconv.verify.html.heat import heat_maps
-from bertconv.verify.html.markup import Markup, count, facts, join, mono, plain, prose, tag
+from bertconv.verify.html.markup import Markup, count, join, mono, plain, prose, tag
 from bertconv.verify.html.plots import error_plot
+from bertconv.verify.html.sheet import Section, sheet, side_box, tile, verdict_box
 from bertconv.verify.html.tables import beside, cases, config, gradients, origin, outputs
 from bertconv.verify.html.weights import histograms, weights
-from bertconv.verify.parity import Parity, SideFacts
-
-_MARKS = {"good": "M7 12.5l3.5 3.5L17 8.5", "bad": "M8 8l8 8M16 8l-8 8", "part": "M12 6.5v7M12 16.6v.9"}
-_COLOURS = {"good": "#1a7f45", "bad": "#b3261e", "part": "#8a5a00"}
-_Section = tuple[str, str, Markup | None]
-"""Its id, its title and what is in it."""
+from bertconv.verify.parity import Parity
 
 
 def html_report(parity: Parity) -> str:
     """One self-contained page: no network, no fonts, light and dark, all of it readable without its small script."""
-    style, script = _asset("report.css"), _asset("report.js")
-    sections = [section for section in _sections(parity) if section[2]]
-    links = (tag("a", title, href=f"#{identity}") for identity, title, _ in sections)
-    body = tag(
-        "body",
-        _verdict(parity),
-        tag("nav", *links, aria_label="Sections"),
-        tag("main", *(_section(*section) for section in sections)),
-        tag("footer", _footer(parity)),
-        tag("script", script),
-    )
-    return f"<!DOCTYPE html>\n{tag('html', _head(parity, style, script), body, lang='en')}\n"
-
-
-def _asset(name: str) -> Markup:
-    return Markup(resources.files("bertconv.verify.html").joinpath(name).read_text(encoding="utf-8"))
-
-
-def _head(parity: Parity, style: str, script: str) -> Markup:
-    policy = (
-        f"default-src 'none'; style-src {_hashed(style)}; script-src {_hashed(script)}; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    return tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("meta", name="referrer", content="no-referrer"),
-        tag("title", f"{_words(parity)[0]}: {parity.a.given} \N{RIGHTWARDS ARROW} {parity.b.given}"),
-        tag("link", rel="icon", href=f"data:image/svg+xml,{quote(_mark(_state(parity)))}"),
-        tag("style", style),
-    )
-
-
-def _hashed(text: str) -> Markup:
-    return Markup(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'")
+    title = f"{_words(parity)[0]}: {parity.a.given} \N{RIGHTWARDS ARROW} {parity.b.given}"
+    return sheet(title, _state(parity), _verdict(parity), _sections(parity), _footer(parity))
 
 
 def _state(parity: Parity) -> str:
     """Which of `_MARKS`: "part" where a part of the model was left out and the rest is the same."""
     return ("part" if parity.omitted else "good") if parity.ok else "bad"
-
-
-def _mark(state: str, label: str | None = None) -> Markup:
-    """A tick, a cross or an exclamation mark in a disc, coloured here because it also stands alone in the tab.
-
-    Args:
-        state: as `_state` has it.
-        label: what it says.
-    """
-    disc = tag("circle", cx=12, cy=12, r=11, fill=_COLOURS[state])
-    line = {"stroke": "#fff", "stroke_width": 2.4, "stroke_linecap": "round", "stroke_linejoin": "round"}
-    sign = tag("path", d=_MARKS[state], fill="none", **line)
-    said = {"role": "img", "aria_label": label} if label else {"aria_hidden": "true"}
-    return tag("svg", disc, sign, viewBox="0 0 24 24", xmlns="http://www.w3.org/2000/svg", class_="mark", **said)
 
 
 def _words(parity: Parity) -> tuple[str, str]:
@@ -92,12 +33,8 @@ def _words(parity: Parity) -> tuple[str, str]:
 
 
 def _verdict(parity: Parity) -> Markup:
-    words, why = _words(parity)
-    title = tag("div", _mark(_state(parity)), tag("h1", words), class_="title")
-    first = why.partition(" ")[0]
-    sentence = tag("p", prose((why[:1].upper() if first.isalpha() else why[:1]) + why[1:]), class_="why")
-    said = tag("div", title, sentence, class_=f"verdict {_state(parity)}", id="verdict")
-    sides = tag("div", _side("A", "original", parity.a), _side("B", "compared with it", parity.b), class_="sides")
+    said = verdict_box(_state(parity), *_words(parity))
+    sides = tag("div", side_box("A", "original", parity.a), side_box("B", "compared with it", parity.b), class_="sides")
     return tag("header", said, _findings(parity), _tiles(parity), sides)
 
 
@@ -127,50 +64,29 @@ def _tiles(parity: Parity) -> Markup:
     """The result of each comparison at a glance."""
     equal, cast = sum(one.ok for one in parity.tensors), sum(one.state == "cast" for one in parity.tensors)
     said = "tensors with the same values" + (f", {cast} of them cast to another type" if cast else "")
-    tiles = [_tile("Weights", f"{equal}/{len(parity.tensors)}", said, ok=parity.weights_ok)]
+    tiles = [tile("Weights", f"{equal}/{len(parity.tensors)}", said, ok=parity.weights_ok)]
     if parity.config:
-        tiles.append(_tile("Config", str(len(parity.config)), "keys differ", ok=False))
+        tiles.append(tile("Config", str(len(parity.config)), "keys differ", ok=False))
     for name, aspect in parity.aspects.items():
         if not aspect.ok:
             amount = sum(one.count for one in aspect.differences)
-            tiles.append(_tile(name.capitalize(), f"{amount:,}", "entries differ", ok=False))
+            tiles.append(tile(name.capitalize(), f"{amount:,}", "entries differ", ok=False))
     for dtype in parity.dtypes:
         if worst := parity.worst(dtype):
             own = "" if dtype == "float64" else f"A {plain(worst.a)}, "
             said = f"{own}limit {plain(worst.limit or 0)}, at {worst.place}"
             ok = all(one.ok for one in parity.measurements if one.dtype == dtype)
-            tiles.append(_tile(f"Error of B, {dtype}", plain(worst.b), said, ok=ok))
+            tiles.append(tile(f"Error of B, {dtype}", plain(worst.b), said, ok=ok))
     if parity.gradients:
         error = max((one.error for one in parity.gradients), key=lambda one: math.inf if math.isnan(one) else one)
         ok = all(one.ok for one in parity.gradients)
         tiles.append(
-            _tile("Gradients", plain(error), f"largest error, {count(len(parity.gradients), 'variable')}", ok=ok)
+            tile("Gradients", plain(error), f"largest error, {count(len(parity.gradients), 'variable')}", ok=ok)
         )
     return tag("ul", *tiles, class_="tiles")
 
 
-def _tile(name: str, value: str, said: str, *, ok: bool) -> Markup:
-    label = tag("span", name, _mark("good" if ok else "bad", "holds" if ok else "fails"))
-    return tag("li", label, tag("strong", value), tag("small", prose(said)), class_="good" if ok else "bad")
-
-
-def _side(name: str, role: str, side: SideFacts) -> Markup:
-    kinds = ", ".join(f"{dtype} ({number_of})" for dtype, number_of in side.dtypes.items())
-    size = sum(side.files.values())
-    said = (
-        ("Format", f"{title_of(side.dialect) or side.dialect}, {side.container}"),
-        ("Class", side.head),
-        ("Revision", mono(side.revision) if side.revision else None),
-        ("Ran in", side.framework),
-        ("Types", kinds),
-        ("Weights", f"{human_bytes(size)} in {count(len(side.files), 'file')}" if side.files else None),
-        ("Digest", mono(side.digest.rpartition(":")[2][:16], title=side.digest) if side.digest else None),
-    )
-    title = tag("h2", tag("span", name, class_=f"letter {name.lower()}"), mono(side.given), tag("small", role))
-    return tag("section", title, facts(said), class_="side")
-
-
-def _sections(parity: Parity) -> Iterable[_Section]:
+def _sections(parity: Parity) -> Iterable[Section]:
     if not parity.measurements:
         yield "outputs", "Outputs", tag("p", _not_compared(parity))
     yield "errors", "Error per layer", error_plot(parity)
@@ -178,8 +94,8 @@ def _sections(parity: Parity) -> Iterable[_Section]:
     yield "outputs", "Outputs", outputs(parity)
     yield "weights", "Weights", weights(parity)
     yield "worst", "Worst tensors", histograms(parity)
-    yield "config", "Config", config(parity)
-    yield "beside", "Labels, tokenizer, modules", beside(parity)
+    yield "config", "Config", config(parity.config)
+    yield "beside", "Labels, tokenizer, modules", beside(parity.aspects)
     yield "gradients", "Gradients", gradients(parity)
     yield "inputs", "Inputs", cases(parity)
     yield "origin", "Reproduce", origin(parity)
@@ -189,10 +105,6 @@ def _not_compared(parity: Parity) -> str:
     if parity.level == "weights":
         return "Outputs were not compared: at level weights no model is run. Ask for --level outputs to run both."
     return "Outputs were not compared: the comparison ended before a model was run."
-
-
-def _section(identity: str, title: str, body: Markup | None) -> Markup:
-    return tag("section", tag("h2", title), body, id=identity, aria_label=title)
 
 
 def _footer(parity: Parity) -> str:
