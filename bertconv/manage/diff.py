@@ -53,6 +53,12 @@ def diff_checkpoints(  # noqa: PLR0913  (one argument per option of the command)
 ) -> Diff:
     """Say what differs between two checkpoints of one architecture, in any formats, and by how much.
 
+    Example:
+        diff = diff_checkpoints("bert-base-uncased", "./finetuned")
+        print(diff.verdict())
+        for layer in diff.layers:
+            print(layer.layer, layer.changed, layer.change.relative if layer.change else 0.0)
+
     Args:
         a: one side: folder, file or Hub id (`org/name`, `org/name@revision`).
         b: the other, likewise.

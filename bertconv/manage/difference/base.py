@@ -15,7 +15,7 @@ from bertconv.formats.streaming import Workspace
 from bertconv.manage.difference.elements import Pair, layer_of
 from bertconv.manage.difference.records import Against, Departure
 from bertconv.manage.difference.sides import pairs_of
-from bertconv.manage.difference.sums import BLOCK, Floats, Numbers, squares
+from bertconv.manage.difference.sums import BLOCK, Floats, Numbers, squares, strange_numbers
 from bertconv.records import dataclass
 from bertconv.verify.facts import side_facts
 
@@ -86,7 +86,7 @@ def against(a: Checkpoint, b: Checkpoint, c: Checkpoint, tell: Callable[[str, in
 def _is_in_place(pair: Pair) -> bool:
     """Whether the elements of the base and of one side belong together as they lie, and are numbers with fractions."""
     dtypes = {pair.a.stored.dtype, pair.b.stored.dtype}
-    return pair.same_shape and dtypes <= set(FLOATS) and (pair.alignment is None or pair.alignment.in_place)
+    return pair.same_shape and pair.in_place and dtypes <= set(FLOATS)
 
 
 def _sum(triple: _Triple, workspace: Workspace, tick: workers.Tick) -> _Sums:
@@ -94,24 +94,24 @@ def _sum(triple: _Triple, workspace: Workspace, tick: workers.Tick) -> _Sums:
     rooms = (workspace, workspace.second, workspace.second.second)
     floats, sums = Floats(3), [0.0] * 4
     for streams in lockstep(*(side.elements(room) for side, room in zip(sides, rooms, strict=True))):
-        for start in range(0, streams[0].size, BLOCK):
-            a, b, c = (
-                floats.take(number, stream[start : start + BLOCK], side.stored.dtype)
-                for number, (stream, side) in enumerate(zip(streams, sides, strict=True))
-            )
-            a, b = floats.minus(0, a, c), floats.minus(1, b, c)
-            more = _products(a, b, c)
-            if not all(map(math.isfinite, more)):
-                finite = np.isfinite(a) & np.isfinite(b) & np.isfinite(c)
-                more = _products(a[finite], b[finite], c[finite])
-            sums = [one + other for one, other in zip(sums, more, strict=True)]
+        with strange_numbers():
+            for start in range(0, streams[0].size, BLOCK):
+                a, b, c = (
+                    floats.take(number, stream[start : start + BLOCK], side.stored.dtype)
+                    for number, (stream, side) in enumerate(zip(streams, sides, strict=True))
+                )
+                a, b = floats.minus(0, a, c), floats.minus(1, b, c)
+                more = _products(a, b, c)
+                if not all(map(math.isfinite, more)):
+                    finite = np.isfinite(a) & np.isfinite(b) & np.isfinite(c)
+                    more = _products(a[finite], b[finite], c[finite])
+                sums = [one + other for one, other in zip(sums, more, strict=True)]
         tick(streams[2].nbytes)
     return _Sums(triple.id, *sums)
 
 
 def _products(a: Numbers, b: Numbers, c: Numbers) -> list[float]:
-    with np.errstate(invalid="ignore", over="ignore"):
-        return [*squares(c, a, b), float(np.dot(a, b))]
+    return [*squares(c, a, b), float(np.dot(a, b))]
 
 
 def _departure(layer: str, inside: Iterable[_Sums]) -> Departure:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,10 @@ import numpy as np
 from bertconv.checkpoint import Tensor
 from bertconv.formats import workers
 from bertconv.formats.readback import lockstep
-from bertconv.formats.streaming import Workspace
-from bertconv.manage.difference.records import CHANGED, EQUAL, ONLY_A, ONLY_B, Change, Rows, TensorDiff
-from bertconv.manage.difference.rows import Alignment, compare_rows
-from bertconv.manage.difference.sums import BLOCK, Floats, Roundings, Sums, comparable, squares
+from bertconv.formats.streaming import Elements, Workspace
+from bertconv.manage.difference.records import CHANGED, EQUAL, ONLY_A, ONLY_B, Change, TensorDiff
+from bertconv.manage.difference.rows import Alignment, RowFlags, compare_rows
+from bertconv.manage.difference.sums import BLOCK, Floats, Roundings, Sums, comparable, squares, strange_numbers
 from bertconv.mapping.indices import TensorId
 from bertconv.records import dataclass
 from bertconv.text import printable
@@ -32,6 +33,11 @@ class Pair:
     def same_shape(self) -> bool:
         """Whether the sizes are the same on both sides."""
         return self.a.spec.canonical.shape == self.b.spec.canonical.shape
+
+    @property
+    def in_place(self) -> bool:
+        """Whether elements belong together as they lie."""
+        return self.alignment is None or self.alignment.in_place
 
     @property
     def is_compared(self) -> bool:
@@ -57,43 +63,54 @@ def compare_pair(pair: Pair, workspace: Workspace, tick: workers.Tick) -> Tensor
     Raises:
         DamagedCheckpoint: a file ends too early or cannot be read.
     """
-    same = pair.same_shape and pair.a.stored.dtype == pair.b.stored.dtype
+    slices, same = _slices(pair, workspace), pair.same_shape and pair.a.stored.dtype == pair.b.stored.dtype
     read = 0
-    for one, other in lockstep(pair.a.elements(workspace.second), pair.b.elements(workspace)) if same else ():
+    for one, other in slices if same else ():
         if not np.array_equal(one, other):
             same = False
+            # what was trained on differs from its first slice on, and is read once
+            slices = _slices(pair, workspace) if read else chain([(one, other)], slices)
             break
         read += other.nbytes
         tick(other.nbytes)
     facts: Mapping[str, Any] = {}
-    aligned = pair.alignment is not None and not pair.alignment.in_place
-    if pair.is_compared and (not same or aligned):
-        facts = _apart(pair, workspace, tick)
+    if pair.is_compared and not (same and pair.in_place):
+        facts = _apart(pair, slices, lambda: tick(0))
     tick(pair.b.stored.nbytes - read)
     return _diff(pair.id, pair.a, pair.b, EQUAL if same else CHANGED, facts)
 
 
-def _apart(pair: Pair, workspace: Workspace, tick: workers.Tick) -> dict[str, Any]:
-    """Fields of a `TensorDiff` of which the elements differ, or the places of rows."""
+def _slices(pair: Pair, workspace: Workspace) -> Iterator[tuple[Elements, ...]]:
+    """The elements of both sides in PyTorch's order, nothing of it read yet."""
+    return lockstep(pair.a.elements(workspace.second), pair.b.elements(workspace))
+
+
+def _apart(pair: Pair, slices: Iterator[tuple[Elements, ...]], tick: Callable[[], None]) -> dict[str, Any]:
+    """Fields of a `TensorDiff` of which the elements differ, or the places of rows.
+
+    Args:
+        pair: the tensor on both sides.
+        slices: all their elements, for those that belong together as they lie.
+        tick: called from time to time.
+    """
     a, b = pair.a.stored.dtype, pair.b.stored.dtype
     if not comparable(a, b):
         return {}
     sums, roundings, alignment = Sums(a, b), Roundings(a, b), pair.alignment
-    rows: Rows | None = None
-    if alignment is None or alignment.in_place:
-        width = pair.b.spec.count // max(alignment.rows_b, 1) if alignment is not None else 0
-        flags = alignment.flags(width) if alignment is not None else None
-        for one, other in lockstep(pair.a.elements(workspace.second), pair.b.elements(workspace)):
+    changed = None
+    if alignment is not None and not alignment.in_place:
+        changed = compare_rows(pair.a, pair.b, alignment, sums, roundings, tick)
+    else:
+        flags = None if alignment is None else RowFlags(alignment.rows_b, pair.b.spec.count // max(alignment.rows_b, 1))
+        for one, other in slices:
             mask = sums.add(one, other)
             roundings.add(one, other)
             if flags is not None:
                 flags.add(mask)
-            tick(0)
-        rows = alignment.rows(flags.changed) if alignment is not None and flags is not None else None
-    else:
-        changed = compare_rows(pair.a, pair.b, alignment, sums, roundings, lambda: tick(0))
-        rows = alignment.rows(changed)
+            tick()
+        changed = None if flags is None else flags.changed
     change = sums.change()
+    rows = None if alignment is None or changed is None else alignment.rows(changed)
     if rows is not None and not (change.differing or rows.moved or rows.new or rows.dropped):
         rows = None
     rounded, rounded_to = roundings.found() if change.elements else ("", "")
@@ -108,14 +125,15 @@ def norm_of(job: tuple[str, Tensor], workspace: Workspace, tick: workers.Tick) -
         return place, Change(0, 0, 0.0, 0.0, 0.0, 0.0)
     strange = 0
     for piece in tensor.elements(workspace):
-        for start in range(0, piece.size, BLOCK):
-            block = floats.take(0, piece[start : start + BLOCK], dtype)
-            found = squares(block)[0]
-            if not np.isfinite(found):
-                finite = block[np.isfinite(block)]
-                strange += block.size - finite.size
-                found = squares(finite)[0]
-            total += found
+        with strange_numbers():
+            for start in range(0, piece.size, BLOCK):
+                block = floats.take(0, piece[start : start + BLOCK], dtype)
+                found = squares(block)[0]
+                if not np.isfinite(found):
+                    finite = block[np.isfinite(block)]
+                    strange += block.size - finite.size
+                    found = squares(finite)[0]
+                total += found
         tick(piece.nbytes)
     norm = float(np.sqrt(total))
     return place, Change(tensor.spec.count, 0, 0.0, norm, norm, 0.0, strange, strange)

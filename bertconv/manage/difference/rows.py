@@ -78,10 +78,6 @@ class Alignment:
         known = own if own or self.by == "token" else foreign
         return tuple(printable(known[row]) if row in known else f"row {row}" for row in rows)
 
-    def flags(self, width: int) -> RowFlags:
-        """Which rows of B differ, to be filled in; `width` is the number of elements of a row."""
-        return RowFlags(self.rows_b, width)
-
     def rows(self, changed: Mask) -> Rows:
         """What is to be said, once it is known which rows of B hold other values than theirs in A."""
         numbers = np.arange(self.rows_b)

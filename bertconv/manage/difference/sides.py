@@ -20,6 +20,8 @@ from bertconv.text import printable
 Given = tuple[str | os.PathLike[str], SourceOptions]
 _VOCABULARY = "vocab_size"
 """The config key of the size that has one row for each token."""
+_LEAST = 0.01
+"""The part of the base model's matrices that has to be alignable: small ones may have one shape by chance."""
 
 
 @contextmanager
@@ -47,7 +49,7 @@ def pairs_of(a: Checkpoint, b: Checkpoint) -> list[Pair]:
     """The tensors that both have; those with a row for each token with the rows aligned.
 
     Raises:
-        MappingError: no tensor of the base model can be held to the other side's.
+        MappingError: next to no matrix of the base model can be held to the other side's.
     """
     here, there = a.everything, b.everything
     alignments: dict[tuple[int, int], Alignment] = {}
@@ -62,8 +64,10 @@ def pairs_of(a: Checkpoint, b: Checkpoint) -> list[Pair]:
                 alignment = alignments[rows]
             pairs.append(Pair(place, here[place], tensor, alignment))
     base = a.table.heads[a.table.base_head]
-    if not any(pair.is_compared and pair.b.spec.group in base for pair in pairs):
-        raise _not_alignable(a, b, pairs)
+    matrices = [pair for pair in pairs if pair.b.spec.group in base and len(pair.b.spec.shape) > 1]
+    compared = sum(pair.b.spec.count for pair in matrices if pair.is_compared)
+    if compared < _LEAST * sum(pair.b.spec.count for pair in matrices) or not compared:
+        raise _not_alignable(a, b, matrices)
     return pairs
 
 
@@ -111,10 +115,10 @@ def _has_token_rows(side: Checkpoint, spec: TensorSpec) -> bool:
 
 def _not_alignable(a: Checkpoint, b: Checkpoint, pairs: Sequence[Pair]) -> MappingError:
     if not pairs:
-        why = "they have no tensor in common"
+        why = "they have no matrix of the model in common"
     else:
-        pair = max(pairs, key=lambda one: one.a.spec.count)
+        pair = max((pair for pair in pairs if not pair.is_compared), key=lambda one: one.a.spec.count)
         shapes = [list(side.spec.canonical.shape) for side in (pair.a, pair.b)]
-        why = f"no tensor of the model has the same shape on both sides, such as {pair.id}: {shapes[0]} and {shapes[1]}"
+        why = f"its matrices have other shapes on the two sides, such as {pair.id}: {shapes[0]} and {shapes[1]}"
     given = " and ".join(printable(side.source.given) for side in (a, b))
     return MappingError(f"not alignable: {given}: {why}.", hint="Give checkpoints of one size.")

@@ -47,22 +47,24 @@ class Floats:
     def take(self, number: int, elements: Elements, dtype: str) -> Numbers:
         """Elements of a type as float64."""
         numbers = self._room[number, : elements.size]
-        with np.errstate(invalid="ignore"):  # a NaN may be of the signalling kind
-            np.copyto(numbers, as_floats(elements, dtype))
+        np.copyto(numbers, as_floats(elements, dtype))
         return numbers
 
     def minus(self, number: int, one: Numbers, other: Numbers) -> Numbers:
         """The difference of two blocks."""
         numbers = self._room[number, : one.size]
-        with np.errstate(invalid="ignore", over="ignore"):
-            np.subtract(one, other, out=numbers)
+        np.subtract(one, other, out=numbers)
         return numbers
 
 
 def squares(*blocks: Numbers) -> list[float]:
     """Sums of squares."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        return [float(np.dot(block, block)) for block in blocks]
+    return [float(np.dot(block, block)) for block in blocks]
+
+
+def strange_numbers() -> np.errstate:
+    """No warnings of NaN, also of the signalling kind, and of infinities: they are counted."""
+    return np.errstate(invalid="ignore", over="ignore")
 
 
 class Sums:
@@ -84,9 +86,10 @@ class Sums:
     def add(self, one: Elements, other: Elements) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Add A's elements and B's; which of them differ."""
         mask = np.empty(one.size, bool)
-        for start in range(0, one.size, BLOCK):
-            part = slice(start, start + BLOCK)
-            self._add(one[part], other[part], mask[part])
+        with strange_numbers():
+            for start in range(0, one.size, BLOCK):
+                part = slice(start, start + BLOCK)
+                self._add(one[part], other[part], mask[part])
         return mask
 
     def _add(self, one: Elements, other: Elements, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
