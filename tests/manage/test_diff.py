@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -228,6 +229,11 @@ def test_families_that_share_a_table_are_alignable(tmp_path: Path) -> None:
     diff = diff_checkpoints(tmp_path / "a", tmp_path / "b")
     assert states(diff) == {}
     assert ("model_type", "roberta", "xlm-roberta") in [(one.key, one.a, one.b) for one in diff.config]
+    for head in ("RobertaForMaskedLM", "XLMRobertaForMaskedLM"):
+        heads = diff_checkpoints(tmp_path / "a", tmp_path / "b", head=head)
+        assert (heads.a.head, heads.b.head) == ("RobertaForMaskedLM", "XLMRobertaForMaskedLM")
+    with pytest.raises(RequestError, match="BertModel"):
+        diff_checkpoints(tmp_path / "a", tmp_path / "b", head="BertModel")
 
 
 def test_tensors_of_other_shapes_are_changed_without_numbers(tmp_path: Path) -> None:
@@ -236,6 +242,42 @@ def test_tensors_of_other_shapes_are_changed_without_numbers(tmp_path: Path) -> 
     cp.save(tmp_path / "b", head, normal(head, labels=13), labels=13)
     found = rows(diff_checkpoints(tmp_path / "a", tmp_path / "b"))["classifier.dense.weight"]
     assert (found.shape_a, found.shape_b, found.state, found.change) == ((11, 35), (13, 35), "changed", None)
+
+
+def sentence_model(folder: Path, weight: np.ndarray) -> Path:
+    """A model of sentence-transformers with one module that has weights, one of them an integer."""
+    cp.save(folder, "BertModel", normal("BertModel"))
+    kinds = {"": "Transformer", "2_Dense": "Dense"}
+    listing = [{"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+               for number, (path, kind) in enumerate(kinds.items())]  # fmt: skip
+    (folder / "modules.json").write_text(json.dumps(listing))
+    cp.write_config(folder / "2_Dense", {"in_features": 35})
+    tensors = {"linear.weight": weight, "steps": np.array(int(weight[0, 0]), np.int64)}
+    (folder / "2_Dense" / "model.safetensors").write_bytes(cp.safetensors_bytes(tensors, {"format": "pt"}))
+    return folder
+
+
+def test_modules_of_sentence_transformers_are_layers_of_their_own(tmp_path: Path) -> None:
+    one = np.full((17, 35), 3, np.float32)
+    a, b = sentence_model(tmp_path / "a", one), sentence_model(tmp_path / "b", one + 4)
+    diff = diff_checkpoints(a, b, against_base=a)
+    assert states(diff) == {"2_Dense/linear.weight": "changed", "2_Dense/steps": "changed"}
+    assert_numbers(rows(diff)["2_Dense/linear.weight"].change, one, one + 4)
+    assert_numbers(rows(diff)["2_Dense/steps"].change, np.array(3), np.array(7))
+    assert diff.layers[-1].layer == "2_Dense"
+    assert diff.against is not None
+    assert diff.against.left_out == ("2_Dense/steps",)
+    cp.save(tmp_path / "bare", "BertModel", normal("BertModel"))
+    assert states(diff_checkpoints(a, tmp_path / "bare")) == {}
+
+
+def test_a_part_of_the_model_that_no_table_knows_is_said(tmp_path: Path) -> None:
+    state = normal("BertModel")
+    extra = {"bert.embeddings.task_type_embeddings.weight": np.ones((3, 35), np.float32)}
+    diff = diff_states(tmp_path, {**state, **extra}, state, "BertModel")
+    assert diff.equal
+    assert diff.omitted == ("A: embeddings.task_type_embeddings.weight",)
+    assert "not compared, but a part of the model: A: embeddings.task_type_embeddings.weight" in diff.verdict()
 
 
 def test_an_aspect_that_is_unknown_is_refused(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from bertconv.manage.difference.records import Against, Departure
 from bertconv.manage.difference.sides import pairs_of
 from bertconv.manage.difference.sums import BLOCK, Floats, Numbers, squares, strange_numbers
 from bertconv.records import dataclass
+from bertconv.text import printable
 from bertconv.verify.facts import side_facts
 
 FAR = 0.7
@@ -78,7 +79,7 @@ def against(a: Checkpoint, b: Checkpoint, c: Checkpoint, tell: Callable[[str, in
         layers.setdefault(layer_of(one.id), []).append(one)
     whole = _departure("all", found)
     compared = {one.id for one in found}
-    left_out = tuple(place for place in {**a.everything, **b.everything} if place not in compared)
+    left_out = tuple(printable(place) for place in {**a.everything, **b.everything} if place not in compared)
     rows = tuple(_departure(layer, inside) for layer, inside in layers.items())
     return Against(side_facts(c), whole, rows, len(found), left_out, _verdict(whole))
 

@@ -41,8 +41,8 @@ def opened_sides(given: Sequence[Given], head: str | None, wanted: Wanted) -> It
         found = [stack.enter_context(opened(place, options, wanted=wanted)) for place, options in given]
         for other in found[1:]:
             _check_table(found[0], other)
-        heads = [head] * len(found) if head else _heads(found)
-        yield [one.as_class(name).with_base() for one, name in zip(found, heads, strict=True)]
+        sides = _as_one_class(found, head) if head else _as_classes(found)
+        yield [side.with_base() for side in sides]
 
 
 def pairs_of(a: Checkpoint, b: Checkpoint) -> list[Pair]:
@@ -92,18 +92,24 @@ def _check_table(one: Opened, other: Opened) -> None:
         )
 
 
-def _heads(found: Sequence[Opened]) -> list[str]:
-    """The class of each; where several have its tensors and nothing decides, that of another side if it is one of them.
+def _as_one_class(found: Sequence[Opened], head: str) -> list[Checkpoint]:
+    """All as a class; those of another family of the table as theirs for the same task."""
+    first = next((one for one in found if head in one.table.heads), found[0]).as_class(head)
+    return [one.as_class(head, first) for one in found]
+
+
+def _as_classes(found: Sequence[Opened]) -> list[Checkpoint]:
+    """Each as its class; where several have its tensors and nothing decides, as that of another side if that is one.
 
     A diff looks at the tensors alone, and these classes have the same.
     """
     chosen = [choose_head(one.table, one.identity, one.source.load_config(one.table.family)) for one in found]
     tasks = [one.table.tasks[choice.head] for one, choice in zip(found, chosen, strict=True) if not choice.rivals]
-    heads = []
+    sides = []
     for one, choice in zip(found, chosen, strict=True):
         fitting = [rival for rival in choice.rivals if one.table.tasks[rival] in tasks]
-        heads.append(fitting[0] if fitting else choice.head)
-    return heads
+        sides.append(one.as_class(fitting[0] if fitting else choice.head))
+    return sides
 
 
 def _has_token_rows(side: Checkpoint, spec: TensorSpec) -> bool:
