@@ -48,35 +48,37 @@ class Alignment:
     @cached_property
     def sources(self) -> Numbers:
         """For every row of B the row of A that belongs to it, or -1."""
-        numbers = np.arange(self.rows_b, dtype=np.int64)
-        if self.by == "row":
+        tokens = self._tokens[0]
+        if tokens is None or self.by == "row":
+            numbers = np.arange(self.rows_b, dtype=np.int64)
             return np.where(numbers < self.rows_a, numbers, -1)
         one, other = self._names
-        places = {token: number for number, token in one.items()}
-        found = [places.get(other[row], -1) if row in other else self._unnamed(row) for row in range(self.rows_b)]
-        return np.array(found, np.int64)
-
-    def _unnamed(self, row: int) -> int:
-        return row if row < self.rows_a and row not in self._names[0] else -1
+        found = (
+            (row if row < self.rows_a and one[row] is None else -1) if token is None else tokens.get(token, -1)
+            for row, token in enumerate(other)
+        )
+        sources = np.fromiter(found, np.int64, self.rows_b)
+        sources[sources >= self.rows_a] = -1
+        return sources
 
     @cached_property
-    def _names(self) -> tuple[dict[int, str], dict[int, str]]:
-        """Row -> its token, on both sides; of two tokens with one id the first."""
-        found: list[dict[int, str]] = []
+    def _names(self) -> tuple[list[str | None], list[str | None]]:
+        """The token of every row, on both sides; of two tokens with one id the first."""
+        found: list[list[str | None]] = []
         for tokens, rows in zip(self._tokens, (self.rows_a, self.rows_b), strict=True):
-            names: dict[int, str] = {}
+            names: list[str | None] = [None] * rows
             for token, number in (tokens or {}).items():
-                if number < rows:
-                    names.setdefault(number, token)
+                if number < rows and names[number] is None:
+                    names[number] = token
             found.append(names)
         return found[0], found[1]
 
     def names(self, rows: Iterable[int], *, in_a: bool = False) -> tuple[str, ...]:
-        """The tokens of some rows, or their numbers."""
-        one, other = self._names
-        own, foreign = (one, other) if in_a else (other, one)
-        known = own if own or self.by == "token" else foreign
-        return tuple(printable(known[row]) if row in known else f"row {row}" for row in rows)
+        """The tokens of some rows, or their numbers; where one side alone lists its tokens, by these."""
+        own = 0 if in_a else 1
+        known = self._names[1 - own if self._tokens[own] is None else own]
+        names = ((row, known[row] if row < len(known) else None) for row in rows)
+        return tuple(f"row {row}" if token is None else printable(token) for row, token in names)
 
     def rows(self, changed: Mask) -> Rows:
         """What is to be said, once it is known which rows of B hold other values than theirs in A."""
