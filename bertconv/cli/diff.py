@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bertconv.cli import process
-from bertconv.cli.options import aspects_option, pair_options
+from bertconv.cli.pairs import aspects_option, pair_options
 
 if TYPE_CHECKING:
     from bertconv.manage.difference.records import Against, Change, Diff, Rows, TensorDiff

@@ -7,16 +7,13 @@ from typing import Any
 
 import click
 
-from bertconv.verify.agreement import ASPECTS
-
 Command = Callable[..., Any]
-_FILE = click.Path(dir_okay=False, exists=True)
 DTYPES = ("keep", "float32", "float16", "bfloat16", "float64")
 
 
 def source_options(command: Command) -> Command:
     """Where the checkpoint is, and how its names are to be read."""
-    return _apply(
+    return apply(
         command,
         click.option("--revision", metavar="REV", help="Branch, tag or commit on the Hub (also ORG/NAME@REV)."),
         click.option("--token", help="Access token for the Hub [default: HF_TOKEN, or the stored one]."),
@@ -34,46 +31,9 @@ def source_options(command: Command) -> Command:
     )  # fmt: skip
 
 
-def pair_options(command: Command) -> Command:
-    """Where two checkpoints are, and how they are to be read."""
-    return _apply(
-        command,
-        click.option("--head", metavar="CLASS", help="Model class as which all are opened [default: each as its own]."),
-        click.option("--config-a", type=_FILE, help="Config for A instead of its own."),
-        click.option("--config-b", type=_FILE, help="Config for B instead of its own."),
-        click.option("--family", metavar="MODEL_TYPE",
-                     help="Family of both, such as roberta, where their configs do not say it."),
-        click.option("--map", "table", type=_FILE, metavar="FILE",
-                     help="A mapping table of your own (see `bertconv tables`)."),
-        click.option("--token", help="Access token for the Hub [default: HF_TOKEN, or the stored one]."),
-        click.option("--cache-dir", type=click.Path(file_okay=False), help="Cache of the Hub [default: HF_HOME's]."),
-        click.option("--local-files-only", is_flag=True, help="Use what the cache holds; ask no network."),
-    )  # fmt: skip
-
-
-def aspects_option(what: str) -> Callable[[Command], Command]:
-    """`--ignore`; `what` becomes of differences in what it names."""
-    return click.option(
-        "--ignore", default="", callback=_aspects, metavar="WHAT",
-        help=f"labels, tokenizer, modules, or several with commas: differences in these {what}.",
-    )  # fmt: skip
-
-
-def listed(value: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    """A list with commas of known words."""
-    found = tuple(part.strip() for part in value.split(",") if part.strip())
-    if unknown := [part for part in found if part not in known]:
-        raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(known)}.")
-    return found
-
-
-def _aspects(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
-    return listed(value, ASPECTS)
-
-
 def output_options(command: Command) -> Command:
     """What is written, and how strict the plan is."""
-    return _apply(
+    return apply(
         command,
         click.option("--dtype", type=click.Choice(DTYPES), default="keep", show_default=True,
                      help="Element type of the output."),
@@ -103,7 +63,7 @@ def output_options(command: Command) -> Command:
 
 def display_options(command: Command) -> Command:
     """How the outcome is shown."""
-    return _apply(
+    return apply(
         command,
         click.option("--json", "as_json", is_flag=True, help="Everything as JSON, for scripts."),
         detail_options(
@@ -115,7 +75,7 @@ def display_options(command: Command) -> Command:
 
 def detail_options(verbose: str) -> Callable[[Command], Command]:
     """`--quiet` and `--verbose`; the help of the latter says what a command folds away without it."""
-    return lambda command: _apply(
+    return lambda command: apply(
         command,
         click.option("--quiet", "-q", is_flag=True, callback=_not_both,
                      help="Print the last lines only: the summary and the verdict."),
@@ -129,7 +89,8 @@ def _not_both(context: click.Context, _: click.Parameter, value: bool) -> bool:
     return value
 
 
-def _apply(command: Command, *options: Callable[[Command], Command]) -> Command:
+def apply(command: Command, *options: Callable[[Command], Command]) -> Command:
+    """A command with several options, in this order."""
     for option in reversed(options):
         command = option(command)
     return command

@@ -10,7 +10,8 @@ import click
 from click.core import ParameterSource
 
 from bertconv.cli import process
-from bertconv.cli.options import aspects_option, detail_options, listed
+from bertconv.cli.options import detail_options
+from bertconv.cli.pairs import aspects_option, listed
 
 if TYPE_CHECKING:
     from bertconv.verify.parity import Measurement, Parity

@@ -127,6 +127,14 @@ def test_a_padded_table_of_the_same_tokens_has_new_rows_alone(tmp_path: Path) ->
     assert found.change.differing == 0
 
 
+def test_a_padded_table_of_short_numbers_is_no_rounded_one(tmp_path: Path) -> None:
+    table, bias = np.ones((101, 35), np.float32), np.ones(101, np.float32)
+    diff = compare(tmp_path, (table, bias, None), (np.ones((104, 35), np.float32), np.ones(104, np.float32), None))
+    found = rows(diff)[WORD_ID]
+    assert (found.state, found.rounded, found.same_values) == ("changed", "", False)
+    assert "3 rows new" in diff.verdict()
+
+
 def test_rows_of_other_widths_are_not_compared(tmp_path: Path) -> None:
     head = "ElectraModel"
     for name, size in (("a", 31), ("b", 29)):

@@ -113,7 +113,7 @@ def _apart(pair: Pair, slices: Iterator[tuple[Elements, ...]], tick: Callable[[]
     rows = None if alignment is None or changed is None else alignment.rows(changed)
     if rows is not None and not (change.differing or rows.moved or rows.new or rows.dropped):
         rows = None
-    rounded, rounded_to = roundings.found() if change.elements else ("", "")
+    rounded, rounded_to = roundings.found() if change.differing or (change.elements and a != b) else ("", "")
     return {"change": change, "rounded": rounded, "rounded_to": rounded_to, "rows": rows}
 
 

@@ -132,7 +132,8 @@ class TensorDiff:
     @property
     def same_values(self) -> bool:
         """Changed in its type alone, which lost nothing."""
-        return self.state == CHANGED and bool(self.rounded) and self.change is not None and not self.change.differing
+        same = self.change is not None and not self.change.differing
+        return same and self.dtype_a != self.dtype_b and self.shape_a == self.shape_b
 
     def remarks(self) -> Iterator[str]:
         """What its numbers do not say, one phrase each."""
