@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from bertconv.manage.history import Graph, lineage
     from bertconv.manage.pull import Pull, pull_checkpoint
     from bertconv.manage.push import Push, push_checkpoint
+    from bertconv.manage.diff import diff_checkpoints
+    from bertconv.manage.difference.records import Diff
     from bertconv.models.auto import (
         TFAutoModel,
         TFAutoModelForCausalLM,
@@ -158,6 +160,8 @@ _NAMES = {
     "bertconv.manage.history": ("Graph", "lineage"),
     "bertconv.manage.pull": ("Pull", "pull_checkpoint"),
     "bertconv.manage.push": ("Push", "push_checkpoint"),
+    "bertconv.manage.diff": ("diff_checkpoints",),
+    "bertconv.manage.difference.records": ("Diff",),
     "bertconv.models.auto": (
         "TFAutoModel", "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM", "TFAutoModelForMultipleChoice",
         "TFAutoModelForNextSentencePrediction", "TFAutoModelForPreTraining", "TFAutoModelForQuestionAnswering",
@@ -217,9 +221,9 @@ _NAMES = {
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
-    "AlbertConfig", "AutoConfig", "BertConfig", "BertconvError", "CamembertConfig", "Digest", "DistilBertConfig",
-    "ElectraConfig", "FolderCheck", "Graph", "Inspection", "MPNetConfig", "Parity", "Pull", "Push", "Report",
-    "RobertaConfig", "RobertaPreLayerNormConfig", "TFAlbertForMaskedLM", "TFAlbertForMultipleChoice",
+    "AlbertConfig", "AutoConfig", "BertConfig", "BertconvError", "CamembertConfig", "Diff", "Digest",
+    "DistilBertConfig", "ElectraConfig", "FolderCheck", "Graph", "Inspection", "MPNetConfig", "Parity", "Pull", "Push",
+    "Report", "RobertaConfig", "RobertaPreLayerNormConfig", "TFAlbertForMaskedLM", "TFAlbertForMultipleChoice",
     "TFAlbertForPreTraining", "TFAlbertForQuestionAnswering", "TFAlbertForSequenceClassification",
     "TFAlbertForTokenClassification", "TFAlbertMainLayer", "TFAlbertModel", "TFAlbertPreTrainedModel", "TFAutoModel",
     "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM", "TFAutoModelForMultipleChoice",
@@ -247,8 +251,8 @@ __all__ = [
     "TFXLMRobertaForMaskedLM", "TFXLMRobertaForMultipleChoice", "TFXLMRobertaForQuestionAnswering",
     "TFXLMRobertaForSequenceClassification", "TFXLMRobertaForTokenClassification", "TFXLMRobertaMainLayer",
     "TFXLMRobertaModel", "TFXLMRobertaPreTrainedModel", "XLMRobertaConfig", "__version__", "check_checkpoint",
-    "convert_checkpoint", "create_optimizer", "inspect_checkpoint", "lineage", "model_digest", "pull_checkpoint",
-    "push_checkpoint", "verify_checkpoint",
+    "convert_checkpoint", "create_optimizer", "diff_checkpoints", "inspect_checkpoint", "lineage", "model_digest",
+    "pull_checkpoint", "push_checkpoint", "verify_checkpoint",
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -151,6 +152,18 @@ class Checkpoint:
         """The same checkpoint as another class."""
         return checkpoint_of(self.source, self.header, self.modules, self.identity, self.table, self.config, head)
 
+    def with_base(self) -> Checkpoint:
+        """The same class with what else the file has of the base model, as the pooler that a class does without.
+
+        Where the tensors are those of the base model alone, also with what is there of the class that its config names.
+        """
+        base = self.table.base_head
+        heads = {self.head, base, (self.named_head or base) if self.head == base else base}
+        more = {group for head in heads for group in self.table.heads[head]}
+        groups = tuple(group for group in self.table.groups if group in more)
+        plan = _plan(self.identity, self.table, self.dialects, self.config, self.head, groups)
+        return replace(self, plan=plan)
+
     @cached_property
     def torch_names(self) -> dict[str, str]:
         """Neutral id -> full name in PyTorch, base prefix in front of the body always, of all the class has."""
@@ -287,8 +300,15 @@ def checkpoint_of(
     return Checkpoint(source, header, modules, identity, table, dialects, config, plan)
 
 
-def _plan(identity: Identity, table: Table, dialects: Dialects, config: Config, head: str | None) -> Plan:
-    options = PlanOptions(head=head, allow_unknown=_ANY, ignore_missing=_ANY)
+def _plan(
+    identity: Identity,
+    table: Table,
+    dialects: Dialects,
+    config: Config,
+    head: str | None,
+    groups: tuple[str, ...] | None = None,
+) -> Plan:
+    options = PlanOptions(head=head, allow_unknown=_ANY, ignore_missing=_ANY, groups=groups)
     return make_plan(identity, table, dialects, config, dialects.reference, options)
 
 

@@ -35,6 +35,7 @@ SECTIONS = {
     "Share": {
         "pull": "bertconv.cli.pull:pull",
         "push": "bertconv.cli.push:push",
+        "diff": "bertconv.cli.diff:diff",
     },
     "More": {
         "tables": "bertconv.cli.tables:tables",

@@ -13,7 +13,7 @@ DTYPES = ("keep", "float32", "float16", "bfloat16", "float64")
 
 def source_options(command: Command) -> Command:
     """Where the checkpoint is, and how its names are to be read."""
-    return _apply(
+    return apply(
         command,
         click.option("--revision", metavar="REV", help="Branch, tag or commit on the Hub (also ORG/NAME@REV)."),
         click.option("--token", help="Access token for the Hub [default: HF_TOKEN, or the stored one]."),
@@ -33,7 +33,7 @@ def source_options(command: Command) -> Command:
 
 def output_options(command: Command) -> Command:
     """What is written, and how strict the plan is."""
-    return _apply(
+    return apply(
         command,
         click.option("--dtype", type=click.Choice(DTYPES), default="keep", show_default=True,
                      help="Element type of the output."),
@@ -63,7 +63,7 @@ def output_options(command: Command) -> Command:
 
 def display_options(command: Command) -> Command:
     """How the outcome is shown."""
-    return _apply(
+    return apply(
         command,
         click.option("--json", "as_json", is_flag=True, help="Everything as JSON, for scripts."),
         detail_options(
@@ -75,7 +75,7 @@ def display_options(command: Command) -> Command:
 
 def detail_options(verbose: str) -> Callable[[Command], Command]:
     """`--quiet` and `--verbose`; the help of the latter says what a command folds away without it."""
-    return lambda command: _apply(
+    return lambda command: apply(
         command,
         click.option("--quiet", "-q", is_flag=True, callback=_not_both,
                      help="Print the last lines only: the summary and the verdict."),
@@ -89,7 +89,8 @@ def _not_both(context: click.Context, _: click.Parameter, value: bool) -> bool:
     return value
 
 
-def _apply(command: Command, *options: Callable[[Command], Command]) -> Command:
+def apply(command: Command, *options: Callable[[Command], Command]) -> Command:
+    """A command with several options, in this order."""
     for option in reversed(options):
         command = option(command)
     return command

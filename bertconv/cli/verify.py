@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from bertconv.cli import process
 from bertconv.cli.options import detail_options
-from bertconv.verify.agreement import ASPECTS
+from bertconv.cli.pairs import aspects_option, listed
 
 if TYPE_CHECKING:
     from bertconv.verify.parity import Measurement, Parity
@@ -28,19 +28,7 @@ def _json_file(_: click.Context, __: click.Parameter, value: str | None) -> str 
 
 
 def _dtypes(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
-    return _listed(value, DTYPES)
-
-
-def _aspects(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
-    return _listed(value, ASPECTS)
-
-
-def _listed(value: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    """A list with commas."""
-    found = tuple(part.strip() for part in value.split(",") if part.strip())
-    if unknown := [part for part in found if part not in known]:
-        raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(known)}.")
-    return found
+    return listed(value, DTYPES)
 
 
 @click.command(short_help="Are two checkpoints the same model? Is an output unchanged?")
@@ -86,13 +74,7 @@ def _listed(value: str, known: tuple[str, ...]) -> tuple[str, ...]:
 )
 @click.option("--saved-model", is_flag=True, help="Run the SavedModel beside B as well.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random inputs.")
-@click.option(
-    "--ignore",
-    default="",
-    callback=_aspects,
-    metavar="WHAT",
-    help="labels, tokenizer, modules, or several with commas: differences in these are reported and do not count.",
-)
+@aspects_option("are reported and do not count")
 @click.option("--head", metavar="CLASS", help="Model class as which both are compared [default: B's].")
 @click.option("--config-a", type=click.Path(dir_okay=False, exists=True), help="Config for A instead of its own.")
 @click.option("--config-b", type=click.Path(dir_okay=False, exists=True), help="Config for B instead of its own.")

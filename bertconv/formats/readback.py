@@ -173,7 +173,7 @@ def _differs(tensor: Written, what: str) -> ParityError:
     )
 
 
-def _side_by_side(tensor: Written, workspace: Workspace) -> Iterator[tuple[Elements, Elements]]:
+def _side_by_side(tensor: Written, workspace: Workspace) -> Iterator[tuple[Elements, ...]]:
     """Written and expected elements, both in PyTorch's order, or as they are computed, in slices of equal length."""
     from bertconv.formats.streaming import cast, pieces
 
@@ -194,22 +194,20 @@ def _in_order(make: Callable[[], Elements], canonical: Transpose | None) -> Iter
     yield reordered(make(), canonical)
 
 
-def lockstep(one: Iterator[Elements], other: Iterator[Elements]) -> Iterator[tuple[Elements, Elements]]:
-    """Two streams of the same elements, cut into slices of equal length; both end together or it is a ParityError."""
+def lockstep(*streams: Iterator[Elements]) -> Iterator[tuple[Elements, ...]]:
+    """Streams of the same elements, cut into slices of equal length; all end together or it is a ParityError."""
     import numpy as np
 
-    left: Elements = np.empty(0, np.uint8)
-    right = left
+    left: list[Elements] = [np.empty(0, np.uint8) for _ in streams]
     while True:
-        left = left if left.size else next(one, left)
-        right = right if right.size else next(other, right)
-        length = min(left.size, right.size, PIECE)
+        left = [part if part.size else next(stream, part) for part, stream in zip(left, streams, strict=True)]
+        length = min(PIECE, *(part.size for part in left))
         if length == 0:
             break
-        yield left[:length], right[:length]
-        left, right = left[length:], right[length:]
-    if left.size or right.size:
-        raise ParityError("the two copies of a tensor have different lengths.", hint="This is a bug: report it.")
+        yield tuple(part[:length] for part in left)
+        left = [part[length:] for part in left]
+    if any(part.size for part in left):
+        raise ParityError("the copies of a tensor have different lengths.", hint="This is a bug: report it.")
 
 
 def _is_one(pair: Duplicate) -> bool:

@@ -92,9 +92,9 @@ def _is_newest(target: UploadTarget, head: Listing, weights: Sequence[str]) -> b
 
 def _digest_at(target: UploadTarget, head: Listing) -> str:
     """The digest in the manifest at a commit, whose bytes are held to the Hub's own digest; "" where it is none."""
+    from bertconv.manifest import read_manifest
     from bertconv.source.checkpoint_folder import SourceOptions
     from bertconv.source.hub import open_repository
-    from bertconv.manifest import read_manifest
 
     folder = open_repository(target.repository, SourceOptions(revision=head.commit, token=target.token))
     folder.need([MANIFEST])

@@ -23,6 +23,7 @@ from bertconv.formats.frame import frame_digest, spans_of
 from bertconv.formats.interrupts import held_back
 from bertconv.formats.output import formats
 from bertconv.formats.staging import StagedFolder
+from bertconv.manifest import read_manifest
 from bertconv.mapping.recognise import Wanted, recognise
 from bertconv.modules import opened_modules
 from bertconv.record import manifest_bytes, source_facts, table_facts
@@ -37,7 +38,6 @@ from bertconv.source.reading import open_header
 from bertconv.source.sidecars import CONFIGS
 from bertconv.source.weights import is_index
 from bertconv.text import human_bytes, listing, printable, some
-from bertconv.manifest import read_manifest
 from bertconv.verify.certificate import check_folder
 
 if TYPE_CHECKING:

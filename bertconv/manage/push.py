@@ -18,6 +18,7 @@ from bertconv.errors import HubError, ParityError, RequestError
 from bertconv.formats.destination import MANIFEST
 from bertconv.manage.lineage import Lineage
 from bertconv.manage.push_text import Text, text_of
+from bertconv.manifest import read_manifest
 from bertconv.records import dataclass
 from bertconv.source.checkpoint_folder import open_in
 from bertconv.source.hashed_file import HashedFile
@@ -25,7 +26,6 @@ from bertconv.source.local import hub_id
 from bertconv.source.weights import is_weights
 from bertconv.text import human_bytes, printable, some
 from bertconv.verification import check_checkpoint
-from bertconv.manifest import read_manifest
 from bertconv.verify.certificate import FolderCheck
 
 if TYPE_CHECKING:  # huggingface_hub takes longer to import than a small folder to verify

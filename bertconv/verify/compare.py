@@ -16,10 +16,10 @@ from bertconv.digests import digest_of_tensors
 from bertconv.errors import RequestError
 from bertconv.records import dataclass
 from bertconv.tasks import CAUSAL_LM
-from bertconv.text import printable
 from bertconv.verify.agreement import ASPECTS
 from bertconv.verify.cases import FROM_IDS, Batch, make_batches
 from bertconv.verify.classes import CLASS, other_classes
+from bertconv.verify.facts import side_facts
 from bertconv.verify.labels import compare_labels
 from bertconv.verify.modules import compare_modules, with_equal_modules
 from bertconv.verify.outputs import DTYPES, FLOOR, KINDS, Limits, Runner, block_of, blocks, compare_gradients, measure
@@ -332,13 +332,7 @@ def _config_differences(a: Checkpoint, b: Checkpoint) -> Iterator[ConfigDifferen
 
 def _facts(side: Checkpoint, rows: Sequence[TensorComparison], label: str) -> SideFacts:
     same = label == "B" or all(row.state == "equal" for row in rows)
-    files = (*side.header.files, *(module.file for module in side.modules))
-    return SideFacts(
-        given=printable(side.source.given), revision=side.source.revision, container=side.header.container,
-        dialect=side.dialect, framework="", head=side.head,
-        files={printable(file.name): file.size for file in files}, dtypes=side.dtypes,
-        digest=digest_of_tensors({row.id: row.digest for row in rows}) if same else "",
-    )  # fmt: skip
+    return side_facts(side, digest_of_tensors({row.id: row.digest for row in rows}) if same else "")
 
 
 def _notes(a: Checkpoint, b: Checkpoint) -> Iterator[str]:

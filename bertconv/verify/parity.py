@@ -348,15 +348,16 @@ class Parity:
                 row["ok"] = one.ok
         for name, aspect in self.aspects.items():
             facts[name]["ok"] = aspect.ok
-        plain: dict[str, Any] = _plain(facts)
+        plain: dict[str, Any] = plain_json(facts)
         return plain
 
 
-def _plain(value: Any) -> Any:
+def plain_json(value: Any) -> Any:
+    """What JSON can hold: a number that is not finite becomes "nan", "inf" or "-inf"."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: plain_json(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+        return [plain_json(one) for one in value]
     return value

@@ -62,6 +62,7 @@ def after(tmp_path: Path, arguments: str, src: Path, **environment: str) -> tupl
         ("tables show bert", NO_ELEMENTS),
         ("verify SRC SRC --level weights", ["h5py"]),
         ("hash SRC --values --per-tensor", ["h5py", "safetensors", "bertconv.verify"]),
+        ("diff SRC SRC", ["h5py"]),
         ("pt2tf SRC OUT --dry-run", ["numpy", "h5py", "bertconv.verify"]),
         ("pt2tf SRC OUT --verify none", ["safetensors", "xxhash", "h5py", "bertconv.verify", READER]),
         ("pt2tf SRC OUT --verify weights", ["h5py", "bertconv.verify", READER]),
@@ -78,8 +79,8 @@ def test_nothing_is_imported_that_a_command_does_not_use(
 
 @pytest.mark.parametrize(
     "arguments",
-    ["inspect SRC", "verify SRC SRC --level weights", "pt2tf SRC OUT --dry-run", "pt2tf SRC OUT --verify none",
-     "convert SRC OUT --to pt --verify weights"],
+    ["inspect SRC", "diff SRC SRC", "verify SRC SRC --level weights", "pt2tf SRC OUT --dry-run",
+     "pt2tf SRC OUT --verify none", "convert SRC OUT --to pt --verify weights"],
 )  # fmt: skip
 def test_a_process_that_only_copies_collects_no_cycles_and_starts_no_threads(
     tmp_path: Path, src: Path, arguments: str, monkeypatch: pytest.MonkeyPatch

@@ -5,35 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from bertconv.mapping.table import title_of
-from bertconv.text import human_bytes, printable
+from bertconv.text import printable
 from bertconv.verify.html.heat import heat_maps
-from bertconv.verify.html.markup import Markup, count, facts, join, mono, plain, prose, tag
+from bertconv.verify.html.markup import Markup, count, join, mono, plain, prose, tag
 from bertconv.verify.html.plots import error_plot
-from bertconv.verify.html.shell import asset, head, mark
+from bertconv.verify.html.sheet import Section, sheet, side_box, tile, verdict_box
 from bertconv.verify.html.tables import beside, cases, config, gradients, origin, outputs
 from bertconv.verify.html.weights import histograms, weights
-from bertconv.verify.parity import Parity, SideFacts
-
-_Section = tuple[str, str, Markup | None]
-"""Its id, its title and what is in it."""
+from bertconv.verify.parity import Parity
 
 
 def html_report(parity: Parity) -> str:
     """One self-contained page: no network, no fonts, light and dark, all of it readable without its small script."""
-    style, script = asset("report.css"), asset("report.js")
-    sections = [section for section in _sections(parity) if section[2]]
-    links = (tag("a", title, href=f"#{identity}") for identity, title, _ in sections)
-    body = tag(
-        "body",
-        _verdict(parity),
-        tag("nav", *links, aria_label="Sections"),
-        tag("main", *(_section(*section) for section in sections)),
-        tag("footer", _footer(parity)),
-        tag("script", script),
-    )
     title = f"{_words(parity)[0]}: {parity.a.given} \N{RIGHTWARDS ARROW} {parity.b.given}"
-    return f"<!DOCTYPE html>\n{tag('html', head(title, style, script, _state(parity)), body, lang='en')}\n"
+    return sheet(title, _state(parity), _verdict(parity), _sections(parity), _footer(parity))
 
 
 def _state(parity: Parity) -> str:
@@ -48,12 +33,8 @@ def _words(parity: Parity) -> tuple[str, str]:
 
 
 def _verdict(parity: Parity) -> Markup:
-    words, why = _words(parity)
-    title = tag("div", mark(_state(parity)), tag("h1", words), class_="title")
-    first = why.partition(" ")[0]
-    sentence = tag("p", prose((why[:1].upper() if first.isalpha() else why[:1]) + why[1:]), class_="why")
-    said = tag("div", title, sentence, class_=f"verdict {_state(parity)}", id="verdict")
-    sides = tag("div", _side("A", "original", parity.a), _side("B", "compared with it", parity.b), class_="sides")
+    said = verdict_box(_state(parity), *_words(parity))
+    sides = tag("div", side_box("A", "original", parity.a), side_box("B", "compared with it", parity.b), class_="sides")
     return tag("header", said, _findings(parity), _tiles(parity), sides)
 
 
@@ -83,50 +64,29 @@ def _tiles(parity: Parity) -> Markup:
     """The result of each comparison at a glance."""
     equal, cast = sum(one.ok for one in parity.tensors), sum(one.state == "cast" for one in parity.tensors)
     said = "tensors with the same values" + (f", {cast} of them cast to another type" if cast else "")
-    tiles = [_tile("Weights", f"{equal}/{len(parity.tensors)}", said, ok=parity.weights_ok)]
+    tiles = [tile("Weights", f"{equal}/{len(parity.tensors)}", said, ok=parity.weights_ok)]
     if parity.config:
-        tiles.append(_tile("Config", str(len(parity.config)), "keys differ", ok=False))
+        tiles.append(tile("Config", str(len(parity.config)), "keys differ", ok=False))
     for name, aspect in parity.aspects.items():
         if not aspect.ok:
             amount = sum(one.count for one in aspect.differences)
-            tiles.append(_tile(name.capitalize(), f"{amount:,}", "entries differ", ok=False))
+            tiles.append(tile(name.capitalize(), f"{amount:,}", "entries differ", ok=False))
     for dtype in parity.dtypes:
         if worst := parity.worst(dtype):
             own = "" if dtype == "float64" else f"A {plain(worst.a)}, "
             said = f"{own}limit {plain(worst.limit or 0)}, at {worst.place}"
             ok = all(one.ok for one in parity.measurements if one.dtype == dtype)
-            tiles.append(_tile(f"Error of B, {dtype}", plain(worst.b), said, ok=ok))
+            tiles.append(tile(f"Error of B, {dtype}", plain(worst.b), said, ok=ok))
     if parity.gradients:
         error = max((one.error for one in parity.gradients), key=lambda one: math.inf if math.isnan(one) else one)
         ok = all(one.ok for one in parity.gradients)
         tiles.append(
-            _tile("Gradients", plain(error), f"largest error, {count(len(parity.gradients), 'variable')}", ok=ok)
+            tile("Gradients", plain(error), f"largest error, {count(len(parity.gradients), 'variable')}", ok=ok)
         )
     return tag("ul", *tiles, class_="tiles")
 
 
-def _tile(name: str, value: str, said: str, *, ok: bool) -> Markup:
-    label = tag("span", name, mark("good" if ok else "bad", "holds" if ok else "fails"))
-    return tag("li", label, tag("strong", value), tag("small", prose(said)), class_="good" if ok else "bad")
-
-
-def _side(name: str, role: str, side: SideFacts) -> Markup:
-    kinds = ", ".join(f"{dtype} ({number_of})" for dtype, number_of in side.dtypes.items())
-    size = sum(side.files.values())
-    said = (
-        ("Format", f"{title_of(side.dialect) or side.dialect}, {side.container}"),
-        ("Class", side.head),
-        ("Revision", mono(side.revision) if side.revision else None),
-        ("Ran in", side.framework),
-        ("Types", kinds),
-        ("Weights", f"{human_bytes(size)} in {count(len(side.files), 'file')}" if side.files else None),
-        ("Digest", mono(side.digest.rpartition(":")[2][:16], title=side.digest) if side.digest else None),
-    )
-    title = tag("h2", tag("span", name, class_=f"letter {name.lower()}"), mono(side.given), tag("small", role))
-    return tag("section", title, facts(said), class_="side")
-
-
-def _sections(parity: Parity) -> Iterable[_Section]:
+def _sections(parity: Parity) -> Iterable[Section]:
     if not parity.measurements:
         yield "outputs", "Outputs", tag("p", _not_compared(parity))
     yield "errors", "Error per layer", error_plot(parity)
@@ -134,8 +94,8 @@ def _sections(parity: Parity) -> Iterable[_Section]:
     yield "outputs", "Outputs", outputs(parity)
     yield "weights", "Weights", weights(parity)
     yield "worst", "Worst tensors", histograms(parity)
-    yield "config", "Config", config(parity)
-    yield "beside", "Labels, tokenizer, modules", beside(parity)
+    yield "config", "Config", config(parity.config)
+    yield "beside", "Labels, tokenizer, modules", beside(parity.aspects)
     yield "gradients", "Gradients", gradients(parity)
     yield "inputs", "Inputs", cases(parity)
     yield "origin", "Reproduce", origin(parity)
@@ -145,10 +105,6 @@ def _not_compared(parity: Parity) -> str:
     if parity.level == "weights":
         return "Outputs were not compared: at level weights no model is run. Ask for --level outputs to run both."
     return "Outputs were not compared: the comparison ended before a model was run."
-
-
-def _section(identity: str, title: str, body: Markup | None) -> Markup:
-    return tag("section", tag("h2", title), body, id=identity, aria_label=title)
 
 
 def _footer(parity: Parity) -> str:

@@ -10,16 +10,16 @@ from bertconv.records import dataclass
 from bertconv.verify.html.markup import Markup, join, number, tag
 from bertconv.verify.parity import Measurement, Parity
 
-_WIDTH = 1040
+WIDTH = 1040
 """Of the whole drawing, with the layers as wide or narrow as it takes, within reason."""
-_LEFT, _RIGHT, _TOP, _HEIGHT = 84, 112, 16, 280
-_LANE, _GAP = 26, 8
+LEFT, RIGHT, TOP, HEIGHT = 84, 112, 16, 280
+LANE, GAP = 26, 8
 """Height of the strips for what a logarithm cannot show: 0 below the scale, NaN and infinity above."""
-_FAR = 40
+FAR = 40
 """Powers of ten beyond this are drawn at the edge: one absurd value must not flatten all others."""
-_WIDE = 88
+WIDE = 88
 """Width of a column whose label is a name; layers are narrower."""
-_LINE = 14
+LINE = 14
 
 _SHAPES = (
     "m0-5l5 5l-5 5l-5-5z",  # diamond
@@ -42,7 +42,7 @@ class _Column:
 
 
 @dataclass(frozen=True)
-class _Scale:
+class Scale:
     """The y axis: powers of ten from `low` to `high`, with a strip for `zero` and one for `nonfinite`."""
 
     low: int
@@ -52,24 +52,27 @@ class _Scale:
 
     @property
     def top(self) -> float:
-        return _TOP + (_LANE + _GAP if self.nonfinite else 0)
+        """Where the scale begins."""
+        return TOP + (LANE + GAP if self.nonfinite else 0)
 
     @property
     def bottom(self) -> float:
-        return self.top + _HEIGHT
+        """Where it ends."""
+        return self.top + HEIGHT
 
     @property
     def floor(self) -> float:
         """Where the plot ends, the strip for 0 included."""
-        return self.bottom + (_LANE + _GAP if self.zero else 0)
+        return self.bottom + (LANE + GAP if self.zero else 0)
 
     def y(self, error: float) -> float:
+        """How far down a value stands."""
         if not math.isfinite(error):
-            return _TOP + _LANE / 2
+            return TOP + LANE / 2
         if error == 0:
-            return self.floor - _LANE / 2
+            return self.floor - LANE / 2
         power = min(max(math.log10(error), self.low), self.high)
-        return self.top + _HEIGHT * (self.high - power) / (self.high - self.low)
+        return self.top + HEIGHT * (self.high - power) / (self.high - self.low)
 
 
 _Series = tuple[str, str]
@@ -88,8 +91,8 @@ def error_plot(parity: Parity) -> Markup | None:
     series = [(side, dtype) for dtype in dtypes for side in "ab" if (side, dtype) != ("a", "float64")]
     columns, scale = _columns(shown), _scale(shown)
     found = {(one.place, one.kind, one.dtype): one for one in shown}
-    width = columns[-1].middle + columns[-1].width / 2 + _RIGHT
-    height = scale.floor + 10 + _LINE * max(3, *(len(column.lines) for column in columns))
+    width = columns[-1].middle + columns[-1].width / 2 + RIGHT
+    height = scale.floor + 10 + LINE * max(3, *(len(column.lines) for column in columns))
     drawing = tag(
         "svg",
         _axes(scale, columns),
@@ -124,87 +127,107 @@ def _columns(shown: Iterable[Measurement]) -> list[_Column]:
     for one in sorted(shown, key=lambda one: one.kind == "output"):
         places.setdefault((one.kind, one.place), one)
     layers = sum(kind == "hidden state" and one.layer is not None for (kind, _), one in places.items())
-    free = _WIDTH - _LEFT - _RIGHT - _WIDE * (len(places) - layers)
+    free = WIDTH - LEFT - RIGHT - WIDE * (len(places) - layers)
     step = max(30.0, min(110.0, free / max(layers, 1)))
-    columns, left = [], float(_LEFT)
+    columns, left = [], float(LEFT)
     for (kind, place), one in places.items():
         is_layer = kind == "hidden state" and one.layer is not None
-        width = step if is_layer else _WIDE
-        lines = (
-            (str(one.layer),) if is_layer else tuple(_shortened(part) for part in place.replace("_", " ").split(" "))
-        )
+        width = step if is_layer else WIDE
+        lines = (str(one.layer),) if is_layer else tuple(shortened(part) for part in place.replace("_", " ").split(" "))
         columns.append(_Column(place, lines, kind, left + width / 2, width))
         left += width
     return columns
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """A name that fits below a column."""
     return text if len(text) <= 14 else text[:13] + "\N{HORIZONTAL ELLIPSIS}"
 
 
-def _scale(shown: Sequence[Measurement]) -> _Scale:
+def _scale(shown: Sequence[Measurement]) -> Scale:
     errors = [error for one in shown for error in ((one.b,) if one.dtype == "float64" else (one.a, one.b))]
-    values = [value for value in (*errors, *(one.limit or 0 for one in shown)) if value > 0 and math.isfinite(value)]
-    low = max(-_FAR, math.floor(math.log10(min(values, default=1e-16))))
-    high = min(_FAR, math.ceil(math.log10(max(values, default=1.0))))
-    return _Scale(min(low, _FAR - 1), max(high, low + 1), 0 in errors, not all(map(math.isfinite, errors)))
+    return scale_of(errors, [one.limit or 0 for one in shown], 1e-16)
 
 
-def _axes(scale: _Scale, columns: Sequence[_Column]) -> Markup:
+def scale_of(values: Sequence[float], others: Sequence[float] = (), least: float = 1e-4) -> Scale:
+    """The scale on which values stand.
+
+    Args:
+        values: what is drawn; 0 and what is not finite get strips.
+        others: what the scale has to hold too.
+        least: where it begins if there is nothing to draw.
+    """
+    drawn = [value for value in (*values, *others) if value > 0 and math.isfinite(value)]
+    low = max(-FAR, math.floor(math.log10(min(drawn, default=least))))
+    high = min(FAR, math.ceil(math.log10(max(drawn, default=1.0))))
+    return Scale(min(low, FAR - 1), max(high, low + 1), 0 in values, not all(map(math.isfinite, values)))
+
+
+def _axes(scale: Scale, columns: Sequence[_Column]) -> Markup:
     right = columns[-1].middle + columns[-1].width / 2
-    every = 1 + (scale.high - scale.low) // 10
-    parts = [
-        _tick(scale.y(10.0**power), f"1e{power:+03d}" if power else "1", right)
-        for power in range(scale.low, scale.high + 1)
-        if (power - scale.low) % every == 0
-    ]
-    if scale.zero:
-        parts.append(_strip(scale.y(0), "exactly 0", right))
-    if scale.nonfinite:
-        parts.append(_strip(scale.y(math.nan), "NaN, inf", right))
-    parts += [_x_label(column, scale.floor + 18) for column in columns]
-    middle = (scale.top + scale.bottom) / 2
-    parts.append(_text(14, middle, "error", class_="title", transform=f"rotate(-90 14 {middle:g})"))
+    parts = [grid(scale, right, "error"), *(_x_label(column, scale.floor + 18) for column in columns)]
     for kind, of_kind in groupby(columns, key=lambda column: column.kind):
         parts += _group(kind, list(of_kind), scale)
     return tag("g", *parts, class_="axes")
 
 
-def _text(x: float, y: float, text: object, **attributes: object) -> Markup:
+def grid(scale: Scale, right: float, title: str) -> Markup:
+    """The lines of a scale with their labels, its strips and its title; `right` is where the lines end."""
+    every = 1 + (scale.high - scale.low) // 10
+    parts = [
+        tick(scale.y(10.0**power), f"1e{power:+03d}" if power else "1", right)
+        for power in range(scale.low, scale.high + 1)
+        if (power - scale.low) % every == 0
+    ]
+    if scale.zero:
+        parts.append(strip_at(scale.y(0), "exactly 0", right))
+    if scale.nonfinite:
+        parts.append(strip_at(scale.y(math.nan), "NaN, inf", right))
+    middle = (scale.top + scale.bottom) / 2
+    return join((*parts, text_at(14, middle, title, class_="title", transform=f"rotate(-90 14 {middle:g})")))
+
+
+def text_at(x: float, y: float, text: object, **attributes: object) -> Markup:
+    """A label."""
     return tag("text", text, x=f"{x:.1f}", y=f"{y:.1f}", **attributes)
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, **attributes: object) -> Markup:
+def line_at(x1: float, y1: float, x2: float, y2: float, **attributes: object) -> Markup:
+    """A straight line."""
     return tag("line", x1=f"{x1:.1f}", y1=f"{y1:.1f}", x2=f"{x2:.1f}", y2=f"{y2:.1f}", **attributes)
 
 
-def _tick(y: float, label: str, right: float) -> Markup:
-    return join((_line(_LEFT, y, right, y), _text(_LEFT - 8, y + 4, label, class_="end")))
+def tick(y: float, label: str, right: float) -> Markup:
+    """A line of the grid with its label; `right` is where the grid ends."""
+    return join((line_at(LEFT, y, right, y), text_at(LEFT - 8, y + 4, label, class_="end")))
 
 
-def _strip(y: float, label: str, right: float) -> Markup:
-    strip = tag("rect", x=_LEFT, y=f"{y - _LANE / 2:.1f}", width=f"{right - _LEFT:.1f}", height=_LANE, class_="strip")
-    return join((strip, _text(_LEFT - 8, y + 4, label, class_="end")))
+def strip_at(y: float, label: str, right: float) -> Markup:
+    """A strip for what the logarithm cannot show, with its label."""
+    strip = tag("rect", x=LEFT, y=f"{y - LANE / 2:.1f}", width=f"{right - LEFT:.1f}", height=LANE, class_="strip")
+    return join((strip, text_at(LEFT - 8, y + 4, label, class_="end")))
 
 
 def _x_label(column: _Column, y: float) -> Markup:
     lines = (
-        tag("tspan", line, x=f"{column.middle:.1f}", dy=_LINE if n else None) for n, line in enumerate(column.lines)
+        tag("tspan", line, x=f"{column.middle:.1f}", dy=LINE if n else None) for n, line in enumerate(column.lines)
     )
-    return _text(column.middle, y, join(lines))
+    return text_at(column.middle, y, join(lines))
 
 
-def _group(kind: str, columns: Sequence[_Column], scale: _Scale) -> Iterator[Markup]:
+def _group(kind: str, columns: Sequence[_Column], scale: Scale) -> Iterator[Markup]:
     """What the columns of one kind have in common: a line before the outputs, a title below the layers."""
-    layers = [column for column in columns if column.width != _WIDE]
-    if kind == "output" and columns[0].middle > _LEFT + _WIDE / 2:
-        x = columns[0].middle - _WIDE / 2
-        yield _line(x, _TOP, x, scale.floor, class_="divider")
+    layers = [column for column in columns if column.width != WIDE]
+    if kind == "output" and columns[0].middle > LEFT + WIDE / 2:
+        x = columns[0].middle - WIDE / 2
+        yield line_at(x, TOP, x, scale.floor, class_="divider")
     if kind == "hidden state" and layers:
-        yield _text((layers[0].middle + layers[-1].middle) / 2, scale.floor + 18 + 1.6 * _LINE, "layer", class_="title")
+        yield text_at(
+            (layers[0].middle + layers[-1].middle) / 2, scale.floor + 18 + 1.6 * LINE, "layer", class_="title"
+        )
 
 
-def _limits(dtype: str, columns: Sequence[_Column], scale: _Scale, found: _Found) -> Markup:
+def _limits(dtype: str, columns: Sequence[_Column], scale: Scale, found: _Found) -> Markup:
     corners, last = [], math.nan
     for column in columns:
         limit = _limit(found.get((column.place, column.kind, dtype)))
@@ -215,7 +238,7 @@ def _limits(dtype: str, columns: Sequence[_Column], scale: _Scale, found: _Found
     return tag("path", d="".join(corners), class_="limit")
 
 
-def _limit_labels(dtypes: Sequence[str], columns: Sequence[_Column], scale: _Scale, found: _Found) -> Markup:
+def _limit_labels(dtypes: Sequence[str], columns: Sequence[_Column], scale: Scale, found: _Found) -> Markup:
     """Names at the right ends of the limits, moved apart where they would touch."""
     column = columns[-1]
     ends = []
@@ -225,8 +248,8 @@ def _limit_labels(dtypes: Sequence[str], columns: Sequence[_Column], scale: _Sca
             ends.append((scale.y(limit), dtype))
     labels, above = [], -math.inf
     for y, dtype in sorted(ends):
-        above = max(y + 4, above + _LINE)
-        labels.append(_text(column.middle + column.width / 2 + 8, above, f"limit {dtype}", class_="start"))
+        above = max(y + 4, above + LINE)
+        labels.append(text_at(column.middle + column.width / 2 + 8, above, f"limit {dtype}", class_="start"))
     return tag("g", *labels)
 
 
@@ -234,7 +257,7 @@ def _limit(one: Measurement | None) -> float | None:
     return one.limit if one is not None and one.limit and math.isfinite(one.limit) else None
 
 
-def _series(series: _Series, shape: str, columns: Sequence[_Column], scale: _Scale, found: _Found) -> Markup:
+def _series(series: _Series, shape: str, columns: Sequence[_Column], scale: Scale, found: _Found) -> Markup:
     side, dtype = series
     points = []
     for column in columns:
@@ -252,7 +275,7 @@ def _series(series: _Series, shape: str, columns: Sequence[_Column], scale: _Sca
     return tag("g", *_polylines(points, scale), *marks, class_=f"series {side}", data_series=f"{side} {dtype}")
 
 
-def _polylines(points: Iterable[tuple[_Column, float]], scale: _Scale) -> Iterator[Markup]:
+def _polylines(points: Iterable[tuple[_Column, float]], scale: Scale) -> Iterator[Markup]:
     """Through the hidden states; broken where an error is not finite."""
     hidden = ((column, error) for column, error in points if column.kind == "hidden state")
     for finite, run in groupby(hidden, key=lambda point: math.isfinite(point[1])):
@@ -261,7 +284,7 @@ def _polylines(points: Iterable[tuple[_Column, float]], scale: _Scale) -> Iterat
             yield tag("polyline", points=" ".join(corners))
 
 
-def _hover(column: _Column, scale: _Scale, found: Iterable[Measurement | None]) -> Markup:
+def _hover(column: _Column, scale: Scale, found: Iterable[Measurement | None]) -> Markup:
     """Everything known about a place, shown where the pointer is."""
     lines: list[object] = [column.place]
     for one in found:
@@ -269,9 +292,9 @@ def _hover(column: _Column, scale: _Scale, found: Iterable[Measurement | None]) 
             side_a = "" if one.dtype == "float64" else f"A {number(one.a)}, "
             limit = "" if one.limit is None else f", limit {number(one.limit)}"
             lines.append(f"{one.dtype}: {side_a}B {number(one.b)}{limit}")
-    x, height = column.middle - column.width / 2, scale.floor - _TOP
+    x, height = column.middle - column.width / 2, scale.floor - TOP
     title = tag("title", join(lines, "\n"))
-    return tag("rect", title, x=f"{x:.1f}", y=_TOP, width=f"{column.width:.1f}", height=f"{height:.1f}", class_="hover")
+    return tag("rect", title, x=f"{x:.1f}", y=TOP, width=f"{column.width:.1f}", height=f"{height:.1f}", class_="hover")
 
 
 def _legend(series: Iterable[_Series], dtypes: Sequence[str]) -> Markup:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from bertconv.text import human_bytes
 from bertconv.verify.agreement import Agreement
@@ -24,7 +24,7 @@ from bertconv.verify.html.markup import (
     table,
     tag,
 )
-from bertconv.verify.parity import Measurement, Parity, SideFacts
+from bertconv.verify.parity import ConfigDifference, Measurement, Parity, SideFacts
 
 _KINDS = (("output", "Outputs"), ("hidden state", "Hidden states"), ("attentions", "Attentions"))
 _LIMITS = {
@@ -88,16 +88,16 @@ def _measurements(found: Iterable[Measurement]) -> Markup:
     return table("Error against float64 and limit at every place", heads, rows, quiet=True)
 
 
-def config(parity: Parity) -> Markup | None:
+def config(differences: Iterable[ConfigDifference]) -> Markup | None:
     """Keys of the config that differ; None where none does."""
     rows = [
         tag("tr", tag("th", mono(one.key), scope="row"), *(tag("td", mono(_value(value))) for value in (one.a, one.b)))
-        for one in parity.config
+        for one in differences
     ]
     return table("Keys that decide what the model computes", ("Key", "A", "B"), rows) if rows else None
 
 
-def beside(parity: Parity) -> Markup:
+def beside(aspects: Mapping[str, Agreement]) -> Markup:
     """Labels, tokenizer and modules: compared or not, and every difference."""
     rows = [
         tag(
@@ -106,7 +106,7 @@ def beside(parity: Parity) -> Markup:
             tag("td", _agreed(one)),
             tag("td", *(tag("p", f"{line}.") for line in one.lines()), None if one.differences else one.about),
         )
-        for name, one in parity.aspects.items()
+        for name, one in aspects.items()
     ]
     return table("What stands beside the weights", ("Of A and B", "", "What"), rows, quiet=True)
 
@@ -157,13 +157,18 @@ def cases(parity: Parity) -> Markup | None:
 
 def origin(parity: Parity) -> Markup:
     """Command, digests, files and versions."""
-    command = None
-    if parity.command:
-        copy = tag("button", "Copy", type="button", id="copy", hidden=True)
-        command = tag("div", tag("pre", tag("code", parity.command, id="command")), copy, class_="command")
+    command = command_line(parity.command)
     digests = facts((f"Digest of {name}", _digest(side)) for name, side in (("A", parity.a), ("B", parity.b)))
     tables = [_files("A", parity.a), _files("B", parity.b), _versions(parity)]
     return join((command or "", digests, tag("div", *tables, class_="beside")))
+
+
+def command_line(command: str) -> Markup | None:
+    """A command, with a button that copies it; None without one."""
+    if not command:
+        return None
+    copy = tag("button", "Copy", type="button", id="copy", hidden=True)
+    return tag("div", tag("pre", tag("code", command, id="command")), copy, class_="command")
 
 
 def _digest(side: SideFacts) -> Markup | None:
