@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from bertconv.convert import convert_checkpoint
     from bertconv.errors import BertconvError
     from bertconv.inspection import Inspection, inspect_checkpoint
+    from bertconv.manage.doctor import Diagnosis, diagnose
+    from bertconv.manage.gc import Leftovers, collect_leftovers
+    from bertconv.manage.patient import Finding
     from bertconv.models.auto import (
         TFAutoModel,
         TFAutoModelForCausalLM,
@@ -150,6 +153,9 @@ _NAMES = {
     "bertconv.convert": ("convert_checkpoint",),
     "bertconv.errors": ("BertconvError",),
     "bertconv.inspection": ("Inspection", "inspect_checkpoint"),
+    "bertconv.manage.doctor": ("Diagnosis", "diagnose"),
+    "bertconv.manage.gc": ("Leftovers", "collect_leftovers"),
+    "bertconv.manage.patient": ("Finding",),
     "bertconv.models.auto": (
         "TFAutoModel", "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM", "TFAutoModelForMultipleChoice",
         "TFAutoModelForNextSentencePrediction", "TFAutoModelForPreTraining", "TFAutoModelForQuestionAnswering",
@@ -209,36 +215,38 @@ _NAMES = {
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
-    "AlbertConfig", "AutoConfig", "BertConfig", "BertconvError", "CamembertConfig", "DistilBertConfig", "ElectraConfig",
-    "FolderCheck", "Inspection", "MPNetConfig", "Parity", "Report", "RobertaConfig", "RobertaPreLayerNormConfig",
-    "TFAlbertForMaskedLM", "TFAlbertForMultipleChoice", "TFAlbertForPreTraining", "TFAlbertForQuestionAnswering",
-    "TFAlbertForSequenceClassification", "TFAlbertForTokenClassification", "TFAlbertMainLayer", "TFAlbertModel",
-    "TFAlbertPreTrainedModel", "TFAutoModel", "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM",
-    "TFAutoModelForMultipleChoice", "TFAutoModelForNextSentencePrediction", "TFAutoModelForPreTraining",
-    "TFAutoModelForQuestionAnswering", "TFAutoModelForSequenceClassification", "TFAutoModelForTokenClassification",
-    "TFBertEmbeddings", "TFBertForMaskedLM", "TFBertForMultipleChoice", "TFBertForNextSentencePrediction",
-    "TFBertForPreTraining", "TFBertForQuestionAnswering", "TFBertForSequenceClassification",
-    "TFBertForTokenClassification", "TFBertLMHeadModel", "TFBertMainLayer", "TFBertModel", "TFBertPreTrainedModel",
-    "TFCamembertForCausalLM", "TFCamembertForMaskedLM", "TFCamembertForMultipleChoice",
-    "TFCamembertForQuestionAnswering", "TFCamembertForSequenceClassification", "TFCamembertForTokenClassification",
-    "TFCamembertMainLayer", "TFCamembertModel", "TFCamembertPreTrainedModel", "TFDistilBertForMaskedLM",
-    "TFDistilBertForMultipleChoice", "TFDistilBertForQuestionAnswering", "TFDistilBertForSequenceClassification",
-    "TFDistilBertForTokenClassification", "TFDistilBertMainLayer", "TFDistilBertModel", "TFDistilBertPreTrainedModel",
-    "TFElectraForCausalLM", "TFElectraForMaskedLM", "TFElectraForMultipleChoice", "TFElectraForPreTraining",
-    "TFElectraForQuestionAnswering", "TFElectraForSequenceClassification", "TFElectraForTokenClassification",
-    "TFElectraMainLayer", "TFElectraModel", "TFElectraPreTrainedModel", "TFMPNetForMaskedLM",
-    "TFMPNetForMultipleChoice", "TFMPNetForQuestionAnswering", "TFMPNetForSequenceClassification",
-    "TFMPNetForTokenClassification", "TFMPNetMainLayer", "TFMPNetModel", "TFMPNetPreTrainedModel", "TFPreTrainedModel",
-    "TFRobertaForCausalLM", "TFRobertaForMaskedLM", "TFRobertaForMultipleChoice", "TFRobertaForQuestionAnswering",
-    "TFRobertaForSequenceClassification", "TFRobertaForTokenClassification", "TFRobertaMainLayer", "TFRobertaModel",
-    "TFRobertaPreLayerNormForCausalLM", "TFRobertaPreLayerNormForMaskedLM", "TFRobertaPreLayerNormForMultipleChoice",
+    "AlbertConfig", "AutoConfig", "BertConfig", "BertconvError", "CamembertConfig", "Diagnosis", "DistilBertConfig",
+    "ElectraConfig", "Finding", "FolderCheck", "Inspection", "Leftovers", "MPNetConfig", "Parity", "Report",
+    "RobertaConfig", "RobertaPreLayerNormConfig", "TFAlbertForMaskedLM", "TFAlbertForMultipleChoice",
+    "TFAlbertForPreTraining", "TFAlbertForQuestionAnswering", "TFAlbertForSequenceClassification",
+    "TFAlbertForTokenClassification", "TFAlbertMainLayer", "TFAlbertModel", "TFAlbertPreTrainedModel", "TFAutoModel",
+    "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM", "TFAutoModelForMultipleChoice",
+    "TFAutoModelForNextSentencePrediction", "TFAutoModelForPreTraining", "TFAutoModelForQuestionAnswering",
+    "TFAutoModelForSequenceClassification", "TFAutoModelForTokenClassification", "TFBertEmbeddings",
+    "TFBertForMaskedLM", "TFBertForMultipleChoice", "TFBertForNextSentencePrediction", "TFBertForPreTraining",
+    "TFBertForQuestionAnswering", "TFBertForSequenceClassification", "TFBertForTokenClassification",
+    "TFBertLMHeadModel", "TFBertMainLayer", "TFBertModel", "TFBertPreTrainedModel", "TFCamembertForCausalLM",
+    "TFCamembertForMaskedLM", "TFCamembertForMultipleChoice", "TFCamembertForQuestionAnswering",
+    "TFCamembertForSequenceClassification", "TFCamembertForTokenClassification", "TFCamembertMainLayer",
+    "TFCamembertModel", "TFCamembertPreTrainedModel", "TFDistilBertForMaskedLM", "TFDistilBertForMultipleChoice",
+    "TFDistilBertForQuestionAnswering", "TFDistilBertForSequenceClassification", "TFDistilBertForTokenClassification",
+    "TFDistilBertMainLayer", "TFDistilBertModel", "TFDistilBertPreTrainedModel", "TFElectraForCausalLM",
+    "TFElectraForMaskedLM", "TFElectraForMultipleChoice", "TFElectraForPreTraining", "TFElectraForQuestionAnswering",
+    "TFElectraForSequenceClassification", "TFElectraForTokenClassification", "TFElectraMainLayer", "TFElectraModel",
+    "TFElectraPreTrainedModel", "TFMPNetForMaskedLM", "TFMPNetForMultipleChoice", "TFMPNetForQuestionAnswering",
+    "TFMPNetForSequenceClassification", "TFMPNetForTokenClassification", "TFMPNetMainLayer", "TFMPNetModel",
+    "TFMPNetPreTrainedModel", "TFPreTrainedModel", "TFRobertaForCausalLM", "TFRobertaForMaskedLM",
+    "TFRobertaForMultipleChoice", "TFRobertaForQuestionAnswering", "TFRobertaForSequenceClassification",
+    "TFRobertaForTokenClassification", "TFRobertaMainLayer", "TFRobertaModel", "TFRobertaPreLayerNormForCausalLM",
+    "TFRobertaPreLayerNormForMaskedLM", "TFRobertaPreLayerNormForMultipleChoice",
     "TFRobertaPreLayerNormForQuestionAnswering", "TFRobertaPreLayerNormForSequenceClassification",
     "TFRobertaPreLayerNormForTokenClassification", "TFRobertaPreLayerNormMainLayer", "TFRobertaPreLayerNormModel",
     "TFRobertaPreLayerNormPreTrainedModel", "TFRobertaPreTrainedModel", "TFXLMRobertaForCausalLM",
     "TFXLMRobertaForMaskedLM", "TFXLMRobertaForMultipleChoice", "TFXLMRobertaForQuestionAnswering",
     "TFXLMRobertaForSequenceClassification", "TFXLMRobertaForTokenClassification", "TFXLMRobertaMainLayer",
     "TFXLMRobertaModel", "TFXLMRobertaPreTrainedModel", "XLMRobertaConfig", "__version__", "check_checkpoint",
-    "convert_checkpoint", "create_optimizer", "inspect_checkpoint", "verify_checkpoint",
+    "collect_leftovers", "convert_checkpoint", "create_optimizer", "diagnose", "inspect_checkpoint",
+    "verify_checkpoint",
 ]  # fmt: skip
 
 

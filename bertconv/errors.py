@@ -6,6 +6,7 @@
     |-- MappingError (ValueError) ................ 3  the plan is not complete
     |   |-- MissingTensors (KeyError)
     |   |-- UnknownTensors (KeyError)
+    |   |   `-- UnknownPrefix                         something stands before every name
     |   |-- ShapeMismatch                             tensors, config and each other do not fit
     |   |-- TiedTensorsDiffer
     |   |-- AmbiguousHead                             the tensors fit several classes, and nothing says which it is
@@ -22,6 +23,8 @@ Exit code 9 is any other exception (a bug), 128+n is signal n.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from bertconv.text import printable
 
@@ -88,6 +91,20 @@ class MissingTensors(MappingError, KeyError):
 
 class UnknownTensors(MappingError, KeyError):
     """Source tensors that no table, head or ignore list knows."""
+
+
+class UnknownPrefix(UnknownTensors):
+    """Every name begins with something that bertconv does not know: `prefix`.
+
+    Args:
+        message: what is wrong.
+        prefix: what stands before every name.
+        facts: as for `BertconvError`.
+    """
+
+    def __init__(self, message: str, *, prefix: str = "", **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.prefix = prefix
 
 
 class ShapeMismatch(MappingError):

@@ -26,6 +26,8 @@ COMMANDS = {
     "convert": "bertconv.cli.convert:convert",
     "verify": "bertconv.cli.verify:verify",
     "inspect": "bertconv.cli.inspect:inspect",
+    "doctor": "bertconv.cli.doctor:doctor",
+    "gc": "bertconv.cli.gc:gc",
     "tables": "bertconv.cli.tables:tables",
     "demo": "bertconv.cli.demo:demo",
 }

@@ -1,0 +1,57 @@
+"""Findings about the tokenizer: whether there is one, whether it can be read, and whether its ids have rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bertconv.manage.patient import ERROR, NOTE, WARNING, Finding, Patient
+from bertconv.manage.programs import EVERY
+from bertconv.text import shown
+from bertconv.tokenizer import Tokenizer, read_tokenizer
+from bertconv.tokenizer.rows import fit
+
+_SHOWN = 3
+"""Tokens that a sentence names."""
+
+
+def check(patient: Patient) -> Iterator[Finding]:
+    """Findings about the tokenizer."""
+    tokenizer = read_tokenizer(patient.source)
+    if not tokenizer.files:
+        yield Finding(
+            "no-tokenizer", NOTE, EVERY, "there are no tokenizer files: pipelines and AutoTokenizer refuse it.",
+            advice="Copy those of the model that it was trained from beside it.",
+        )  # fmt: skip
+        return
+    for problem in tokenizer.problems:
+        yield Finding(
+            "tokenizer-damaged", WARNING, EVERY, f"{problem}.", advice="Copy or download the file again.",
+        )  # fmt: skip
+    for note in tokenizer.notes:
+        yield Finding(
+            "tokenizer-files-disagree", NOTE, EVERY, f"{note}.", advice="Keep the file that was trained with."
+        )
+    yield from _rows(patient, tokenizer)
+
+
+def _rows(patient: Patient, tokenizer: Tokenizer) -> Iterator[Finding]:
+    found = fit(tokenizer, patient.inspection.sizes.get("vocab_size"))
+    if found is None:
+        return
+    if found.beyond:
+        ids = list(found.beyond)
+        names = ", ".join(shown(token) for token in list(found.beyond.values())[:_SHOWN])
+        more = ", ..." if len(ids) > _SHOWN else ""
+        yield Finding(
+            "tokens-without-row", ERROR, EVERY,
+            f"{len(ids)} of the tokenizer's tokens ({names}{more}) have no row in the embedding table of {found.rows} "
+            "rows: a text with one of them fails, and on a GPU TensorFlow takes zeros for it.",
+            patient.command("resize", "--tokenizer", patient.source.given),
+        )  # fmt: skip
+    if found.padding:
+        first, last = found.padding
+        yield Finding(
+            "padding-rows", NOTE, EVERY,
+            f"rows {first} to {last} of the embedding table are no token's: tokens that are added later get them.",
+            advice="They do no harm.",
+        )  # fmt: skip
