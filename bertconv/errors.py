@@ -24,8 +24,6 @@ Exit code 9 is any other exception (a bug), 128+n is signal n.
 
 from __future__ import annotations
 
-from typing import Any
-
 from bertconv.text import printable
 
 
@@ -94,17 +92,9 @@ class UnknownTensors(MappingError, KeyError):
 
 
 class UnknownPrefix(UnknownTensors):
-    """Every name begins with something that bertconv does not know: `prefix`.
+    """Every name begins with something that bertconv does not know, which is its `prefix`."""
 
-    Args:
-        message: what is wrong.
-        prefix: what stands before every name.
-        facts: as for `BertconvError`.
-    """
-
-    def __init__(self, message: str, *, prefix: str = "", **facts: Any) -> None:
-        super().__init__(message, **facts)
-        self.prefix = prefix
+    prefix = ""
 
 
 class ShapeMismatch(MappingError):

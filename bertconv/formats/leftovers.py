@@ -34,7 +34,7 @@ def lock_of(destination: Path) -> Path:
 def destination_of(path: Path) -> Path | None:
     """The destination whose staged folder, old output or lock a path is; None for anything else."""
     found = _OWN.fullmatch(path.name)
-    return path.parent / found["name"] if found else None
+    return path.parent / found["name"] if found and found["name"] not in {".", ".."} else None
 
 
 def take_lock(lock: Path, *, create: bool = True) -> int | None:

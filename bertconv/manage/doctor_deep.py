@@ -139,7 +139,7 @@ def _half(patient: Patient, facts: dict[str, Facts]) -> Iterator[Finding]:
             "a cast to float16 would make them infinite, and bertconv refuses it"
         )  # fmt: skip
         yield Finding(
-            "float16-overflow", ERROR if said else NOTE,
+            "loads-as-infinite" if said else "float16-overflow", ERROR if said else NOTE,
             (TRANSFORMERS_5.key, BERTCONV.key, OTHERS.key) if said else (BERTCONV.key, OTHERS.key),
             f"{count:,} numbers are larger than float16 can hold, 65,504 ({brief(names)}): {then}.",
             patient.convert("--dtype", patient.widest) if said else "",

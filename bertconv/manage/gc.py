@@ -6,6 +6,7 @@ passed over: `hf cache` looks after that.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -160,30 +161,43 @@ def _by_destination(folders: Iterable[Path]) -> dict[Path, list[Path]]:
 
 def _of_one(destination: Path, paths: list[Path], problems: list[str], *, dry_run: bool) -> list[Leftover]:
     """What becomes of the leftovers of one destination, under its lock."""
-    every = [Leftover(str(path), str(destination), _size(path), KEPT) for path in paths]
-    if strangers := {path.lstat().st_uid for path in paths} - {os.geteuid()}:
-        why = f"belongs to another user (uid {min(strangers)})"
-        return [replace(one, why=why) for one in every]
     lock = leftovers.lock_of(destination)
+    if (stranger := _stranger(paths)) is not None:
+        return _kept(destination, paths, f"belongs to another user (uid {stranger})")
     try:
         fd = leftovers.take_lock(lock, create=not dry_run)
     except FileNotFoundError:  # of a dry run: nobody holds what is not there
-        return [replace(one, action=_planned(Path(one.path), destination)) for one in every]
+        return [replace(one, action=_planned(one, destination)) for one in _kept(destination, paths)]
     except OSError as error:
         problems.append(f"{printable(str(lock))} cannot be locked: {error.strerror}")
-        return [replace(one, why="cannot be locked") for one in every]
+        return _kept(destination, paths, "cannot be locked")
     if fd is None:
-        return [replace(one, why="another bertconv is writing it") for one in every]
+        return _kept(destination, paths, "another bertconv is writing it")
     if dry_run:
         os.close(fd)
-        return [replace(one, action=_planned(Path(one.path), destination)) for one in every]
+        return [replace(one, action=_planned(one, destination)) for one in _kept(destination, paths)]
     try:
-        return [_put_away(one, lock, destination, problems) for one in every]
+        return [_put_away(one, lock, destination, problems) for one in _kept(destination, paths)]
     finally:
         leftovers.drop_lock(lock, fd)
 
 
-def _planned(path: Path, destination: Path) -> str:
+def _kept(destination: Path, paths: list[Path], why: str = "") -> list[Leftover]:
+    """Those that are still there, as they are."""
+    return [Leftover(str(path), str(destination), _size(path), KEPT, why) for path in paths if os.path.lexists(path)]
+
+
+def _stranger(paths: list[Path]) -> int | None:
+    """Another user who owns one of them."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):  # its run has just ended
+            if (owner := path.lstat().st_uid) != os.geteuid():
+                return owner
+    return None
+
+
+def _planned(one: Leftover, destination: Path) -> str:
+    path = Path(one.path)
     is_output = not path.is_symlink() and leftovers.is_output(path, destination)
     return PUT_BACK if is_output else REMOVED
 
@@ -201,12 +215,10 @@ def _put_away(one: Leftover, lock: Path, destination: Path, problems: list[str])
 
 
 def _size(path: Path) -> int:
-    """Bytes of files that have no other name, such as one in an output that stays."""
-    if path.is_symlink() or not path.is_dir():
-        return path.lstat().st_size
-    total = 0
-    for place, _, names in os.walk(path):
-        for name in names:
-            status = Path(place, name).lstat()
-            total += status.st_size if status.st_nlink == 1 else 0
-    return total
+    """Bytes of files that have no other name, such as one in an output that stays; 0 for what is gone meanwhile."""
+    if path.is_dir() and not path.is_symlink():
+        return sum(_size(Path(place, name)) for place, _, names in os.walk(path) for name in names)
+    with contextlib.suppress(FileNotFoundError):
+        status = path.lstat()
+        return status.st_size if status.st_nlink == 1 else 0
+    return 0

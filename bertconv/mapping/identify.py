@@ -179,11 +179,12 @@ def _check_root(root: str, dialect: Dialect, table: Table) -> None:
     parts = root.split(dialect.separator)[:-1]
     if unknown := [part for part in parts if part not in (*dialect.wrappers, table.base)]:
         prefix = root.removesuffix(table.base + dialect.separator)
-        raise UnknownPrefix(
+        error = UnknownPrefix(
             f"every name begins with {prefix!r}, and bertconv does not know the prefix {unknown[0]!r}.",
-            prefix=prefix,
             hint=f"If it is what some tool put before the names, pass --strip-prefix {printable(prefix)}",
         )
+        error.prefix = prefix
+        raise error
 
 
 def _refuse_doubles(by_id: Mapping[str, list[StoredTensor]]) -> None:
