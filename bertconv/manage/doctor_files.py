@@ -68,7 +68,7 @@ def _tensorflow(patient: Patient) -> Iterator[Finding]:
                 "tensorflow-cannot-load", NOTE, (TENSORFLOW_4.key,),
                 "transformers 4.57's TensorFlow classes raise TypeError for every safetensors file of PyTorch's, "
                 "unless from_pt=True is given and PyTorch is installed.",
-                patient.convert(to=patient.format_of(other)),
+                patient.convert(to=other.name),
             )  # fmt: skip
     elif container.name in patient.dialects.reference.containers:
         said = patient.header.metadata.get("format")
@@ -78,7 +78,7 @@ def _tensorflow(patient: Patient) -> Iterator[Finding]:
                 "metadata", WARNING, (TENSORFLOW_4.key,),
                 f"the format in the file's metadata is {said!r}, and its names are {other.title}'s: transformers "
                 f"4.57's TensorFlow classes {does}.",
-                patient.convert(to=patient.format_of(other, container.name)),
+                patient.convert(to=other.format_in(container.name)),
             )  # fmt: skip
 
 

@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bertconv.config import Config
-from bertconv.containers.registry import BY_NAME
 from bertconv.containers.stored import FLOATS, ITEM_SIZE, Header
 from bertconv.errors import BertconvError
-from bertconv.formats.output import formats
 from bertconv.inspection import Inspection
 from bertconv.manage.programs import PROGRAMS
 from bertconv.mapping.expand import TensorSpec
@@ -194,13 +192,6 @@ class Patient:
         if not self.is_local or not all(path.is_file() for path in paths):
             return ""
         return " ".join(["rm", "--", *(shlex.quote(str(path)) for path in paths)])
-
-    def format_of(self, dialect: Dialect, container: str | None = None) -> str:
-        """The name of the format that is a dialect in a container."""
-        wanted = container or dialect.containers[0]
-        return next(
-            name for name, form in formats().items() if form.dialect == dialect and form.container == BY_NAME[wanted]
-        )
 
 
 def _exactly(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -89,6 +90,20 @@ WEIGHTS: dict[str, tuple[sick.Made, str, str, str]] = {
     "another .h5": (sick.beside("h5", 2), "second-weights-differ", "error", REMOVE),
     "a damaged .bin": (sick.beside_damaged, "second-weights-differ", "error", REMOVE),
 }
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "doctor.md"
+
+
+def test_the_page_has_every_finding() -> None:
+    rows = re.findall(r"^\| (`[a-z0-9-]+`(?:, `[a-z0-9-]+`)*) \|", PAGE.read_text(), re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
+    made = {row[1] for row in (*HEADERS.values(), *WEIGHTS.values())}
+    elsewhere = {
+        "class-not-certain", "family-not-certain", "config-damaged", "unsupported", "refused", "kerashub-pooler",
+        "kerashub-segments", "kerashub-activation", "kerashub-epsilon",
+    }  # fmt: skip
+    assert sorted(named) == sorted(made | elsewhere)
 
 
 def of(found: Diagnosis, name: str) -> list[Finding]:
