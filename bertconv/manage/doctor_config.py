@@ -23,8 +23,8 @@ def check(patient: Patient) -> Iterator[Finding]:
     if source.config is None:
         yield Finding(
             "no-config", ERROR, EVERY,
-            "there is no config.json: transformers takes BERT-base's sizes or none, and the number of attention heads "
-            "and the activation cannot be seen in the tensors.",
+            "there is no config.json: transformers' classes take default sizes, its automatic ones refuse it, and "
+            "the number of attention heads and the activation cannot be seen in the tensors.",
             advice="Copy the config of the model that it was trained from beside it, or give one with --config FILE.",
         )  # fmt: skip
         return
@@ -32,14 +32,14 @@ def check(patient: Patient) -> Iterator[Finding]:
     if is_own and source.config.name != CONFIGS[0]:
         yield Finding(
             "config-name", ERROR, EVERY,
-            f"the config is called {source.config.name}, and programs read {CONFIGS[0]} alone: transformers takes "
-            "BERT-base's sizes and activation instead.",
+            f"the config is called {source.config.name}, and programs read {CONFIGS[0]} alone: transformers' "
+            "classes take their default sizes and activation instead.",
             patient.convert(),
         )  # fmt: skip
     if patient.config is not None and not patient.config.says("model_type"):
         yield Finding(
             "no-model-type", WARNING, (*ON_TORCH, KERASHUB.key),
-            "the config has no model_type: AutoModel, AutoTokenizer, pipelines and KerasHub refuse it.",
+            "the config has no model_type: transformers' automatic classes and KerasHub refuse it.",
             patient.convert(),
         )  # fmt: skip
     yield from _sizes(patient)

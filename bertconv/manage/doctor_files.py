@@ -97,14 +97,14 @@ def _beside(patient: Patient) -> Iterator[Finding]:
             "stale-shards", WARNING, EVERY,
             f"{some(map(printable, shards), 4)} belong to no index: they are left from another save, and programs that "
             "take every file of weights mix them with the model.",
-            patient.remove(shards),
+            patient.remove(shards), advice="Remove them where they are not wanted.",
         )  # fmt: skip
     if ADAPTER[0] in adapters:
         yield Finding(
             "adapter-beside", WARNING, ON_TORCH,
             f"{ADAPTER[0]} lies beside {patient.weights}: where peft is installed, transformers loads the adapter on "
             "top of these weights, and a second time where it is merged into them already.",
-            patient.remove(adapters),
+            patient.remove(adapters), advice="Remove them where they are not wanted.",
         )  # fmt: skip
 
 
@@ -120,5 +120,5 @@ def _second(patient: Patient, seconds: tuple[str, ...], shards: tuple[str, ...])
     return Finding(
         "second-weights", WARNING if differ else NOTE, EVERY,
         f"{some(seconds)} beside {patient.weights}: {said}; where they are not the same model, programs disagree{how}.",
-        patient.remove((*seconds, *shards)),
+        patient.remove((*seconds, *shards)), advice="Keep the one that you want.",
     )  # fmt: skip

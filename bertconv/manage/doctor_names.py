@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from bertconv.containers.stored import StoredTensor
 from bertconv.manage.patient import ERROR, NOTE, WARNING, Finding, Patient
 from bertconv.manage.programs import (
+    BERTCONV,
     EVERY,
     KERASHUB,
     ON_TORCH,
@@ -104,8 +105,9 @@ def _class(patient: Patient) -> Iterator[Finding]:
         return
     if not config.architectures:
         yield Finding(
-            "class-not-named", NOTE, EVERY,
-            f"the config names no class under architectures: pipelines cannot tell that this is {plan.head}.",
+            "class-not-named", NOTE, (BERTCONV.key, OTHERS.key),
+            f"the config names no class under architectures: programs that choose by it cannot tell that this is "
+            f"{plan.head}.",
             patient.convert("--head", plan.head),
         )  # fmt: skip
         return

@@ -13,6 +13,7 @@ from typing import Any
 from bertconv.config import Config
 from bertconv.containers.stored import FLOATS, ITEM_SIZE, Header
 from bertconv.errors import BertconvError
+from bertconv.formats.destination import is_of_hub_cache
 from bertconv.inspection import Inspection
 from bertconv.manage.programs import PROGRAMS
 from bertconv.mapping.expand import TensorSpec
@@ -147,10 +148,21 @@ class Patient:
         """Tensors that no table knows."""
         return tuple(one for one in self.plan.unloaded if one.state == "unknown") if self.plan else ()
 
-    @property
-    def is_local(self) -> bool:
-        """Whether its files are the user's own, which may be removed."""
-        return self.source.revision is None
+    @cached_property
+    def cached(self) -> str:
+        """The name of the repository whose files it is in the Hub's cache; empty for the user's own files."""
+        if self.source.revision is not None:
+            return self.source.given.partition("@")[0].rpartition("/")[2]
+        folder = self.source.folder.resolve()
+        for place in (folder, *folder.parents):
+            if is_of_hub_cache(place):
+                return place.parent.name.rpartition("--")[2]
+        return ""
+
+    @cached_property
+    def is_file(self) -> bool:
+        """Whether a file was given, and not a folder."""
+        return self.source.revision is None and Path(self.source.given).is_file()
 
     # Commands
 
@@ -162,10 +174,8 @@ class Patient:
     @cached_property
     def repaired(self) -> str:
         """A folder for the repaired checkpoint, as an argument of a command."""
-        given = Path(self.source.given.partition("@")[0] if not self.is_local else self.source.given)
-        if not self.is_local:
-            given = Path(given.name)
-        elif given.is_file():
+        given = Path(self.cached or self.source.given)
+        if self.is_file and not self.cached:
             given = given.parent
         if given.name in ("", ".", ".."):
             given = given.resolve()
@@ -189,7 +199,7 @@ class Patient:
     def remove(self, names: tuple[str, ...]) -> str:
         """The command that removes files from its folder; empty where they are not the user's or not plain."""
         paths = [self.source.folder / name for name in names]
-        if not self.is_local or not all(path.is_file() for path in paths):
+        if self.cached or not all(path.is_file() for path in paths):
             return ""
         return " ".join(["rm", "--", *(shlex.quote(str(path)) for path in paths)])
 

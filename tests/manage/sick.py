@@ -36,8 +36,12 @@ def plain(path: Path, tensors: cp.Tensors, metadata: object = None, head: str = 
     return path
 
 
-def healthy(path: Path) -> Path:
+def bare(path: Path) -> Path:
     return cp.save(path, LM, state())
+
+
+def healthy(path: Path) -> Path:
+    return with_words(path, cp.SIZES["vocab_size"])
 
 
 def tf_names(path: Path) -> Path:

@@ -65,7 +65,7 @@ HEADERS: dict[str, tuple[sick.Made, str, str, str]] = {
     "shards beside": (sick.beside("sharded"), "second-weights", "warning", REMOVE),
     "stale shards": (sick.stale_shards, "stale-shards", "warning", REMOVE),
     "an adapter": (sick.adapter, "adapter-beside", "warning", REMOVE),
-    "no tokenizer": (sick.healthy, "no-tokenizer", "note", NO_COMMAND),
+    "no tokenizer": (sick.bare, "no-tokenizer", "warning", NO_COMMAND),
     "a damaged tokenizer": (sick.damaged_tokenizer, "tokenizer-damaged", "warning", NO_COMMAND),
     "too many words": (sick.too_many_words, "tokens-without-row", "error", "bertconv resize"),
     "too few words": (sick.too_few_words, "padding-rows", "note", NO_COMMAND),
@@ -248,6 +248,7 @@ def test_what_kerashub_ignores(tmp_path: Path, changes: dict[str, Any], name: st
 
 def test_only_what_concerns_a_program_is_told(tmp_path: Path) -> None:
     folder = sick.tf_file(tmp_path / "in")
+    (folder / "vocab.txt").write_text("[PAD]\n")
     assert not diagnose(folder).healthy
     assert diagnose(folder, programs=["transformers-4-tensorflow", "bertconv"]).healthy
     with pytest.raises(RequestError, match="there is no program 'jax'"):
@@ -267,6 +268,15 @@ def test_a_file_alone_and_options_that_a_command_needs(tmp_path: Path) -> None:
 def test_the_working_folder_is_repaired_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(sick.pickle(tmp_path / "in"))
     assert repaired(of(diagnose("."), "pickle")[0].command, Path()) == tmp_path / "in-repaired"
+
+
+def test_nothing_of_the_hubs_cache_is_to_be_removed_or_written(tmp_path: Path) -> None:
+    folder = tmp_path / "models--org--name" / "snapshots" / ("c" * 40)
+    folder.parent.mkdir(parents=True)
+    found = diagnose(sick.beside("bin")(folder))
+    second, other = of(found, "second-weights")[0], of(found, "tensorflow-cannot-load")[0]
+    assert (second.command, second.advice) == ("", "Keep the one that you want.")
+    assert other.command == f"bertconv convert {folder} name-repaired --to tf"
 
 
 @pytest.mark.parametrize("made", [sick.tf_names, sick.pickle, sick.beside("sharded"), sick.labels_disagree])
@@ -318,8 +328,8 @@ def test_the_command_line_tells_it_in_text_and_json(tmp_path: Path, cli: Callabl
     assert told.code == 1
     assert "warning mixed-types: the tensors are of several types (float32, float16)" in told.out
     assert f"        $ bertconv convert {folder} {folder}-repaired --to pt --dtype float32\n" in told.out
-    assert told.out.endswith("Not healthy: 1 warning, 3 notes; the weights were not read (--deep).\n")
-    assert len(cli("doctor", folder, "--quiet").out.splitlines()) == 2
+    assert told.out.endswith("Not healthy: 2 warnings, 2 notes; the weights were not read (--deep).\n")
+    assert len(cli("doctor", folder, "--quiet").out.splitlines()) == 3
     assert "from_pt=True" in (verbose := cli("doctor", folder, "--verbose", "--deep").out)
     assert "--to tf\n" in verbose
     facts = json.loads(cli("doctor", folder, "--json").out)

@@ -70,6 +70,16 @@ def test_it_returns_a_random_model_where_the_doctor_says_so(tmp_path: Path, made
         assert not is_random(tmp_path / "in-repaired")
 
 
+def test_it_makes_a_tokenizer_of_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers")
+    folder = sick.bare(tmp_path / "in")
+    made = transformers.AutoTokenizer.from_pretrained(folder)
+    assert len(made) == 5
+    assert made.tokenize("the model") == ["[UNK]", "[UNK]"]
+    assert "no-tokenizer" in ids(folder)
+    assert "no-tokenizer" not in ids(folder / "model.safetensors")
+
+
 def test_it_initialises_norms_of_other_names_that_have_gamma(tmp_path: Path) -> None:
     folder = sick.old_norms_of_others(tmp_path / "in")
     lacking = loaded(folder, "DistilBertForMaskedLM")[1]["missing_keys"]
