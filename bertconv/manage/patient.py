@@ -192,16 +192,21 @@ class Patient:
         return self.command("convert", "--to", name, *options, *allowed)
 
     def command(self, verb: str, *options: str) -> str:
-        """A command that makes a repaired checkpoint of it."""
+        """A command that makes a repaired checkpoint of it; empty where it cannot be typed."""
         words = [shlex.quote(word) for word in (*self.options, *options)]
-        return " ".join(["bertconv", verb, self.given, self.repaired, *words])
+        return _typed(" ".join(["bertconv", verb, self.given, self.repaired, *words]))
 
     def remove(self, names: tuple[str, ...]) -> str:
         """The command that removes files from its folder; empty where they are not the user's or not plain."""
         paths = [self.source.folder / name for name in names]
         if self.cached or not all(path.is_file() for path in paths):
             return ""
-        return " ".join(["rm", "--", *(shlex.quote(str(path)) for path in paths)])
+        return _typed(" ".join(["rm", "--", *(shlex.quote(str(path)) for path in paths)]))
+
+
+def _typed(command: str) -> str:
+    """A command that a person can type; nothing where a name in it would do something to the terminal."""
+    return command if command.isprintable() else ""
 
 
 def _exactly(name: str) -> str:

@@ -265,6 +265,24 @@ def test_a_file_alone_and_options_that_a_command_needs(tmp_path: Path) -> None:
     assert of(diagnose(tmp_path / "in-repaired"), "unread-prefix") == []
 
 
+def test_names_reach_neither_the_terminal_nor_a_shell(tmp_path: Path, cli: Callable[..., Outcome]) -> None:
+    folder = sick.stale_shards(tmp_path / "a\x1b[2J")
+    assert {finding.command for finding in diagnose(folder).findings} == {""}
+    assert cli("doctor", folder, "--verbose").out.replace("\n", "").isprintable()
+    folder = sick.prefixed("$(touch a); '.")(tmp_path / "other")
+    words = shlex.split(of(diagnose(folder), "unread-prefix")[0].command)
+    assert words[-1] == "$(touch a); '."
+
+
+@pytest.mark.parametrize("container", ["safetensors", "tf-safetensors"])
+@pytest.mark.parametrize("family", sorted({head.removesuffix("Model") for head in cp.APART if head.endswith("Model")}))
+def test_a_healthy_model_of_any_family_is_healthy(tmp_path: Path, family: str, container: str) -> None:
+    head = f"{family}Model"
+    folder = cp.save(tmp_path / "in", head, sick.state(head), container)
+    found = diagnose(folder, deep=True, programs=["bertconv", "others"])
+    assert found.findings == ()
+
+
 def test_the_working_folder_is_repaired_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(sick.pickle(tmp_path / "in"))
     assert repaired(of(diagnose("."), "pickle")[0].command, Path()) == tmp_path / "in-repaired"
