@@ -3,45 +3,42 @@
     source -> header -> plan -> staged output -> read back -> manifest -> rename -> report
 
 Nothing is written before the plan is complete, and nothing appears at the destination before it has been read back.
+The steps after the plan are in `derive.py`.
 """
 
 from __future__ import annotations
 
+import inspect
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from bertconv.config import Config
+from bertconv.checkpoint import Opened, opened
 from bertconv.containers.registry import preferred
-from bertconv.containers.stored import FLOATS, Header
-from bertconv.errors import ParityError, RequestError, UnsafeCheckpoint
-from bertconv.formats.content import Content, Origin, OutputFile
-from bertconv.formats.destination import MANIFEST
+from bertconv.containers.stored import FLOATS
+from bertconv.derive import Companions, Derivation, Parent, Progress, Writing, changed_config, write_output
+from bertconv.errors import RequestError
+from bertconv.formats.content import Content, Origin
 from bertconv.formats.initial import initial_values
 from bertconv.formats.interrupts import held_back
-from bertconv.formats.output import Format, Model, formats
-from bertconv.formats.readback import TensorCheck, check_duplicates
+from bertconv.formats.output import Format, formats
+from bertconv.formats.readback import check_duplicates
 from bertconv.formats.staging import StagedFolder
-from bertconv.mapping.identify import Identity
-from bertconv.mapping.plan import Move, Plan, PlanOptions, make_plan
-from bertconv.mapping.recognise import Wanted, recognise
-from bertconv.mapping.table import Table, load_dialects
-from bertconv.modules import ModuleWeights, opened_modules, save_modules, with_modules
-from bertconv.record import Proof, manifest_bytes, report_of
+from bertconv.mapping.expand import TensorSpec
+from bertconv.mapping.plan import Move, Plan, PlanOptions
+from bertconv.mapping.recognise import ANYTHING, Wanted
+from bertconv.mapping.table import load_dialects
+from bertconv.record import Proof, report_of
 from bertconv.records import dataclass
-from bertconv.report import Report
-from bertconv.saving import save_weights, shard_limit
-from bertconv.source import Source, SourceOptions, open_source
-from bertconv.source.modules import LISTING
-from bertconv.source.reading import open_header
-from bertconv.tokenizer import read_tokenizer, tokenizer_notes
+from bertconv.report import Operation, Report
+from bertconv.saving import shard_limit
+from bertconv.source import SourceOptions
 
-Progress = Callable[[str, int, int], None]
-"""Reported of a step ("writing", "verifying"), of its bytes done and of its bytes in all."""
+DEFAULT_SHARD = shard_limit("5GB")
 
 
 def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the command)
@@ -115,242 +112,223 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
         BertconvError: see `bertconv.errors`; the destination is then as it was before. ParityError when a tensor that
             was read back, or an output, is not the source's.
     """
-    started = time.perf_counter()
-    request = _Request.of(to, dtype, max_shard_size, verify, source_dialect)
-    wanted = Wanted.of(family, table, strip_prefix)
-    source = open_source(
-        src,
-        SourceOptions(
+    request = ConversionRequest(
+        operation=Operation(
+            "convert",
+            given_options(
+                to=to, head=head, dtype=dtype, max_shard_size=max_shard_size, init_missing=init_missing, untie=untie,
+                allow_unknown=allow_unknown, ignore_unexpected=ignore_unexpected, ignore_missing=ignore_missing,
+                strip_prefix=strip_prefix, subfolder=subfolder, variant=variant,
+            ),
+        ),
+        source=SourceOptions(
             revision=revision, token=token, cache_dir=Path(cache_dir) if cache_dir else None,
             local_files_only=local_files_only, subfolder=subfolder, variant=variant,
             config=Path(config) if config else None, prefer=_preference(source_dialect),
         ),
-    )  # fmt: skip
-    with (
-        closing(open_header(source, check_data=not dry_run)) as header,
-        opened_modules(source, check_data=not dry_run) as modules,
-        held_back() as check_signals,
-    ):
-        options = PlanOptions(
+        wanted=Wanted.of(family, table, strip_prefix),
+        form=_known_format(to),
+        source_dialect=source_dialect,
+        plan=PlanOptions(
             head=head, init_missing=init_missing, allow_unknown=tuple(allow_unknown),
             ignore_unexpected=tuple(ignore_unexpected), ignore_missing=tuple(ignore_missing),
             strip_prefix=strip_prefix, untie=untie,
-        )  # fmt: skip
-        mapping, identity = recognise(header.tensors, source, wanted)
-        plan = _plan(source, mapping, identity, request, options)
-        stale = check_duplicates(plan.duplicates, lambda _: check_signals())
-        plan = replace(plan, notes=(*plan.notes, *stale))
-        job = _Job(source, header, modules, mapping, plan, request, progress or _silent, check_signals)
-        staged = StagedFolder(Path(dst), overwrite=overwrite, inputs=(*source.inputs, mapping.path))
-        page = _checked_page(report_file, staged, verify)
-        if dry_run:
-            staged.check()
-            return job.report(staged, (), (), started)
-        with staged, staged.writing():
-            files, checks = job.write_weights(staged)
-            job.write_companions(staged)
-            proof = job.prove(staged, page)
-            report = proof.added_to(job.report(staged, files, checks, started))
-            staged.write(MANIFEST, manifest_bytes(report, staged.path, files))  # guard: manifest
-            job.check_unchanged()
-            check_signals()
-            staged.commit()  # guard: commit-last
-    return replace(report, seconds=time.perf_counter() - started - proof.seconds)
+        ),
+        types=ElementTypes(dtype),
+        shard_limit=shard_limit(max_shard_size),
+        verify=verify,
+        report_file=None if report_file is None else Path(report_file),
+    )  # fmt: skip
+    return run_conversion(src, Path(dst), request, overwrite=overwrite, dry_run=dry_run, progress=progress)
 
 
-MOST_SIDECARS = 1000
-"""Most files that are carried along."""
-SIDECAR_BYTES = 1_000_000_000
-"""Largest of them; a tokenizer has up to 35 MB."""
+def given_options(**options: Any) -> dict[str, Any]:
+    """Those options of `convert_checkpoint` that are not its defaults, as a manifest records them."""
+    defaults = {name: one.default for name, one in inspect.signature(convert_checkpoint).parameters.items()}
+    plain = {name: list(one) if isinstance(one, tuple | list) else one for name, one in options.items()}
+    return {name: one for name, one in plain.items() if one not in (defaults.get(name), [])}
 
 
 @dataclass(frozen=True)
-class _Request:
-    """The output as the caller wants it, checked."""
+class ElementTypes:
+    """Which element type each tensor of an output has.
 
-    form: Format
-    dtype: str
-    shard_limit: int
-    verify: str
-    source_dialect: str | None
+    Attributes:
+        dtype: of all, or "keep".
+        kept: whether a tensor keeps its own all the same.
+    """
 
-    @classmethod
-    def of(cls, to: str, dtype: str, max_shard_size: str | int, verify: str, source_dialect: str | None) -> _Request:
-        for value, known, name in ((to, formats(), "to"), (dtype, ("keep", *FLOATS), "dtype"),
-                                   (verify, ("auto", "none", "weights", "outputs"), "verify"),
-                                   (source_dialect, (None, *load_dialects().by_name), "source_dialect")):  # fmt: skip
-            if value not in known:
-                raise RequestError(f"{name} is {value!r}.", hint=f"Choose one of {', '.join(map(str, known))}.")
-        return cls(formats()[to], dtype, shard_limit(max_shard_size), verify, source_dialect)
+    dtype: str = "keep"
+    kept: Callable[[TensorSpec], bool] = lambda _: False
+
+    def __post_init__(self) -> None:
+        _check_one_of(self.dtype, ("keep", *FLOATS), "dtype")
+
+    def of(self, spec: TensorSpec, stored: str) -> str:
+        """The type of a target tensor whose source has the type `stored`."""
+        return stored if self.dtype == "keep" or self.kept(spec) else self.dtype
 
 
 @dataclass(frozen=True)
-class _Job:
-    """One conversion whose plan is complete."""
+class ConversionRequest:
+    """One conversion as its caller wants it; the verbs that rewrite one checkpoint (`manage`) make theirs, too.
 
-    source: Source
-    header: Header
-    modules: tuple[ModuleWeights, ...]
-    table: Table
-    plan: Plan
-    request: _Request
-    progress: Progress
-    check_signals: Callable[[], None]
+    Attributes:
+        operation: what is put on record.
+        source: how to find the source.
+        wanted: what the caller says about its family.
+        form: of the output; None takes what the source is, or safetensors where that is not written.
+        source_dialect: refuse a source that does not speak it; None takes any.
+        plan: what is wanted of the plan.
+        types: element types of the output.
+        shard_limit: most bytes of tensors in one file.
+        verify: "auto", "none", "weights" or "outputs".
+        report_file: HTML page to write.
+        prepare: changes what was opened before it is planned.
+    """
 
-    def dtype(self, move: Move) -> str:
-        """Element type of a target tensor: as asked, as its source, or for a fresh one as the first tensor's source."""
-        if self.request.dtype != "keep":
-            return self.request.dtype
-        stored = move.source or next(move.source for move in self.plan.moves if move.source)
-        return stored.dtype
+    operation: Operation
+    source: SourceOptions
+    wanted: Wanted = ANYTHING
+    form: Format | None = None
+    source_dialect: str | None = None
+    plan: PlanOptions = field(default_factory=PlanOptions)
+    types: ElementTypes = field(default_factory=ElementTypes)
+    shard_limit: int = DEFAULT_SHARD
+    verify: str = "weights"
+    report_file: Path | None = None
+    prepare: Callable[[Opened], Opened] = lambda opened: opened
 
-    def origin(self, move: Move) -> Origin:
-        """Where a target tensor's elements come from."""
-        if move.source is not None:
-            return Origin(move.source, move.transpose)
-        spread = float(self.plan.config.values["initializer_range"])
-        role = move.target.id.rpartition(".")[2]
-        fresh = partial(initial_values, move.target.shape, role, self.dtype(move), move.target.id, spread)
-        return Origin(make=fresh)
+    def __post_init__(self) -> None:
+        _check_one_of(self.verify, ("auto", "none", "weights", "outputs"), "verify")
 
-    def contents(self) -> list[Content]:
-        """Every target tensor with its element type and its origin."""
-        return [Content(move.target, self.dtype(move), self.origin(move)) for move in self.plan.moves]
 
-    def counter(self, step: str, total: int) -> Callable[[int], None]:
-        """Adds up the bytes of one step, and stops it when a signal has come."""
-        done = 0
+def run_conversion(
+    src: str | os.PathLike[str],
+    dst: Path,
+    request: ConversionRequest,
+    *,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """The steps of a conversion; arguments, result and errors as those of `convert_checkpoint`."""
+    with (
+        opened(src, request.source, wanted=request.wanted, check_data=not dry_run) as found,
+        held_back() as check_signals,
+    ):
+        _check_dialect(found, request)
+        derivation, plan = planned(request.prepare(found), request, check_signals)
+        page = _checked_page(request.report_file, dst, request.verify)
+        prove = None
+        if request.verify in ("auto", "outputs") or page is not None:
+            prove = partial(_prove, found, plan, request.verify, page)
+        writing = Writing(dst, overwrite, dry_run, request.verify != "none", progress or _silent, prove)
+        return write_output(derivation, writing, check_signals)
 
-        def count(more: int) -> None:
-            nonlocal done
-            done += more
-            self.check_signals()
-            self.progress(step, done, total)
 
-        return count
+def planned(found: Opened, request: ConversionRequest, check_signals: Callable[[], None]) -> tuple[Derivation, Plan]:
+    """The output of a conversion, planned to the last tensor."""
+    form = request.form or own_format(found)
+    plan = found.plan(form.dialect, request.plan)
+    stale = check_duplicates(plan.duplicates, lambda _: check_signals())
+    plan = replace(plan, notes=(*plan.notes, *stale))
+    dtype = partial(_dtype, plan, request.types)
+    contents = tuple(Content(move.target, dtype(move), _origin(plan, move, dtype(move))) for move in plan.moves)
+    everywhere = None if request.types.dtype == "keep" else request.types.dtype
+    derivation = Derivation(
+        operation=request.operation,
+        parents=(Parent("source", found, plan.head),),
+        form=form,
+        table=found.table,
+        head=plan.head,
+        config=changed_config(plan.config, found.table, plan.head, everywhere),
+        contents=contents,
+        report=report_of(found.source, found.header, plan, found.table, dtype),
+        shard_limit=request.shard_limit,
+        companions=Companions.of(found.source),
+        modules=found.modules,
+        is_lossless=_is_lossless(plan, contents),
+    )
+    return derivation, plan
 
-    def write_weights(self, staged: StagedFolder) -> tuple[Sequence[OutputFile], Sequence[TensorCheck]]:
-        """The weights, read back; a source that was written to meanwhile is to blame before the disk is."""
-        model, verify = Model(self.table, self.plan.head), self.request.verify != "none"
-        try:
-            files, checks = save_weights(
-                staged, self.request.form, model, self.contents(), self.request.shard_limit, self.counter, verify=verify
-            )
-            beside, more = save_modules(staged, self.modules, self.counter, verify=verify)
-        except ParityError:
-            self.check_unchanged()
-            raise
-        return (*files, *beside), (*checks, *more)
 
-    def check_unchanged(self) -> None:
-        """DamagedCheckpoint when a file of weights was written to since it was opened."""
-        for file in (*self.header.files, *(module.file for module in self.modules)):  # guard: modules-changed
-            file.check_unchanged()
+def own_format(found: Opened) -> Format:
+    """The format that a checkpoint has; its dialect's usual one where files of its kind are not written."""
+    fitting = [form for form in formats().values() if form.dialect.name == found.identity.dialect.name]
+    return next((form for form in fitting if form.container.name == found.header.container), fitting[0])
 
-    def write_companions(self, staged: StagedFolder) -> None:
-        """config.json, and the source's tokenizer and label files as they are."""
-        staged.write("config.json", self.config().to_bytes())
-        modules = self.source.modules
-        carried = dict.fromkeys(self.source.sidecars, self.source.open)
-        carried |= dict.fromkeys(modules.sidecars, modules.open) if modules else {}
-        if len(carried) > MOST_SIDECARS:
-            raise _too_much(self.source, f"has more than {MOST_SIDECARS:,} tokenizer and label files")
-        for name, opened in carried.items():
-            with closing(opened(name)) as file:
-                if file.size > SIDECAR_BYTES:
-                    raise _too_much(self.source, f"has a file {name} of {file.size:,} bytes")
-                staged.copy(name, file)
-        if modules and modules.listing is not None:
-            staged.write(LISTING, modules.listing)
 
-    def config(self) -> Config:
-        """The source's config with the class that was written, and the element type where it names one."""
-        config = self.plan.config
-        changes: dict[str, object] = {"architectures": [self.plan.head]}
-        changes |= {} if config.says("model_type") else {"model_type": self.table.model_type}
-        if self.request.dtype != "keep":
-            changes |= {key: self.request.dtype for key in ("torch_dtype", "dtype") if config.says(key)}
-        return config.replace(**changes)
+def _is_lossless(plan: Plan, contents: Iterable[Content]) -> bool:
+    """Whether an output has every tensor of its source that a table knows, each with its values."""
+    whole = all(one.origin.tensor is not None and one.origin.tensor.dtype == one.dtype for one in contents)
+    return whole and not any(one.state in ("unused", "mismatched") for one in plan.unloaded)
 
-    def prove(self, staged: StagedFolder, page: Path | None) -> Proof:
-        """What was written compared with its source, each run in its own framework, where that is asked for."""
-        if self.request.verify not in ("auto", "outputs") and page is None:
-            return Proof()
-        started = time.perf_counter()
-        from bertconv.verify.conversion import prove_conversion
 
-        def progress(step: str, done: int, total: int) -> None:
-            self.check_signals()  # between two runs of a model; a signal would wait for the last one otherwise
-            self.progress(step, done, total)
+def _dtype(plan: Plan, types: ElementTypes, move: Move) -> str:
+    """Element type of a target tensor: as asked, as its source, or for a fresh one as the first tensor's source."""
+    stored = move.source or next(move.source for move in plan.moves if move.source)
+    return types.of(move.target, stored.dtype)
 
-        proof = prove_conversion(
-            self.source, self.header, self.modules, self.table, self.plan, staged,
-            level=self.request.verify, page=page, progress=progress,
-        )  # fmt: skip
-        return replace(proof, seconds=time.perf_counter() - started)
 
-    def tokenizer_notes(self, staged: StagedFolder | None) -> Iterable[str]:
-        """What is unusual about the tokenizer, as it was written if it was, and whether the embedding table fits it."""
-        place = self.source if staged is None else replace(self.source, folder=staged.path)
-        return tokenizer_notes(read_tokenizer(place), int(self.plan.config.values["vocab_size"]))
+def _origin(plan: Plan, move: Move, dtype: str) -> Origin:
+    """Where a target tensor's elements come from."""
+    if move.source is not None:
+        return Origin(move.source, move.transpose)
+    spread = float(plan.config.values["initializer_range"])
+    role = move.target.id.rpartition(".")[2]
+    return Origin(make=partial(initial_values, move.target.shape, role, dtype, move.target.id, spread))
 
-    def report(
-        self, staged: StagedFolder, files: Sequence[OutputFile], checks: Sequence[TensorCheck], started: float
-    ) -> Report:
-        """What happened to every tensor."""
-        report = report_of(self.source, self.header, self.plan, self.table, checks, self.dtype)
-        report = with_modules(report, self.modules, checks)
-        target = {
-            "folder": str(staged.destination),
-            "format": self.request.form.name,
-            "files": [file.name for file in files],
-        }
-        return replace(
-            report,
-            target=target,
-            notes=(*report.notes, *self.tokenizer_notes(staged if files else None)),
-            seconds=time.perf_counter() - started,
-            verified="weights" if checks else "none",
-            dry_run=not files,
+
+def _prove(found: Opened, plan: Plan, level: str, page: Path | None, staged: StagedFolder, progress: Progress) -> Proof:
+    """What was written compared with its source, each run in its own framework."""
+    started = time.perf_counter()
+    from bertconv.verify.conversion import prove_conversion
+
+    proof = prove_conversion(
+        found.source, found.header, found.modules, found.table, plan, staged, level=level, page=page, progress=progress
+    )
+    return replace(proof, seconds=time.perf_counter() - started)
+
+
+def _check_one_of(value: object, known: Iterable[object], name: str) -> None:
+    if value not in (known := list(known)):
+        raise RequestError(f"{name} is {value!r}.", hint=f"Choose one of {', '.join(map(str, known))}.")
+
+
+def _known_format(name: str) -> Format:
+    _check_one_of(name, formats(), "to")
+    return formats()[name]
+
+
+def _check_dialect(found: Opened, request: ConversionRequest) -> None:
+    there = found.identity.dialect
+    if request.source_dialect not in (None, there.name):
+        asked = load_dialects().by_name[str(request.source_dialect)]
+        own = f"`bertconv {there.command}`, or " if there.command else ""
+        raise RequestError(
+            f"holds {there.title} weights, and {asked.title} weights were asked for.",
+            hint=f"Use {own}`bertconv convert` for any direction.",
+            file=found.source.weights.files[0],
         )
 
 
-def _too_much(source: Source, problem: str) -> UnsafeCheckpoint:
-    return UnsafeCheckpoint(
-        f"{problem} to carry along.", hint="No model needs that: move it away.", file=str(source.folder)
-    )
-
-
-def _checked_page(file: str | os.PathLike[str] | None, staged: StagedFolder, verify: str) -> Path | None:
+def _checked_page(page: Path | None, dst: Path, verify: str) -> Path | None:
     """Where the report goes; what cannot be written there is refused before the work."""
-    if file is None:
+    if page is None:
         return None
     from bertconv.verify.report_files import check_page
 
-    page = Path(file)
     if verify == "none":
         raise RequestError("a report shows a comparison, and --verify none makes none.", hint="Leave one of them out.")
-    check_page(page, staged.destination)
+    check_page(page, Path(os.path.abspath(dst)))  # noqa: PTH100  (resolve() would follow a link)
     return page
 
 
 def _preference(asked: str | None) -> tuple[str, ...]:
     """Containers in the order in which they are looked for: of a dialect that was asked for, its own one first."""
+    _check_one_of(asked, (None, *load_dialects().by_name), "source_dialect")
     return preferred(*(load_dialects().by_name[asked].containers[:1] if asked else ()))
-
-
-def _plan(source: Source, table: Table, identity: Identity, request: _Request, options: PlanOptions) -> Plan:
-    dialects = load_dialects()
-    if request.source_dialect not in (None, identity.dialect.name):
-        there, asked = identity.dialect, dialects.by_name[str(request.source_dialect)]
-        own = f"`bertconv {there.command}`, or " if there.command else ""
-        raise RequestError(
-            f"holds {there.title} weights, and {asked.title} weights were asked for.",
-            hint=f"Use {own}`bertconv convert` for any direction.",
-            file=source.weights.files[0],
-        )
-    config = source.load_config(table.family)
-    return make_plan(identity, table, dialects, config, request.form.dialect, options)
 
 
 def _silent(step: str, done: int, total: int) -> None:

@@ -133,12 +133,10 @@ def save_modules(
     return files, checks
 
 
-def with_modules(report: Report, modules: Sequence[ModuleWeights], checks: Sequence[TensorCheck]) -> Report:
+def with_modules(report: Report, modules: Sequence[ModuleWeights]) -> Report:
     """A report of a conversion with the tensors of its source's modules."""
-    digests = {check.id: check.digest for check in checks}
     rows = [
-        TensorReport(place, printable(place), printable(place), "loaded", tensor.dtype, tensor.shape, "as it is",
-                     digests.get(place, ""))
+        TensorReport(place, printable(place), printable(place), "loaded", tensor.dtype, tensor.shape, "as it is")
         for one in modules
         for place, tensor in one.tensors.items()
     ]  # fmt: skip

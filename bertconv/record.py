@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from bertconv import __version__
 from bertconv.containers.stored import ITEM_SIZE, Header, SourceFile
+from bertconv.digests import backbone_ids, digest_of_tensors
 from bertconv.formats.content import Content, OutputFile
 from bertconv.formats.destination import MANIFEST
 from bertconv.formats.frame import frame_digest, planned_frame_digest
@@ -19,15 +21,16 @@ from bertconv.formats.output import Format
 from bertconv.formats.readback import TensorCheck
 from bertconv.formats.staging import StagedFolder
 from bertconv.mapping.expand import TensorSpec
+from bertconv.mapping.identify import Identity
 from bertconv.mapping.layout import is_transposed
 from bertconv.mapping.plan import Move, Plan
 from bertconv.mapping.table import Table
 from bertconv.records import dataclass
-from bertconv.report import LeftOut, Report, TensorReport
+from bertconv.report import LeftOut, Operation, Report, TensorReport
 from bertconv.source import Source
 from bertconv.text import printable
 
-MANIFEST_FORMAT = 2
+MANIFEST_FORMAT = 3
 """Version of the manifest's own format."""
 
 _OWN_DIGEST = b' "manifest_sha256": "%s"'
@@ -49,51 +52,96 @@ class Proof:
         return replace(report, notes=(*report.notes, self.note)) if self.note else report
 
 
-def report_of(
-    source: Source,
-    header: Header,
-    plan: Plan,
-    table: Table,
-    checks: Sequence[TensorCheck],
-    dtype: Callable[[Move], str],
-) -> Report:
-    """The report of a plan, with what the check of every tensor found."""
-    found = {check.id: check for check in checks}
+def report_of(source: Source, header: Header, plan: Plan, table: Table, dtype: Callable[[Move], str]) -> Report:
+    """The report of a plan; `checked` adds what the check of every tensor found."""
     repeated = table.repeated(plan.dialect, plan.config.values)
-    moved = [_moved(move, dtype(move), found.get(move.target.id)) for move in plan.moves]
     unfilled = [
         TensorReport(spec.id, "", spec.name, "missing", "", spec.canonical.shape, "allowed by an ignore list")
         for spec in plan.unfilled
     ]
-    unloaded = [LeftOut(printable(one.tensor.name), one.state, printable(one.why), one.inside) for one in plan.unloaded]
-    unloaded += [
-        LeftOut(printable(name), "outside", "weights beside the state dict")
-        if name in header.beside
-        else LeftOut(printable(name), "ignored", "not a weight")
-        for name in header.others
-    ]
     return Report(
-        source={
-            "given": source.given,
-            "revision": source.revision,
-            "container": header.container,
-            "dialect": plan.identity.dialect.name,
-            "prefix": printable(plan.identity.prefix),
-            "files": list(source.weights.files),
-        },
+        source=source_facts(source, header, plan.identity),
         target={},
         head=plan.head,
         equals=plan.equals,
-        tensors=tuple(moved + unfilled),
-        left_out=tuple(unloaded),
-        notes=(*source.notes, *header.notes, *plan.config.notes, *plan.notes, *_notes(checks)),
+        tensors=(*(_moved(move, dtype(move)) for move in plan.moves), *unfilled),
+        left_out=tuple(left_out(header, plan)),
+        notes=(*source.notes, *header.notes, *plan.config.notes, *plan.notes),
         sidecars=source.carried,
-        not_carried=tuple(name for name in source.not_carried if name != MANIFEST),
+        not_carried=not_carried(source),
         copies=_copies((move.target for move in plan.moves), repeated),
         parameters=sum(move.target.count for move in plan.moves if move.target.id not in repeated),
         nbytes=sum(move.target.count * ITEM_SIZE[dtype(move)] for move in plan.moves),
         table=_identity(table),
     )
+
+
+def computed_report(
+    source: Source, header: Header, plan: Plan, table: Table, contents: Sequence[Content], details: Mapping[str, str]
+) -> Report:
+    """The report of an output that is no conversion of one source: each tensor is read, computed or made anew.
+
+    Args:
+        source: the first of what is read.
+        header: of its files.
+        plan: of it.
+        table: the architecture.
+        contents: what is written.
+        details: neutral id -> what was done to a tensor, in a few words.
+    """
+    report = report_of(source, header, plan, table, lambda _: contents[0].dtype)
+    repeated = table.repeated(plan.dialect, plan.config.values)
+    return replace(
+        report,
+        tensors=tuple(_computed(content, details.get(content.id, "")) for content in contents),
+        copies=_copies((content.spec for content in contents), repeated),
+        parameters=sum(content.spec.count for content in contents if content.id not in repeated),
+        nbytes=sum(content.nbytes for content in contents),
+    )
+
+
+def checked(report: Report, checks: Sequence[TensorCheck]) -> Report:
+    """A report with the digest of every tensor, and what is unusual about its numbers."""
+    digests = {check.id: check.digest for check in checks}
+    return replace(
+        report,
+        tensors=tuple(replace(one, digest=digests.get(one.id, "")) for one in report.tensors),
+        notes=(*report.notes, *_notes(checks)),
+        verified="weights" if checks else "none",
+    )
+
+
+def source_facts(source: Source, header: Header, identity: Identity) -> dict[str, Any]:
+    """What was read, as reports have it."""
+    return {
+        "given": source.given,
+        "revision": source.revision,
+        "container": header.container,
+        "dialect": identity.dialect.name,
+        "prefix": printable(identity.prefix),
+        "files": list(source.weights.files),
+    }
+
+
+def left_out(header: Header, plan: Plan) -> Iterator[LeftOut]:
+    """Everything in the files of a source that a plan does not load."""
+    for one in plan.unloaded:
+        yield LeftOut(printable(one.tensor.name), one.state, printable(one.why), one.inside)
+    for name in header.others:
+        if name in header.beside:
+            yield LeftOut(printable(name), "outside", "weights beside the state dict")
+        else:
+            yield LeftOut(printable(name), "ignored", "not a weight")
+
+
+def not_carried(source: Source) -> tuple[str, ...]:
+    """Files of a source that stay behind; of an output, its manifest is no such file."""
+    return tuple(name for name in source.not_carried if name != MANIFEST)
+
+
+def short_name(source: Source) -> str:
+    """What an output calls its source: the Hub id as it was given, or the last part of a path, never all of it."""
+    return source.given if source.revision is not None else printable(Path(os.path.abspath(source.given)).name)  # noqa: PTH100
 
 
 def saved_report(  # noqa: PLR0913  (one argument per fact)
@@ -135,6 +183,8 @@ def saved_report(  # noqa: PLR0913  (one argument per fact)
         nbytes=sum(content.spec.count * ITEM_SIZE[content.dtype] for content in contents),
         verified="weights" if checks else "none",
         table=_identity(table),
+        operation=Operation("save_pretrained", {"format": form.name}),
+        backbone_digest=digest_of_tensors({place: digests[place] for place in backbone_ids(table, digests)}),
     )
 
 
@@ -153,11 +203,15 @@ def manifest_bytes(report: Report, folder: Path, files: Sequence[OutputFile]) ->
         DamagedCheckpoint: a file is not as long as it was written.
     """
     described = report.to_json()
-    keys = ("source", "head", "table", "verified", "parity", "digest", "notes", "left_out")
+    keys = (
+        "operation", "parents", "source", "head", "table", "verified", "parity", "digest", "backbone_digest",
+        "vocabulary", "notes", "left_out",
+    )  # fmt: skip
     content = {
         "format": MANIFEST_FORMAT,
         "bertconv": __version__,
         **{key: described[key] for key in keys},
+        "source": {**report.source, "given": report.parents[0].given if report.parents else report.source["given"]},
         "target": {"format": report.target["format"], "files": report.target["files"]},
         "tensors": {tensor.pop("id"): tensor for tensor in described["tensors"]},
         "files": _files(folder, {file.name: file for file in files}),
@@ -182,7 +236,7 @@ def _copies(specs: Iterable[TensorSpec], repeated: Container[str]) -> tuple[str,
     return tuple(spec.id for spec in specs if spec.id in repeated)
 
 
-def _moved(move: Move, dtype: str, check: TensorCheck | None) -> TensorReport:
+def _moved(move: Move, dtype: str) -> TensorReport:
     details = []
     if move.transpose or (move.source and move.source.shape != move.target.shape == move.source.shape[::-1]):
         details.append("transposed")
@@ -191,11 +245,20 @@ def _moved(move: Move, dtype: str, check: TensorCheck | None) -> TensorReport:
     if move.state == "tied":
         details.append("from its tied copy")
     source = printable(move.source.name) if move.source else ""
-    digest = check.digest if check else ""
     shape = move.target.canonical.shape
     return TensorReport(
-        move.target.id, source, move.target.name, move.state, dtype, shape, ", ".join(details), digest,
-        is_transposed(move.target.layout, move.target.canonical),
+        move.target.id, source, move.target.name, move.state, dtype, shape, ", ".join(details),
+        transposed=is_transposed(move.target.layout, move.target.canonical),
+    )  # fmt: skip
+
+
+def _computed(content: Content, details: str) -> TensorReport:
+    spec, origin = content.spec, content.origin
+    state = "loaded" if origin.tensor else "computed" if origin.compute else "initialised"
+    source = printable(origin.tensor.name) if origin.tensor else ""
+    return TensorReport(
+        spec.id, source, spec.name, state, content.dtype, spec.canonical.shape, details,
+        transposed=is_transposed(spec.layout, spec.canonical),
     )  # fmt: skip
 
 

@@ -2,24 +2,50 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, field
 from typing import Any
 
+from bertconv.digests import digest_of_tensors
 from bertconv.records import dataclass
 from bertconv.text import fold, human_bytes
 
-FILLED = ("loaded", "tied", "initialised", "saved")
-"""States of a target tensor that has its values."""
+FROM_SOURCE = ("loaded", "tied", "computed")
+"""States of a target tensor that has its values from what was read."""
+FILLED = (*FROM_SOURCE, "initialised", "saved")
+"""States of one that has its values."""
 
 
-def model_digest(digests: Mapping[str, str]) -> str:
-    """One digest for a whole model, from its tensors' ids and digests; empty where there are none or one is missing."""
-    if not digests or not all(digests.values()):
-        return ""
-    lines = "".join(f"{place} {digest}\n" for place, digest in sorted(digests.items()))
-    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
+@dataclass(frozen=True)
+class Operation:
+    """What made an output.
+
+    Attributes:
+        verb: the command, such as "convert".
+        options: those that shape the output and are no defaults, as JSON has them; no path and no token.
+    """
+
+    verb: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ParentReport:
+    """A checkpoint that an output was made from.
+
+    Attributes:
+        role: what it was for, such as "source", "input" or "base".
+        given: its Hub id, or the last part of its path.
+        commit: on the Hub.
+        digest: of the whole model; empty where nothing was verified.
+        backbone_digest: of its body alone (`digests.backbone_ids`), likewise.
+    """
+
+    role: str
+    given: str
+    commit: str | None = None
+    digest: str = ""
+    backbone_digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -28,9 +54,10 @@ class TensorReport:
 
     Attributes:
         id: neutral id, the same in every format.
-        source: name in the source; empty when it was initialised or is missing.
+        source: name in the source; empty when it was initialised or computed, or is missing.
         target: name in the target.
-        state: "loaded", "tied", "initialised" or "missing" (allowed by an ignore list).
+        state: "loaded", "tied", "computed" (from tensors of the inputs), "initialised", "missing" (allowed by an ignore
+            list) or "saved" (from memory).
         dtype: element type in the target.
         shape: sizes in PyTorch's order.
         details: what was done to it.
@@ -68,7 +95,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of one conversion.
+    """The outcome of one conversion, or of another command that makes an output.
 
     Attributes:
         source: what was read: `given`, `container`, `dialect`, `prefix`, `files`, `revision`.
@@ -87,6 +114,10 @@ class Report:
             gave the source's outputs as well.
         parity: the certificate of the outputs, as in bertconv.json; empty when they were not compared.
         dry_run: nothing was written.
+        operation: what made the output.
+        parents: the checkpoints that it was made from, as in bertconv.json; `source` is the first of them.
+        backbone_digest: digest of the model's body alone; empty when nothing was verified.
+        vocabulary: number of tokens and digest of its tokenizer's vocabulary; None where no file lists them.
     """
 
     source: dict[str, Any]
@@ -107,11 +138,15 @@ class Report:
     dry_run: bool = False
     table: dict[str, str] = field(default_factory=dict)
     parity: dict[str, Any] = field(default_factory=dict)
+    operation: Operation = Operation("")
+    parents: tuple[ParentReport, ...] = ()
+    backbone_digest: str = ""
+    vocabulary: dict[str, Any] | None = None
 
     @property
     def ok(self) -> bool:
         """Every target tensor got its values from the source."""
-        return all(tensor.state in ("loaded", "tied") for tensor in self.tensors)
+        return all(tensor.state in FROM_SOURCE for tensor in self.tensors)
 
     @property
     def omitted(self) -> tuple[str, ...]:
@@ -121,7 +156,7 @@ class Report:
     @property
     def coverage(self) -> float:
         """Part of the target tensors that got their values from the source, from 0 to 1."""
-        filled = sum(tensor.state in ("loaded", "tied") for tensor in self.tensors)
+        filled = sum(tensor.state in FROM_SOURCE for tensor in self.tensors)
         return filled / len(self.tensors) if self.tensors else 0.0
 
     @property
@@ -130,7 +165,7 @@ class Report:
 
         It leaves out `copies`, which only some formats store: the same weights have the same digest in every format.
         """
-        return model_digest({tensor.id: tensor.digest for tensor in self.tensors if tensor.id not in self.copies})
+        return digest_of_tensors({tensor.id: tensor.digest for tensor in self.tensors if tensor.id not in self.copies})
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for scripts."""

@@ -20,17 +20,25 @@ from bertconv.cli.streams import BUG, Streams
 from bertconv.errors import BertconvError
 from bertconv.formats import interrupts
 
-COMMANDS = {
-    "pt2tf": "bertconv.cli.convert:pt2tf",
-    "tf2pt": "bertconv.cli.convert:tf2pt",
-    "convert": "bertconv.cli.convert:convert",
-    "verify": "bertconv.cli.verify:verify",
-    "inspect": "bertconv.cli.inspect:inspect",
-    "doctor": "bertconv.cli.doctor:doctor",
-    "gc": "bertconv.cli.gc:gc",
-    "tables": "bertconv.cli.tables:tables",
-    "demo": "bertconv.cli.demo:demo",
+SECTIONS = {
+    "Convert": {
+        "pt2tf": "bertconv.cli.convert:pt2tf",
+        "tf2pt": "bertconv.cli.convert:tf2pt",
+        "convert": "bertconv.cli.convert:convert",
+    },
+    "Look and compare": {
+        "inspect": "bertconv.cli.inspect:inspect",
+        "verify": "bertconv.cli.verify:verify",
+        "doctor": "bertconv.cli.doctor:doctor",
+    },
+    "More": {
+        "gc": "bertconv.cli.gc:gc",
+        "tables": "bertconv.cli.tables:tables",
+        "demo": "bertconv.cli.demo:demo",
+    },
 }
+"""Headings of `bertconv --help` -> command -> where it is."""
+COMMANDS = {name: place for section in SECTIONS.values() for name, place in section.items()}
 ALIASES = {"pt-to-tf": "pt2tf", "tf-to-pt": "tf2pt"}
 """Names that users of transformers' removed command expect."""
 
@@ -42,6 +50,14 @@ class _Lazy(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """A heading for each kind of command."""
+        for heading, names in SECTIONS.items():
+            found = {name: self.get_command(ctx, name) for name in names}
+            with formatter.section(heading):
+                width = formatter.width - 6 - max(map(len, COMMANDS))
+                formatter.write_dl([(name, one.get_short_help_str(width)) for name, one in found.items() if one])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         place = COMMANDS.get(ALIASES.get(cmd_name, cmd_name))

@@ -5,7 +5,7 @@ It is made once, by a conversion or a save, and goes whole through the layout, t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,7 +18,7 @@ from bertconv.mapping.layout import Transpose, transpose_between
 from bertconv.records import dataclass
 
 if TYPE_CHECKING:
-    from bertconv.formats.streaming import Elements
+    from bertconv.formats.streaming import Elements, Workspace
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Origin:
     Attributes:
         tensor: the stored tensor that they are read from.
         transpose: brings its elements into the order of the target.
+        compute: gives them piece by piece, flat and in the order of the target, in bounded memory; a piece is used
+            before the next one is asked for. Called as `make` is.
         make: gives them, flat and in the order of the target: called by the thread that writes them, so that not all of
             them are in memory at once, and again only where the check has to name an element that differs.
     """
@@ -35,6 +37,14 @@ class Origin:
     tensor: StoredTensor | None = None
     transpose: Transpose | None = None
     make: Callable[[], Elements] | None = None
+    compute: Callable[[Workspace], Iterator[Elements]] | None = None
+
+    def made(self, workspace: Workspace) -> Iterator[Elements]:
+        """The elements of a tensor that no file holds, in the order of the target; none where nothing gives them."""
+        if self.compute is not None:
+            yield from self.compute(workspace)
+        elif self.make is not None:
+            yield self.make()
 
 
 @dataclass(frozen=True)

@@ -154,10 +154,11 @@ def _compare(tensor: Written, workspace: Workspace, *, was_read: bool) -> None:
     import numpy as np
 
     position = 0
+    order = "in the file's order" if tensor.content.origin.compute else "in PyTorch's order"
     for elements, expected in _side_by_side(tensor, workspace):
         if not np.array_equal(elements, expected):
             first = position + int(np.flatnonzero(elements != expected)[0])
-            raise _differs(tensor, f"differs from its source at element {first} (in PyTorch's order)")
+            raise _differs(tensor, f"differs from its source at element {first} ({order})")
         position += elements.size
     if was_read:
         raise _differs(tensor, "differs from what was first read of its source, although their elements are equal now")
@@ -173,10 +174,12 @@ def _differs(tensor: Written, what: str) -> ParityError:
 
 
 def _side_by_side(tensor: Written, workspace: Workspace) -> Iterator[tuple[Elements, Elements]]:
-    """Written and expected elements, both in PyTorch's order, in slices of equal length."""
+    """Written and expected elements, both in PyTorch's order, or as they are computed, in slices of equal length."""
     from bertconv.formats.streaming import cast, pieces
 
     origin, canonical = tensor.content.origin, tensor.content.canonical
+    if origin.compute is not None:  # in no other order: what is computed need not fit into memory
+        return lockstep(pieces(tensor.stored, None, workspace), origin.compute(workspace.second))
     written = pieces(tensor.stored, canonical, workspace)
     if origin.tensor is None:
         return lockstep(written, iter(()) if origin.make is None else _in_order(origin.make, canonical))

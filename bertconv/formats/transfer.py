@@ -31,13 +31,8 @@ def transfer(placed: Placed, fd: int, local: Local, checksums: bool, tick: Tick)
     checksum = checksum_of(content, digest=True) if checksums else None
     source = content.origin.tensor
     if source is None:
-        if content.origin.make is not None and content.nbytes:
-            elements = content.origin.make()
-            _check_length(elements, content)
-            pwrite(fd, elements.data.cast("B"), placed.offset)
-            if checksum is not None:
-                checksum.update(elements.data)
-        tick(content.nbytes)
+        if content.nbytes:
+            _fill(placed, fd, local.workspace, checksum, tick)
     else:
         _move(source, placed, fd, local.workspace, checksum, tick)
     return {} if checksum is None else {content.id: checksum.taken()}
@@ -79,10 +74,27 @@ def _move(
         tick(elements.nbytes)
 
 
-def _check_length(elements: Elements, content: Content) -> None:
-    if elements.nbytes != content.nbytes:  # more would run into the next tensor
-        raise MappingError(
-            f"was made of {elements.nbytes:,} bytes where {content.nbytes:,} were planned.",
-            hint="Report this as a bug.",
-            tensor=content.name,
-        )
+def _fill(placed: Placed, fd: int, workspace: Workspace, checksum: Checksum | None, tick: Tick) -> None:
+    """Write elements that are made; more or fewer than planned would run into the next tensor or leave zeros."""
+    content, done = placed.content, 0
+    for elements in content.origin.made(workspace):
+        whole = content.origin.compute is None
+        if done + elements.nbytes > content.nbytes or (whole and elements.nbytes < content.nbytes):
+            raise _wrong_length(content, done + elements.nbytes)
+        pwrite(fd, elements.data.cast("B"), placed.offset + done)
+        if checksum is not None:
+            checksum.update(elements.data)
+        done += elements.nbytes
+        tick(elements.nbytes)
+    if not (content.origin.make or content.origin.compute):  # zeros, which the file has already
+        tick(content.nbytes)
+    elif done != content.nbytes:
+        raise _wrong_length(content, done)
+
+
+def _wrong_length(content: Content, nbytes: int) -> MappingError:
+    return MappingError(
+        f"was made of {nbytes:,} bytes where {content.nbytes:,} were planned.",
+        hint="Report this as a bug.",
+        tensor=content.name,
+    )

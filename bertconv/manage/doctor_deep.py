@@ -10,6 +10,7 @@ import numpy as np
 
 from bertconv.checkpoint import Checkpoint, Tensor, checkpoint_of, open_checkpoint
 from bertconv.containers.stored import FLOATS
+from bertconv.digests import digests
 from bertconv.errors import BertconvError, DamagedCheckpoint, TiedTensorsDiffer
 from bertconv.formats import workers
 from bertconv.formats.readback import check_duplicates
@@ -24,7 +25,6 @@ from bertconv.source import SourceOptions
 from bertconv.source.weights import is_index
 from bertconv.text import brief, printable, shown, some
 from bertconv.tokenizer import read_tokenizer
-from bertconv.verify.weights import digests
 
 Progress = Callable[[str, int, int], None]
 _WORDS, _PLACES = "vocab", "positions"

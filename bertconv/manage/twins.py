@@ -12,7 +12,6 @@ from bertconv.containers.registry import CONTAINERS
 from bertconv.errors import BertconvError
 from bertconv.formats.destination import MANIFEST, MANIFEST_BYTES
 from bertconv.records import dataclass
-from bertconv.report import model_digest
 from bertconv.source import SourceOptions
 from bertconv.source.checkpoint_folder import open_in
 from bertconv.text import parse_json, printable
@@ -65,10 +64,10 @@ def _digest(folder: Path, *, verify: bool) -> tuple[str, bool]:
     if not any((folder / name).is_file() for container in CONTAINERS for name in container.names_of(None)):
         return "", False
     from bertconv.checkpoint import open_checkpoint
-    from bertconv.verify.weights import digests
+    from bertconv.digests import digest_of_tensors, tensor_digests
 
     with open_checkpoint(folder, SourceOptions()) as checkpoint:
-        return model_digest(digests(checkpoint.everything)), False
+        return digest_of_tensors(tensor_digests(checkpoint)), False
 
 
 def claimed_digest(folder: Path) -> str:

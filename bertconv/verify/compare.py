@@ -12,9 +12,9 @@ import numpy as np
 
 from bertconv import __version__
 from bertconv.checkpoint import Checkpoint
+from bertconv.digests import digest_of_tensors
 from bertconv.errors import RequestError
 from bertconv.records import dataclass
-from bertconv.report import model_digest
 from bertconv.tasks import CAUSAL_LM
 from bertconv.text import printable
 from bertconv.verify.agreement import ASPECTS
@@ -337,7 +337,7 @@ def _facts(side: Checkpoint, rows: Sequence[TensorComparison], label: str) -> Si
         given=printable(side.source.given), revision=side.source.revision, container=side.header.container,
         dialect=side.dialect, framework="", head=side.head,
         files={printable(file.name): file.size for file in files}, dtypes=side.dtypes,
-        digest=model_digest({row.id: row.digest for row in rows}) if same else "",
+        digest=digest_of_tensors({row.id: row.digest for row in rows}) if same else "",
     )  # fmt: skip
 
 

@@ -10,10 +10,10 @@ import ml_dtypes
 import numpy as np
 
 from bertconv.checkpoint import Tensor
+from bertconv.digests import digests
 from bertconv.mapping.indices import TensorId
 from bertconv.verify.parity import Cause, TensorComparison
 from bertconv.verify.places import Array
-from bertconv.verify.weights import digests
 
 _LOOKUPS = ("embeddings.", "relative.")
 """How ids of tables of rows begin."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from bertconv.checkpoint import Checkpoint, Tensor
 from bertconv.containers.stored import FLOATS
+from bertconv.digests import digests
 from bertconv.formats import workers
 from bertconv.formats.checksum import digest_text, tensor_digest
 from bertconv.formats.readback import digest_of, lockstep
@@ -73,17 +74,6 @@ def compare_weights(
     return _with_histograms(_with_duplicates(ordered, starts, there), here, there)
 
 
-def digests(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Neutral id -> digest, as `formats.checksum.tensor_digest` defines it."""
-    jobs = list(tensors.items())
-    return dict(workers.run(jobs, _digest, lambda _: None, lambda job: job[1].stored.nbytes))
-
-
-def _digest(job: tuple[str, Tensor], workspace: Workspace, tick: workers.Tick) -> tuple[str, str]:
-    place, tensor = job
-    return place, digest_of(tensor.stored, tensor.transpose, tensor.spec.canonical.shape, workspace, tick)
-
-
 def _compare(pair: _Pair, workspace: Workspace, tick: workers.Tick) -> tuple[TensorComparison, bytes]:
     """The comparison, and a digest of B's first bytes."""
     a, b = pair.a.stored, pair.b.stored
@@ -132,7 +122,8 @@ def _alone(place: str, tensor: Tensor, state: str) -> TensorComparison:
 
 def _difference(pair: _Pair) -> TensorComparison:
     """A tensor that differs, read whole: how many elements, by how much, and the first of them."""
-    _, digest = _digest((pair.id, pair.b), Workspace(), lambda _: None)
+    stored, shape = pair.b.stored, pair.b.spec.canonical.shape
+    digest = digest_of(stored, pair.b.transpose, shape, Workspace(), lambda _: None)
     if pair.a.spec.canonical.shape != pair.b.spec.canonical.shape:
         remarks = (f"the shape in A is {list(pair.a.spec.canonical.shape)}",)
         return _row(pair, "different", digest=digest, differing=pair.b.stored.count, remarks=remarks)

@@ -14,7 +14,8 @@ from qa.guards.marks import MARKS, Mark, kept, markers
 FILES = (
     "bertconv/text.py", "bertconv/config*.py", "bertconv/containers/**/*.py", "bertconv/source/**/*.py",
     "bertconv/formats/**/*.py", "bertconv/saving.py", "bertconv/modules.py",
-    "bertconv/tokenizer/**/*.py", "bertconv/convert.py", "bertconv/verify/certificate.py",
+    "bertconv/tokenizer/**/*.py", "bertconv/convert.py", "bertconv/derive.py", "bertconv/checkpoint.py",
+    "bertconv/verify/certificate.py",
 )  # fmt: skip
 """The readers and the writer. Marked statements are guards wherever they are."""
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from checkpoints import Outcome
 
-from bertconv import __version__, convert, errors, saving
+from bertconv import __version__, checkpoint, errors, saving
 from bertconv.cli import demo
 from bertconv.cli.main import ALIASES, COMMANDS
 
@@ -354,7 +354,7 @@ def bug(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> None:
         raise ZeroDivisionError("surely not")
 
-    monkeypatch.setattr(convert, "make_plan", broken)
+    monkeypatch.setattr(checkpoint, "make_plan", broken)
 
 
 def fine(src: Path, _: pytest.MonkeyPatch) -> None:

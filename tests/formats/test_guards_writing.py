@@ -16,7 +16,7 @@ import checkpoints as cp
 import numpy as np
 import pytest
 
-from bertconv import convert
+from bertconv import derive
 from bertconv.containers.container import FileLayout
 from bertconv.containers.stored import SourceFile
 from bertconv.convert import convert_checkpoint
@@ -239,7 +239,7 @@ def test_what_differs_is_the_source_s_fault_where_it_changed(
             os.utime(src / "model.safetensors", (1, 1))
         raise ParityError("differs.", hint="none")
 
-    monkeypatch.setattr(convert, "save_weights", differs)
+    monkeypatch.setattr(derive, "save_weights", differs)
     with pytest.raises(DamagedCheckpoint if touched else ParityError, match="was modified" if touched else "differs"):
         convert_checkpoint(src, tmp_path / "out")
 

@@ -418,7 +418,7 @@ KILL = "import os, signal\ndef kill(*_, **__): os.kill(os.getpid(), signal.SIGKI
 POINTS = {
     "before a weight": "import bertconv.saving as c; c.write_weights = kill",
     "before the check": "import bertconv.saving as c; c.verify_weights = kill",
-    "before the manifest": "import bertconv.convert as c; c.manifest_bytes = kill",
+    "before the manifest": "import bertconv.derive as c; c.manifest_bytes = kill",
     "before the config": "import bertconv.formats.staging as s; s.StagedFolder.write = kill",
     "before the exchange": "import bertconv.formats.staging as s; s._renameat2 = kill",
     "after the exchange": (
@@ -530,7 +530,7 @@ def test_a_signal_that_the_caller_ignores_stays_ignored(tmp_path: Path, number: 
     send = f"import os, signal; signal.signal({int(number)}, signal.SIG_IGN)\n"
     send += "import bertconv.saving as m; found = m.save_weights\n"
     send += f"m.save_weights = lambda *a, **k: (os.kill(os.getpid(), {int(number)}), found(*a, **k))[1]\n"
-    send += "import bertconv.convert as c; c.save_weights = m.save_weights"
+    send += "import bertconv.derive as c; c.save_weights = m.save_weights"
     done = cp.run("convert", src, tmp_path / "out", "--to", "pt", before=send)
     assert (done.code, done.err) == (0, "")
     assert (tmp_path / "out" / "model.safetensors").exists()

@@ -16,7 +16,7 @@ import pytest
 from compared import Models
 
 from bertconv import convert_checkpoint
-from bertconv.convert import _Job
+from bertconv.derive import _Work
 from bertconv.errors import BertconvError, OutputError, ParityError, RequestError
 from bertconv.table_files import tables_folder
 from bertconv.verify import outputs
@@ -42,13 +42,13 @@ def wrong_class(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def after_writing(monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]) -> None:
     """Change the folder that was written, after its tensors were read back."""
-    real = _Job.write_companions
+    real = _Work.write_companions
 
     def write(self: Any, staged: Any) -> None:
         real(self, staged)
         change(staged.path)
 
-    monkeypatch.setattr(_Job, "write_companions", write)
+    monkeypatch.setattr(_Work, "write_companions", write)
 
 
 def wrong_weights(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,6 @@ import checkpoints as cp
 import pytest
 
 import bertconv.checkpoint
-import bertconv.convert
 import bertconv.source.reading
 import bertconv.verify.certificate
 from bertconv.convert import convert_checkpoint
@@ -76,8 +75,7 @@ def count(patch: pytest.MonkeyPatch, module: Any, name: str) -> None:
 
 @pytest.fixture
 def counts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counts]:
-    for module in (bertconv.convert, bertconv.checkpoint):
-        count(monkeypatch, module, "make_plan")
+    count(monkeypatch, bertconv.checkpoint, "make_plan")
     for module in (bertconv.source.reading, bertconv.verify.certificate):
         count(monkeypatch, module, "read_header")
     yield COUNTS

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertconv.convert import convert_checkpoint
-from bertconv.report import model_digest
+from bertconv.digests import digest_of_tensors, digests
 from bertconv.text import printable
-from bertconv.verify.weights import compare_weights, digests
+from bertconv.verify.weights import compare_weights
 
 PT = ("safetensors", "bin", "legacy", "sharded", "sharded-bin")
 TF = ("h5", "tf-safetensors")
@@ -63,7 +63,7 @@ def test_digests_are_those_of_the_conversion(head: str, to: str, tmp_path: Path)
         rows = compare_weights(a, b)
         assert digests(a.tensors) == digests(b.tensors) == {row.id: row.digest for row in rows}
     assert {row.id: row.digest for row in rows} == {tensor.id: tensor.digest for tensor in report.tensors}
-    assert model_digest({row.id: row.digest for row in rows}) == report.digest
+    assert digest_of_tensors({row.id: row.digest for row in rows}) == report.digest
     assert {row.state for row in rows} == {"equal"}
     assert [row.id for row in rows] == [tensor.id for tensor in report.tensors]
 
@@ -73,7 +73,7 @@ def test_digests_may_be_left_out(everywhere: dict[str, Path]) -> None:
         rows = compare_weights(a, b, digest=False)
     assert {row.state for row in rows} == {"equal"}
     assert {row.digest for row in rows} == {""}
-    assert model_digest({row.id: row.digest for row in rows}) == ""
+    assert digest_of_tensors({row.id: row.digest for row in rows}) == ""
 
 
 # No changed element goes unseen

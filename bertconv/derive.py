@@ -1,0 +1,343 @@
+"""An output made from checkpoints: written, read back, put on record, renamed into place. Its plan is complete by then.
+
+Conversions and the verbs of `manage` differ in what they plan; everything after that is here, the same for all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bertconv.checkpoint import Opened, checkpoint_of
+from bertconv.config import Config
+from bertconv.containers.stored import SourceFile
+from bertconv.digests import backbone_ids, digest_of_tensors, digests, own_tensors, vocabulary_facts
+from bertconv.errors import AmbiguousHead, ParityError, UnsafeCheckpoint
+from bertconv.formats.content import Content, OutputFile
+from bertconv.formats.destination import MANIFEST
+from bertconv.formats.interrupts import held_back
+from bertconv.formats.output import Format, Model
+from bertconv.formats.readback import TensorCheck
+from bertconv.formats.staging import StagedFolder
+from bertconv.mapping.table import Table
+from bertconv.modules import ModuleWeights, save_modules, with_modules
+from bertconv.record import Proof, checked, manifest_bytes, short_name
+from bertconv.records import dataclass
+from bertconv.report import Operation, ParentReport, Report
+from bertconv.saving import save_weights
+from bertconv.source import Source
+from bertconv.source.modules import LISTING
+from bertconv.tokenizer import read_tokenizer, tokenizer_notes
+
+if TYPE_CHECKING:
+    from bertconv.checkpoint import Checkpoint
+
+Progress = Callable[[str, int, int], None]
+"""Reported of a step ("writing", "verifying"), of its bytes done and of its bytes in all."""
+
+MOST_COMPANIONS = 1000
+"""Most files that are carried along."""
+COMPANION_BYTES = 1_000_000_000
+"""Largest of them; a tokenizer has up to 35 MB."""
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A checkpoint that an output is made from.
+
+    Attributes:
+        role: what it is for: "source", "input", "base", "backbone", "head" ...
+        opened: it.
+        head: the class of which it has its digests where nothing says which one it is.
+    """
+
+    role: str
+    opened: Opened
+    head: str
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """It as its own class, whatever class is made of it."""
+        one = self.opened
+        config = one.source.load_config(one.table.family)
+        parts = (one.source, one.header, one.modules, one.identity, one.table, config)
+        try:
+            return checkpoint_of(*parts, None)
+        except AmbiguousHead:
+            return checkpoint_of(*parts, self.head)
+
+
+@dataclass(frozen=True)
+class Companions:
+    """Files that go along with the weights, as they are or made.
+
+    Attributes:
+        carried: name in the output -> what opens it.
+        made: name in the output -> content.
+        tokenizer: whose tokenizer it is.
+    """
+
+    carried: Mapping[str, Callable[[str], SourceFile]]
+    made: Mapping[str, bytes]
+    tokenizer: Source
+
+    @classmethod
+    def of(cls, source: Source) -> Companions:
+        """Tokenizer, label files and modules of a source."""
+        modules = source.modules
+        carried = dict.fromkeys(source.sidecars, source.open)
+        carried |= dict.fromkeys(modules.sidecars, modules.open) if modules else {}
+        listing = {LISTING: modules.listing} if modules and modules.listing is not None else {}
+        return cls(carried, listing, source)
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """An output, planned to the last tensor.
+
+    Attributes:
+        operation: what makes it.
+        parents: what it is made from, opened; the first one is the `source` of its report.
+        form: its format.
+        table: the architecture.
+        head: the model class.
+        config: of the output, as it is written.
+        contents: every tensor of the class, in the order of the table.
+        report: of the plan.
+        shard_limit: most bytes of tensors in one file.
+        companions: what goes along.
+        modules: weights of modules beside the model, which go along.
+        is_lossless: the output has all tensors of its only parent, each with its values.
+        inputs: more files that are read, and must not be replaced.
+    """
+
+    operation: Operation
+    parents: tuple[Parent, ...]
+    form: Format
+    table: Table
+    head: str
+    config: Config
+    contents: Sequence[Content]
+    report: Report
+    shard_limit: int
+    companions: Companions
+    modules: tuple[ModuleWeights, ...] = ()
+    is_lossless: bool = False
+    inputs: tuple[Path, ...] = ()
+
+    def check_unchanged(self) -> None:
+        """DamagedCheckpoint when a file of weights was written to since it was opened."""
+        for parent in self.parents:
+            parent.opened.check_unchanged()
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How an output is written.
+
+    Attributes:
+        destination: the folder to make.
+        overwrite: replace an earlier output there.
+        dry_run: only look at the destination, and report what would be written.
+        verify: read every tensor back, compare it, and record digests.
+        progress: called with the bytes of each step.
+        prove: what else is to be shown of the output before it appears; it gets the staged folder and the progress.
+    """
+
+    destination: Path
+    overwrite: bool = False
+    dry_run: bool = False
+    verify: bool = True
+    progress: Progress = field(default=lambda _step, _done, _total: None)
+    prove: Callable[[StagedFolder, Progress], Proof] | None = None
+
+
+def write_output(derivation: Derivation, writing: Writing, check_signals: Callable[[], None] | None = None) -> Report:
+    """Write an output whole or not at all.
+
+    Args:
+        derivation: what is to be written; its parents are open.
+        writing: how.
+        check_signals: of `held_back`, where the caller holds signals back already.
+
+    Returns:
+        What happened to every tensor.
+
+    Raises:
+        BertconvError: see `save_weights`; the destination is then as it was before.
+    """
+    started = time.perf_counter()
+    with held_back() if check_signals is None else nullcontext(check_signals) as checking:
+        return _Work(derivation, writing, checking).done(started)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One output in the making."""
+
+    derivation: Derivation
+    writing: Writing
+    check_signals: Callable[[], None]
+
+    def done(self, started: float) -> Report:
+        derivation, writing = self.derivation, self.writing
+        sources = [parent.opened for parent in derivation.parents]
+        read = [path for one in sources for path in (*one.source.inputs, one.table.path)]
+        staged = StagedFolder(writing.destination, overwrite=writing.overwrite, inputs=(*read, *derivation.inputs))
+        if writing.dry_run:
+            staged.check()
+            return replace(self.report(staged, ()), seconds=time.perf_counter() - started)
+        with staged, staged.writing():
+            files, checks = self.write_weights(staged)
+            self.write_companions(staged)
+            proof = Proof() if writing.prove is None else writing.prove(staged, self.progress)
+            report = checked(self.report(staged, files), checks)
+            report = proof.added_to(self.with_digests(report))
+            report = replace(report, seconds=time.perf_counter() - started - proof.seconds)
+            staged.write(MANIFEST, manifest_bytes(report, staged.path, files))  # guard: manifest
+            derivation.check_unchanged()
+            self.check_signals()
+            staged.commit()  # guard: commit-last
+        return replace(report, seconds=time.perf_counter() - started - proof.seconds)
+
+    def progress(self, step: str, done: int, total: int) -> None:
+        """Also stops a long step, such as a run of a model, when a signal has come."""
+        self.check_signals()
+        self.writing.progress(step, done, total)
+
+    def counter(self, step: str, total: int) -> Callable[[int], None]:
+        """Adds up the bytes of one step."""
+        done = 0
+
+        def count(more: int) -> None:
+            nonlocal done
+            done += more
+            self.progress(step, done, total)
+
+        return count
+
+    def write_weights(self, staged: StagedFolder) -> tuple[Sequence[OutputFile], Sequence[TensorCheck]]:
+        """The weights, read back; a source that was written to meanwhile is to blame before the disk is."""
+        one, verify = self.derivation, self.writing.verify
+        model = Model(one.table, one.head)
+        try:
+            files, checks = save_weights(
+                staged, one.form, model, one.contents, one.shard_limit, self.counter, verify=verify
+            )
+            beside, more = save_modules(staged, one.modules, self.counter, verify=verify)
+        except ParityError:
+            one.check_unchanged()
+            raise
+        return (*files, *beside), (*checks, *more)
+
+    def write_companions(self, staged: StagedFolder) -> None:
+        """config.json, and what goes along."""
+        staged.write("config.json", self.derivation.config.to_bytes())
+        companions = self.derivation.companions
+        if len(companions.carried) > MOST_COMPANIONS:
+            raise self.too_much(f"has more than {MOST_COMPANIONS:,} tokenizer and label files")
+        for name, opened in companions.carried.items():
+            with closing(opened(name)) as file:
+                if file.size > COMPANION_BYTES:
+                    raise self.too_much(f"has a file {name} of {file.size:,} bytes")
+                staged.copy(name, file)
+        for name, content in companions.made.items():
+            staged.write(name, content)
+
+    def too_much(self, problem: str) -> UnsafeCheckpoint:
+        folder = self.derivation.parents[0].opened.source.folder
+        return UnsafeCheckpoint(
+            f"{problem} to carry along.", hint="No model needs that: move it away.", file=str(folder)
+        )
+
+    def report(self, staged: StagedFolder, files: Sequence[OutputFile]) -> Report:
+        """What happened to every tensor; the tokenizer is looked at as it was written, if it was."""
+        one = self.derivation
+        report = with_modules(one.report, one.modules)
+        place = replace(one.companions.tokenizer, folder=staged.path) if files else one.companions.tokenizer
+        tokenizer = read_tokenizer(place)
+        notes = tokenizer_notes(tokenizer, int(one.config.values["vocab_size"]))
+        return replace(
+            report,
+            target={
+                "folder": str(staged.destination),
+                "format": one.form.name,
+                "files": [file.name for file in files],
+            },
+            notes=(*report.notes, *notes),
+            dry_run=not files,
+            operation=one.operation,
+            parents=tuple(map(_unproven, one.parents)),
+            vocabulary=vocabulary_facts(tokenizer),
+        )
+
+    def with_digests(self, report: Report) -> Report:
+        """A report with the digests of the body and of every parent; as it is where nothing was verified.
+
+        A tensor that goes over with its values has its parent's digest; what else a parent has is read once more.
+        """
+        if report.verified == "none":
+            return report
+        own = {tensor.id: tensor.digest for tensor in report.tensors if tensor.id not in report.copies}
+        body = digest_of_tensors({place: own[place] for place in backbone_ids(self.derivation.table, own)})
+        if self.derivation.is_lossless:
+            (only,) = report.parents
+            known_parent = replace(only, digest=report.digest, backbone_digest=body)
+            return replace(report, backbone_digest=body, parents=(known_parent,))
+        known = {
+            (id(content.origin.tensor), content.id): own[content.id]
+            for content in self.derivation.contents
+            if content.origin.tensor is not None and content.origin.tensor.dtype == content.dtype and content.id in own
+        }
+        proven = [
+            _proven(parent, said, known, self.counter)
+            for parent, said in zip(self.derivation.parents, report.parents, strict=True)
+        ]
+        return replace(report, backbone_digest=body, parents=tuple(proven))
+
+
+def _unproven(parent: Parent) -> ParentReport:
+    source = parent.opened.source
+    return ParentReport(parent.role, short_name(source), source.revision)
+
+
+def _proven(
+    parent: Parent,
+    said: ParentReport,
+    known: Mapping[tuple[int, str], str],
+    counter: Callable[[str, int], Callable[[int], None]],
+) -> ParentReport:
+    tensors = own_tensors(parent.checkpoint)
+    found = {
+        place: digest for place, one in tensors.items() if (digest := known.get((id(one.stored), place))) is not None
+    }
+    rest = {place: one for place, one in tensors.items() if place not in found}
+    if rest:
+        found |= digests(rest, counter("hashing", sum(one.stored.nbytes for one in rest.values())))
+    body = backbone_ids(parent.opened.table, found)
+    return replace(
+        said,
+        digest=digest_of_tensors(found),
+        backbone_digest=digest_of_tensors({place: found[place] for place in body}),
+    )
+
+
+def changed_config(config: Config, table: Table, head: str, dtype: str | None = None) -> Config:
+    """The config of an output: the source's, with the class that is written, and the element type where it names one.
+
+    Args:
+        config: of the source.
+        table: the architecture.
+        head: the class.
+        dtype: the element type where all tensors are given one, else None.
+    """
+    changes: dict[str, object] = {"architectures": [head]}
+    changes |= {} if config.says("model_type") else {"model_type": table.model_type}
+    if dtype is not None:
+        changes |= {key: dtype for key in ("torch_dtype", "dtype") if config.says(key)}
+    return config.replace(**changes)
