@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _COLOURS = {"error": "red", "warning": "yellow", "note": None}
 
 
-@click.command(short_help="Say what is wrong with a checkpoint, and the command that repairs it.")
+@click.command(short_help="What is wrong with a checkpoint, and what repairs it.")
 @click.argument("src")
 @source_options
 @click.option("--deep", is_flag=True, help="Read the weights too: NaN, zeros, untrained rows, copies that differ.")

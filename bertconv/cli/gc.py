@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bertconv.manage.gc import Leftovers
 
 
-@click.command(short_help="Remove what killed runs left, and find models that are there twice.")
+@click.command(short_help="Remove what killed runs left; find models that are twice.")
 @click.argument("folder", type=click.Path(file_okay=False), metavar="DIR")
 @click.option("--dry-run", is_flag=True, help="Say what would be removed; change nothing.")
 @click.option("--duplicates", is_flag=True, help="List folders that hold one model; nothing of them is removed.")

@@ -20,13 +20,15 @@ _COARSE = 1e-4
 def check(patient: Patient) -> Iterator[Finding]:
     """Findings about the config."""
     source = patient.source
-    if source.config is None:
+    if source.config is None or _is_only_given(patient):
         yield Finding(
             "no-config", ERROR, EVERY,
             "there is no config.json: transformers' classes take default sizes, its automatic ones refuse it, and "
             "the number of attention heads and the activation cannot be seen in the tensors.",
+            patient.convert(),
             advice="Copy the config of the model that it was trained from beside it, or give one with --config FILE.",
         )  # fmt: skip
+    if source.config is None:
         return
     is_own = source.config.parent == source.folder
     if is_own and source.config.name != CONFIGS[0]:
@@ -45,6 +47,14 @@ def check(patient: Patient) -> Iterator[Finding]:
     yield from _sizes(patient)
     yield from _types(patient)
     yield from _kerashub(patient)
+
+
+def _is_only_given(patient: Patient) -> bool:
+    """Whether the user gave a config and there is none beside the weights, as far as that can be seen."""
+    source = patient.source
+    if source.config is None or source.revision is not None or source.config.parent == source.folder:
+        return False
+    return not any((source.folder / name).is_file() for name in CONFIGS)
 
 
 def _sizes(patient: Patient) -> Iterator[Finding]:

@@ -92,8 +92,8 @@ def _job(table: Table, place: str, tensor: Tensor) -> Job:
 
 def _numbers(patient: Patient, facts: dict[str, Facts]) -> Iterator[Finding]:
     """What is wrong with numbers by themselves."""
-    yield from _bad(facts, "nan", "NaN", lambda one: one.nan)
-    yield from _bad(facts, "infinite", "infinite numbers", lambda one: one.infinite)
+    yield from _bad(facts, "nan", "there are NaN", lambda one: one.nan)
+    yield from _bad(facts, "infinite", "there are infinite numbers", lambda one: one.infinite)
     zero = [one.name for one in facts.values() if one.is_weight and one.is_zero and not one.is_scale]
     if zero:
         yield Finding(
@@ -109,7 +109,7 @@ def _numbers(patient: Patient, facts: dict[str, Facts]) -> Iterator[Finding]:
         names = [one.name for one in scales]
         yield Finding(
             "norm-scale-zero", ERROR if any(one.is_zero for one in scales) else WARNING, EVERY,
-            f"{count} scales of normalisations are zero ({brief(names)}): these features are lost behind them.",
+            f"there are scales of zero in {brief(names)}, {count:,} in all: these features are lost behind them.",
             advice="Take an earlier checkpoint: training or a cast has destroyed this one.", tensors=_names(names),
         )  # fmt: skip
     yield from _half(patient, facts)
@@ -121,8 +121,7 @@ def _bad(facts: dict[str, Facts], name: str, what: str, count: Callable[[Facts],
         total, names = sum(map(count, bad)), [one.name for one in bad]
         yield Finding(
             name, ERROR, EVERY,
-            f"{total:,} numbers in {len(bad)} tensors ({brief(names)}) are {what}: every output that depends on them "
-            "is NaN.",
+            f"{what} in {brief(names)}, {total:,} in all: every output that depends on them is NaN.",
             advice="Take an earlier checkpoint: nothing can tell what these numbers were.", tensors=_names(names),
         )  # fmt: skip
 
@@ -141,7 +140,7 @@ def _half(patient: Patient, facts: dict[str, Facts]) -> Iterator[Finding]:
         yield Finding(
             "loads-as-infinite" if said else "float16-overflow", ERROR if said else NOTE,
             (TRANSFORMERS_5.key, BERTCONV.key, OTHERS.key) if said else (BERTCONV.key, OTHERS.key),
-            f"{count:,} numbers are larger than float16 can hold, 65,504 ({brief(names)}): {then}.",
+            f"there are numbers larger than float16 can hold, 65,504, in {brief(names)}, {count:,} in all: {then}.",
             patient.convert("--dtype", patient.widest) if said else "",
             advice="" if said else "Use bfloat16 where 16 bits are needed.", tensors=_names(names),
         )  # fmt: skip
@@ -150,8 +149,8 @@ def _half(patient: Patient, facts: dict[str, Facts]) -> Iterator[Finding]:
         count, names = sum(one.too_small for one in small), [one.name for one in small]
         yield Finding(
             "float16-underflow", NOTE, (OTHERS.key, BERTCONV.key),
-            f"{count:,} numbers are smaller than the smallest of float16, 6e-08: a cast to float16 makes most of them "
-            "zero.",
+            f"there are numbers smaller than the smallest of float16, 6e-08, {count:,} in all: a cast to float16 makes "
+            "most of them zero.",
             advice="Use bfloat16 where 16 bits are needed.", tensors=_names(names),
         )  # fmt: skip
 
@@ -205,8 +204,8 @@ def _dead(table: _Table) -> Iterator[Finding]:
     if dead:
         yield Finding(
             "dead-rows", WARNING, EVERY,
-            f"{len(dead):,} rows of {printable(table.facts.name)} hold one number throughout ({table.called(dead)}): "
-            "they say nothing of their tokens or places.",
+            f"{printable(table.facts.name)} has rows that hold one number throughout, {len(dead):,} in all "
+            f"({table.called(dead)}): they say nothing of their tokens or places.",
             advice="Train them, or copy rows that are close in meaning.", tensors=(printable(table.facts.name),),
         )  # fmt: skip
 
@@ -222,8 +221,8 @@ def _alike(table: _Table) -> Iterator[Finding]:
     if again:
         yield Finding(
             "identical-rows", WARNING, EVERY,
-            f"{len(again):,} rows of {printable(table.facts.name)} are equal to another one ({table.called(again)}): "
-            "new tokens that were never trained.",
+            f"{printable(table.facts.name)} has rows that are equal to others, {len(again):,} in all "
+            f"({table.called(again)}): new tokens that were never trained.",
             advice="Train them, or remove the tokens.", tensors=(printable(table.facts.name),),
         )  # fmt: skip
 

@@ -29,11 +29,19 @@ def check(patient: Patient) -> Iterator[Finding]:
 
 
 def _pickles(patient: Patient) -> Iterator[Finding]:
+    """Weights, those of modules of sentence-transformers too, in a container that can hold code."""
+    modules = patient.source.modules.weights if patient.source.modules else ()
+    dangerous = tuple(suffix for one in CONTAINERS if one.runs_code for suffix in one.suffixes)
+    pickles = [name for name in modules if name.endswith(dangerous)]
     if BY_NAME[patient.header.container].runs_code:
+        pickles = [*patient.source.weights.files, *pickles]
+    if pickles:
+        are = "is a pickle" if len(pickles) == 1 else "are pickles"
         yield Finding(
             "pickle", WARNING, EVERY,
-            "the weights are a pickle, which can run code in programs that load it carelessly: transformers takes it "
-            "with torch 2.6 or newer only, its TensorFlow classes with from_pt=True only, and KerasHub not at all.",
+            f"{some(map(printable, pickles), 4)} {are}, which can run code in programs that load it carelessly: "
+            "transformers takes it with torch 2.6 or newer only, its TensorFlow classes with from_pt=True only, and "
+            "KerasHub not at all.",
             patient.convert(),
         )  # fmt: skip
 

@@ -48,14 +48,14 @@ def _rows(patient: Patient, tokenizer: Tokenizer) -> Iterator[Finding]:
         more = ", ..." if len(ids) > _SHOWN else ""
         yield Finding(
             "tokens-without-row", ERROR, EVERY,
-            f"{len(ids)} of the tokenizer's tokens ({names}{more}) have no row in the embedding table of {found.rows} "
-            "rows: a text with one of them fails, and on a GPU TensorFlow takes zeros for it.",
+            f"tokens of the tokenizer have no row in the embedding table of {found.rows} rows, {len(ids):,} in all "
+            f"({names}{more}): a text with one of them fails, and on a GPU TensorFlow takes zeros for it.",
             patient.command("resize", "--tokenizer", patient.source.given),
         )  # fmt: skip
     if found.padding:
         first, last = found.padding
         yield Finding(
             "padding-rows", NOTE, EVERY,
-            f"rows {first} to {last} of the embedding table are no token's: tokens that are added later get them.",
+            f"the embedding table has rows that are no token's, {first} to {last}: tokens added later get them.",
             advice="They do no harm.",
         )  # fmt: skip

@@ -192,9 +192,9 @@ def test_rows_are_looked_at_wherever_pieces_end(tmp_path: Path, monkeypatch: pyt
 
     found = diagnose(changed(cp.WORD, spoil)(tmp_path / "in"), deep=True)
     [nan], [same], [dead] = (of(found, name) for name in ("nan", "identical-rows", "dead-rows"))
-    assert nan.message.startswith("140 numbers in 1 tensors (bert.embeddings.word_embeddings.weight) are NaN")
+    assert nan.message.startswith("there are NaN in bert.embeddings.word_embeddings.weight, 140 in all")
     assert "20 'word15', 70 'word65'" in same.message
-    assert dead.message.startswith("5 rows")  # those of NaN hold one number throughout too
+    assert "5 in all" in dead.message  # those of NaN hold one number throughout too
     assert "99 'word94'" in dead.message
 
 
@@ -208,7 +208,7 @@ def test_rows_that_nothing_reads_may_be_zero(tmp_path: Path) -> None:
     assert of(diagnose(folder, deep=True), "dead-rows") == []
     tensors["roberta.embeddings.position_embeddings.weight"][2] = 0
     cp.save_weights(folder, head, tensors, "safetensors")
-    assert "(2)" in of(diagnose(folder, deep=True), "dead-rows")[0].message
+    assert "1 in all (2)" in of(diagnose(folder, deep=True), "dead-rows")[0].message
     padded = sick.with_words(tmp_path / "padded", 80)
     tensors = {name: value.copy() for name, value in sick.state().items()}
     tensors[cp.WORD][80:] = 0
@@ -260,9 +260,26 @@ def test_a_file_alone_and_options_that_a_command_needs(tmp_path: Path) -> None:
     config = tmp_path / "other.json"
     (folder / "config.json").rename(config)
     found = diagnose(folder / "model.safetensors", config=config, strip_prefix="x's y.")
-    finding = of(found, "unread-prefix")[0]
+    [finding], [config_finding] = of(found, "unread-prefix"), of(found, "no-config")
+    assert finding.command == config_finding.command
     assert repaired(finding.command, folder) == tmp_path / "in-repaired"
-    assert of(diagnose(tmp_path / "in-repaired"), "unread-prefix") == []
+    assert not {"unread-prefix", "no-config"} & {one.id for one in diagnose(tmp_path / "in-repaired").findings}
+    assert of(diagnose(tmp_path / "in-repaired", config=config), "no-config") == []
+
+
+def test_modules_of_sentence_transformers_are_looked_at_too(tmp_path: Path) -> None:
+    folder = cp.save(tmp_path / "in", sick.BASE, sick.state(sick.BASE))
+    listed = [{"path": "", "type": "a.Transformer"}, {"path": "2_Dense", "type": "a.Dense"}]
+    (folder / "modules.json").write_text(json.dumps(listed))
+    (folder / "2_Dense").mkdir()
+    (folder / "2_Dense" / "config.json").write_text("{}")
+    weights = {"linear.weight": np.array([[1, np.nan]], np.float32)}
+    (folder / "2_Dense" / "pytorch_model.bin").write_bytes(cp.torch_bytes(cp.torch_tensors(weights)))
+    found = diagnose(folder, deep=True)
+    assert of(found, "nan")[0].message.startswith("there are NaN in linear.weight, 1 in all")
+    [finding] = of(found, "pickle")
+    assert finding.message.startswith("2_Dense/pytorch_model.bin is a pickle")
+    assert of(diagnose(repaired(finding.command, folder)), "pickle") == []
 
 
 def test_names_reach_neither_the_terminal_nor_a_shell(tmp_path: Path, cli: Callable[..., Outcome]) -> None:
