@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from bertconv.manage.push import Push, push_checkpoint
     from bertconv.manage.diff import diff_checkpoints
     from bertconv.manage.difference.records import Diff
+    from bertconv.manage.doctor import Diagnosis, diagnose
+    from bertconv.manage.gc import Leftovers, collect_leftovers
+    from bertconv.manage.patient import Finding
     from bertconv.models.auto import (
         TFAutoModel,
         TFAutoModelForCausalLM,
@@ -162,6 +165,9 @@ _NAMES = {
     "bertconv.manage.push": ("Push", "push_checkpoint"),
     "bertconv.manage.diff": ("diff_checkpoints",),
     "bertconv.manage.difference.records": ("Diff",),
+    "bertconv.manage.doctor": ("Diagnosis", "diagnose"),
+    "bertconv.manage.gc": ("Leftovers", "collect_leftovers"),
+    "bertconv.manage.patient": ("Finding",),
     "bertconv.models.auto": (
         "TFAutoModel", "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM", "TFAutoModelForMultipleChoice",
         "TFAutoModelForNextSentencePrediction", "TFAutoModelForPreTraining", "TFAutoModelForQuestionAnswering",
@@ -221,38 +227,38 @@ _NAMES = {
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
-    "AlbertConfig", "AutoConfig", "BertConfig", "BertconvError", "CamembertConfig", "Diff", "Digest",
-    "DistilBertConfig", "ElectraConfig", "FolderCheck", "Graph", "Inspection", "MPNetConfig", "Parity", "Pull", "Push",
-    "Report", "RobertaConfig", "RobertaPreLayerNormConfig", "TFAlbertForMaskedLM", "TFAlbertForMultipleChoice",
-    "TFAlbertForPreTraining", "TFAlbertForQuestionAnswering", "TFAlbertForSequenceClassification",
-    "TFAlbertForTokenClassification", "TFAlbertMainLayer", "TFAlbertModel", "TFAlbertPreTrainedModel", "TFAutoModel",
-    "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM", "TFAutoModelForMultipleChoice",
-    "TFAutoModelForNextSentencePrediction", "TFAutoModelForPreTraining", "TFAutoModelForQuestionAnswering",
-    "TFAutoModelForSequenceClassification", "TFAutoModelForTokenClassification", "TFBertEmbeddings",
-    "TFBertForMaskedLM", "TFBertForMultipleChoice", "TFBertForNextSentencePrediction", "TFBertForPreTraining",
-    "TFBertForQuestionAnswering", "TFBertForSequenceClassification", "TFBertForTokenClassification",
-    "TFBertLMHeadModel", "TFBertMainLayer", "TFBertModel", "TFBertPreTrainedModel", "TFCamembertForCausalLM",
-    "TFCamembertForMaskedLM", "TFCamembertForMultipleChoice", "TFCamembertForQuestionAnswering",
-    "TFCamembertForSequenceClassification", "TFCamembertForTokenClassification", "TFCamembertMainLayer",
-    "TFCamembertModel", "TFCamembertPreTrainedModel", "TFDistilBertForMaskedLM", "TFDistilBertForMultipleChoice",
-    "TFDistilBertForQuestionAnswering", "TFDistilBertForSequenceClassification", "TFDistilBertForTokenClassification",
-    "TFDistilBertMainLayer", "TFDistilBertModel", "TFDistilBertPreTrainedModel", "TFElectraForCausalLM",
-    "TFElectraForMaskedLM", "TFElectraForMultipleChoice", "TFElectraForPreTraining", "TFElectraForQuestionAnswering",
-    "TFElectraForSequenceClassification", "TFElectraForTokenClassification", "TFElectraMainLayer", "TFElectraModel",
-    "TFElectraPreTrainedModel", "TFMPNetForMaskedLM", "TFMPNetForMultipleChoice", "TFMPNetForQuestionAnswering",
-    "TFMPNetForSequenceClassification", "TFMPNetForTokenClassification", "TFMPNetMainLayer", "TFMPNetModel",
-    "TFMPNetPreTrainedModel", "TFPreTrainedModel", "TFRobertaForCausalLM", "TFRobertaForMaskedLM",
-    "TFRobertaForMultipleChoice", "TFRobertaForQuestionAnswering", "TFRobertaForSequenceClassification",
-    "TFRobertaForTokenClassification", "TFRobertaMainLayer", "TFRobertaModel", "TFRobertaPreLayerNormForCausalLM",
-    "TFRobertaPreLayerNormForMaskedLM", "TFRobertaPreLayerNormForMultipleChoice",
+    "AlbertConfig", "AutoConfig", "BertConfig", "BertconvError", "CamembertConfig", "Diagnosis", "Diff", "Digest",
+    "DistilBertConfig", "ElectraConfig", "Finding", "FolderCheck", "Graph", "Inspection", "Leftovers", "MPNetConfig",
+    "Parity", "Pull", "Push", "Report", "RobertaConfig", "RobertaPreLayerNormConfig", "TFAlbertForMaskedLM",
+    "TFAlbertForMultipleChoice", "TFAlbertForPreTraining", "TFAlbertForQuestionAnswering",
+    "TFAlbertForSequenceClassification", "TFAlbertForTokenClassification", "TFAlbertMainLayer", "TFAlbertModel",
+    "TFAlbertPreTrainedModel", "TFAutoModel", "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM",
+    "TFAutoModelForMultipleChoice", "TFAutoModelForNextSentencePrediction", "TFAutoModelForPreTraining",
+    "TFAutoModelForQuestionAnswering", "TFAutoModelForSequenceClassification", "TFAutoModelForTokenClassification",
+    "TFBertEmbeddings", "TFBertForMaskedLM", "TFBertForMultipleChoice", "TFBertForNextSentencePrediction",
+    "TFBertForPreTraining", "TFBertForQuestionAnswering", "TFBertForSequenceClassification",
+    "TFBertForTokenClassification", "TFBertLMHeadModel", "TFBertMainLayer", "TFBertModel", "TFBertPreTrainedModel",
+    "TFCamembertForCausalLM", "TFCamembertForMaskedLM", "TFCamembertForMultipleChoice",
+    "TFCamembertForQuestionAnswering", "TFCamembertForSequenceClassification", "TFCamembertForTokenClassification",
+    "TFCamembertMainLayer", "TFCamembertModel", "TFCamembertPreTrainedModel", "TFDistilBertForMaskedLM",
+    "TFDistilBertForMultipleChoice", "TFDistilBertForQuestionAnswering", "TFDistilBertForSequenceClassification",
+    "TFDistilBertForTokenClassification", "TFDistilBertMainLayer", "TFDistilBertModel", "TFDistilBertPreTrainedModel",
+    "TFElectraForCausalLM", "TFElectraForMaskedLM", "TFElectraForMultipleChoice", "TFElectraForPreTraining",
+    "TFElectraForQuestionAnswering", "TFElectraForSequenceClassification", "TFElectraForTokenClassification",
+    "TFElectraMainLayer", "TFElectraModel", "TFElectraPreTrainedModel", "TFMPNetForMaskedLM",
+    "TFMPNetForMultipleChoice", "TFMPNetForQuestionAnswering", "TFMPNetForSequenceClassification",
+    "TFMPNetForTokenClassification", "TFMPNetMainLayer", "TFMPNetModel", "TFMPNetPreTrainedModel", "TFPreTrainedModel",
+    "TFRobertaForCausalLM", "TFRobertaForMaskedLM", "TFRobertaForMultipleChoice", "TFRobertaForQuestionAnswering",
+    "TFRobertaForSequenceClassification", "TFRobertaForTokenClassification", "TFRobertaMainLayer", "TFRobertaModel",
+    "TFRobertaPreLayerNormForCausalLM", "TFRobertaPreLayerNormForMaskedLM", "TFRobertaPreLayerNormForMultipleChoice",
     "TFRobertaPreLayerNormForQuestionAnswering", "TFRobertaPreLayerNormForSequenceClassification",
     "TFRobertaPreLayerNormForTokenClassification", "TFRobertaPreLayerNormMainLayer", "TFRobertaPreLayerNormModel",
     "TFRobertaPreLayerNormPreTrainedModel", "TFRobertaPreTrainedModel", "TFXLMRobertaForCausalLM",
     "TFXLMRobertaForMaskedLM", "TFXLMRobertaForMultipleChoice", "TFXLMRobertaForQuestionAnswering",
     "TFXLMRobertaForSequenceClassification", "TFXLMRobertaForTokenClassification", "TFXLMRobertaMainLayer",
     "TFXLMRobertaModel", "TFXLMRobertaPreTrainedModel", "XLMRobertaConfig", "__version__", "check_checkpoint",
-    "convert_checkpoint", "create_optimizer", "diff_checkpoints", "inspect_checkpoint", "lineage", "model_digest",
-    "pull_checkpoint", "push_checkpoint", "verify_checkpoint",
+    "collect_leftovers", "convert_checkpoint", "create_optimizer", "diagnose", "diff_checkpoints", "inspect_checkpoint",
+    "lineage", "model_digest", "pull_checkpoint", "push_checkpoint", "verify_checkpoint",
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@
     |-- MappingError (ValueError) ................ 3  the plan is not complete
     |   |-- MissingTensors (KeyError)
     |   |-- UnknownTensors (KeyError)
+    |   |   `-- UnknownPrefix                         something stands before every name
     |   |-- ShapeMismatch                             tensors, config and each other do not fit
     |   |-- TiedTensorsDiffer
     |   |-- AmbiguousHead                             the tensors fit several classes, and nothing says which it is
@@ -88,6 +89,12 @@ class MissingTensors(MappingError, KeyError):
 
 class UnknownTensors(MappingError, KeyError):
     """Source tensors that no table, head or ignore list knows."""
+
+
+class UnknownPrefix(UnknownTensors):
+    """Every name begins with something that bertconv does not know, which is its `prefix`."""
+
+    prefix = ""
 
 
 class ShapeMismatch(MappingError):

@@ -116,7 +116,7 @@ def inspect_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
     wanted = Wanted.of(family, table, strip_prefix)
     source = open_source(src, options)
     with closing(open_header(source, check_data=False)) as header:
-        return _describe(source, header, head, wanted)
+        return describe(source, header, head, wanted)
 
 
 def _undecided(chosen: HeadChoice, config: Config | None) -> list[str]:
@@ -157,7 +157,15 @@ def _sentence(error: BertconvError) -> str:
     return str(error).replace("\n", " ").rstrip(".")
 
 
-def _describe(source: Source, header: Header, forced: str | None, wanted: Wanted) -> Inspection:
+def describe(source: Source, header: Header, forced: str | None, wanted: Wanted) -> Inspection:
+    """What an opened checkpoint is.
+
+    Args:
+        source: where it is.
+        header: of its files of weights.
+        forced: the model class that the caller wants.
+        wanted: what the caller says about the family.
+    """
     notes = [*source.notes, *header.notes, *([] if source.config else [_NO_CONFIG])]
     dialect = prefix = head = family = ""
     is_known = True

@@ -220,6 +220,10 @@ EXCEPTIONS = {
     ("tokenizer/rules.py", "Bert"): TOKENIZER,
     ("source/refusals.py", "bert"): "rust-bert and load_tf_weights_in_bert, the names of other programs",
     ("source/refusals.py", "Bert"): "BertForPreTraining of transformers, which reads a TensorFlow 1 checkpoint",
+    **dict.fromkeys(
+        (("manage/programs.py", name) for name in ("bert", "roberta", "xlm-roberta", "distilbert", "albert")),
+        "the families that KerasHub loads",
+    ),
     ("models/inputs.py", "torch"): MODULE, ("modules.py", "torch"): MODULE, ("verify/compare.py", "torch"): MODULE,
     ("verify/output_causes.py", "torch"): MODULE, ("verify/torch_runner.py", "torch"): MODULE,
 }  # fmt: skip

@@ -19,6 +19,7 @@ TREE: dict[str, tuple[int, type[Exception], str]] = {
     "MappingError": (3, ValueError, "BertconvError"),
     "MissingTensors": (3, KeyError, "MappingError"),
     "UnknownTensors": (3, KeyError, "MappingError"),
+    "UnknownPrefix": (3, KeyError, "UnknownTensors"),
     "ShapeMismatch": (3, ValueError, "MappingError"),
     "TiedTensorsDiffer": (3, ValueError, "MappingError"),
     "AmbiguousHead": (3, ValueError, "MappingError"),

@@ -36,8 +36,10 @@ SECTIONS = {
         "pull": "bertconv.cli.pull:pull",
         "push": "bertconv.cli.push:push",
         "diff": "bertconv.cli.diff:diff",
+        "doctor": "bertconv.cli.doctor:doctor",
     },
     "More": {
+        "gc": "bertconv.cli.gc:gc",
         "tables": "bertconv.cli.tables:tables",
         "demo": "bertconv.cli.demo:demo",
     },

@@ -79,6 +79,7 @@ class Container(ABC):
         dtypes_in_words: what to call them.
         pads: whether there may be room before the tensors of a file.
         scoped: whether the model's name stands before every tensor's: in a file on its own and in an index.
+        runs_code: whether a file can run code in programs that load it with their own means.
     """
 
     name: ClassVar[str]
@@ -91,6 +92,7 @@ class Container(ABC):
     dtypes_in_words: ClassVar[str] = ""
     pads: ClassVar[bool] = False
     scoped: ClassVar[bool] = False
+    runs_code: ClassVar[bool] = False
 
     def recognises(self, start: bytes, size: int) -> bool:  # noqa: ARG002  (not every container needs the size)
         """Whether a file of `size` bytes that begins so is one."""

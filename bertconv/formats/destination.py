@@ -61,11 +61,11 @@ def _check_place(folder: Path, inputs: tuple[Path, ...]) -> None:
         places = (Path(os.path.abspath(given)), Path(os.path.realpath(given)))  # noqa: PTH100
         if any(resolved in (place, *place.parents) for place in places):
             raise refusal(folder, f"is or holds what is read, {given}", "Choose another folder, or a new one in that.")
-    if any(_is_of_hub_cache(parent) for parent in (resolved, *resolved.parents)):
+    if any(is_of_hub_cache(parent) for parent in (resolved, *resolved.parents)):
         raise refusal(folder, "lies in the cache of the Hub, which many programs share", "Choose another folder.")
 
 
-def _is_of_hub_cache(folder: Path) -> bool:
+def is_of_hub_cache(folder: Path) -> bool:
     """Whether huggingface_hub keeps a repository's files there: `models--a--b/snapshots` and what is beside it."""
     return folder.name in ("blobs", "refs", "snapshots") and folder.parent.name.startswith(("models--", "datasets--"))
 

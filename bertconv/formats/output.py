@@ -40,10 +40,7 @@ class Format:
 def formats() -> Mapping[str, Format]:
     """Every format that can be written, by its name: each dialect in each of its containers, the default one first."""
     pairs = [(dialect, name) for dialect in load_dialects().by_name.values() for name in dialect.containers]
-    found = (
-        Format(dialect.name if name == dialect.containers[0] else f"{dialect.name}-{name}", dialect, BY_NAME[name])
-        for dialect, name in pairs
-    )
+    found = (Format(dialect.format_in(name), dialect, BY_NAME[name]) for dialect, name in pairs)
     return {form.name: form for form in found}
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import glob
 import os
 import shutil
@@ -19,9 +18,9 @@ from typing import Self
 
 from bertconv.containers.stored import SourceFile
 from bertconv.errors import BertconvError, OutputError
+from bertconv.formats import leftovers
 from bertconv.formats.destination import check_destination, refusal
 
-_ASIDE = "-old"
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 _NO_LINK = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -52,9 +51,9 @@ class StagedFolder:
         self.overwrite = overwrite
         self.inputs = inputs
         self.keep = keep
-        self._prefix = f".{self.destination.name}.bertconv-tmp-"
+        self._prefix = leftovers.prefix_of(self.destination)
         self.path = self.destination.parent / f"{self._prefix}{os.urandom(6).hex()}"
-        self._lock = self.destination.parent / f".{self.destination.name}.bertconv-lock"
+        self._lock = leftovers.lock_of(self.destination)
         self._lock_fd = -1
         self._made_parents: list[Path] = []
 
@@ -178,36 +177,18 @@ class StagedFolder:
             self._made_parents.append(folder)
 
     def _acquire(self) -> None:
-        while self._lock_fd < 0:
-            try:
-                # guard: lock-link
-                fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-            except OSError as error:
-                raise self.failed(error) from error
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # guard: lock
-            except OSError as error:
-                os.close(fd)
-                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                    raise self.failed(error) from error
-                raise refusal(
-                    self.destination, "is being written by another bertconv", "Wait until it is done."
-                ) from error
-            if _is_still(self._lock, fd):  # guard: lock-removed
-                self._lock_fd = fd
-            else:  # another process removed it between open and lock: take the new one
-                os.close(fd)
+        try:
+            fd = leftovers.take_lock(self._lock)
+        except OSError as error:
+            raise self.failed(error) from error
+        if fd is None:
+            raise refusal(self.destination, "is being written by another bertconv", "Wait until it is done.")
+        self._lock_fd = fd
 
     def _remove_leftovers(self) -> None:
         """Staged folders of runs that were killed; only the holder of the lock may."""
         for left in sorted(self.destination.parent.glob(f"{glob.escape(self._prefix)}*")):
-            if left.is_symlink():  # guard: leftover-link
-                left.unlink()
-            elif left.name.endswith(_ASIDE) and not os.path.lexists(self.destination):
-                # guard: leftover-output
-                left.rename(self.destination)  # killed between the two renames of a file system without exchange
-            else:
-                shutil.rmtree(left, ignore_errors=True)
+            leftovers.put_away(left, self.destination)
 
     def _exchange(self) -> None:
         """Swap the staged and the old folder, then remove the old one."""
@@ -216,7 +197,7 @@ class StagedFolder:
         except OSError as error:
             if error.errno not in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
                 raise
-            aside = self.path.with_name(self.path.name + _ASIDE)
+            aside = self.path.with_name(self.path.name + leftovers.ASIDE)
             self.destination.rename(aside)
             try:
                 self.path.rename(self.destination)
@@ -238,21 +219,11 @@ class StagedFolder:
     def _clean_up(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)  # guard: clean-up
         if self._lock_fd >= 0:
-            with contextlib.suppress(OSError):
-                self._lock.unlink()
-            os.close(self._lock_fd)
+            leftovers.drop_lock(self._lock, self._lock_fd)
             self._lock_fd = -1
         for folder in reversed(self._made_parents):
             with contextlib.suppress(OSError):
                 folder.rmdir()
-
-
-def _is_still(path: Path, fd: int) -> bool:
-    """Whether a path leads to an open file."""
-    try:
-        return path.stat(follow_symlinks=False).st_ino == os.fstat(fd).st_ino
-    except FileNotFoundError:
-        return False
 
 
 def _carry(old: Path, new: Path) -> None:

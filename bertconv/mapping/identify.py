@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from bertconv.containers.stored import StoredTensor
-from bertconv.errors import DamagedCheckpoint, MappingError, UnknownTensors, UnsupportedCheckpoint
+from bertconv.errors import DamagedCheckpoint, MappingError, UnknownPrefix, UnsupportedCheckpoint
 from bertconv.mapping.expand import TensorSpec, specs_by_name
 from bertconv.mapping.table import Dialect, Dialects, Table
 from bertconv.records import dataclass
@@ -64,7 +64,7 @@ def identify(
 
     Raises:
         UnsupportedCheckpoint: adapters, quantised weights, or nothing of the family at all.
-        UnknownTensors: a prefix that is neither known nor given.
+        UnknownPrefix: a prefix that is neither known nor given.
         MappingError: several encoders, or names of two dialects.
         DamagedCheckpoint: two tensors with one id.
     """
@@ -179,10 +179,12 @@ def _check_root(root: str, dialect: Dialect, table: Table) -> None:
     parts = root.split(dialect.separator)[:-1]
     if unknown := [part for part in parts if part not in (*dialect.wrappers, table.base)]:
         prefix = root.removesuffix(table.base + dialect.separator)
-        raise UnknownTensors(
+        error = UnknownPrefix(
             f"every name begins with {prefix!r}, and bertconv does not know the prefix {unknown[0]!r}.",
             hint=f"If it is what some tool put before the names, pass --strip-prefix {printable(prefix)}",
         )
+        error.prefix = prefix
+        raise error
 
 
 def _refuse_doubles(by_id: Mapping[str, list[StoredTensor]]) -> None:

@@ -85,6 +85,10 @@ class Dialect:
     wrappers: tuple[str, ...]
     kinds: Mapping[str, Mapping[str, Role]]
 
+    def format_in(self, container: str) -> str:
+        """The name of the format that it is in one of its containers; the default one goes without saying."""
+        return self.name if container == self.containers[0] else f"{self.name}-{container}"
+
 
 @dataclass(frozen=True)
 class Module:

@@ -13,7 +13,8 @@ from bertconv.errors import BertconvError, RequestError, UnsafeCheckpoint
 from bertconv.records import dataclass
 
 _SHARED_BLOB = re.compile(r"[0-9a-f]{64}")
-_SHARED_MARKER = ".huggingface-shared-blobs"
+SHARED_MARKER = ".huggingface-shared-blobs"
+"""The file that marks the folder of files which the Hub's cache keeps for several repositories."""
 
 
 @dataclass(frozen=True)
@@ -137,5 +138,5 @@ def _is_shared_blob(cache: Path, target: Path) -> bool:
     store = cache / "blobs"
     name = target.name
     return bool(
-        _SHARED_BLOB.fullmatch(name) and target == store / name[:2] / name and (store / _SHARED_MARKER).is_file()
+        _SHARED_BLOB.fullmatch(name) and target == store / name[:2] / name and (store / SHARED_MARKER).is_file()
     )

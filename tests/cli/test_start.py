@@ -59,6 +59,8 @@ def after(tmp_path: Path, arguments: str, src: Path, **environment: str) -> tupl
         ("--version", NO_ELEMENTS + NO_CHECKPOINT),
         ("inspect SRC", NO_ELEMENTS),
         ("inspect SRC --json", NO_ELEMENTS),
+        ("doctor SRC --for others", NO_ELEMENTS),
+        ("gc --dry-run --json SRC", ["numpy", "h5py", "safetensors"]),
         ("tables show bert", NO_ELEMENTS),
         ("verify SRC SRC --level weights", ["h5py"]),
         ("hash SRC --values --per-tensor", ["h5py", "safetensors", "bertconv.verify"]),

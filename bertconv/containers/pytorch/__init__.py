@@ -15,6 +15,7 @@ class PyTorch(Container):
     stem = "pytorch_model"
     suffixes = (".bin", ".pt", ".pth", ".ckpt")
     magic = (b"PK\x03\x04", b"\x80")
+    runs_code = True
 
     def read(self, file: SourceFile, *, check_data: bool) -> Header:
         """As `read_torch`."""

@@ -1,0 +1,83 @@
+"""Folders that hold one model: equal model digests, in whatever format each is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+
+from bertconv.containers.registry import CONTAINERS
+from bertconv.errors import BertconvError
+from bertconv.formats.destination import MANIFEST, MANIFEST_BYTES
+from bertconv.records import dataclass
+from bertconv.source import SourceOptions
+from bertconv.source.checkpoint_folder import open_in
+from bertconv.text import parse_json, printable
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A folder, and whether its digest is what its manifest claims or was computed from its weights."""
+
+    path: str
+    claimed: bool
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Model digest -> the folders that have it, of digests that several have."""
+
+    by_digest: Mapping[str, tuple[Twin, ...]] = field(default_factory=dict)
+
+    @property
+    def groups(self) -> tuple[tuple[str, tuple[Twin, ...]], ...]:
+        """The same as pairs, sorted by the first path."""
+        return tuple(sorted(self.by_digest.items(), key=lambda item: item[1][0].path))
+
+
+def find_twins(folders: Iterable[Path], problems: list[str], *, verify: bool = False) -> Twins:
+    """Find the folders among these that hold one model.
+
+    Args:
+        folders: to look at; those without a manifest and without weights are passed over.
+        problems: gets a sentence for each that cannot be opened.
+        verify: compute every digest; otherwise those of manifests are believed.
+    """
+    found: dict[str, list[Twin]] = {}
+    for folder in folders:
+        try:
+            digest, claimed = _digest(folder, verify=verify)
+        except BertconvError as error:
+            problems.append(f"{printable(str(folder))} cannot be compared: {printable(error.message.splitlines()[0])}")
+            continue
+        if digest:
+            found.setdefault(digest, []).append(Twin(str(folder), claimed))
+    return Twins({digest: tuple(twins) for digest, twins in sorted(found.items()) if len(twins) > 1})
+
+
+def _digest(folder: Path, *, verify: bool) -> tuple[str, bool]:
+    """The model digest of a folder, and whether it is a claim; empty where it holds no checkpoint."""
+    if not verify and (claim := claimed_digest(folder)):
+        return claim, True
+    if not any((folder / name).is_file() for container in CONTAINERS for name in container.names_of(None)):
+        return "", False
+    from bertconv.checkpoint import open_checkpoint
+    from bertconv.digests import digest_of_tensors, tensor_digests
+
+    with open_checkpoint(folder, SourceOptions()) as checkpoint:
+        return digest_of_tensors(tensor_digests(checkpoint)), False
+
+
+def claimed_digest(folder: Path) -> str:
+    """The model digest that a folder's manifest states; empty without a sound one."""
+    if not (folder / MANIFEST).is_file():
+        return ""
+    try:
+        with closing(open_in(folder, MANIFEST)) as file:
+            stated: Any = parse_json(file.read_up_to(MANIFEST_BYTES))
+    except (BertconvError, ValueError, RecursionError):  # then its weights are read
+        return ""
+    digest = stated.get("digest") if isinstance(stated, dict) else None
+    return digest if isinstance(digest, str) else ""
