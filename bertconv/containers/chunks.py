@@ -18,7 +18,7 @@ from bertconv.records import dataclass
 
 MAX_CHUNKS = 4096
 """Of one tensor: as many as processes that trained it."""
-MAX_COMPARED = 2_000_000
+MAX_COMPARED = 500_000
 """Pairs of chunks that are held against each other; sharded over one axis, there are none."""
 _AT_ONCE = 512
 """Buffers that one call fills; Linux takes 1,024."""

@@ -45,7 +45,7 @@ class SpreadCheckpoint(Spread):
             try:
                 chunks = [_chunk(described, place, opened, streams, crc=check_data) for place in described.chunks]
             except BertconvError as error:
-                error.tensor = error.tensor or name
+                error.tensor = error.tensor or described.name
                 raise
             tensors.append(assemble(name, described.shape, chunks))
         count = sum(len(tensor.chunks) for tensor in metadata.tensors.values())
