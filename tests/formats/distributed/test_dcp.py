@@ -49,6 +49,28 @@ def with_training(tensors: cp.Tensors) -> dict[str, Any]:
     }
 
 
+def test_a_state_dict_at_the_root_with_training_state_beside(tmp_path: Path) -> None:
+    """As torchtitan saves it: the model's tensors are at the root, the rest below keys of its own."""
+    tensors = state()
+    training = with_training(tensors)
+    tree = {**training.pop("model"), "optimizer": training.pop("optim"), **training}
+    header, found = read(dcp.write(tmp_path / "in", tree, dcp.along(0, 2)))
+    assert found == {name: value.tobytes() for name, value in tensors.items()}
+    assert header.others == ("optimizer", "step", "lr_scheduler")
+    assert "tensors inside lists or dicts, left out: optimizer" in header.notes
+
+
+@pytest.mark.parametrize("around", ["", "app.", "state."])
+def test_an_index_without_keys(tmp_path: Path, around: str) -> None:
+    """Some planners keep full names alone: training state is told by its first part."""
+    tensors = state()
+    tree = {**cp.torch_tensors(cp.prefixed(tensors, f"{around}model.")), "optimizer": with_training(tensors)["optim"]}
+    folder = dcp.write(tmp_path / "in", tree, dcp.along(0, 2), edit=lambda made: setattr(made, "planner_data", None))
+    header, found = read(folder)
+    assert found == {f"model.{name}": value.tobytes() for name, value in tensors.items()}
+    assert header.others == (("optimizer",))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "mixed"])
 def test_what_torch_itself_saves(tmp_path: Path, dtype: str) -> None:
     from torch.distributed import checkpoint
