@@ -36,6 +36,21 @@ def test_a_distributed_checkpoint_whose_chunks_are_transposed(tmp_path: Path) ->
     cp.assert_same(cp.written(tmp_path / "out"), state)
 
 
+@pytest.mark.filterwarnings("ignore")  # torch's own, of a process that is alone
+def test_shards_of_processes_as_safetensors(tmp_path: Path) -> None:
+    from torch.distributed import checkpoint
+    from torch.distributed.checkpoint._consolidate_hf_safetensors import consolidate_safetensors_files
+
+    state, folder = cp.state_dict(MLM), cp.write_config(tmp_path / "in", cp.config(MLM))
+    writer = checkpoint.HuggingFaceStorageWriter(str(folder), save_distributed=True)
+    checkpoint.save(cp.torch_tensors(state), storage_writer=writer, no_dist=True)
+    assert "consolidate_safetensors_files(FOLDER, OUTPUT, " in refused(folder, tmp_path / "out")
+    whole = cp.write_config(tmp_path / "whole", cp.config(MLM))
+    consolidate_safetensors_files(str(folder), str(whole), dict.fromkeys(state, 1))
+    convert_checkpoint(whole, tmp_path / "out", to="pt", verify="weights")
+    cp.assert_same(cp.written(tmp_path / "out"), state)
+
+
 def test_arrays_of_numpy(tmp_path: Path) -> None:
     import safetensors.numpy
 

@@ -35,6 +35,10 @@ _DCP = (
     "Give the folder that has it beside its .metadata, which says what lies where; copy that file too if it is missing."
 )
 _RANKS = "Save it again so that one process writes .metadata for all: without use_collectives=False."
+_HF_SHARDS = (
+    "Save it with enable_consolidation=True, or make whole files: consolidate_safetensors_files(FOLDER, OUTPUT, "
+    "{NAME: 1, ...}) of torch.distributed.checkpoint._consolidate_hf_safetensors, with the name of every tensor."
+)
 _ZERO = "Make one file of it with the script that lies beside it: python zero_to_fp32.py FOLDER OUTPUT"
 _NUMPY = (
     "If its arrays have a family's names (`bertconv tables show FAMILY`), make a checkpoint of it: "
@@ -54,6 +58,7 @@ _KINDS = (
     ("saved_model.pb", "a TensorFlow SavedModel", _SAVED_MODEL),
     ("__*.metadata", "a distributed checkpoint of PyTorch with an index for each process", _RANKS),
     ("*.distcp", "a part of a distributed checkpoint of PyTorch (FSDP)", _DCP),
+    ("shard-?????-model-*.safetensors", "shards of the processes that saved it, without an index of all", _HF_SHARDS),
     ("zero_to_fp32.py", "a DeepSpeed checkpoint, spread over its processes", _ZERO),
     ("*.npz", "an archive of numpy arrays", _NUMPY),
     ("*.onnx", "an ONNX model", _EXPORTED),

@@ -24,6 +24,8 @@ MAX_ENTRIES = 100_000
 
 _STEMS = "|".join(re.escape(container.stem) for container in CONTAINERS)
 _ENDS = "|".join(re.escape(container.suffix.removeprefix(".")) for container in CONTAINERS)
+_OF_PROCESSES = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
+"""What torch's HuggingFaceStorageWriter calls the shards of processes that it does not consolidate."""
 SHARD = re.compile(rf".+-\d{{5}}-of-\d{{5}}\.({_ENDS})")
 
 # `model.fp16.safetensors`, `model.safetensors.index.fp16.json`; shards of a variant have their index.
@@ -131,6 +133,8 @@ def _variants(here: set[str]) -> str:
 def _lone(here: set[str]) -> Choice | None:
     found = sorted(name for name in here if is_weights(name) and not name.startswith("."))
     shards = [name for name in found if SHARD.fullmatch(name)]
+    if found and all(map(_OF_PROCESSES.fullmatch, found)):
+        return None  # nothing says how many there are, nor how large the tensors were
     if shards:
         raise DamagedCheckpoint(
             f"there are shards ({some(shards)}), but the index that names them is missing.",

@@ -158,6 +158,7 @@ def test_shards_without_index(tmp_path: Path) -> None:
         (("saved_model.pb", "fingerprint.pb"), "SavedModel", "tf_model.h5"),
         (("__0_0.distcp", "__1_0.distcp"), "distributed", "beside its .metadata"),
         (("pytorch_model_fsdp_0/__0_0.distcp", "optimizer.pt"), "distributed", "beside its .metadata"),
+        (("shard-00001-model-00001-of-00001.safetensors",), "shards of the processes", "enable_consolidation=True"),
         (("__0.metadata", "__0_0.distcp"), "index for each process", "use_collectives=False"),
         (("latest", "zero_to_fp32.py"), "DeepSpeed", "zero_to_fp32.py FOLDER OUTPUT"),
         (("bert.npz",), "numpy", "safetensors.numpy.save_file"),
