@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import json
 import os
 import pickle
 import zipfile
@@ -241,6 +242,18 @@ def a_pipe(name: str) -> Change:
     def change(folder: Path) -> None:
         (folder / name).unlink()
         fifo(name)(folder)
+
+    return change
+
+
+def restreamed(text: str) -> Callable[[bytes], bytes]:
+    """A stream that says this of where its chunks begin."""
+
+    def change(data: bytes) -> bytes:
+        end = 8 + int.from_bytes(data[:8], "little")
+        header = json.loads(data[8:end])
+        header["__metadata__"]["DCP_SHARDING_INFO"] = text
+        return cp.with_header(json.dumps(header).encode(), data[end:])
 
     return change
 

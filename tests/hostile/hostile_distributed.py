@@ -37,6 +37,7 @@ from distributed_model import (
     overlapping,
     place,
     raw,
+    restreamed,
     rezipped,
     streams,
     tensor,
@@ -50,8 +51,8 @@ from torch.distributed.checkpoint.filesystem import _StorageInfo
 from bertconv.errors import DamagedCheckpoint, UnsafeCheckpoint, UnsupportedCheckpoint
 
 D, U, X = DamagedCheckpoint, UnsafeCheckpoint, UnsupportedCheckpoint
-TALL = [((0, column), (1500, 1)) for column in range(1500)]
-WIDE = [((row, 1500), (1, 1500)) for row in range(1500)]
+TALL = [((0, column), (1050, 1)) for column in range(1050)]
+WIDE = [((row, 1050), (1, 1050)) for row in range(1050)]
 
 PAYLOADS = {
     "a call at the root": Spread(lambda f: raw(payload(f.parent / "canary"))(f), U, "posix.mkdir"),
@@ -86,7 +87,9 @@ PICKLES = {
     "70 MB": Spread(put(INDEX, b"\x80\x04", sparse=70 << 20), U, "limit"),
     "a list of lists": Spread(field("more", nested(100)), U, "nests deeper"),
     "too many steps": Spread(raw(b"\x80\x04](" + b"K\1" * 3_100_000 + b"e."), U, "more than"),
-    "lists without end": Spread(raw(b"\x80\x04" + b"]0" * 400_000 + b"N."), U, "steps"),
+    "names without end": Spread(
+        raw(b"\x80\x04" + b"".join(b"ca\n%d\n0" % number for number in range(16_000)) + b"N."), U, "steps"
+    ),
     "tensors are no dictionary": Spread(field("state_dict_metadata", [1]), D, "no dictionary of tensors"),
     "places are no dictionary": Spread(field("storage_data", None), D, "no dictionary of places"),
     "another class": Spread(index(lambda made: pickle.dumps(made.storage_meta)), D, "where a Metadata should be"),
@@ -239,6 +242,7 @@ DATA = {
         NAME,
     ),
     "a stream that is cut off": Spread(streams(lambda data: data[:-1]), D, "truncated", FILES[0]),
+    "a stream whose JSON has no end of depth": Spread(streams(restreamed("[" * 100_000)), D, "no JSON", FILES[0]),
     "a stream that says no JSON": Spread(
         streams(lambda data: data.replace(b'"DCP_SHARDING_INFO":"{', b'"DCP_SHARDING_INFO":"[')), D, "no JSON", FILES[0]
     ),
