@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from bertconv.containers.chunks import Box, fault
 from bertconv.containers.pytorch import names
-from bertconv.containers.pytorch.calls import MAX_RANK, natural, naturals
+from bertconv.containers.pytorch.calls import natural, naturals
 from bertconv.containers.pytorch.machine import MAX_BYTES, MAX_DEPTH, MAX_TENSORS, PickleReader
 from bertconv.containers.pytorch.state import ENVELOPES, StateDict, find_state_dict
 from bertconv.containers.pytorch.stream import MAX_NAME
@@ -30,6 +30,7 @@ from bertconv.containers.pytorch.values import (
     unsupported,
 )
 from bertconv.containers.stored import ITEM_SIZE, SourceFile
+from bertconv.errors import DamagedCheckpoint
 from bertconv.text import printable
 
 MAX_STEPS = 3_000_000
@@ -132,7 +133,7 @@ def _resolve(name: str, file: str) -> Global:
     return Global(name, Role.INERT) if name in _INERT else names.resolve(name, file)
 
 
-def _bad(path: str, problem: str, tensor: str | None = None) -> Exception:
+def _bad(path: str, problem: str, tensor: str | None = None) -> DamagedCheckpoint:
     return damaged(path, f"{problem}.", tensor=tensor, hint=AGAIN)
 
 
@@ -310,6 +311,3 @@ def _split(bare: list[str], items: Mapping[str, Record]) -> Iterator[tuple[objec
 def _leaf(tensor: Described) -> Tensor:
     """A tensor for the search for a state dict, which asks for names, element types and shapes."""
     return Tensor(Storage(tensor.name, "", 0, 0, 0), tensor.dtype, 0, tensor.shape, ())
-
-
-__all__ = ["AGAIN", "CONVERT", "MAX_RANK", "Described", "Metadata", "Place", "read_metadata"]

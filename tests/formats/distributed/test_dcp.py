@@ -12,6 +12,7 @@ import pytest
 from bertconv import convert_checkpoint, verify_checkpoint
 from bertconv.containers.chunks import ChunkedTensor
 from bertconv.containers.stored import Header
+from bertconv.errors import TiedTensorsDiffer
 from bertconv.formats.streaming import Workspace, pieces
 from bertconv.source import open_source
 from bertconv.source.reading import open_header
@@ -69,6 +70,42 @@ def test_an_index_without_keys(tmp_path: Path, around: str) -> None:
     header, found = read(folder)
     assert found == {f"model.{name}": value.tobytes() for name, value in tensors.items()}
     assert header.others == (("optimizer",))
+
+
+def as_torch_2_0(made: Any) -> None:
+    """Its properties were of another module; versions and keys were not written."""
+    from torch.distributed._shard.sharded_tensor.metadata import TensorProperties
+
+    for one in made.state_dict_metadata.values():
+        if hasattr(one, "properties"):
+            one.properties = TensorProperties(dtype=one.properties.dtype)
+    for name in ("storage_meta", "version"):
+        del vars(made)[name]
+
+
+def test_an_index_of_old_versions(tmp_path: Path) -> None:
+    tensors = state(dtype="mixed")
+    folder = dcp.write(tmp_path / "in", {"model": cp.torch_tensors(tensors)}, dcp.along(0, 2), edit=as_torch_2_0)
+    assert b"_shard.sharded_tensor.metadata" in (folder / ".metadata").read_bytes()
+    assert read(folder)[1] == {name: value.tobytes() for name, value in tensors.items()}
+
+
+def test_tied_tensors_are_compared(tmp_path: Path) -> None:
+    """A state dict has both, and each is saved; in shards on different axes they are equal all the same."""
+    tensors = state()
+    both = {**tensors, cp.DECODER: tensors[cp.WORD]}
+
+    def cut(name: str, shape: tuple[int, ...]) -> list[dcp.Box]:
+        return dcp.along(int(name.endswith(cp.DECODER)), 3)(name, shape)
+
+    folder = cp.write_config(dcp.write(tmp_path / "in", cp.torch_tensors(both), cut), cp.config(MLM))
+    report = convert_checkpoint(folder, tmp_path / "out", to="pt", verify="weights")
+    assert [one.source for one in report.left_out if one.state == "tied"] == [cp.DECODER]
+    both[cp.DECODER] = both[cp.WORD].copy()
+    both[cp.DECODER][100, 34] += 1
+    other = cp.write_config(dcp.write(tmp_path / "other", cp.torch_tensors(both), cut), cp.config(MLM))
+    with pytest.raises(TiedTensorsDiffer):
+        convert_checkpoint(other, tmp_path / "no", to="pt", verify="weights")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed"])
