@@ -34,6 +34,7 @@ HOSTILE = {
     "test_hostile_hdf5_files": "hostile HDF5 files",
     "test_misfits": "HDF5 files that fit no BERT",
     "test_traps_that_are_never_stepped_on": "traps in sound HDF5 files",
+    "test_hostile_distributed_checkpoints": "hostile distributed checkpoints",
     "test_hostile_folders": "hostile folders",
     "test_unusual_and_sound_folders": "unusual and sound folders",
     "test_hostile_destinations": "hostile destinations",

@@ -26,7 +26,11 @@ pytestmark = [
 SEED = os.environ.get("BERTCONV_GUARDS_SEED", "1")
 SAMPLED = "containers/pytorch/"
 """Where the sample is taken: its tests are quick, and enough to miss each of its guards."""
-QUICK = ("tests/hostile/test_hostile_torch.py", "tests/formats/pytorch/test_*.py")
+QUICK = (
+    "tests/hostile/test_hostile_torch.py",
+    "tests/formats/pytorch/test_*.py",
+    "tests/hostile/test_hostile_distributed.py",
+)
 GUARDS = find.find(ROOT)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import checkpoints as cp
+import distributed_folders as dcp
 import numpy as np
 import pytest
 
@@ -21,16 +22,32 @@ def refused(src: Path, out: Path) -> str:
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's own, of a process that is alone
-def test_a_distributed_checkpoint_of_pytorch(tmp_path: Path) -> None:
-    from torch.distributed import checkpoint
+def test_a_distributed_checkpoint_whose_chunks_are_transposed(tmp_path: Path) -> None:
     from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
     state, folder = cp.state_dict(MLM), cp.write_config(tmp_path / "in", cp.config(MLM))
-    checkpoint.save({"model": cp.torch_tensors(state)}, checkpoint_id=folder / "pytorch_model_fsdp_0", no_dist=True)
-    for place in (folder, folder / "pytorch_model_fsdp_0"):
-        assert "torch.distributed.checkpoint.format_utils dcp_to_torch" in refused(place, tmp_path / "out")
-    dcp_to_torch_save(folder / "pytorch_model_fsdp_0", folder / "pytorch_model.bin")  # what that command calls
+    tensors = cp.torch_tensors(state)
+    tensors[cp.WORD] = tensors[cp.WORD].t().contiguous().t()
+    place = dcp.write(folder / "pytorch_model_fsdp_0", {"model": tensors}, dcp.along(1, 2))
+    for given in (folder, place):
+        assert "torch.distributed.checkpoint.format_utils dcp_to_torch" in refused(given, tmp_path / "out")
+    dcp_to_torch_save(place, folder / "pytorch_model.bin")  # what that command calls
     convert_checkpoint(folder, tmp_path / "out", to="pt", verify="weights")
+    cp.assert_same(cp.written(tmp_path / "out"), state)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, of a process that is alone
+def test_shards_of_processes_as_safetensors(tmp_path: Path) -> None:
+    from torch.distributed import checkpoint
+    from torch.distributed.checkpoint._consolidate_hf_safetensors import consolidate_safetensors_files
+
+    state, folder = cp.state_dict(MLM), cp.write_config(tmp_path / "in", cp.config(MLM))
+    writer = checkpoint.HuggingFaceStorageWriter(str(folder), save_distributed=True)
+    checkpoint.save(cp.torch_tensors(state), storage_writer=writer, no_dist=True)
+    assert "consolidate_safetensors_files(FOLDER, OUTPUT, " in refused(folder, tmp_path / "out")
+    whole = cp.write_config(tmp_path / "whole", cp.config(MLM))
+    consolidate_safetensors_files(str(folder), str(whole), dict.fromkeys(state, 1))
+    convert_checkpoint(whole, tmp_path / "out", to="pt", verify="weights")
     cp.assert_same(cp.written(tmp_path / "out"), state)
 
 

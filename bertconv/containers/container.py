@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import field
 from typing import ClassVar
 
 from bertconv.containers.stored import Header, SourceFile
+from bertconv.errors import UnsupportedCheckpoint
 from bertconv.records import dataclass
 
 
@@ -157,7 +158,44 @@ class Container(ABC):
             return self.file_name, self.index_name
         return f"{self.stem}.{variant}{self.suffix}", f"{self.file_name}.index.{variant}.json"
 
+    def among(self, names: Collection[str], variant: str | None) -> list[str]:
+        """Those of a folder's files, given relative to it, from which weights of this container are read."""
+        return [name for name in self.names_of(variant) if name in names]
+
     def is_output(self, name: str) -> bool:
         """Whether an output has files of this name: the file on its own, a shard or the index."""
         shard = rf"{re.escape(self.stem)}(-\d{{5}}-of-\d{{5}})?{re.escape(self.suffix)}(\.index\.json)?"
         return re.fullmatch(shard, name) is not None
+
+
+class Spread(ABC):
+    """A checkpoint whose index was read; its tensors lie in several files, of which none says anything by itself.
+
+    Attributes:
+        files: names of the files that hold the weights, as the index spells them.
+        named: these and those that hold something else.
+    """
+
+    files: tuple[str, ...]
+    named: frozenset[str]
+
+    @abstractmethod
+    def read(self, files: Sequence[SourceFile], *, check_data: bool) -> Header:
+        """The header of the checkpoint; arguments and errors as for `Container.read`, with the opened `files`."""
+
+
+class SpreadContainer(Container):
+    """A container whose files say what they hold only together with their index."""
+
+    @abstractmethod
+    def is_index(self, name: str) -> bool:
+        """Whether a file of this name is such an index."""
+
+    @abstractmethod
+    def read_index(self, file: SourceFile) -> Spread:
+        """What an index says; errors as for `Container.read`."""
+
+    def read(self, file: SourceFile, *, check_data: bool) -> Header:  # noqa: ARG002
+        """Refuse a file that is given without its index."""
+        hint = "Give the folder, with its index and all of its files."
+        raise UnsupportedCheckpoint(f"is a part of {self.kind}.", hint=hint, file=str(file.path))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from bertconv.containers.container import Container
+from bertconv.containers.container import Container, SpreadContainer
+from bertconv.containers.distributed import Distributed
 from bertconv.containers.hdf5 import KerasHdf5
 from bertconv.containers.pytorch import PyTorch
 from bertconv.containers.safetensors import Safetensors
@@ -18,7 +19,10 @@ CONTAINERS: tuple[Container, ...] = (
 )
 """In the order in which they are recognised, and looked for in a folder."""
 
-BY_NAME = {container.name: container for container in CONTAINERS}
+SPREAD: tuple[SpreadContainer, ...] = (Distributed(),)
+"""Those whose files say nothing by themselves: known by the name of their index, and looked for last."""
+
+BY_NAME: dict[str, Container] = {container.name: container for container in (*CONTAINERS, *SPREAD)}
 
 _IMPOSTORS = (
     (b"version https://git-lfs", "is a Git-LFS pointer, not the file itself", "Run `git lfs pull` in its repository."),

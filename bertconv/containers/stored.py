@@ -120,11 +120,13 @@ class SourceFile:
             done += count
 
     def read_rows(self, rows: list[memoryview], offset: int, what: str = "") -> None:
-        """Fill buffers of one length, one after the other, from bytes that follow each other."""
-        length = len(rows[0])
-        done = self._preadv(rows, offset, what) // length
-        for number in range(done, len(rows)):  # guard: short-read
-            self.read_into(rows[number], offset + number * length, what)
+        """Fill buffers, one after the other, from bytes that follow each other."""
+        done = self._preadv(rows, offset, what)
+        for row in rows:
+            if done < len(row):  # guard: short-read
+                self.read_into(row[max(done, 0) :], offset + max(done, 0), what)
+            done -= len(row)
+            offset += len(row)
 
     def too_short(self, offset: int, lacking: int, what: str = "") -> DamagedCheckpoint:
         """The error of a file that ends at `offset` where `lacking` more bytes were expected."""
@@ -197,13 +199,40 @@ class StoredTensor:
         """Size in bytes once its elements lie one after the other."""
         return self.count * ITEM_SIZE[self.dtype]
 
+    @property
+    def is_range(self) -> bool:
+        """Whether its elements lie in one file one after the other, in C order."""
+        return self.strides is None
+
+    @property
+    def files(self) -> tuple[SourceFile, ...]:
+        """The files that hold its bytes."""
+        return (self.file,)
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """Where its bytes lie and how they are read: equal for two names of the same bytes."""
+        return self.file, self.offset, self.strides, self.dtype
+
+    def read_into(self, buffer: memoryview, start: int) -> None:
+        """Fill `buffer` with its bytes in C order from byte `start` on; only where it has no strides of its own.
+
+        Raises:
+            DamagedCheckpoint: the file ends too early or cannot be read.
+        """
+        self.file.read_into(buffer, self.offset + start, self.name)
+
+    def read_rows(self, rows: list[memoryview], start: int) -> None:
+        """Fill buffers, one after the other, with its bytes from `start` on; errors as for `read_into`."""
+        self.file.read_rows(rows, self.offset + start, self.name)
+
 
 @dataclass(frozen=True)
 class Header:
     """What one checkpoint says about itself before any weight is read.
 
     Attributes:
-        container: "safetensors", "torch" or "hdf5".
+        container: name of the container, as "safetensors".
         tensors: every tensor, in the file's order; names repeat only across different `group`s.
         metadata: the container's own free text (safetensors `__metadata__`, HDF5 root attributes).
         notes: what is unusual about it, one sentence each, for `inspect` and the report.
@@ -226,4 +255,4 @@ class Header:
     @property
     def files(self) -> tuple[SourceFile, ...]:
         """The files that hold the tensors, each once."""
-        return tuple(dict.fromkeys(tensor.file for tensor in self.tensors))
+        return tuple(dict.fromkeys(file for tensor in self.tensors for file in tensor.files))

@@ -81,7 +81,7 @@ class Content:
         source = self.origin.tensor
         return (
             source is not None
-            and source.strides is None
+            and source.is_range
             and self.origin.transpose is None
             and source.dtype == self.dtype
             and source.nbytes > 0

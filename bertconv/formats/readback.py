@@ -212,8 +212,7 @@ def lockstep(*streams: Iterator[Elements]) -> Iterator[tuple[Elements, ...]]:
 
 def _is_one(pair: Duplicate) -> bool:
     """Whether both are the same bytes, not a copy of them."""
-    one, other = ((each.file, each.offset, each.strides, each.dtype) for each in (pair.copy, pair.original))
-    return one == other
+    return pair.copy.place == pair.original.place
 
 
 def _check_duplicate(pair: Duplicate, workspace: Workspace, tick: workers.Tick) -> str:

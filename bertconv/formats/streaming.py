@@ -105,7 +105,7 @@ def _as_stored(tensor: StoredTensor, workspace: Workspace) -> Iterator[Elements]
     size = max(PIECE // item, 1)
     for start in range(0, tensor.count, size):
         flat = workspace.panel(min(size, tensor.count - start), item)
-        tensor.file.read_into(flat.data.cast("B"), tensor.offset + start * item, tensor.name)
+        tensor.read_into(flat.data.cast("B"), start * item)
         yield flat
 
 
@@ -140,10 +140,10 @@ def _read_block(tensor: StoredTensor, block: Elements, start: int, stride: int) 
     """Fill a block's rows from a matrix in a file; `start` and the distance of rows, `stride`, are in bytes."""
     rows = [row.data.cast("B") for row in block]
     if len(rows[0]) == stride:
-        tensor.file.read_rows(rows, tensor.offset + start, tensor.name)
+        tensor.read_rows(rows, start)
         return
     for number, row in enumerate(rows):
-        tensor.file.read_into(row, tensor.offset + start + number * stride, tensor.name)
+        tensor.read_into(row, start + number * stride)
 
 
 def _permuted(tensor: StoredTensor, turn: Transpose, workspace: Workspace) -> Iterator[Elements]:
@@ -191,7 +191,7 @@ def _read_box(
         for first in range(side.start, side.stop, step):
             last = min(first + step, side.stop)
             run = workspace.scratch(1, (last - first) * inner, item)[0]
-            tensor.file.read_into(run.data.cast("B"), tensor.offset + (start + first) * inner * item, tensor.name)
+            tensor.read_into(run.data.cast("B"), (start + first) * inner * item)
             block = run.reshape(last - first, *shape[axis + 1 :])[(slice(None), *within)]
             into[corner][first - side.start : last - side.start] = block
 

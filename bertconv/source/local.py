@@ -22,7 +22,17 @@ from bertconv.source.checkpoint_folder import CheckpointFolder, SourceOptions, o
 from bertconv.source.folder import LocalFolder
 from bertconv.source.modules import Modules
 from bertconv.source.refusals import ctranslate2, no_weights, unsupported
-from bertconv.source.weights import SHARD, Choice, Weights, choose, is_index, is_weights, read_index
+from bertconv.source.weights import (
+    SHARD,
+    Choice,
+    Weights,
+    choose,
+    is_index,
+    is_spread,
+    is_weights,
+    read_index,
+    read_spread,
+)
 from bertconv.text import some
 
 _DEFAULTS = SourceOptions()
@@ -267,6 +277,8 @@ def _describe(
 
 
 def _weights(checkpoint: CheckpointFolder, name: str) -> tuple[Weights, tuple[str, ...]]:
+    if is_spread(name):
+        return _spread_weights(checkpoint, name)
     if not is_index(name):
         return Weights((name,)), ()
     checkpoint.need([name])
@@ -278,6 +290,21 @@ def _weights(checkpoint: CheckpointFolder, name: str) -> tuple[Weights, tuple[st
             f"names shards that are not there: {some(absent)}.", file=str(checkpoint.folder / name)
         )
     return Weights(shards, name, weight_map), _unnamed(checkpoint.names, shards, name)
+
+
+def _spread_weights(checkpoint: CheckpointFolder, name: str) -> tuple[Weights, tuple[str, ...]]:
+    checkpoint.need([name])
+    with closing(open_in(checkpoint.folder, name)) as file:
+        spread = read_spread(file)
+    folder = name[: name.rfind("/") + 1]
+    files = tuple(folder + one for one in spread.files)
+    if absent := [one for one in files if one not in checkpoint.names]:
+        raise checkpoint.missing(f"names files that are not there: {some(absent)}.", file=str(checkpoint.folder / name))
+    here = (one.removeprefix(folder) for one in checkpoint.names if one.startswith(folder))
+    rest = sorted(one for one in here if Path(one).suffix == Path(files[0]).suffix and one not in spread.named)
+    return Weights(files, name, None, spread), (
+        f"files that {name} does not name are ignored: {some(rest)}",
+    ) if rest else ()
 
 
 def _unnamed(names: Collection[str], shards: tuple[str, ...], index: str) -> tuple[str, ...]:

@@ -31,7 +31,14 @@ _SAVED_MODEL = (
     "Give the checkpoint that it was exported from: a SavedModel has no config. save_pretrained(saved_model=True) puts "
     "it into saved_model/1 below tf_model.h5."
 )
-_DCP = "Make one file of it: python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER pytorch_model.bin"
+_DCP = (
+    "Give the folder that has it beside its .metadata, which says what lies where; copy that file too if it is missing."
+)
+_RANKS = "Save it again so that one process writes .metadata for all: without use_collectives=False."
+_HF_SHARDS = (
+    "Save it with enable_consolidation=True, or make whole files: consolidate_safetensors_files(FOLDER, OUTPUT, "
+    "{NAME: 1, ...}) of torch.distributed.checkpoint._consolidate_hf_safetensors, with the name of every tensor."
+)
 _ZERO = "Make one file of it with the script that lies beside it: python zero_to_fp32.py FOLDER OUTPUT"
 _NUMPY = (
     "If its arrays have a family's names (`bertconv tables show FAMILY`), make a checkpoint of it: "
@@ -49,7 +56,9 @@ _KINDS = (
     ("*.weights.h5", "a Keras 3 weights file", _KERAS_WEIGHTS),
     ("*.keras", "a Keras 3 model", _KERAS),
     ("saved_model.pb", "a TensorFlow SavedModel", _SAVED_MODEL),
-    ("*.distcp", "a distributed checkpoint of PyTorch (FSDP)", _DCP),
+    ("__*.metadata", "a distributed checkpoint of PyTorch with an index for each process", _RANKS),
+    ("*.distcp", "a part of a distributed checkpoint of PyTorch (FSDP)", _DCP),
+    ("shard-?????-model-*.safetensors", "shards of the processes that saved it, without an index of all", _HF_SHARDS),
     ("zero_to_fp32.py", "a DeepSpeed checkpoint, spread over its processes", _ZERO),
     ("*.npz", "an archive of numpy arrays", _NUMPY),
     ("*.onnx", "an ONNX model", _EXPORTED),

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import field
 from fnmatch import fnmatchcase
 
 from bertconv.config_content import json_object
-from bertconv.containers.registry import BY_NAME, CONTAINERS
+from bertconv.containers.container import Spread
+from bertconv.containers.registry import BY_NAME, CONTAINERS, SPREAD
 from bertconv.containers.stored import SourceFile
 from bertconv.errors import DamagedCheckpoint, RequestError, UnsafeCheckpoint
 from bertconv.records import dataclass
 from bertconv.source.checkpoint_folder import is_plain
-from bertconv.text import some
+from bertconv.text import printable, some
 
 INDEX_BYTES = 8_000_000
 """An index has about 100 bytes per tensor, and a model some hundred tensors; a larger file is something else."""
@@ -22,6 +24,8 @@ MAX_ENTRIES = 100_000
 
 _STEMS = "|".join(re.escape(container.stem) for container in CONTAINERS)
 _ENDS = "|".join(re.escape(container.suffix.removeprefix(".")) for container in CONTAINERS)
+_OF_PROCESSES = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
+"""What torch's HuggingFaceStorageWriter calls the shards of processes that it does not consolidate."""
 SHARD = re.compile(rf".+-\d{{5}}-of-\d{{5}}\.({_ENDS})")
 
 # `model.fp16.safetensors`, `model.safetensors.index.fp16.json`; shards of a variant have their index.
@@ -45,11 +49,13 @@ class Weights:
         files: their names relative to the folder, sorted.
         index: name of the index file when the weights are sharded.
         weight_map: name of a tensor -> shard that holds it, as the index says.
+        spread: what the index says where it alone says what the files hold.
     """
 
     files: tuple[str, ...]
     index: str | None = None
     weight_map: Mapping[str, str] | None = None
+    spread: Spread | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ def choose(
     """The file or the index to read; None when no name looks like weights.
 
     Args:
-        names: files of one folder; those of folders below are passed over.
+        names: files of one folder; those of folders below are passed over, but for containers that own one.
         prefer: names of containers, the first that is there wins.
         variant: the one asked for.
         named: the file that the config's `transformers_weights` names.
@@ -79,7 +85,7 @@ def choose(
     here = {name for name in names if "/" not in name}
     if named is not None and variant is None:
         return _named(here, named)
-    candidates = [name for container in prefer for name in BY_NAME[container].names_of(variant) if name in here]
+    candidates = [name for container in prefer for name in BY_NAME[container].among(names, variant)]
     if candidates:
         return Choice(candidates[0], (*_beside(candidates), *_stale(here, candidates[0])))
     if variant is not None:
@@ -127,6 +133,8 @@ def _variants(here: set[str]) -> str:
 def _lone(here: set[str]) -> Choice | None:
     found = sorted(name for name in here if is_weights(name) and not name.startswith("."))
     shards = [name for name in found if SHARD.fullmatch(name)]
+    if found and all(map(_OF_PROCESSES.fullmatch, found)):
+        return None  # nothing says how many there are, nor how large the tensors were
     if shards:
         raise DamagedCheckpoint(
             f"there are shards ({some(shards)}), but the index that names them is missing.",
@@ -148,6 +156,29 @@ def is_weights(name: str) -> bool:
 def is_index(name: str) -> bool:
     """Whether it is the name of an index of shards, with or without a variant."""
     return bool(re.fullmatch(r".+\.index(\..+)?\.json", name))
+
+
+def is_spread(name: str) -> bool:
+    """Whether it is the name of an index that alone says what its files hold."""
+    return any(container.is_index(name) for container in SPREAD)
+
+
+def read_spread(file: SourceFile) -> Spread:
+    """What an index says for whose name `is_spread` holds.
+
+    Raises:
+        UnsafeCheckpoint: a file's name would lead out of the folder; or as for `Container.read`.
+        DamagedCheckpoint, UnsupportedCheckpoint: as for `Container.read`.
+    """
+    spread = next(container for container in SPREAD if container.is_index(file.name)).read_index(file)
+    for name in spread.files:
+        if not is_plain(name):
+            raise UnsafeCheckpoint(
+                f"the file {printable(name)[:200]!r} is not a plain file name.",
+                hint="Do not use this checkpoint: its index leads out of its folder.",
+                file=str(file.path),
+            )
+    return spread
 
 
 def read_index(file: SourceFile) -> dict[str, str]:

@@ -45,7 +45,7 @@ MARKS: Mapping[str, Mark] = {
     "changed-time": Mark(
         sub(r"\((\w+\.st_size), \w+\.st_mtime_ns\)", r"\1"), "a file that changed at the same length goes unseen"
     ),
-    "short-read": Mark(sub(r"range\(.*\)", "range(0)"), "rows after a short read stay as they were"),
+    "short-read": Mark(sub(r"done < len\(row\)", "False"), "rows after a short read stay as they were"),
     "end-of-file": Mark(
         sub(r"(os\.preadv\(.*?, (\w+), .*\))", r"\1 or sum(map(len, \2))"), "the end of a file reads as zeros"
     ),

@@ -10,6 +10,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import distributed_folders as dcp
 import huggingface_hub
 import pytest
 from hub_server import COMMIT, HubServer
@@ -17,6 +18,7 @@ from huggingface_hub import constants
 
 from bertconv.errors import HubError, RequestError, UnsupportedCheckpoint
 from bertconv.source import Source, SourceOptions, open_source
+from bertconv.source.reading import open_header
 
 CONFIG = b'{"model_type": "bert"}'
 DEFAULTS = SourceOptions()
@@ -85,6 +87,31 @@ def test_only_shards_that_the_index_names(hub: HubServer) -> None:
     assert source.weights.weight_map == {"a": SHARDS[1], "b": SHARDS[0]}
     assert source.not_carried == ("model-00001-of-00003.safetensors",)
     assert content(source, SHARDS[0]) == SHARDS[0].encode()
+
+
+def test_a_distributed_checkpoint(hub: HubServer, tmp_path: Path) -> None:
+    """The index first, then those files alone that hold the model."""
+    import torch
+
+    tree = {"model": {"a.weight": torch.arange(8.0), "b.weight": torch.ones(2, 2)}, "optim": {"x": torch.ones(6)}}
+    folder = dcp.write(tmp_path / "in", tree, halves_of_a_and_all_of_x, ranks=3)
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    hub.add_repo("bert", {"config.json": CONFIG, "__9_0.distcp": b"left over", "README.md": b"", **files})
+    source = open_source("bert")
+    assert hub.downloaded() == [".metadata", "__0_0.distcp", "__1_0.distcp", "config.json"]
+    assert source.weights.files == ("__0_0.distcp", "__1_0.distcp")
+    assert any("ignored: __9_0.distcp" in note for note in source.notes)
+    assert source.revision == COMMIT
+    with closing(open_header(source)) as header:
+        assert {tensor.name: tensor.shape for tensor in header.tensors} == {"a.weight": (8,), "b.weight": (2, 2)}
+    hub.add_repo("lacking", {"config.json": CONFIG, **{name: files[name] for name in (".metadata", "__0_0.distcp")}})
+    with pytest.raises(HubError, match=r"__1_0\.distcp"):
+        open_source("lacking")
+
+
+def halves_of_a_and_all_of_x(name: str, shape: tuple[int, ...]) -> list[dcp.Box]:
+    parts = {"model.a.weight": 2, "optim.x": 3}.get(name, 1)
+    return dcp.along(0, parts)(name, shape)
 
 
 def test_shard_that_the_repository_lacks(hub: HubServer) -> None:

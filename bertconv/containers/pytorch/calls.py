@@ -13,6 +13,7 @@ from bertconv.containers.pytorch.values import (
     PickledDict,
     PickledList,
     PickledTuple,
+    Record,
     Role,
     Storage,
     Tensor,
@@ -67,6 +68,8 @@ def new(cls: object, file: str) -> object:
         return Opaque(cls.name)
     if cls.role is Role.ORDERED_DICT:
         return PickledDict()
+    if cls.role is Role.RECORD:
+        return Record(cls.name)
     raise refused(file, cls.name)
 
 
@@ -78,7 +81,9 @@ def build(target: object, state: object, file: str) -> None:
         if _is_module_state(state):
             raise unsupported(file, MODULE_PICKLED.format(printable(target.name)))
         raise refused(file, target.name)
-    if not isinstance(target, Opaque | PickledDict):
+    if isinstance(target, Record) and not target.items:
+        target.items.append(state)
+    elif not isinstance(target, Opaque | PickledDict):
         raise damaged(file, "its pickle gives attributes to something that has none.")
 
 
@@ -105,7 +110,7 @@ def storage(identity: object, file: str) -> Storage:
         raise refused(file, cls.name) if isinstance(cls, Global) else damaged(file, "has a storage without a type.")
     if not isinstance(key, str) or not isinstance(location, str) or len(key) > 1024:
         raise damaged(file, "has a storage whose key or place is not text.")
-    size = _natural(count, file)
+    size = natural(count, file)
     start, length = _view(items[5] if len(items) == 6 else None, size, file)
     return Storage(key, cls.detail, size, start, length)
 
@@ -115,24 +120,26 @@ def _view(view: object, size: int, file: str) -> tuple[int, int]:
         return 0, size
     if not isinstance(view, PickledTuple) or len(view.items) != 3:
         raise damaged(file, "has a view of a storage that is not a triple.")
-    start, length = _natural(view.items[1], file), _natural(view.items[2], file)
+    start, length = natural(view.items[1], file), natural(view.items[2], file)
     if start + length > size:
         raise damaged(file, "has a view that lies outside its storage.")
     return start, length
 
 
-def _natural(value: object, file: str) -> int:
+def natural(value: object, file: str) -> int:
+    """A size; DamagedCheckpoint for what is none."""
     if type(value) is not int or not 0 <= value < 2**63:
         raise damaged(file, "has a tensor or storage whose size, offset or stride is not a whole number of 63 bits.")
     return value
 
 
-def _naturals(value: object, file: str) -> tuple[int, ...]:
+def naturals(value: object, file: str) -> tuple[int, ...]:
+    """Sizes; DamagedCheckpoint for what are none, UnsafeCheckpoint for too many."""
     if not isinstance(value, PickledTuple | PickledList):
         raise damaged(file, "has a tensor whose shape or strides are not a tuple.")
     if len(value.items) > MAX_RANK:
         raise unsafe(file, f"has a tensor of more than {MAX_RANK} axes.")
-    return tuple(_natural(item, file) for item in value.items)
+    return tuple(natural(item, file) for item in value.items)
 
 
 def _rebuild(function: Global, items: list[object], file: str) -> Tensor:
@@ -145,11 +152,11 @@ def _rebuild(function: Global, items: list[object], file: str) -> Tensor:
         raise damaged(file, "has a tensor without a storage.")
     if len(items) > metadata_at and not _is_empty(items[metadata_at]):
         raise unsupported(file, "has a tensor with a lazy conjugate or negation.", hint="Save tensor.resolve_neg().")
-    shape, strides = _naturals(items[2], file), _naturals(items[3], file)
+    shape, strides = naturals(items[2], file), naturals(items[3], file)
     if len(shape) != len(strides):
         raise damaged(file, "has a tensor with another number of strides than of axes.")
     dtype = _typed(items[6], root, file) if version == "_rebuild_tensor_v3" else root.dtype or "uint8"
-    return Tensor(root, dtype, _natural(items[1], file), shape, strides)
+    return Tensor(root, dtype, natural(items[1], file), shape, strides)
 
 
 def _is_empty(value: object) -> bool:

@@ -20,6 +20,7 @@ from bertconv.containers.pytorch.values import (
     PickledDict,
     PickledList,
     PickledTuple,
+    Record,
     Role,
     Storage,
     Tensor,
@@ -50,14 +51,20 @@ class PickleReader(ByteStream):
     Args:
         data: the bytes; the first pickle starts at index zero.
         file: the file's name for messages.
+        names: what a dotted name stands for.
+        steps: how many are taken at most.
 
     Attributes:
         inert: names of the objects that were described and not built.
         storages: every storage that was named, by key; the first description wins.
     """
 
-    def __init__(self, data: bytes, file: str) -> None:
+    def __init__(
+        self, data: bytes, file: str, names: Callable[[str, str], Global] = resolve, steps: int = MAX_OPCODES
+    ) -> None:
         super().__init__(data, file)
+        self._names = names
+        self._steps = steps
         self.inert: dict[str, None] = {}
         self.storages: dict[str, Storage] = {}
         self._globals: dict[str, Global] = {}
@@ -102,8 +109,8 @@ class PickleReader(ByteStream):
 
     def _charge(self, work: int) -> None:
         self._work += work
-        if self._work > MAX_OPCODES:
-            raise unsafe(self._file, f"its pickle needs more than {MAX_OPCODES:,} steps.")
+        if self._work > self._steps:
+            raise unsafe(self._file, f"its pickle needs more than {self._steps:,} steps.")
 
     # the stack and the memo
 
@@ -224,7 +231,7 @@ class PickleReader(ByteStream):
         found = self._globals.get(name)
         if found is None:
             self._charge(NAME_WORK)
-            found = self._globals[name] = resolve(name, self._file)
+            found = self._globals[name] = self._names(name, self._file)
             if found.role is Role.INERT and name not in PLAIN_TENSORS:
                 self.inert[name] = None
             elif found.role is Role.REFUSED:
@@ -246,12 +253,16 @@ class PickleReader(ByteStream):
         """Replace a class and its arguments by an instance; the arguments are not used."""
         for _ in range(arguments):
             self.pop()
-        self.push(calls.new(self.pop(), self._file))
+        made = calls.new(self.pop(), self._file)
+        self._charge(CONTAINER_WORK if isinstance(made, Record) else 0)
+        self.push(made)
 
     def build(self) -> None:
         """Give the last value its attributes."""
-        state = self.pop()
-        calls.build(self.top(), state, self._file)
+        state, target = self.pop(), self.top()
+        calls.build(target, state, self._file)
+        if isinstance(target, Record):
+            self.deepen(target, [state])
 
     def refer(self) -> None:
         """Replace a persistent id by the storage that it names."""

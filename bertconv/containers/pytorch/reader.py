@@ -6,11 +6,11 @@ format of torch before 1.6 by `legacy`.
 
 from __future__ import annotations
 
-from bertconv.containers.pytorch.archive import Archive, check_crc, read_archive
+from bertconv.containers.pytorch.archive import Archive, Member, check_crc, read_archive
 from bertconv.containers.pytorch.legacy import read_legacy
 from bertconv.containers.pytorch.machine import MAX_BYTES, PickleReader
 from bertconv.containers.pytorch.state import Extent, StateDict, find_state_dict, place
-from bertconv.containers.pytorch.values import damaged, unsupported
+from bertconv.containers.pytorch.values import Tensor, damaged, unsupported
 from bertconv.containers.stored import Header, SourceFile, StoredTensor
 from bertconv.text import fold, printable
 
@@ -39,7 +39,7 @@ def read_torch(file: SourceFile, *, crc: bool = True) -> Header:
         value, reader, extents = read_legacy(file)
         state = find_state_dict(value, str(file.path))
         note = "legacy torch format (before 1.6), which has no checksums"
-        return _header(place(state.tensors, extents, file), state, [note], reader)
+        return describe(place(state.tensors, extents, file), state, [note], list(reader.inert))
     if start[257:262] == b"ustar":
         hint = "Load it with torch in a sandbox and save model.state_dict() again."
         raise unsupported(str(file.path), "is a tar archive of torch 0.1.", hint=hint)
@@ -47,6 +47,27 @@ def read_torch(file: SourceFile, *, crc: bool = True) -> Header:
 
 
 def _read_zip(file: SourceFile, *, crc: bool) -> Header:
+    value, reader, members = _load_zip(file)
+    state = find_state_dict(value, str(file.path))
+    return describe(_place_in(members, state.tensors, file, crc=crc), state, [], list(reader.inert))
+
+
+def read_tensor(file: SourceFile, name: str, *, crc: bool) -> StoredTensor:
+    """The tensor that is all that a zip file of torch.save holds; arguments and errors as for `read_torch`.
+
+    Args:
+        file: the opened file.
+        name: what to call the tensor.
+        crc: compare its bytes with the archive's CRC-32.
+    """
+    value, _, members = _load_zip(file)
+    if not isinstance(value, Tensor):
+        raise damaged(str(file.path), "is described as a tensor and holds something else.", tensor=name)
+    return _place_in(members, {name: value}, file, crc=crc)[0]
+
+
+def _load_zip(file: SourceFile) -> tuple[object, PickleReader, dict[str, Member]]:
+    """What the pickle of a zip file describes, its reader, and the records that hold storages by their keys."""
     archive, name = read_archive(file), str(file.path)
     _check_settings(archive, name)
     data = archive.read("data.pkl", MAX_BYTES)
@@ -56,14 +77,19 @@ def _read_zip(file: SourceFile, *, crc: bool) -> Header:
     value = reader.load()
     if reader.position != len(data):
         raise damaged(name, "has bytes after the end of its pickle.")
-    state = find_state_dict(value, name)
     members = {key.removeprefix("data/"): m for key, m in archive.members.items() if key.startswith("data/")}
-    tensors = place(state.tensors, {key: Extent(m.offset, m.size) for key, m in members.items()}, file)
+    return value, reader, members
+
+
+def _place_in(
+    members: dict[str, Member], tensors: dict[str, Tensor], file: SourceFile, *, crc: bool
+) -> tuple[StoredTensor, ...]:
+    placed = place(tensors, {key: Extent(m.offset, m.size) for key, m in members.items()}, file)
     if crc:
-        users = {tensor.storage.key: user for user, tensor in reversed(state.tensors.items())}
+        users = {tensor.storage.key: user for user, tensor in reversed(tensors.items())}
         for key, user in users.items():
             check_crc(file, members[key], user)
-    return _header(tensors, state, [], reader)
+    return placed
 
 
 def _check_settings(archive: Archive, name: str) -> None:
@@ -83,13 +109,24 @@ def _check_settings(archive: Archive, name: str) -> None:
         raise damaged(name, "has an unknown byte order.")
 
 
-def _header(tensors: tuple[StoredTensor, ...], state: StateDict, notes: list[str], reader: PickleReader) -> Header:
+def describe(
+    tensors: tuple[StoredTensor, ...], state: StateDict, notes: list[str], inert: list[str], container: str = "torch"
+) -> Header:
+    """The header of a state dict.
+
+    Args:
+        tensors: its tensors, placed.
+        state: what it is and what is beside it.
+        notes: what is unusual about the file.
+        inert: names of the objects in it that were not built.
+        container: name of the container.
+    """
     if state.path:
         notes.append(f"state dict found under '{'.'.join(state.path)}'")
     loose = [tensor.name for tensor in tensors if tensor.strides is not None]
     for text, names in (
         ("not contiguous: ", loose),
-        ("objects that were not built: ", list(reader.inert)),
+        ("objects that were not built: ", inert),
         ("tensors inside lists or dicts, left out: ", state.nested),
         ("tensors beside the state dict, left out: ", state.beside),
     ):
@@ -97,4 +134,4 @@ def _header(tensors: tuple[StoredTensor, ...], state: StateDict, notes: list[str
             folded = list(fold(printable(name)[:200] for name in names))
             more = f" and {len(folded) - _SHOWN} more" if len(folded) > _SHOWN else ""
             notes.append(text + ", ".join(folded[:_SHOWN]) + more)
-    return Header("torch", tensors, notes=tuple(notes), others=tuple(state.others), beside=tuple(state.layers))
+    return Header(container, tensors, notes=tuple(notes), others=tuple(state.others), beside=tuple(state.layers))

@@ -52,8 +52,8 @@ class StateDict:
     layers: list[str] = field(default_factory=list)
 
 
-def find_state_dict(root: object, file: str) -> StateDict:
-    """The one state dict in what a file describes.
+def find_state_dict(root: object, file: str, envelopes: tuple[str, ...] = ENVELOPES) -> StateDict:
+    """The one state dict in what a file describes, under some of the `envelopes` or none.
 
     Raises:
         DamagedCheckpoint: no tensor at all, or a key twice.
@@ -61,7 +61,7 @@ def find_state_dict(root: object, file: str) -> StateDict:
         UnsafeCheckpoint: more or longer names than any checkpoint has.
     """
     _refuse_megatron(root, file)
-    found = _candidates(root, (), set())
+    found = _candidates(root, (), set(), envelopes)
     if len(found) > 1:  # class weights, states of random generators, metrics: tensors, but no model
         found = [candidate for candidate in found if _holds_a_layer(candidate[1])] or found
     if len(found) > 1:  # the matrix of a loss lies around the state dict, and is called as no layer of a table is
@@ -78,15 +78,17 @@ def find_state_dict(root: object, file: str) -> StateDict:
     return state
 
 
-def _candidates(value: object, path: tuple[str, ...], seen: set[int]) -> list[tuple[tuple[str, ...], PickledDict]]:
+def _candidates(
+    value: object, path: tuple[str, ...], seen: set[int], envelopes: tuple[str, ...]
+) -> list[tuple[tuple[str, ...], PickledDict]]:
     if not isinstance(value, PickledDict) or id(value) in seen:
         return []
     seen.add(id(value))
     found: list[tuple[tuple[str, ...], PickledDict]] = []
     if len(path) < MAX_ENVELOPES:
         for key, item in value.items:
-            if isinstance(key, str) and key in ENVELOPES:
-                found += _candidates(item, (*path, key), seen)
+            if isinstance(key, str) and key in envelopes:
+                found += _candidates(item, (*path, key), seen, envelopes)
     own = [item for _, item in value.items if isinstance(item, Tensor)]
     # Beside a state dict, tensors without axes are counters and losses of the training.
     if own and (not found or any(item.shape for item in own)):

@@ -30,6 +30,7 @@ class Role(Enum):
     DTYPE = auto()
     ENCODE = auto()  # text that stands for bytes
     NEW = auto()  # an instance of a class that is given as an argument
+    RECORD = auto()  # a class of which nothing but the attributes is looked at
     INERT = auto()  # known, harmless, and never built
     REFUSED = auto()
 
@@ -116,7 +117,23 @@ class Tensor:
     strides: tuple[int, ...]
 
 
-Container = PickledTuple | PickledList | PickledDict
+@dataclass(slots=True, eq=False)
+class Record:
+    """An instance of a class that only holds values, as its class's name and what it was given as its state."""
+
+    name: str
+    items: list[object] = field(default_factory=list)
+    depth: int = 1
+
+    def attributes(self) -> dict[str, object] | None:
+        """Its attributes by name; None where it has no dictionary of them, or one with a name twice."""
+        state = self.items[0] if self.items else None
+        pairs = state.items if isinstance(state, PickledDict) else []
+        found = {key: value for key, value in pairs if isinstance(key, str)}
+        return found if isinstance(state, PickledDict) and len(found) == len(pairs) else None
+
+
+Container = PickledTuple | PickledList | PickledDict | Record
 
 
 def children(container: Container) -> Iterator[object]:
