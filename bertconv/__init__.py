@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from bertconv.manage.doctor import Diagnosis, diagnose
     from bertconv.manage.gc import Leftovers, collect_leftovers
     from bertconv.manage.patient import Finding
+    from bertconv.manage.average import average_checkpoints
+    from bertconv.manage.merge import merge_checkpoints
     from bertconv.models.auto import (
         TFAutoModel,
         TFAutoModelForCausalLM,
@@ -168,6 +170,8 @@ _NAMES = {
     "bertconv.manage.doctor": ("Diagnosis", "diagnose"),
     "bertconv.manage.gc": ("Leftovers", "collect_leftovers"),
     "bertconv.manage.patient": ("Finding",),
+    "bertconv.manage.average": ("average_checkpoints",),
+    "bertconv.manage.merge": ("merge_checkpoints",),
     "bertconv.models.auto": (
         "TFAutoModel", "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM", "TFAutoModelForMultipleChoice",
         "TFAutoModelForNextSentencePrediction", "TFAutoModelForPreTraining", "TFAutoModelForQuestionAnswering",
@@ -256,9 +260,10 @@ __all__ = [
     "TFRobertaPreLayerNormPreTrainedModel", "TFRobertaPreTrainedModel", "TFXLMRobertaForCausalLM",
     "TFXLMRobertaForMaskedLM", "TFXLMRobertaForMultipleChoice", "TFXLMRobertaForQuestionAnswering",
     "TFXLMRobertaForSequenceClassification", "TFXLMRobertaForTokenClassification", "TFXLMRobertaMainLayer",
-    "TFXLMRobertaModel", "TFXLMRobertaPreTrainedModel", "XLMRobertaConfig", "__version__", "check_checkpoint",
-    "collect_leftovers", "convert_checkpoint", "create_optimizer", "diagnose", "diff_checkpoints", "inspect_checkpoint",
-    "lineage", "model_digest", "pull_checkpoint", "push_checkpoint", "verify_checkpoint",
+    "TFXLMRobertaModel", "TFXLMRobertaPreTrainedModel", "XLMRobertaConfig", "__version__", "average_checkpoints",
+    "check_checkpoint", "collect_leftovers", "convert_checkpoint", "create_optimizer", "diagnose", "diff_checkpoints",
+    "inspect_checkpoint", "lineage", "merge_checkpoints", "model_digest", "pull_checkpoint", "push_checkpoint",
+    "verify_checkpoint",
 ]  # fmt: skip
 
 
