@@ -11,9 +11,8 @@ import numpy as np
 
 from bertconv.formats.streaming import as_floats, cast
 from bertconv.manage.resizing.request import COPY, NORMAL, PIECES, ZERO
-from bertconv.manage.resizing.streams import NewRows
 from bertconv.manage.resizing.tables import CHUNK, Numbers, OldTable, Take
-from bertconv.manage.resizing.vocabulary import RowPlan
+from bertconv.manage.resizing.vocabulary import NewRows, RowPlan
 from bertconv.records import dataclass
 
 if TYPE_CHECKING:

@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bertconv.containers.stored import StoredTensor
 from bertconv.errors import UnsupportedCheckpoint
 from bertconv.formats.content import Origin
-from bertconv.manage.resizing.vocabulary import RowPlan
+from bertconv.manage.resizing.vocabulary import NewRows, RowPlan
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.layout import Layout
 from bertconv.mapping.plan import Move
-from bertconv.records import dataclass
 
 if TYPE_CHECKING:  # numpy is imported where elements are read
     from bertconv.formats.streaming import Elements, Workspace
-
-
-@dataclass(frozen=True)
-class NewRows:
-    """How the rows of one table are made that no old row becomes.
-
-    Attributes:
-        how: one of `request.WAYS`, or `COPY`.
-        copied: the old row that is copied.
-        pieces: row -> the old rows of the pieces of its token; the mean is taken where there are none.
-        seed: text that normal numbers are drawn from, together with the token: the same token gets the same row.
-        spread: their standard deviation; 0 for a bias.
-    """
-
-    how: str
-    copied: int | None = None
-    pieces: Mapping[int, Sequence[int]] = field(default_factory=dict)
-    seed: str = ""
-    spread: float = 0.0
 
 
 def vocabulary_axis(spec: TensorSpec, sizes: Collection[str]) -> int | None:

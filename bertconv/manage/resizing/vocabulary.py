@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import field
 from functools import cached_property
 from typing import Any
 
@@ -110,6 +111,25 @@ class RowPlan:
             "moved": {token: list(ids) for token, ids in one.moved.items()}, "new": dict(one.new),
             "dropped": dict(one.dropped), "padding": self.padding,
         }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class NewRows:
+    """How the rows of one table are made that no old row becomes.
+
+    Attributes:
+        how: one of `request.WAYS`, or `COPY`.
+        copied: the old row that is copied.
+        pieces: row -> the old rows of the pieces of its token; the mean is taken where there are none.
+        seed: text that normal numbers are drawn from, together with the token: the same token gets the same row.
+        spread: their standard deviation; 0 for a bias.
+    """
+
+    how: str
+    copied: int | None = None
+    pieces: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    seed: str = ""
+    spread: float = 0.0
 
 
 def plan_rows(old: Mapping[str, int], new: Mapping[str, int], before: int, size: Size) -> RowPlan:

@@ -19,8 +19,8 @@ from bertconv.formats.readback import check_duplicates
 from bertconv.manage.resizing.ids import GENERATION, Ids, beyond
 from bertconv.manage.resizing.pieces import pieces_of
 from bertconv.manage.resizing.request import COPY, NORMAL, PIECES, ResizeRequest
-from bertconv.manage.resizing.streams import NewRows, resized, resized_origin, vocabulary_axis
-from bertconv.manage.resizing.vocabulary import RowPlan, plan_rows
+from bertconv.manage.resizing.streams import resized, resized_origin, vocabulary_axis
+from bertconv.manage.resizing.vocabulary import NewRows, RowPlan, plan_rows
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.plan import Move, Plan
 from bertconv.record import computed_report, short_name
