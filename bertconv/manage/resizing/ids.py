@@ -88,11 +88,11 @@ class Ids:
         padding = config.values.get("counted_padding", config.values[PADDING])
         now = self._of_value(padding)
         if now != padding:
-            went = "and is not in the tokenizer" if now is None else f"and {now} in the tokenizer"
+            token, there = self._named(padding), "not in the tokenizer" if now is None else f"{now} in the tokenizer"
             raise MappingError(
-                f"models of {table.family.title} count positions behind the padding's id, which is {padding} {went}: "
-                "every token would get another position.",
-                hint=f"Give {self._named(padding)} the id {padding} in the tokenizer.",
+                f"models of {table.family.title} count positions behind the id of {token}, which is {padding} in the "
+                f"model and {there}: every token would get another position.",
+                hint=f"Give {token} the id {padding} in the tokenizer.",
             )
 
     def _of_value(self, value: Any) -> Any:

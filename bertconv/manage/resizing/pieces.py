@@ -73,11 +73,11 @@ def _library(source: Source, texts: frozenset[str]) -> Callable[[str], Iterator[
     try:
         fast = Fast.from_str(content.decode())
     except Exception as error:
-        if not isinstance(error, ValueError) and type(error) is not Exception:  # the library raises bare ones
-            raise
-        raise RequestError(
-            f"{_LIBRARY} cannot read {FAST}: {printable(str(error))}.", hint="Choose another way for new tokens."
-        ) from error
+        if type(error) is Exception or isinstance(error, ValueError):  # the library raises bare ones
+            raise RequestError(
+                f"{_LIBRARY} cannot read {FAST}: {printable(str(error))}.", hint="Choose another way for new tokens."
+            ) from error
+        raise
 
     def cut(token: str) -> Iterator[int]:
         if token in texts:
