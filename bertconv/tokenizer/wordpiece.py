@@ -61,19 +61,25 @@ class WordPieces:
         return tuple(found)
 
     def _words(self, text: str) -> Iterator[str]:
-        text = text.lower() if self.lower else text
+        text = "".join(filter(_is_kept, text))
         if self.strip_accents:
             text = "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
+        text = text.lower() if self.lower else text
         word = ""
         for sign in text:
             alone = _is_punctuation(sign) or (self.ideographs and _is_in(ord(sign), _IDEOGRAPHS))
-            if alone or sign.isspace() or unicodedata.category(sign) in ("Cc", "Cf"):
+            if alone or sign.isspace():
                 yield from filter(None, (word, sign if alone else ""))
                 word = ""
             else:
                 word += sign
         if word:
             yield word
+
+
+def _is_kept(sign: str) -> bool:
+    """Control characters and the sign for what cannot be read are taken out."""
+    return sign in "\t\n\r" or (sign != "\ufffd" and not unicodedata.category(sign).startswith("C"))
 
 
 def _is_punctuation(sign: str) -> bool:

@@ -44,7 +44,8 @@ def test_the_hub(hub: HubServer, options: SourceOptions) -> None:
     assert (found.given, found.revision) == ("org/bert@main", COMMIT)
 
 
-def test_the_hub_does_not_know_it(hub: HubServer) -> None:
+@pytest.mark.usefixtures("hub")
+def test_the_hub_does_not_know_it() -> None:
     with pytest.raises(HubError):
         open_tokenizer("org/none", DEFAULTS)
 
