@@ -52,6 +52,7 @@ def resize(*, as_json: bool, quiet: bool, verbose: bool, **options: Any) -> None
     with console.progress(shown=not (as_json or quiet)) as progress:
         done = resize_vocabulary(options.pop("src"), options.pop("dst"), progress=progress, **options)
     if as_json:
-        click.echo(json.dumps({"ok": done.report.ok, **done.to_json()}, ensure_ascii=False, indent=1))
+        # ASCII: a token may hold half a character, which only an escape can spell
+        click.echo(json.dumps({"ok": done.report.ok, **done.to_json()}, indent=1))
         return
     console.show_report(done.report, as_json=False, quiet=quiet, verbose=verbose)

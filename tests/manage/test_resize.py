@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from bertconv import resize_vocabulary
-from bertconv.errors import BertconvError, MappingError, RequestError
+from bertconv.errors import BertconvError, MappingError, RequestError, UnsupportedCheckpoint
 from bertconv.formats import streaming
 from bertconv.manage.resizing import tables
 
@@ -322,6 +323,19 @@ def test_a_default_id_that_moves_is_written_into_the_config(tmp_path: Path) -> N
     assert cp.config_of(tmp_path / "out")["pad_token_id"] == 1
 
 
+def test_an_id_without_a_row_is_reported(tmp_path: Path) -> None:
+    src = model(tmp_path / "in", bos_token_id=ROWS - 1)
+    done = resize_vocabulary(src, tmp_path / "out", shrink=True)
+    assert f"bos_token_id of the config is {ROWS - 1}, which has no row" in done.report.notes
+
+
+def test_the_tokenizer_beside_it_may_be_the_new_one(tmp_path: Path) -> None:
+    src, old = model(tmp_path / "in", words=shuffled()), vocabulary(tmp_path / "old", WORDS)
+    done = resize_vocabulary(src, tmp_path / "out", from_tokenizer=old)
+    assert (tmp_path / "out" / "vocab.txt").read_text().split() == shuffled()
+    assert len(done.rows.alignment.moved) > 80
+
+
 def test_an_unused_id_whose_token_is_gone_is_null(tmp_path: Path) -> None:
     src = model(tmp_path / "in", eos_token_id=7)
     other = vocabulary(tmp_path / "other", [word for word in WORDS if word != "w2"])
@@ -503,6 +517,24 @@ def test_pieces_of_other_algorithms_are_the_librarys(tmp_path: Path) -> None:
         assert new[row].tobytes() == old[parts].astype(np.float64).mean(axis=0).astype(np.float32).tobytes()
 
 
+def test_pieces_of_other_algorithms_need_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    src = of_tokens(pieced(tmp_path), "<unk>", "<pad>", f"{SPACE}a")
+    other = of_tokens(tmp_path / "other", "<unk>", "<pad>", f"{SPACE}b")
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(RequestError, match="tokenizers is not installed"):
+        resize_vocabulary(src, tmp_path / "out", tokenizer=other, new="pieces")
+
+
+def test_pieces_of_a_tokenizer_that_the_library_cannot_read(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers")
+    src = of_tokens(pieced(tmp_path), "<unk>", "<pad>", f"{SPACE}a")
+    said = json.loads((src / "tokenizer.json").read_text())
+    (src / "tokenizer.json").write_text(json.dumps({**said, "version": "0.1"}))
+    other = of_tokens(tmp_path / "other", "<unk>", "<pad>", f"{SPACE}b")
+    with pytest.raises(RequestError, match=r"tokenizers cannot read tokenizer\.json"):
+        resize_vocabulary(src, tmp_path / "out", tokenizer=other, new="pieces")
+
+
 def test_outputs_are_the_same_for_a_text(tmp_path: Path) -> None:
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
     src = tmp_path / "in"
@@ -521,3 +553,12 @@ def test_outputs_are_the_same_for_a_text(tmp_path: Path) -> None:
         logits.append(found[:, [own.index(word) for word in WORDS]])
     assert torch.allclose(*logits, rtol=0, atol=1e-6)
     assert not torch.allclose(logits[0][0], logits[0][1], atol=1e-3)
+
+
+def test_a_table_that_reckons_with_the_vocabulary_is_refused(tmp_path: Path) -> None:
+    mapping = tmp_path / "own.toml"
+    built_in = (cp.table_of("BertModel").path).read_text()
+    mapping.write_text(built_in.replace('vocab     = "vocab_size"', 'vocab     = "vocab_size - 1"'))
+    src = model(tmp_path / "in", "BertModel", vocab_size=ROWS, tensors=cp.state_dict("BertModel", vocab_size=ROWS - 1))
+    with pytest.raises(UnsupportedCheckpoint, match="the size vocab of the table is reckoned from vocab_size"):
+        resize_vocabulary(src, tmp_path / "out", size=120, table=mapping)

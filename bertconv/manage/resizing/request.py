@@ -6,6 +6,7 @@ import os
 from dataclasses import field
 from typing import Any
 
+from bertconv.convert import DEFAULT_SHARD
 from bertconv.errors import RequestError
 from bertconv.formats.output import Format
 from bertconv.manage.resizing.vocabulary import Size
@@ -46,7 +47,7 @@ class ResizeRequest:
     wanted: Wanted = field(default_factory=Wanted)
     form: Format | None = None
     plan: PlanOptions = field(default_factory=PlanOptions)
-    shard_limit: int = 5 * 10**9
+    shard_limit: int = DEFAULT_SHARD
 
     def __post_init__(self) -> None:
         way, _, token = self.new.partition(":")
@@ -54,18 +55,19 @@ class ResizeRequest:
             raise RequestError(
                 f"new is {shown(self.new)}.", hint=f"Choose one of {', '.join(WAYS)}, or {COPY}:TOKEN, as copy:[MASK]."
             )
-        if self.tokenizer is None and self.size == Size():
+        if self.tokenizer is None and self.from_tokenizer is None and self.size == Size():
             raise RequestError(
                 "nothing says what the vocabulary is to be.", hint="Give a tokenizer, a size, or what to pad to."
             )
 
     @property
     def options(self) -> dict[str, Any]:
-        """Those that are recorded."""
-        defaults = ResizeRequest(size=Size(rows=1))
-        said = {
-            "new": self.new, "seed": self.seed, "size": self.size.rows, "pad_to": self.size.pad_to,
-            "shrink": self.size.shrink, "head": self.plan.head, "form": self.form and self.form.name,
+        """Those that are recorded: all that shape the output and are no defaults, tokenizers aside."""
+        size, plan, source = self.size, self.plan, self.source
+        said: dict[str, tuple[Any, Any]] = {
+            "new": (self.new, MEAN), "seed": (self.seed, 0), "size": (size.rows, None), "pad_to": (size.pad_to, 1),
+            "shrink": (size.shrink, False), "to": (self.form and self.form.name, None), "head": (plan.head, None),
+            "max_shard_size": (self.shard_limit, DEFAULT_SHARD), "strip_prefix": (plan.strip_prefix, None),
+            "subfolder": (source.subfolder, ""), "variant": (source.variant, None),
         }  # fmt: skip
-        usual = {"new": defaults.new, "seed": 0, "pad_to": 1, "shrink": False}
-        return {key: value for key, value in said.items() if value is not None and value != usual.get(key)}
+        return {key: value for key, (value, usual) in said.items() if value != usual}

@@ -19,7 +19,7 @@ from bertconv.formats.readback import check_duplicates
 from bertconv.manage.resizing.ids import GENERATION, Ids, beyond
 from bertconv.manage.resizing.pieces import pieces_of
 from bertconv.manage.resizing.request import COPY, NORMAL, PIECES, ResizeRequest
-from bertconv.manage.resizing.streams import resized, resized_origin, vocabulary_axis
+from bertconv.manage.resizing.streams import VOCABULARY, resized, resized_origin, vocabulary_axis, vocabulary_sizes
 from bertconv.manage.resizing.vocabulary import NewRows, RowPlan, plan_rows
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.plan import Move, Plan
@@ -33,7 +33,6 @@ from bertconv.text import shown, some
 from bertconv.tokenizer import Tokenizer, read_tokenizer
 from bertconv.tokenizer.marks import marks_of
 
-_KEY = "vocab_size"
 _SHOWN = 3
 """Tokens that a sentence names."""
 
@@ -71,7 +70,7 @@ class Resizing:
             own if given is None else _tokenizer(given, request)
             for given in (request.from_tokenizer, request.tokenizer)
         )
-        before = int(plan.config.values[_KEY])
+        before = int(plan.config.values[VOCABULARY])
         rows = plan_rows(*_tokens(old, new, request), before, request.size)
         return cls(found, request, form, plan, old, new, rows)
 
@@ -80,9 +79,8 @@ class Resizing:
         found, plan = self.found, self.plan
         ids = Ids((self.old[1].tokens or {}), (self.new[1].tokens or {}))
         changes, notes = ids.changed_config(plan.config, found.table, plan.head)
-        config = plan.config.replace(**changes, **{_KEY: self.rows.rows})
-        sizes = tuple(name for name, size in found.table.sizes.items() if size.key == _KEY)
-        contents, details = self.contents(sizes)
+        config = plan.config.replace(**changes, **{VOCABULARY: self.rows.rows})
+        contents, details = self.contents(vocabulary_sizes(found.table))
         companions = self.companions(ids)
         report = computed_report(found.source, found.header, plan, found.table, contents, details)
         own = set(companions.carried) | set(companions.made)
