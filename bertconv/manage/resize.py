@@ -13,7 +13,7 @@ from bertconv.errors import RequestError
 from bertconv.formats.output import formats
 from bertconv.manage.resizing.request import ResizeRequest
 from bertconv.manage.resizing.vocabulary import RowPlan, Size
-from bertconv.manage.resizing.work import Resizing
+from bertconv.manage.resizing.work import planned
 from bertconv.mapping.plan import PlanOptions
 from bertconv.mapping.recognise import Wanted
 from bertconv.records import dataclass
@@ -135,5 +135,5 @@ def resize_vocabulary(  # noqa: PLR0913  (one argument per option of the command
     writing = Writing(Path(dst), overwrite, dry_run, verify == "weights")
     writing = writing if progress is None else replace(writing, progress=progress)
     with opened(src, request.source, wanted=request.wanted, check_data=not dry_run) as found:
-        work = Resizing.of(found, request)
-        return Resized(write_output(work.derivation(), writing), work.rows)
+        derivation, rows = planned(found, request)  # the vocabularies themselves are not needed from here on
+        return Resized(write_output(derivation, writing), rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 
 from bertconv.records import dataclass
 
@@ -24,7 +23,7 @@ class Alignment:
     new: Mapping[str, int]
     dropped: Mapping[str, int]
 
-    @cached_property
+    @property
     def rows(self) -> dict[int, int]:
         """Id in the new vocabulary -> id in the old one, of the tokens that both have."""
         found = {number: number for number in self.kept.values()}

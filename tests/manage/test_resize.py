@@ -147,7 +147,7 @@ def test_decoders_follow_in_either_layout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, container: str, to: str, new: str, small: bool
 ) -> None:
     if small:  # many pieces instead of one
-        for module, name, size in ((tables, "PIECE", 700), (tables, "PANEL", 5000), (streaming, "PANEL", 5000),
+        for module, name, size in ((tables, "PIECE", 700), (tables, "PANEL", 5000), (tables, "PART", 900), (streaming, "PANEL", 5000),
                                    (streaming, "PIECE", 700), (tables, "CHUNK", 1024)):  # fmt: skip
             monkeypatch.setattr(module, name, size)
     decoder = cp.random_array((ROWS, cp.SIZES["hidden_size"]), "float32", 77)

@@ -17,6 +17,8 @@ from bertconv.manage.resizing.vocabulary import RowPlan
 from bertconv.mapping.layout import Transpose
 from bertconv.records import dataclass
 
+PART = 4 << 20
+"""Bytes of some dimensions of a table whose rows are its columns: an old and a new part are in memory at a time."""
 CHUNK = 1024
 """Rows of a sum, or columns that are filled, at a time."""
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
@@ -76,7 +78,7 @@ class OldTable:
             for piece in _rejoined(pieces(self.stored, transpose, workspace), self.rows):
                 yield piece.reshape(-1, self.rows)
             return
-        height = max(PANEL // (self.rows * self.item), 1)
+        height = max(PART // (self.rows * self.item), 1)
         for top in range(0, self.width, height):
             count = min(height, self.width - top)
             flat = workspace.panel(count * self.rows, self.item)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from functools import cached_property
@@ -71,6 +72,7 @@ class RowPlan:
         alignment: what became of every token.
         sources: for every new row the old one, or `NEW` or `FILLER`.
         known: old rows that are a token's, ascending.
+        padding: rows that are no token's: `before` in the old tables, `kept` and `added` in the new ones.
     """
 
     before: int
@@ -78,19 +80,12 @@ class RowPlan:
     alignment: Alignment
     sources: array[int]
     known: array[int]
+    padding: Mapping[str, int]
 
     @cached_property
     def new(self) -> dict[int, str]:
         """Row -> token, of those that are new."""
         return {number: token for token, number in self.alignment.new.items()}
-
-    @cached_property
-    def padding(self) -> dict[str, int]:
-        """Rows that are no token's: `kept` and `added` in the new tables, `before` in the old ones."""
-        tokens = len({*self.alignment.rows, *self.alignment.new.values()})
-        added = sum(1 for one in self.sources if one == FILLER)
-        kept = self.rows - tokens - added if self.has_tokens else 0
-        return {"before": self.before - len(self.known), "kept": kept, "added": added}
 
     @property
     def has_tokens(self) -> bool:
@@ -109,7 +104,7 @@ class RowPlan:
         return {
             "rows_before": self.before, "rows": self.rows, "kept": len(one.kept),
             "moved": {token: list(ids) for token, ids in one.moved.items()}, "new": dict(one.new),
-            "dropped": dict(one.dropped), "padding": self.padding,
+            "dropped": dict(one.dropped), "padding": dict(self.padding),
         }  # fmt: skip
 
 
@@ -146,23 +141,28 @@ def plan_rows(old: Mapping[str, int], new: Mapping[str, int], before: int, size:
     """
     needed = max(new.values()) + 1 if new else (before if size.rows is None else 0)
     rows = size.of(needed, before)
-    in_table = {token: number for token, number in old.items() if number < before}
-    found = align(in_table, new)
-    _check_shared(found)
-    known = sorted(set(in_table.values())) if old or new else range(before)
-    owned = set(in_table.values())
-    sources = array("q", (FILLER if row >= before or row in owned else row for row in range(rows)))
+    found = align({token: number for token, number in old.items() if number < before}, new)
+    from_old = found.rows
+    _check_shared(found, from_old)
+    known = sorted({number for number in old.values() if number < before}) if old or new else range(before)
+    sources = array("q", range(min(rows, before))) + array("q", [FILLER]) * max(rows - before, 0)
+    if old or new:
+        for row in known[: bisect_left(known, rows)]:
+            sources[row] = FILLER
     for row in found.new.values():
         sources[row] = NEW
-    for row, source in found.rows.items():
+    for row, source in from_old.items():
         sources[row] = source
-    return RowPlan(before, rows, found, sources, array("q", known))
+    added = sources.count(FILLER)
+    kept = rows - added - sources.count(NEW) - len(from_old) if old or new else 0
+    padding = {"before": before - len(known), "kept": kept, "added": added}
+    return RowPlan(before, rows, found, sources, array("q", known), padding)
 
 
-def _check_shared(found: Alignment) -> None:
+def _check_shared(found: Alignment, from_old: Mapping[int, int]) -> None:
     """Refuse two tokens of the new vocabulary that have one id and come from different rows."""
-    apart = len(found.rows) == len(found.kept) + len(found.moved)
-    if apart and not found.rows.keys() & set(found.new.values()):
+    apart = len(from_old) == len(found.kept) + len(found.moved)
+    if apart and not any(number in from_old for number in found.new.values()):
         return
     sources = [(token, number, number) for token, number in found.kept.items()]
     sources += [(token, now, old) for token, (old, now) in found.moved.items()]

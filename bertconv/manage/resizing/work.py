@@ -37,8 +37,18 @@ _SHOWN = 3
 """Tokens that a sentence names."""
 
 
+def planned(found: Opened, request: ResizeRequest) -> tuple[Derivation, RowPlan]:
+    """A resizing to write, and which row becomes which in it.
+
+    Raises:
+        MappingError: see `resize_vocabulary`.
+    """
+    work = _Resizing.of(found, request)
+    return work.derivation(), work.rows
+
+
 @dataclass(frozen=True)
-class Resizing:
+class _Resizing:
     """One resizing, its rows decided.
 
     Attributes:
@@ -60,7 +70,7 @@ class Resizing:
     rows: RowPlan
 
     @classmethod
-    def of(cls, found: Opened, request: ResizeRequest) -> Resizing:
+    def of(cls, found: Opened, request: ResizeRequest) -> _Resizing:
         form = request.form or own_format(found)
         plan = found.plan(form.dialect, request.plan)
         stale = check_duplicates(plan.duplicates)
