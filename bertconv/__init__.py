@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from bertconv.manage.patient import Finding
     from bertconv.manage.average import average_checkpoints
     from bertconv.manage.merge import merge_checkpoints
+    from bertconv.manage.resize import Resized, resize_vocabulary
     from bertconv.models.auto import (
         TFAutoModel,
         TFAutoModelForCausalLM,
@@ -172,6 +173,7 @@ _NAMES = {
     "bertconv.manage.patient": ("Finding",),
     "bertconv.manage.average": ("average_checkpoints",),
     "bertconv.manage.merge": ("merge_checkpoints",),
+    "bertconv.manage.resize": ("Resized", "resize_vocabulary"),
     "bertconv.models.auto": (
         "TFAutoModel", "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM", "TFAutoModelForMultipleChoice",
         "TFAutoModelForNextSentencePrediction", "TFAutoModelForPreTraining", "TFAutoModelForQuestionAnswering",
@@ -233,7 +235,7 @@ _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = [
     "AlbertConfig", "AutoConfig", "BertConfig", "BertconvError", "CamembertConfig", "Diagnosis", "Diff", "Digest",
     "DistilBertConfig", "ElectraConfig", "Finding", "FolderCheck", "Graph", "Inspection", "Leftovers", "MPNetConfig",
-    "Parity", "Pull", "Push", "Report", "RobertaConfig", "RobertaPreLayerNormConfig", "TFAlbertForMaskedLM",
+    "Parity", "Pull", "Push", "Report", "Resized", "RobertaConfig", "RobertaPreLayerNormConfig", "TFAlbertForMaskedLM",
     "TFAlbertForMultipleChoice", "TFAlbertForPreTraining", "TFAlbertForQuestionAnswering",
     "TFAlbertForSequenceClassification", "TFAlbertForTokenClassification", "TFAlbertMainLayer", "TFAlbertModel",
     "TFAlbertPreTrainedModel", "TFAutoModel", "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM",
@@ -263,7 +265,7 @@ __all__ = [
     "TFXLMRobertaModel", "TFXLMRobertaPreTrainedModel", "XLMRobertaConfig", "__version__", "average_checkpoints",
     "check_checkpoint", "collect_leftovers", "convert_checkpoint", "create_optimizer", "diagnose", "diff_checkpoints",
     "inspect_checkpoint", "lineage", "merge_checkpoints", "model_digest", "pull_checkpoint", "push_checkpoint",
-    "verify_checkpoint",
+    "resize_vocabulary", "verify_checkpoint",
 ]  # fmt: skip
 
 

@@ -42,6 +42,9 @@ SECTIONS = {
         "diff": "bertconv.cli.diff:diff",
         "doctor": "bertconv.cli.doctor:doctor",
     },
+    "Change and combine": {
+        "resize": "bertconv.cli.resize:resize",
+    },
     "More": {
         "gc": "bertconv.cli.gc:gc",
         "tables": "bertconv.cli.tables:tables",

@@ -68,6 +68,8 @@ def after(tmp_path: Path, arguments: str, src: Path, **environment: str) -> tupl
         ("pt2tf SRC OUT --dry-run", ["numpy", "h5py", "bertconv.verify"]),
         ("pt2tf SRC OUT --verify none", ["safetensors", "xxhash", "h5py", "bertconv.verify", READER]),
         ("pt2tf SRC OUT --verify weights", ["h5py", "bertconv.verify", READER]),
+        ("resize SRC OUT --size 120 --dry-run", ["numpy", "h5py", "bertconv.verify"]),
+        ("resize SRC OUT --size 120 --verify weights", ["h5py", "bertconv.verify", READER]),
         ("convert SRC OUT --to pt --verify none", ["numpy", "safetensors", "xxhash", "h5py", "bertconv.verify"]),
         ("convert SRC OUT --to pt --verify weights", ["h5py", "bertconv.verify"]),
     ],
