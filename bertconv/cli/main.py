@@ -26,6 +26,10 @@ SECTIONS = {
         "tf2pt": "bertconv.cli.convert:tf2pt",
         "convert": "bertconv.cli.convert:convert",
     },
+    "Change and combine": {
+        "average": "bertconv.cli.average:average",
+        "merge": "bertconv.cli.merge:merge",
+    },
     "Look and compare": {
         "inspect": "bertconv.cli.inspect:inspect",
         "verify": "bertconv.cli.verify:verify",

@@ -61,6 +61,42 @@ def output_options(command: Command) -> Command:
     )  # fmt: skip
 
 
+def combining_options(command: Command) -> Command:
+    """How several checkpoints become one output."""
+    return _apply(
+        command,
+        click.option("--output", "-o", "dst", required=True, type=click.Path(), metavar="DST",
+                     help="Folder to make; it appears whole or not at all."),
+        click.option("--heads", type=click.Choice(["same", "drop", "first"]), default="same", show_default=True,
+                     help="Inputs of different classes: refuse them, combine their base models alone, or take the "
+                          "head of the first input."),
+        click.option("--head", metavar="CLASS", help="Class as which all inputs are read [default: the first one's]."),
+        click.option("--to", metavar="FORMAT", help="pt, tf or tf-safetensors [default: as the first input]."),
+        click.option("--dtype", type=click.Choice(DTYPES), default="keep", show_default=True,
+                     help="Element type of the output."),
+        click.option("--max-shard-size", default="5GB", show_default=True, metavar="SIZE",
+                     help="Most bytes of tensors in one file."),
+        click.option("--overwrite", is_flag=True, help="Replace an earlier output at DST."),
+        click.option("--dry-run", is_flag=True, help="Plan and report; write nothing."),
+        click.option("--verify", type=click.Choice(["weights", "none"]), default="weights", show_default=True,
+                     help="weights: read every tensor back, compare it, and record digests of inputs and output."),
+        click.option("--family", metavar="MODEL_TYPE", help="Of all inputs, where no config says it."),
+        click.option("--map", "table", type=click.Path(dir_okay=False, exists=True), metavar="FILE",
+                     help="A mapping table of your own (see `bertconv tables`)."),
+        click.option("--token", help="Access token for the Hub [default: HF_TOKEN, or the stored one]."),
+        click.option("--cache-dir", type=click.Path(file_okay=False), help="Cache of the Hub [default: HF_HOME's]."),
+        click.option("--local-files-only", is_flag=True, help="Use what the cache holds; ask no network."),
+    )  # fmt: skip
+
+
+def numbers(context: click.Context, parameter: click.Parameter, value: str | None) -> list[float] | None:
+    """Numbers with commas between them."""
+    try:
+        return None if value is None else [float(part) for part in value.split(",")]
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not numbers with commas between them.", context, parameter) from error
+
+
 def display_options(command: Command) -> Command:
     """How the outcome is shown."""
     return _apply(

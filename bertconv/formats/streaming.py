@@ -37,16 +37,28 @@ AsRead = Callable[[Elements, int, int], None]
 
 
 class Workspace:
-    """Buffers that one thread reuses; what `pieces` yields is valid until the next piece."""
+    """Buffers that one thread reuses; what `pieces` yields is valid until the next piece.
 
-    def __init__(self) -> None:
+    Args:
+        limit: most bytes of a piece, where many tensors are read side by side.
+    """
+
+    def __init__(self, limit: int = PANEL) -> None:
+        self.limit = limit
         self._panel = np.empty(0, np.uint8)
         self._scratch = np.empty(0, np.uint8)
+        self._side_by_side: tuple[Workspace, ...] = ()
 
     @cached_property
     def second(self) -> Workspace:
         """A second set, for reading two tensors side by side."""
         return Workspace()
+
+    def several(self, count: int, limit: int) -> tuple[Workspace, ...]:
+        """Sets for reading so many tensors side by side, the same ones the next time; `limit` as for a new one."""
+        if len(self._side_by_side) != count:
+            self._side_by_side = tuple(Workspace(limit) for _ in range(count))
+        return self._side_by_side
 
     def panel(self, count: int, item: int) -> Elements:
         """Room for `count` elements."""
@@ -68,7 +80,7 @@ def pieces(
 ) -> Iterator[Elements]:
     """The elements in target order as flat arrays of unsigned integers, each of PIECE bytes or of PANEL at most.
 
-    A matrix whose columns are longer than that comes column by column.
+    The workspace may have another limit. A matrix whose columns are longer than that comes column by column.
 
     Args:
         tensor: what to read.
@@ -102,17 +114,17 @@ def reordered(values: Elements, transpose: Transpose | None) -> Elements:
 
 def _as_stored(tensor: StoredTensor, workspace: Workspace) -> Iterator[Elements]:
     item = ITEM_SIZE[tensor.dtype]
-    size = max(PIECE // item, 1)
+    size = max(min(PIECE, workspace.limit) // item, 1)
     for start in range(0, tensor.count, size):
         flat = workspace.panel(min(size, tensor.count - start), item)
         tensor.file.read_into(flat.data.cast("B"), tensor.offset + start * item, tensor.name)
         yield flat
 
 
-def panel_columns(turn: Transpose, item: int) -> int:
+def panel_columns(turn: Transpose, item: int, limit: int = PANEL) -> int:
     """How many columns of a matrix that is transposed are read at a time; `item` is the size of an element."""
     rows, columns = turn.shape
-    return min(columns, max(PANEL // (rows * item), 1))
+    return min(columns, max(limit // (rows * item), 1))
 
 
 def _transposed(
@@ -121,12 +133,12 @@ def _transposed(
     """The columns of a matrix, as many at a time as a panel holds."""
     rows, columns = turn.shape
     item = ITEM_SIZE[tensor.dtype]
-    width = panel_columns(turn, item)
+    width = panel_columns(turn, item, workspace.limit)
     for left in range(0, columns, width):
         right = min(left + width, columns)
         flat = workspace.panel((right - left) * rows, item)
         target = flat.reshape(right - left, rows)
-        height = min(ROWS, max(PANEL // 4 // ((right - left) * item), 1))
+        height = min(ROWS, max(workspace.limit // 4 // ((right - left) * item), 1))
         for top in range(0, rows, height):
             block = workspace.scratch(min(height, rows - top), right - left, item)
             _read_block(tensor, block, (top * columns + left) * item, columns * item)
@@ -150,7 +162,7 @@ def _permuted(tensor: StoredTensor, turn: Transpose, workspace: Workspace) -> It
     """Axes in any other order: box by box of the target, as large as a panel."""
     item = ITEM_SIZE[tensor.dtype]
     back = turn.inverse.order
-    for box in _boxes(turn.result, max(PANEL // item, 1)):
+    for box in _boxes(turn.result, max(workspace.limit // item, 1)):
         flat = workspace.panel(math.prod(map(len, box)), item)
         as_read = flat.reshape([len(side) for side in box]).transpose(back)
         _read_box(tensor, turn.shape, [box[axis] for axis in back], as_read, workspace)
@@ -174,7 +186,7 @@ def _read_box(
 
     Axes within the axis of a run are read whole: short runs are read together with what lies between them.
     """
-    item, limit = ITEM_SIZE[tensor.dtype], PANEL // 4
+    item, limit = ITEM_SIZE[tensor.dtype], workspace.limit // 4
     axis, inner = len(shape) - 1, 1
     while axis and inner * shape[axis] * item <= limit:
         if len(box[axis]) < shape[axis] and len(box[axis]) * inner * item >= RUN:

@@ -15,11 +15,11 @@ from bertconv.checkpoint import Checkpoint
 from bertconv.digests import digest_of_tensors
 from bertconv.errors import RequestError
 from bertconv.records import dataclass
-from bertconv.tasks import CAUSAL_LM
 from bertconv.text import printable
 from bertconv.verify.agreement import ASPECTS
-from bertconv.verify.cases import FROM_IDS, Batch, make_batches
+from bertconv.verify.cases import Batch, make_batches
 from bertconv.verify.classes import CLASS, other_classes
+from bertconv.verify.config_keys import NAMED, config_differences
 from bertconv.verify.labels import compare_labels
 from bertconv.verify.modules import compare_modules, with_equal_modules
 from bertconv.verify.outputs import DTYPES, FLOOR, KINDS, Limits, Runner, block_of, blocks, compare_gradients, measure
@@ -43,26 +43,6 @@ ORACLES = ("reference", "transformers")
 Progress = Callable[[str, int, int], None]
 """Reported of a step ("weights", "outputs"), of what is done and of how much there is."""
 
-_CONFIG_CAUSES = {
-    "hidden_act": "activation",
-    "layer_norm_eps": "layer-norm epsilon",
-    "is_decoder": "causal mask",
-    "tie_word_embeddings": "tied decoder",
-    "position_embedding_type": "position embeddings",
-    "num_attention_heads": "number of heads",
-    "summary_activation": "activation of the head",
-    "summary_use_proj": "summary layer",
-    "num_hidden_groups": "groups of layers",
-    "inner_group_num": "inner layers",
-}
-"""Config keys that decide what the same tensors compute -> the name of the mistake when they differ."""
-_NAMED = {**_CONFIG_CAUSES, "num_hidden_layers": "number of layers", "pad_token_id": "position offset"}
-"""The same, with those keys that decide it in some families only."""
-
-_GENERATING = ("pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id", "decoder_start_token_id")
-"""Config keys that decide what `generate()` begins and ends with; no output of a single call shows them."""
-_SHARED = "num_hidden_groups"
-"""A key of families whose layers share weights: there the number of layers is not seen from the tensors."""
 _TRAINING = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
 """Config keys that only training uses; a family may have more of them, with `dropout` in their names."""
 
@@ -126,7 +106,7 @@ def compare(a: Checkpoint, b: Checkpoint, request: Request, progress: Progress =
     rows = compare_weights(a, b, tick, digest=request.digest)
     parity = Parity(
         level=request.level, a=_facts(a, rows, "A"), b=_facts(b, rows, "B"), head=b.head, tensors=rows,
-        config=(*(() if request.forced else other_classes(a, b)), *_config_differences(a, b)),
+        config=(*(() if request.forced else other_classes(a, b)), *config_differences(a, b)),
         labels=compare_labels(a, b, ignored="labels" in request.ignore),
         tokenizer=compare_tokenizers(a, b, ignored="tokenizer" in request.ignore),
         modules=compare_modules(a, b, ignored="modules" in request.ignore),
@@ -235,7 +215,7 @@ def _explained(parity: Parity, a: Checkpoint, b: Checkpoint, runner: Runner | No
     from bertconv.verify.weight_causes import weight_causes
 
     causes = weight_causes(parity.tensors, a.everything, b.everything, int(a.values["num_attention_heads"]))
-    causes += [_config_cause(one) for one in parity.config if one.key in _NAMED]
+    causes += [_config_cause(one) for one in parity.config if one.key in NAMED]
     if not causes and runner is not None and not parity.outputs_ok:
         from bertconv.verify.output_causes import output_causes
 
@@ -246,7 +226,7 @@ def _explained(parity: Parity, a: Checkpoint, b: Checkpoint, runner: Runner | No
 
 
 def _config_cause(one: ConfigDifference) -> Cause:
-    return Cause(_NAMED[one.key], (), f"{one.key} is {one.a!r} in A's config and {one.b!r} in B's.")
+    return Cause(NAMED[one.key], (), f"{one.key} is {one.a!r} in A's config and {one.b!r} in B's.")
 
 
 def _divergence(parity: Parity) -> Divergence | None:
@@ -316,18 +296,6 @@ def _output_sentence(one: Measurement) -> str:
     beside = f", A's own error is {one.a:.1e}" if one.a else ""
     limit = f", {one.limit:.1e} would do" if one.limit is not None else ""
     return f"first at {one.place}{kind}: in {one.dtype} B is {one.b:.1e} from A's truth{beside}{limit} ({one.case})."
-
-
-def _config_differences(a: Checkpoint, b: Checkpoint) -> Iterator[ConfigDifference]:
-    one, other = a.values, b.values
-    keys = [*_CONFIG_CAUSES, *(_GENERATING if a.task == CAUSAL_LM else ())]
-    if not any(place.partition(".")[0] in a.table.heads[a.head] for place in a.table.tied):
-        keys.remove("tie_word_embeddings")  # nothing of this class is tied
-    keys += ["num_hidden_layers"] if _SHARED in one else []
-    keys += ["pad_token_id"] if a.table.positions == FROM_IDS and "pad_token_id" not in keys else []
-    for key in keys:
-        if one.get(key) != other.get(key):
-            yield ConfigDifference(key, one.get(key), other.get(key))
 
 
 def _facts(side: Checkpoint, rows: Sequence[TensorComparison], label: str) -> SideFacts:
