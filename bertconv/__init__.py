@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bertconv.inspection import Inspection, inspect_checkpoint
     from bertconv.manage.average import average_checkpoints
     from bertconv.manage.merge import merge_checkpoints
+    from bertconv.manage.resize import Resized, resize_vocabulary
     from bertconv.models.auto import (
         TFAutoModel,
         TFAutoModelForCausalLM,
@@ -154,6 +155,7 @@ _NAMES = {
     "bertconv.inspection": ("Inspection", "inspect_checkpoint"),
     "bertconv.manage.average": ("average_checkpoints",),
     "bertconv.manage.merge": ("merge_checkpoints",),
+    "bertconv.manage.resize": ("Resized", "resize_vocabulary"),
     "bertconv.models.auto": (
         "TFAutoModel", "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM", "TFAutoModelForMultipleChoice",
         "TFAutoModelForNextSentencePrediction", "TFAutoModelForPreTraining", "TFAutoModelForQuestionAnswering",
@@ -214,28 +216,29 @@ _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "AlbertConfig", "AutoConfig", "BertConfig", "BertconvError", "CamembertConfig", "DistilBertConfig", "ElectraConfig",
-    "FolderCheck", "Inspection", "MPNetConfig", "Parity", "Report", "RobertaConfig", "RobertaPreLayerNormConfig",
-    "TFAlbertForMaskedLM", "TFAlbertForMultipleChoice", "TFAlbertForPreTraining", "TFAlbertForQuestionAnswering",
-    "TFAlbertForSequenceClassification", "TFAlbertForTokenClassification", "TFAlbertMainLayer", "TFAlbertModel",
-    "TFAlbertPreTrainedModel", "TFAutoModel", "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM",
-    "TFAutoModelForMultipleChoice", "TFAutoModelForNextSentencePrediction", "TFAutoModelForPreTraining",
-    "TFAutoModelForQuestionAnswering", "TFAutoModelForSequenceClassification", "TFAutoModelForTokenClassification",
-    "TFBertEmbeddings", "TFBertForMaskedLM", "TFBertForMultipleChoice", "TFBertForNextSentencePrediction",
-    "TFBertForPreTraining", "TFBertForQuestionAnswering", "TFBertForSequenceClassification",
-    "TFBertForTokenClassification", "TFBertLMHeadModel", "TFBertMainLayer", "TFBertModel", "TFBertPreTrainedModel",
-    "TFCamembertForCausalLM", "TFCamembertForMaskedLM", "TFCamembertForMultipleChoice",
-    "TFCamembertForQuestionAnswering", "TFCamembertForSequenceClassification", "TFCamembertForTokenClassification",
-    "TFCamembertMainLayer", "TFCamembertModel", "TFCamembertPreTrainedModel", "TFDistilBertForMaskedLM",
-    "TFDistilBertForMultipleChoice", "TFDistilBertForQuestionAnswering", "TFDistilBertForSequenceClassification",
-    "TFDistilBertForTokenClassification", "TFDistilBertMainLayer", "TFDistilBertModel", "TFDistilBertPreTrainedModel",
-    "TFElectraForCausalLM", "TFElectraForMaskedLM", "TFElectraForMultipleChoice", "TFElectraForPreTraining",
-    "TFElectraForQuestionAnswering", "TFElectraForSequenceClassification", "TFElectraForTokenClassification",
-    "TFElectraMainLayer", "TFElectraModel", "TFElectraPreTrainedModel", "TFMPNetForMaskedLM",
-    "TFMPNetForMultipleChoice", "TFMPNetForQuestionAnswering", "TFMPNetForSequenceClassification",
-    "TFMPNetForTokenClassification", "TFMPNetMainLayer", "TFMPNetModel", "TFMPNetPreTrainedModel", "TFPreTrainedModel",
-    "TFRobertaForCausalLM", "TFRobertaForMaskedLM", "TFRobertaForMultipleChoice", "TFRobertaForQuestionAnswering",
-    "TFRobertaForSequenceClassification", "TFRobertaForTokenClassification", "TFRobertaMainLayer", "TFRobertaModel",
-    "TFRobertaPreLayerNormForCausalLM", "TFRobertaPreLayerNormForMaskedLM", "TFRobertaPreLayerNormForMultipleChoice",
+    "FolderCheck", "Inspection", "MPNetConfig", "Parity", "Report", "Resized", "RobertaConfig",
+    "RobertaPreLayerNormConfig", "TFAlbertForMaskedLM", "TFAlbertForMultipleChoice", "TFAlbertForPreTraining",
+    "TFAlbertForQuestionAnswering", "TFAlbertForSequenceClassification", "TFAlbertForTokenClassification",
+    "TFAlbertMainLayer", "TFAlbertModel", "TFAlbertPreTrainedModel", "TFAutoModel", "TFAutoModelForCausalLM",
+    "TFAutoModelForMaskedLM", "TFAutoModelForMultipleChoice", "TFAutoModelForNextSentencePrediction",
+    "TFAutoModelForPreTraining", "TFAutoModelForQuestionAnswering", "TFAutoModelForSequenceClassification",
+    "TFAutoModelForTokenClassification", "TFBertEmbeddings", "TFBertForMaskedLM", "TFBertForMultipleChoice",
+    "TFBertForNextSentencePrediction", "TFBertForPreTraining", "TFBertForQuestionAnswering",
+    "TFBertForSequenceClassification", "TFBertForTokenClassification", "TFBertLMHeadModel", "TFBertMainLayer",
+    "TFBertModel", "TFBertPreTrainedModel", "TFCamembertForCausalLM", "TFCamembertForMaskedLM",
+    "TFCamembertForMultipleChoice", "TFCamembertForQuestionAnswering", "TFCamembertForSequenceClassification",
+    "TFCamembertForTokenClassification", "TFCamembertMainLayer", "TFCamembertModel", "TFCamembertPreTrainedModel",
+    "TFDistilBertForMaskedLM", "TFDistilBertForMultipleChoice", "TFDistilBertForQuestionAnswering",
+    "TFDistilBertForSequenceClassification", "TFDistilBertForTokenClassification", "TFDistilBertMainLayer",
+    "TFDistilBertModel", "TFDistilBertPreTrainedModel", "TFElectraForCausalLM", "TFElectraForMaskedLM",
+    "TFElectraForMultipleChoice", "TFElectraForPreTraining", "TFElectraForQuestionAnswering",
+    "TFElectraForSequenceClassification", "TFElectraForTokenClassification", "TFElectraMainLayer", "TFElectraModel",
+    "TFElectraPreTrainedModel", "TFMPNetForMaskedLM", "TFMPNetForMultipleChoice", "TFMPNetForQuestionAnswering",
+    "TFMPNetForSequenceClassification", "TFMPNetForTokenClassification", "TFMPNetMainLayer", "TFMPNetModel",
+    "TFMPNetPreTrainedModel", "TFPreTrainedModel", "TFRobertaForCausalLM", "TFRobertaForMaskedLM",
+    "TFRobertaForMultipleChoice", "TFRobertaForQuestionAnswering", "TFRobertaForSequenceClassification",
+    "TFRobertaForTokenClassification", "TFRobertaMainLayer", "TFRobertaModel", "TFRobertaPreLayerNormForCausalLM",
+    "TFRobertaPreLayerNormForMaskedLM", "TFRobertaPreLayerNormForMultipleChoice",
     "TFRobertaPreLayerNormForQuestionAnswering", "TFRobertaPreLayerNormForSequenceClassification",
     "TFRobertaPreLayerNormForTokenClassification", "TFRobertaPreLayerNormMainLayer", "TFRobertaPreLayerNormModel",
     "TFRobertaPreLayerNormPreTrainedModel", "TFRobertaPreTrainedModel", "TFXLMRobertaForCausalLM",
@@ -243,7 +246,7 @@ __all__ = [
     "TFXLMRobertaForSequenceClassification", "TFXLMRobertaForTokenClassification", "TFXLMRobertaMainLayer",
     "TFXLMRobertaModel", "TFXLMRobertaPreTrainedModel", "XLMRobertaConfig", "__version__", "average_checkpoints",
     "check_checkpoint", "convert_checkpoint", "create_optimizer", "inspect_checkpoint", "merge_checkpoints",
-    "verify_checkpoint",
+    "resize_vocabulary", "verify_checkpoint",
 ]  # fmt: skip
 
 

@@ -34,6 +34,9 @@ SECTIONS = {
         "inspect": "bertconv.cli.inspect:inspect",
         "verify": "bertconv.cli.verify:verify",
     },
+    "Change and combine": {
+        "resize": "bertconv.cli.resize:resize",
+    },
     "More": {
         "tables": "bertconv.cli.tables:tables",
         "demo": "bertconv.cli.demo:demo",

@@ -97,6 +97,17 @@ def numbers(context: click.Context, parameter: click.Parameter, value: str | Non
         raise click.BadParameter(f"{value!r} is not numbers with commas between them.", context, parameter) from error
 
 
+def writing_options(command: Command) -> Command:
+    """What a command does with its output that compares no outputs of models."""
+    return _apply(
+        command,
+        click.option("--overwrite", is_flag=True, help="Replace an earlier output at the destination."),
+        click.option("--dry-run", is_flag=True, help="Plan and report; write nothing."),
+        click.option("--verify", type=click.Choice(["none", "weights"]), default="weights", show_default=True,
+                     help="weights: read every tensor back and compare it. none: record no digests."),
+    )  # fmt: skip
+
+
 def display_options(command: Command) -> Command:
     """How the outcome is shown."""
     return _apply(

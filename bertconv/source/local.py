@@ -123,12 +123,17 @@ def open_source(src: str | os.PathLike[str], options: SourceOptions = _DEFAULTS)
     if os.path.lexists(given):
         also_id = isinstance(src, str) and _HUB_ID.fullmatch(given) is not None and not is_weights(given)
         return _from_path(Path(given), given, options, also_id=also_id)
-    repository, at, revision = given.partition("@")
     if os.path.lexists(f"{given}.index"):  # a TensorFlow checkpoint is given by its prefix
         raise unsupported([f"{Path(given).name}.index"], given) or _no_such(given)
+    return _from_hub(given, *hub_id(src, options), options)
+
+
+def hub_id(src: str | os.PathLike[str], options: SourceOptions = _DEFAULTS) -> tuple[str, str | None]:
+    """Repository and revision of `org/name@revision`; RequestError for anything else, and two revisions."""
+    repository, at, revision = os.fspath(src).partition("@")
     if not isinstance(src, str) or not _HUB_ID.fullmatch(repository) or _is_mistyped(repository):
-        raise _no_such(given)
-    return _from_hub(given, repository, _revision(revision if at else None, options), options)
+        raise _no_such(os.fspath(src))
+    return repository, _revision(revision if at else None, options)
 
 
 def _is_mistyped(repository: str) -> bool:

@@ -16,10 +16,13 @@ CONFIGS = ("config.json", "bert_config.json")
 MANIFEST = "bertconv.json"
 """Name of the manifest in every output."""
 
-_CARRIED = (
+_TOKENIZER = (
     "tokenizer*.json", "tokenizer.model", "vocab.txt", "vocab.json", "merges.txt", "special_tokens_map.json",
-    "added_tokens.json", "*.model", "chat_template.jinja", "generation_config.json", "*label*.json", "*label*.txt",
-    "classes.txt", "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json", "LICENSE*",
+    "added_tokens.json", "*.model", "chat_template.jinja",
+)  # fmt: skip
+_CARRIED = (
+    *_TOKENIZER, "generation_config.json", "*label*.json", "*label*.txt", "classes.txt", "modules.json",
+    "sentence_bert_config.json", "config_sentence_transformers.json", "LICENSE*",
 )  # fmt: skip
 _CARRIED_BELOW = ("*.json", "*.txt", "*.model")
 _MODULE = re.compile(r"[0-9]+_.+")
@@ -51,10 +54,19 @@ def sort_out(
     return tuple(carried), tuple(left)
 
 
+def is_of_tokenizer(name: str) -> bool:
+    """Whether a file that lies beside a config belongs to the tokenizer."""
+    return _fits(name, _TOKENIZER)
+
+
 def _is_carried(name: str, *, below: bool) -> bool:
+    return _fits(name, _CARRIED_BELOW if below else _CARRIED)
+
+
+def _fits(name: str, patterns: Collection[str]) -> bool:
     if not is_plain(name) or not name.isprintable() or is_index(name) or is_weights(name):
         return False
-    return any(fnmatchcase(name, pattern) for pattern in (_CARRIED_BELOW if below else _CARRIED))
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _is_module(folder: str) -> bool:
