@@ -59,7 +59,7 @@ def step_of(buffers: int) -> int:
 
 
 def side_by_side(
-    operands: Sequence[Operand], workspace: Workspace, most: int = STEP, *, canonical: bool = False
+    operands: Sequence[Operand], workspace: Workspace, most: int, *, canonical: bool = False
 ) -> Iterator[tuple[int, list[Elements]]]:
     """The elements of several tensors of one size: the place of the first, and a slice of each, of equal length.
 
@@ -169,7 +169,7 @@ def weighted_sum(
         size = min(STEP, used[0].tensor.count)
         total, term = np.empty(size), np.empty(size)
         rounded = Rounding(dtype, size, used)
-        for _, parts in side_by_side(used, workspace):
+        for _, parts in side_by_side(used, workspace, size):
             if alike and _all_equal(parts):
                 yield parts[0]
                 continue

@@ -192,9 +192,9 @@ def _differences(
     widen(parts[0], operands[0].tensor.dtype, base)
     for part, operand, delta in zip(parts[1:], operands[1:], deltas, strict=True):
         widen(part, operand.tensor.dtype, delta)
-        finite = np.isfinite(np.add.reduce(delta)) and np.isfinite(np.add.reduce(base))
-        same = None if finite else delta.view(np.uint64) == base.view(np.uint64)
         with np.errstate(invalid="ignore", over="ignore"):
+            finite = np.isfinite(np.add.reduce(delta)) and np.isfinite(np.add.reduce(base))
+            same = None if finite else delta.view(np.uint64) == base.view(np.uint64)
             np.subtract(delta, base, out=delta)
         if same is not None:
             delta[same] = 0
@@ -231,7 +231,7 @@ def _cosine(operands: Sequence[Operand], workspace: Workspace) -> float:
     one, other = np.empty((2, STEP))
     filled = 0
     with np.errstate(over="ignore", invalid="ignore"):
-        for _, parts in side_by_side(operands, workspace, canonical=True):
+        for _, parts in side_by_side(operands, workspace, STEP, canonical=True):
             taken = 0
             while taken < parts[0].size:
                 length = min(parts[0].size - taken, STEP - filled)
