@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bertconv.convert import convert_checkpoint
     from bertconv.errors import BertconvError
     from bertconv.inspection import Inspection, inspect_checkpoint
+    from bertconv.manage.adapter import merge_adapter
     from bertconv.manage.average import average_checkpoints
     from bertconv.manage.merge import merge_checkpoints
     from bertconv.manage.resize import Resized, resize_vocabulary
@@ -153,6 +154,7 @@ _NAMES = {
     "bertconv.convert": ("convert_checkpoint",),
     "bertconv.errors": ("BertconvError",),
     "bertconv.inspection": ("Inspection", "inspect_checkpoint"),
+    "bertconv.manage.adapter": ("merge_adapter",),
     "bertconv.manage.average": ("average_checkpoints",),
     "bertconv.manage.merge": ("merge_checkpoints",),
     "bertconv.manage.resize": ("Resized", "resize_vocabulary"),
@@ -245,8 +247,8 @@ __all__ = [
     "TFXLMRobertaForMaskedLM", "TFXLMRobertaForMultipleChoice", "TFXLMRobertaForQuestionAnswering",
     "TFXLMRobertaForSequenceClassification", "TFXLMRobertaForTokenClassification", "TFXLMRobertaMainLayer",
     "TFXLMRobertaModel", "TFXLMRobertaPreTrainedModel", "XLMRobertaConfig", "__version__", "average_checkpoints",
-    "check_checkpoint", "convert_checkpoint", "create_optimizer", "inspect_checkpoint", "merge_checkpoints",
-    "resize_vocabulary", "verify_checkpoint",
+    "check_checkpoint", "convert_checkpoint", "create_optimizer", "inspect_checkpoint", "merge_adapter",
+    "merge_checkpoints", "resize_vocabulary", "verify_checkpoint",
 ]  # fmt: skip
 
 

@@ -29,13 +29,12 @@ SECTIONS = {
     "Change and combine": {
         "average": "bertconv.cli.average:average",
         "merge": "bertconv.cli.merge:merge",
+        "merge-adapter": "bertconv.cli.adapter:merge_adapter",
+        "resize": "bertconv.cli.resize:resize",
     },
     "Look and compare": {
         "inspect": "bertconv.cli.inspect:inspect",
         "verify": "bertconv.cli.verify:verify",
-    },
-    "Change and combine": {
-        "resize": "bertconv.cli.resize:resize",
     },
     "More": {
         "tables": "bertconv.cli.tables:tables",
