@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from bertconv.manage.doctor import Diagnosis, diagnose
     from bertconv.manage.gc import Leftovers, collect_leftovers
     from bertconv.manage.patient import Finding
+    from bertconv.manage.adapter import merge_adapter
     from bertconv.manage.average import average_checkpoints
     from bertconv.manage.merge import merge_checkpoints
     from bertconv.manage.resize import Resized, resize_vocabulary
@@ -171,6 +172,7 @@ _NAMES = {
     "bertconv.manage.doctor": ("Diagnosis", "diagnose"),
     "bertconv.manage.gc": ("Leftovers", "collect_leftovers"),
     "bertconv.manage.patient": ("Finding",),
+    "bertconv.manage.adapter": ("merge_adapter",),
     "bertconv.manage.average": ("average_checkpoints",),
     "bertconv.manage.merge": ("merge_checkpoints",),
     "bertconv.manage.resize": ("Resized", "resize_vocabulary"),
@@ -264,8 +266,8 @@ __all__ = [
     "TFXLMRobertaForSequenceClassification", "TFXLMRobertaForTokenClassification", "TFXLMRobertaMainLayer",
     "TFXLMRobertaModel", "TFXLMRobertaPreTrainedModel", "XLMRobertaConfig", "__version__", "average_checkpoints",
     "check_checkpoint", "collect_leftovers", "convert_checkpoint", "create_optimizer", "diagnose", "diff_checkpoints",
-    "inspect_checkpoint", "lineage", "merge_checkpoints", "model_digest", "pull_checkpoint", "push_checkpoint",
-    "resize_vocabulary", "verify_checkpoint",
+    "inspect_checkpoint", "lineage", "merge_adapter", "merge_checkpoints", "model_digest", "pull_checkpoint",
+    "push_checkpoint", "resize_vocabulary", "verify_checkpoint",
 ]  # fmt: skip
 
 

@@ -114,6 +114,8 @@ class Derivation:
         modules: weights of modules beside the model, which go along.
         is_lossless: the output has all tensors of its only parent, each with its values.
         inputs: more files that are read, and must not be replaced.
+        others: parents that are no checkpoints, such as an adapter.
+        files: open files that are read beside those of the parents.
     """
 
     operation: Operation
@@ -129,11 +131,15 @@ class Derivation:
     modules: tuple[ModuleWeights, ...] = ()
     is_lossless: bool = False
     inputs: tuple[Path, ...] = ()
+    others: tuple[ParentReport, ...] = ()
+    files: tuple[SourceFile, ...] = ()
 
     def check_unchanged(self) -> None:
         """DamagedCheckpoint when a file of weights was written to since it was opened."""
         for parent in self.parents:
             parent.opened.check_unchanged()
+        for file in self.files:
+            file.check_unchanged()
 
 
 @dataclass(frozen=True)
@@ -272,7 +278,7 @@ class _Work:
             notes=(*report.notes, *notes),
             dry_run=not files,
             operation=one.operation,
-            parents=tuple(map(_unproven, one.parents)),
+            parents=(*map(_unproven, one.parents), *one.others),
             vocabulary=vocabulary_facts(tokenizer),
         )
 
@@ -296,9 +302,9 @@ class _Work:
         }
         proven = [
             _proven(parent, said, known, self.counter)
-            for parent, said in zip(self.derivation.parents, report.parents, strict=True)
+            for parent, said in zip(self.derivation.parents, report.parents, strict=False)
         ]
-        return replace(report, backbone_digest=body, parents=tuple(proven))
+        return replace(report, backbone_digest=body, parents=(*proven, *self.derivation.others))
 
 
 def _unproven(parent: Parent) -> ParentReport:

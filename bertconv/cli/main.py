@@ -29,6 +29,8 @@ SECTIONS = {
     "Change and combine": {
         "average": "bertconv.cli.average:average",
         "merge": "bertconv.cli.merge:merge",
+        "merge-adapter": "bertconv.cli.adapter:merge_adapter",
+        "resize": "bertconv.cli.resize:resize",
     },
     "Look and compare": {
         "inspect": "bertconv.cli.inspect:inspect",
@@ -41,9 +43,6 @@ SECTIONS = {
         "push": "bertconv.cli.push:push",
         "diff": "bertconv.cli.diff:diff",
         "doctor": "bertconv.cli.doctor:doctor",
-    },
-    "Change and combine": {
-        "resize": "bertconv.cli.resize:resize",
     },
     "More": {
         "gc": "bertconv.cli.gc:gc",

@@ -17,7 +17,7 @@ from bertconv.text import printable
 
 _FOREIGN = (
     (re.compile(r"\blora_[AB]\b|\blora_embedding_"), "holds LoRA adapters, not whole weights",
-     "Merge them first (peft: `merge_and_unload()`) and save the result."),
+     "Merge them first: bertconv merge-adapter BASE ADAPTER -o FOLDER."),
     (re.compile(r"(^|\.)(adapters|prompt_encoder|prefix_encoder)\."), "holds adapters or a prefix, not whole weights",
      "Merge them into the model first, or convert the base model."),
     (re.compile(r"\.(SCB|weight_format|qweight|qzeros|absmax|quant_state\b.*|_packed_params.*|weight_scale(_inv)?)$"),

@@ -11,7 +11,7 @@ from bertconv.source.checkpoint_folder import CheckpointFolder
 from bertconv.source.folder import LocalFolder
 from bertconv.text import some
 
-_MERGE = "Merge it into its base model first (peft: merge_and_unload)."
+_MERGE = "Merge it into its base model: bertconv merge-adapter BASE ADAPTER -o FOLDER."
 _EXPORTED = "Give the checkpoint that it was made from: an export has other names and layouts, and often other values."
 _FLAX = "In transformers 4 with flax, load it with from_pretrained(FOLDER, from_flax=True), then save_pretrained."
 _TF1 = (

@@ -1,0 +1,50 @@
+"""`bertconv merge-adapter`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from bertconv.cli import process
+from bertconv.cli.options import display_options, writing_options
+
+
+@click.command("merge-adapter", short_help="A LoRA adapter merged into its base.")
+@click.argument("base")
+@click.argument("adapter")
+@click.option("--output", "-o", "dst", required=True, type=click.Path(), metavar="DST",
+              help="Folder to make; it appears whole or not at all.")  # fmt: skip
+@click.option("--to", metavar="FORMAT", help="pt, tf or tf-safetensors [default: as the base].")
+@click.option("--head", metavar="CLASS", help="Model class [default: the base's, or that of the adapter's task].")
+@click.option("--max-shard-size", default="5GB", show_default=True, metavar="SIZE",
+              help="Most bytes of tensors in one file.")  # fmt: skip
+@click.option("--family", metavar="MODEL_TYPE", help="Of the base, where no config says it.")
+@click.option("--map", "table", type=click.Path(dir_okay=False, exists=True), metavar="FILE",
+              help="A mapping table of your own (see `bertconv tables`).")  # fmt: skip
+@click.option("--token", help="Access token for the Hub [default: HF_TOKEN, or the stored one].")
+@click.option("--cache-dir", type=click.Path(file_okay=False), help="Cache of the Hub [default: HF_HOME's].")
+@click.option("--local-files-only", is_flag=True, help="Use what the cache holds; ask no network.")
+@writing_options
+@display_options
+def merge_adapter(*, as_json: bool, quiet: bool, verbose: bool, **options: Any) -> None:
+    """Merge a LoRA adapter, as peft saves it, into the checkpoint that it was trained on.
+
+    BASE is a Hub id, a folder or one file, in any format; ADAPTER a folder or Hub id with adapter_config.json. Every
+    tensor of the adapter must find its module, every module that its config names its matrices, and every weight must
+    change; else nothing is written (exit code 3). Adapters of another formula than W + scale * B A, such as DoRA, are
+    refused (6).
+
+    \b
+    Examples:
+      bertconv merge-adapter bert-base-uncased my-adapter/ -o merged/
+      bertconv merge-adapter tf-checkpoint/ org/adapter -o merged/ --to pt
+      bertconv merge-adapter base/ adapter/ -o merged/ --dry-run
+    """  # noqa: D301
+    process.copies_only()
+    from bertconv.cli import console
+    from bertconv.manage.adapter import merge_adapter as merge
+
+    with console.progress(shown=not (as_json or quiet)) as progress:
+        report = merge(options.pop("base"), options.pop("adapter"), options.pop("dst"), progress=progress, **options)
+    console.show_report(report, as_json=as_json, quiet=quiet, verbose=verbose)

@@ -1,0 +1,257 @@
+"""merge_adapter(): a LoRA adapter added to the checkpoint that it was trained on, in any format."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bertconv.checkpoint import Opened, opened
+from bertconv.containers.stored import StoredTensor
+from bertconv.convert import own_format
+from bertconv.derive import Companions, Derivation, Parent, Progress, Writing, changed_config, write_output
+from bertconv.digests import digest_of_tensors
+from bertconv.errors import MissingTensors, RequestError, ShapeMismatch
+from bertconv.formats.checksum import digest_text, tensor_digest
+from bertconv.formats.content import Content, Origin
+from bertconv.formats.output import Format, formats
+from bertconv.manage.adapter.files import Adapter, opened_adapter
+from bertconv.manage.adapter.names import Changes, Modules, changes_of
+from bertconv.mapping.expand import expand, transpose_specs
+from bertconv.mapping.plan import Move, Plan, PlanOptions
+from bertconv.mapping.recognise import Wanted
+from bertconv.mapping.table import Table, load_dialects
+from bertconv.record import computed_report
+from bertconv.report import Operation, ParentReport, Report
+from bertconv.saving import shard_limit
+from bertconv.source import SourceOptions
+from bertconv.tasks import CAUSAL_LM, QUESTION_ANSWERING, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION
+from bertconv.text import listing, printable
+
+if TYPE_CHECKING:  # numpy is imported where elements are read
+    from bertconv.formats.streaming import Elements, Workspace
+
+TASKS: Mapping[str, str] = {
+    "SEQ_CLS": SEQUENCE_CLASSIFICATION,
+    "TOKEN_CLS": TOKEN_CLASSIFICATION,
+    "QUESTION_ANS": QUESTION_ANSWERING,
+    "CAUSAL_LM": CAUSAL_LM,
+}
+"""What peft calls the tasks that decide the class of a model."""
+
+
+def merge_adapter(  # noqa: PLR0913  (one argument per option of the command)
+    base: str | os.PathLike[str],
+    adapter: str | os.PathLike[str],
+    dst: str | os.PathLike[str],
+    *,
+    to: str | None = None,
+    head: str | None = None,
+    max_shard_size: str | int = "5GB",
+    overwrite: bool = False,
+    dry_run: bool = False,
+    verify: str = "weights",
+    token: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    family: str | None = None,
+    table: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Write a base with a LoRA adapter merged into it: `W + scale * B A`, in float64 and rounded once.
+
+    Every tensor of the adapter is used, every module that its config names has its matrices, and every weight with
+    matrices changes; else nothing is written. Modules that were trained as a whole, and biases, replace the base's.
+
+    Args:
+        base: the checkpoint that the adapter was trained on, in any format: folder, file or Hub id.
+        adapter: folder or Hub id with adapter_config.json and adapter_model.safetensors (or .bin).
+        dst: folder to make.
+        to: "pt", "tf" or "tf-safetensors"; by default the format of the base.
+        head: model class; by default the base's own, or that of the adapter's task where the adapter has its head.
+        max_shard_size: most bytes of tensors in one file, as a number or like "5GB".
+        overwrite: replace an earlier output at `dst`.
+        dry_run: plan and report, write nothing.
+        verify: "weights" reads every tensor back and compares it; "none" does nothing.
+        token: access token for the Hub.
+        cache_dir: cache of the Hub.
+        local_files_only: use only what the cache holds.
+        family: the `model_type` of the base's family, where its config does not say it.
+        table: a mapping table of the caller's own.
+        progress: called with the bytes of each step.
+
+    Returns:
+        What happened to every tensor.
+
+    Raises:
+        MappingError: base and adapter do not fit: a tensor without its module, a target without its tensors, another
+            size, or a weight that would not change.
+        UnsupportedCheckpoint: another adapter than plain LoRA (DoRA, PiSSA, quantised ...).
+        BertconvError: see `bertconv.errors`; the destination is then as it was before.
+
+    Example:
+        >>> merge_adapter("bert-base-uncased", "org/adapter", "merged")  # doctest: +SKIP
+    """
+    if to is not None and to not in formats():
+        raise RequestError(f"to is {to!r}.", hint=f"Choose one of {', '.join(formats())}.")
+    if verify not in ("none", "weights"):
+        raise RequestError(f"verify is {verify!r}.", hint="Choose one of none, weights.")
+    limit = shard_limit(max_shard_size)
+    options = SourceOptions(
+        token=token, cache_dir=Path(cache_dir) if cache_dir else None, local_files_only=local_files_only
+    )
+    wanted = Wanted.of(family, table)
+    with (
+        opened_adapter(adapter, options, check_data=not dry_run) as lora,
+        opened(base, options, wanted=wanted, check_data=not dry_run) as found,
+    ):
+        given = {"to": to, "head": head, "max_shard_size": None if max_shard_size == "5GB" else max_shard_size}
+        operation = Operation("merge-adapter", {name: value for name, value in given.items() if value is not None})
+        derivation = _derivation(found, lora, operation, formats()[to] if to else own_format(found), head, limit)
+        writing = Writing(Path(dst), overwrite, dry_run, verify == "weights", progress or _silent)
+        return write_output(derivation, writing)
+
+
+def _derivation(
+    found: Opened, adapter: Adapter, operation: Operation, form: Format, head: str | None, limit: int
+) -> Derivation:
+    found, plan, changes = _planned(found, adapter, form, head)
+    table = found.table
+    repeated = table.repeated(plan.dialect, plan.config.values)
+    contents, details = [], {}
+    for move in plan.moves:
+        place = table.tied[move.target.id] if move.target.id in repeated else move.target.id
+        content, done = _content(move, place, changes, adapter, found, plan)
+        contents.append(content)
+        details[move.target.id] = done
+    if missing := [content.name for content in contents if content.origin == Origin()]:
+        raise MissingTensors(
+            f"neither base nor adapter has:\n{listing(missing)}",
+            hint="Give the base that the adapter was trained on, or choose a class with --head.",
+            file=adapter.given,
+        )
+    report = computed_report(found.source, found.header, plan, table, contents, details)
+    base = adapter.lora.base
+    notes = [f"the adapter says that it was trained on {printable(base)}"] if base else []
+    return Derivation(
+        operation=operation,
+        parents=(Parent("base", found, plan.head),),
+        form=form,
+        table=table,
+        head=plan.head,
+        config=changed_config(plan.config, table, plan.head),
+        contents=tuple(contents),
+        report=replace(report, notes=(*report.notes, *notes)),
+        shard_limit=limit,
+        companions=Companions.of(found.source),
+        modules=found.modules,
+        inputs=(adapter.config, adapter.file.path),
+        others=(_parent(adapter),),
+        files=(adapter.file,),
+    )
+
+
+def _planned(found: Opened, adapter: Adapter, form: Format, head: str | None) -> tuple[Opened, Plan, Changes]:
+    """The base as the class that the adapter is for, and what the adapter does to it.
+
+    That is the base's own class, unless the adapter has tensors of the head of its task that this class lacks.
+    """
+    table = found.table
+    own = found.plan(form.dialect, PlanOptions(head=head))
+    task = table.head_for(TASKS.get(adapter.lora.task, ""))
+    if head is None and task is not None and task != own.head and _has_head(adapter, table, own, task):
+        found = _with_labels(found, adapter, table, own, task)
+        own = found.plan(form.dialect, PlanOptions(head=task, init_missing=True))
+    tied = table.tied if own.config.values["tie_word_embeddings"] else {}
+    return found, own, changes_of(adapter, _modules(table, own, own.head), tied)
+
+
+def _modules(table: Table, plan: Plan, head: str) -> Modules:
+    specs = expand(table, load_dialects().reference, plan.config.values, table.heads[head])
+    return Modules(specs.values(), table.base)
+
+
+def _has_head(adapter: Adapter, table: Table, plan: Plan, head: str) -> bool:
+    """Whether the adapter has tensors that are of a class and not of the one that the base is."""
+    return bool(_of_head(adapter, table, plan, head)) and head in table.heads
+
+
+def _of_head(adapter: Adapter, table: Table, plan: Plan, head: str) -> dict[str, StoredTensor]:
+    own, other = _modules(table, plan, plan.head), _modules(table, plan, head)
+    found = {}
+    for tensor in adapter.header.tensors:
+        module, _, leaf = tensor.name.removeprefix("base_model.model.").rpartition(".")
+        if own.find(module, leaf) is None and (spec := other.find(module, leaf)) is not None:
+            found[spec.id] = tensor
+    return found
+
+
+def _with_labels(found: Opened, adapter: Adapter, table: Table, plan: Plan, head: str) -> Opened:
+    """The base with as many labels in its config as the adapter's head has."""
+    specs = expand(table, load_dialects().reference, plan.config.values, table.heads[head])
+    for place, tensor in _of_head(adapter, table, plan, head).items():
+        rows, labels = specs[place].factors[0], plan.config.values["num_labels"]
+        if (
+            all(size in table.sizes and table.sizes[size].key == "num_labels" for size in rows)
+            and tensor.shape[0] != labels
+        ):
+            config = plan.config.replace(num_labels=tensor.shape[0])
+            return replace(found, source=replace(found.source, stored_config=config.to_bytes()))
+    return found
+
+
+def _content(
+    move: Move, place: str, changes: Changes, adapter: Adapter, found: Opened, plan: Plan
+) -> tuple[Content, str]:
+    """A tensor of the output, and in a few words what was done to it."""
+    source = move.source
+    dtype = source.dtype if source is not None else next(one.source.dtype for one in plan.moves if one.source)
+    if (tensor := changes.replaced.get(place)) is not None:
+        specs = expand(found.table, load_dialects().reference, plan.config.values, found.table.heads[plan.head])
+        _check_shape(tensor, specs[place].shape, adapter)
+        turn = transpose_specs(specs[place], move.target)
+        return Content(move.target, dtype, Origin(tensor, turn)), "from the adapter"
+    if source is None:
+        return Content(move.target, dtype, Origin()), ""
+    if (pair := changes.pairs.get(place)) is not None:
+        return Content(move.target, dtype, Origin(compute=_lazily("with_product", move, source, pair))), "merged"
+    if (bias := changes.biases.get(place)) is not None:
+        return Content(move.target, dtype, Origin(compute=_lazily("with_bias", move, source, *bias))), "merged"
+    return Content(move.target, dtype, Origin(source, move.transpose)), ""
+
+
+def _lazily(name: str, *arguments: Any) -> Callable[[Workspace], Iterator[Elements]]:
+    """Imports the arithmetic, and with it numpy, when elements are asked for."""
+
+    def compute(workspace: Workspace) -> Iterator[Elements]:
+        from bertconv.manage.adapter import arithmetic
+
+        yield from getattr(arithmetic, name)(*arguments)(workspace)
+
+    return compute
+
+
+def _check_shape(tensor: StoredTensor, shape: tuple[int, ...], adapter: Adapter) -> None:
+    if tensor.shape != shape:
+        raise ShapeMismatch(
+            f"is {list(tensor.shape)}, and the base has {list(shape)} there.",
+            hint="Give the base that the adapter was trained on.", file=str(adapter.file.path), tensor=tensor.name,
+        )  # fmt: skip
+
+
+def _parent(adapter: Adapter) -> ParentReport:
+    """The adapter as it is put on record; its digest is made of its own names."""
+    digests = {}
+    for tensor in adapter.header.tensors:
+        digest = tensor_digest(tensor.dtype, tensor.shape)
+        for piece in tensor.file.pieces(tensor.offset, tensor.offset + tensor.nbytes):
+            digest.update(piece)
+        digests[tensor.name] = digest_text(digest)
+    name = adapter.given if adapter.commit else printable(Path(os.path.abspath(adapter.given)).name)  # noqa: PTH100
+    return ParentReport("adapter", name, adapter.commit, digest_of_tensors(digests))
+
+
+def _silent(step: str, done: int, total: int) -> None:
+    """No progress is shown."""
