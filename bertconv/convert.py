@@ -11,14 +11,14 @@ from __future__ import annotations
 import inspect
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bertconv.checkpoint import Opened, opened
-from bertconv.containers.registry import preferred
+from bertconv.containers.registry import BY_NAME, preferred
 from bertconv.containers.stored import FLOATS
 from bertconv.derive import Companions, Derivation, Parent, Progress, Writing, changed_config, write_output
 from bertconv.errors import RequestError
@@ -233,7 +233,7 @@ def planned(found: Opened, request: ConversionRequest, check_signals: Callable[[
     form = request.form or own_format(found)
     plan = found.plan(form.dialect, request.plan)
     stale = check_duplicates(plan.duplicates, lambda _: check_signals())
-    plan = replace(plan, notes=(*plan.notes, *stale))
+    plan = replace(plan, notes=(*plan.notes, *stale, *_other_container(found, request, form)))
     dtype = partial(_dtype, plan, request.types)
     contents = tuple(Content(move.target, dtype(move), _origin(plan, move, dtype(move))) for move in plan.moves)
     everywhere = None if request.types.dtype == "keep" else request.types.dtype
@@ -258,6 +258,13 @@ def own_format(found: Opened) -> Format:
     """The format that a checkpoint has; its dialect's usual one where files of its kind are not written."""
     fitting = [form for form in formats().values() if form.dialect.name == found.identity.dialect.name]
     return next((form for form in fitting if form.container.name == found.header.container), fitting[0])
+
+
+def _other_container(found: Opened, request: ConversionRequest, form: Format) -> Iterator[str]:
+    """What is said where the output should be of its source's kind, and files of that kind are not written."""
+    there = found.header.container
+    if request.form is None and form.container.name != there:
+        yield f"{BY_NAME[there].title} is not written: the output is {form.container.title}"
 
 
 def _is_lossless(plan: Plan, contents: Iterable[Content]) -> bool:

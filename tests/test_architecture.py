@@ -33,7 +33,7 @@ LAYERS = (
     {"checkpoint", "derive", "digests", "modules", "record", "report", "saving"},
     {"models"},
     {"verify"},
-    {"convert", "inspection", "verification"},
+    {"convert", "inspection", "manage", "verification"},
     {"testing"},
     {"cli", "pytest_plugin"},
 )

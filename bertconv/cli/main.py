@@ -26,6 +26,10 @@ SECTIONS = {
         "tf2pt": "bertconv.cli.convert:tf2pt",
         "convert": "bertconv.cli.convert:convert",
     },
+    "Change and combine": {
+        "shard": "bertconv.cli.shard:shard",
+        "unshard": "bertconv.cli.shard:unshard",
+    },
     "Look and compare": {
         "inspect": "bertconv.cli.inspect:inspect",
         "verify": "bertconv.cli.verify:verify",

@@ -61,6 +61,17 @@ def output_options(command: Command) -> Command:
     )  # fmt: skip
 
 
+def writing_options(command: Command) -> Command:
+    """What a command does with its output that compares no outputs of models."""
+    return _apply(
+        command,
+        click.option("--overwrite", is_flag=True, help="Replace an earlier output at the destination."),
+        click.option("--dry-run", is_flag=True, help="Plan and report; write nothing."),
+        click.option("--verify", type=click.Choice(["none", "weights"]), default="weights", show_default=True,
+                     help="weights: read every tensor back and compare it. none: record no digests."),
+    )  # fmt: skip
+
+
 def display_options(command: Command) -> Command:
     """How the outcome is shown."""
     return _apply(

@@ -1,0 +1,1 @@
+"""Verbs that make a checkpoint of others, or say something about them: one module each, called by its verb."""
