@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bertconv.convert import convert_checkpoint
     from bertconv.errors import BertconvError
     from bertconv.inspection import Inspection, inspect_checkpoint
+    from bertconv.manage.cast import cast_checkpoint
     from bertconv.manage.shard import shard_checkpoint, unshard_checkpoint
     from bertconv.models.auto import (
         TFAutoModel,
@@ -151,6 +152,7 @@ _NAMES = {
     "bertconv.convert": ("convert_checkpoint",),
     "bertconv.errors": ("BertconvError",),
     "bertconv.inspection": ("Inspection", "inspect_checkpoint"),
+    "bertconv.manage.cast": ("cast_checkpoint",),
     "bertconv.manage.shard": ("shard_checkpoint", "unshard_checkpoint"),
     "bertconv.models.auto": (
         "TFAutoModel", "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM", "TFAutoModelForMultipleChoice",
@@ -239,9 +241,9 @@ __all__ = [
     "TFRobertaPreLayerNormPreTrainedModel", "TFRobertaPreTrainedModel", "TFXLMRobertaForCausalLM",
     "TFXLMRobertaForMaskedLM", "TFXLMRobertaForMultipleChoice", "TFXLMRobertaForQuestionAnswering",
     "TFXLMRobertaForSequenceClassification", "TFXLMRobertaForTokenClassification", "TFXLMRobertaMainLayer",
-    "TFXLMRobertaModel", "TFXLMRobertaPreTrainedModel", "XLMRobertaConfig", "__version__", "check_checkpoint",
-    "convert_checkpoint", "create_optimizer", "inspect_checkpoint", "shard_checkpoint", "unshard_checkpoint",
-    "verify_checkpoint",
+    "TFXLMRobertaModel", "TFXLMRobertaPreTrainedModel", "XLMRobertaConfig", "__version__", "cast_checkpoint",
+    "check_checkpoint", "convert_checkpoint", "create_optimizer", "inspect_checkpoint", "shard_checkpoint",
+    "unshard_checkpoint", "verify_checkpoint",
 ]  # fmt: skip
 
 

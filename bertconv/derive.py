@@ -26,7 +26,7 @@ from bertconv.formats.readback import TensorCheck
 from bertconv.formats.staging import StagedFolder
 from bertconv.mapping.table import Table
 from bertconv.modules import ModuleWeights, save_modules, with_modules
-from bertconv.record import Proof, checked, manifest_bytes, short_name
+from bertconv.record import Proof, checked, manifest_bytes, short_name, tallied
 from bertconv.records import dataclass
 from bertconv.report import Operation, ParentReport, Report
 from bertconv.saving import save_weights
@@ -196,7 +196,7 @@ class _Work:
             files, checks = self.write_weights(staged)
             self.write_companions(staged)
             proof = Proof() if writing.prove is None else writing.prove(staged, self.progress)
-            report = checked(self.report(staged, files), checks)
+            report = tallied(checked(self.report(staged, files), checks), derivation.contents)
             report = proof.added_to(self.with_digests(report))
             report = replace(report, seconds=time.perf_counter() - started - proof.seconds)
             staged.write(MANIFEST, manifest_bytes(report, staged.path, files))  # guard: manifest

@@ -27,6 +27,7 @@ SECTIONS = {
         "convert": "bertconv.cli.convert:convert",
     },
     "Change and combine": {
+        "cast": "bertconv.cli.cast:cast",
         "shard": "bertconv.cli.shard:shard",
         "unshard": "bertconv.cli.shard:unshard",
     },
