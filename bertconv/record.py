@@ -219,6 +219,7 @@ def manifest_bytes(report: Report, folder: Path, files: Sequence[OutputFile]) ->
         **{key: described[key] for key in keys},
         "source": {**report.source, "given": report.parents[0].given if report.parents else report.source["given"]},
         "target": {"format": report.target["format"], "files": report.target["files"]},
+        **({"part": report.part} if report.part else {}),
         "tensors": {tensor.pop("id"): _but_none(tensor, "cast") for tensor in described["tensors"]},
         "files": _files(folder, {file.name: file for file in files}),
         "manifest_sha256": "",

@@ -16,6 +16,9 @@ FROM_SOURCE = ("loaded", "tied", "computed")
 FILLED = (*FROM_SOURCE, "initialised", "saved")
 """States of one that has its values."""
 
+HEAD_PART = "head"
+"""What `Report.part` is of an output that holds a head alone."""
+
 
 @dataclass(frozen=True)
 class Operation:
@@ -122,6 +125,7 @@ class Report:
         parents: the checkpoints that it was made from, as in bertconv.json; `source` is the first of them.
         backbone_digest: digest of the model's body alone; empty when nothing was verified.
         vocabulary: number of tokens and digest of its tokenizer's vocabulary; None where no file lists them.
+        part: "head" where the output is the head of a model alone; `backbone_digest` is then that of its source.
     """
 
     source: dict[str, Any]
@@ -146,6 +150,7 @@ class Report:
     parents: tuple[ParentReport, ...] = ()
     backbone_digest: str = ""
     vocabulary: dict[str, Any] | None = None
+    part: str = ""
 
     @property
     def ok(self) -> bool:

@@ -30,7 +30,7 @@ LAYERS = (
     {"tokenizer"},
     {"mapping"},
     {"formats"},
-    {"checkpoint", "derive", "digests", "modules", "record", "report", "saving"},
+    {"checkpoint", "derive", "digests", "modules", "parts", "record", "report", "saving"},
     {"models"},
     {"verify"},
     {"convert", "inspection", "manage", "verification"},

@@ -30,6 +30,9 @@ SECTIONS = {
         "cast": "bertconv.cli.cast:cast",
         "shard": "bertconv.cli.shard:shard",
         "unshard": "bertconv.cli.shard:unshard",
+        "extract": "bertconv.cli.parts:extract",
+        "attach": "bertconv.cli.parts:attach",
+        "layers": "bertconv.cli.parts:layers",
     },
     "Look and compare": {
         "inspect": "bertconv.cli.inspect:inspect",

@@ -21,7 +21,7 @@ LEVELS = ("none", "weights")
 Given = str | os.PathLike[str]
 
 
-class RewriteOptions(TypedDict, total=False):
+class CommonOptions(TypedDict, total=False):
     """Options that every verb which rewrites one checkpoint takes, with the meaning they have for `convert_checkpoint`.
 
     Attributes:
@@ -31,7 +31,6 @@ class RewriteOptions(TypedDict, total=False):
         local_files_only: use only what the cache holds.
         subfolder: folder inside the source.
         variant: such as "fp16" for `model.fp16.safetensors`.
-        head: the model class, where nothing in the source says which one it is.
         config: config file to use instead of the source's.
         strip_prefix: use only the names that begin with this, and take it off.
         family: the `model_type` of the source's family, where its config does not say it.
@@ -49,7 +48,6 @@ class RewriteOptions(TypedDict, total=False):
     local_files_only: bool
     subfolder: str
     variant: str | None
-    head: str | None
     config: Given | None
     strip_prefix: str | None
     family: str | None
@@ -58,6 +56,16 @@ class RewriteOptions(TypedDict, total=False):
     dry_run: bool
     verify: str
     progress: Progress | None
+
+
+class RewriteOptions(CommonOptions, total=False):
+    """`CommonOptions`, and what those verbs take that choose no class themselves.
+
+    Attributes:
+        head: the model class, where nothing in the source says which one it is.
+    """
+
+    head: str | None
 
 
 _RECORDED = ("head", "strip_prefix", "subfolder", "variant")
