@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from bertconv.convert import convert_checkpoint
     from bertconv.errors import BertconvError
     from bertconv.inspection import Inspection, inspect_checkpoint
+    from bertconv.manage.attach import attach_head
     from bertconv.manage.cast import cast_checkpoint
+    from bertconv.manage.extract import extract_checkpoint
+    from bertconv.manage.layers import keep_layers
     from bertconv.manage.shard import shard_checkpoint, unshard_checkpoint
     from bertconv.models.auto import (
         TFAutoModel,
@@ -152,7 +155,10 @@ _NAMES = {
     "bertconv.convert": ("convert_checkpoint",),
     "bertconv.errors": ("BertconvError",),
     "bertconv.inspection": ("Inspection", "inspect_checkpoint"),
+    "bertconv.manage.attach": ("attach_head",),
     "bertconv.manage.cast": ("cast_checkpoint",),
+    "bertconv.manage.extract": ("extract_checkpoint",),
+    "bertconv.manage.layers": ("keep_layers",),
     "bertconv.manage.shard": ("shard_checkpoint", "unshard_checkpoint"),
     "bertconv.models.auto": (
         "TFAutoModel", "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM", "TFAutoModelForMultipleChoice",
@@ -241,9 +247,9 @@ __all__ = [
     "TFRobertaPreLayerNormPreTrainedModel", "TFRobertaPreTrainedModel", "TFXLMRobertaForCausalLM",
     "TFXLMRobertaForMaskedLM", "TFXLMRobertaForMultipleChoice", "TFXLMRobertaForQuestionAnswering",
     "TFXLMRobertaForSequenceClassification", "TFXLMRobertaForTokenClassification", "TFXLMRobertaMainLayer",
-    "TFXLMRobertaModel", "TFXLMRobertaPreTrainedModel", "XLMRobertaConfig", "__version__", "cast_checkpoint",
-    "check_checkpoint", "convert_checkpoint", "create_optimizer", "inspect_checkpoint", "shard_checkpoint",
-    "unshard_checkpoint", "verify_checkpoint",
+    "TFXLMRobertaModel", "TFXLMRobertaPreTrainedModel", "XLMRobertaConfig", "__version__", "attach_head",
+    "cast_checkpoint", "check_checkpoint", "convert_checkpoint", "create_optimizer", "extract_checkpoint",
+    "inspect_checkpoint", "keep_layers", "shard_checkpoint", "unshard_checkpoint", "verify_checkpoint",
 ]  # fmt: skip
 
 

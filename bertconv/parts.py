@@ -9,9 +9,11 @@ from typing import Any
 from bertconv.errors import BertconvError, MappingError
 from bertconv.formats.destination import MANIFEST, MANIFEST_BYTES
 from bertconv.records import dataclass
-from bertconv.report import HEAD_PART
 from bertconv.source import Source
 from bertconv.text import parse_json, printable
+
+HEAD_PART = "head"
+"""What `Report.part` and the manifest's `part` are of an output that holds a head alone."""
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,6 @@ FROM_SOURCE = ("loaded", "tied", "computed")
 FILLED = (*FROM_SOURCE, "initialised", "saved")
 """States of one that has its values."""
 
-HEAD_PART = "head"
-"""What `Report.part` is of an output that holds a head alone."""
-
 
 @dataclass(frozen=True)
 class Operation:

@@ -15,8 +15,9 @@ from bertconv.errors import MappingError, RequestError
 from bertconv.formats.interrupts import held_back
 from bertconv.manage.heads import head_format, head_groups
 from bertconv.manage.rewriting import CommonOptions, Given, RewriteOptions, request_of, rewrite
+from bertconv.parts import HEAD_PART
 from bertconv.record import computed_report
-from bertconv.report import HEAD_PART, LeftOut, Operation, Report, TensorReport
+from bertconv.report import LeftOut, Operation, Report, TensorReport
 from bertconv.saving import shard_limit
 
 PARTS = (HEAD_PART,)
