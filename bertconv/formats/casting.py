@@ -49,12 +49,12 @@ def convert(elements: Elements, source: str, target: str, tally: Tally | None = 
             return _half_of_single(elements.reshape(-1), tally).reshape(elements.shape)
         if tally is None or (source, target) in _EXACT:
             return _plain(elements, source, target)
-        found = np.empty(elements.size, f"u{ITEM_SIZE[target]}")
+        found = _plain(elements, source, target)
+        work = np.empty(min(BLOCK, elements.size), np.uint32)
         for start in range(0, elements.size, BLOCK):
             block, out = elements[start : start + BLOCK], found[start : start + BLOCK]
-            out[:] = _plain(block, source, target)
             if (source, target) == ("float32", "bfloat16"):
-                _count_upper_half(block, out, tally)
+                _count_upper_half(block, out, work[: block.size], tally)
             else:
                 _count(block, source, out, target, tally)
         return found
@@ -146,13 +146,13 @@ def _half_block(block: Elements, out: Elements, work: Elements, sign: Elements, 
         tally.add(rounded, 0, 0)
 
 
-def _count_upper_half(block: Elements, out: Elements, tally: Tally) -> None:
+def _count_upper_half(block: Elements, out: Elements, work: Elements, tally: Tally) -> None:
     """What a cast from float32 to bfloat16 changed: whatever had bits in its lower half."""
     sizes = out & (_SIGN16 - 1)
     if sizes.max() >= 0x7F80 or sizes.min() < 0x0080:  # infinite and NaN, and what may have become zero
         _count(block, "float32", out, "bfloat16", tally)
     else:
-        tally.add(_count_of(block & 0xFFFF), 0, 0)
+        tally.add(_count_of(np.bitwise_and(block, 0xFFFF, out=work)), 0, 0)
 
 
 def _count(block: Elements, source: str, out: Elements, target: str, tally: Tally) -> None:

@@ -242,4 +242,7 @@ def not_finite(elements: Elements, dtype: str) -> int:
                 return 0
     exponent = {"float64": 0x7FF << 52, "float32": 0xFF << 23, "float16": 0x1F << 10, "bfloat16": 0xFF << 7}[dtype]
     mask = elements.dtype.type(exponent)
-    return int(np.count_nonzero((elements & mask) == mask))
+    exponents = elements & mask
+    if exponents.max(initial=0) != mask:  # half the time of counting, and nearly always
+        return 0
+    return int(np.count_nonzero(exponents == mask))
