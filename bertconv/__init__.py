@@ -39,6 +39,11 @@ if TYPE_CHECKING:
     from bertconv.manage.average import average_checkpoints
     from bertconv.manage.merge import merge_checkpoints
     from bertconv.manage.resize import Resized, resize_vocabulary
+    from bertconv.manage.attach import attach_head
+    from bertconv.manage.cast import cast_checkpoint
+    from bertconv.manage.extract import extract_checkpoint
+    from bertconv.manage.layers import keep_layers
+    from bertconv.manage.shard import shard_checkpoint, unshard_checkpoint
     from bertconv.models.auto import (
         TFAutoModel,
         TFAutoModelForCausalLM,
@@ -176,6 +181,11 @@ _NAMES = {
     "bertconv.manage.average": ("average_checkpoints",),
     "bertconv.manage.merge": ("merge_checkpoints",),
     "bertconv.manage.resize": ("Resized", "resize_vocabulary"),
+    "bertconv.manage.attach": ("attach_head",),
+    "bertconv.manage.cast": ("cast_checkpoint",),
+    "bertconv.manage.extract": ("extract_checkpoint",),
+    "bertconv.manage.layers": ("keep_layers",),
+    "bertconv.manage.shard": ("shard_checkpoint", "unshard_checkpoint"),
     "bertconv.models.auto": (
         "TFAutoModel", "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM", "TFAutoModelForMultipleChoice",
         "TFAutoModelForNextSentencePrediction", "TFAutoModelForPreTraining", "TFAutoModelForQuestionAnswering",
@@ -264,10 +274,11 @@ __all__ = [
     "TFRobertaPreLayerNormPreTrainedModel", "TFRobertaPreTrainedModel", "TFXLMRobertaForCausalLM",
     "TFXLMRobertaForMaskedLM", "TFXLMRobertaForMultipleChoice", "TFXLMRobertaForQuestionAnswering",
     "TFXLMRobertaForSequenceClassification", "TFXLMRobertaForTokenClassification", "TFXLMRobertaMainLayer",
-    "TFXLMRobertaModel", "TFXLMRobertaPreTrainedModel", "XLMRobertaConfig", "__version__", "average_checkpoints",
-    "check_checkpoint", "collect_leftovers", "convert_checkpoint", "create_optimizer", "diagnose", "diff_checkpoints",
-    "inspect_checkpoint", "lineage", "merge_adapter", "merge_checkpoints", "model_digest", "pull_checkpoint",
-    "push_checkpoint", "resize_vocabulary", "verify_checkpoint",
+    "TFXLMRobertaModel", "TFXLMRobertaPreTrainedModel", "XLMRobertaConfig", "__version__", "attach_head",
+    "average_checkpoints", "cast_checkpoint", "check_checkpoint", "collect_leftovers", "convert_checkpoint",
+    "create_optimizer", "diagnose", "diff_checkpoints", "extract_checkpoint", "inspect_checkpoint", "keep_layers",
+    "lineage", "merge_adapter", "merge_checkpoints", "model_digest", "pull_checkpoint", "push_checkpoint",
+    "resize_vocabulary", "shard_checkpoint", "unshard_checkpoint", "verify_checkpoint",
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bertconv.config import Config
 from bertconv.containers.stored import Header, StoredTensor
-from bertconv.errors import ParityError
+from bertconv.errors import BertconvError, ParityError
 from bertconv.formats.readback import check_duplicates
 from bertconv.mapping.evidence import named_in
 from bertconv.mapping.expand import TensorSpec, expand
@@ -22,6 +22,7 @@ from bertconv.mapping.plan import Move, Plan, PlanOptions, make_plan
 from bertconv.mapping.recognise import ANYTHING, Wanted, recognise
 from bertconv.mapping.table import Dialect, Dialects, Table, load_dialects
 from bertconv.modules import ModuleWeights, opened_modules
+from bertconv.parts import refuse_part
 from bertconv.records import dataclass
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.module_settings import ModuleSettings, read_module_settings
@@ -253,7 +254,11 @@ def opened(
         closing(open_header(source, check_data=check_data)) as header,
         opened_modules(source, check_data=check_data) as modules,
     ):
-        table, identity = recognise(header.tensors, source, wanted)
+        try:
+            table, identity = recognise(header.tensors, source, wanted)
+        except BertconvError:
+            refuse_part(source)
+            raise
         found = Opened(source, header, modules, table, identity)
         yield found
         found.check_unchanged()

@@ -11,18 +11,18 @@ from __future__ import annotations
 import inspect
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bertconv.checkpoint import Opened, opened
-from bertconv.containers.registry import preferred
+from bertconv.containers.registry import BY_NAME, preferred
 from bertconv.containers.stored import FLOATS
 from bertconv.derive import Companions, Derivation, Parent, Progress, Writing, changed_config, write_output
 from bertconv.errors import RequestError
-from bertconv.formats.content import Content, Origin
+from bertconv.formats.content import Content, Origin, Tally
 from bertconv.formats.initial import initial_values
 from bertconv.formats.interrupts import held_back
 from bertconv.formats.output import Format, formats
@@ -31,7 +31,7 @@ from bertconv.formats.staging import StagedFolder
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.plan import Move, Plan, PlanOptions
 from bertconv.mapping.recognise import ANYTHING, Wanted
-from bertconv.mapping.table import load_dialects
+from bertconv.mapping.table import Table, load_dialects
 from bertconv.record import Proof, report_of
 from bertconv.records import dataclass
 from bertconv.report import Operation, Report
@@ -155,18 +155,18 @@ class ElementTypes:
 
     Attributes:
         dtype: of all, or "keep".
-        kept: whether a tensor keeps its own all the same.
+        kept: whether a tensor of a table keeps its own all the same.
     """
 
     dtype: str = "keep"
-    kept: Callable[[TensorSpec], bool] = lambda _: False
+    kept: Callable[[Table, TensorSpec], bool] = lambda _table, _spec: False
 
     def __post_init__(self) -> None:
         _check_one_of(self.dtype, ("keep", *FLOATS), "dtype")
 
-    def of(self, spec: TensorSpec, stored: str) -> str:
+    def of(self, table: Table, spec: TensorSpec, stored: str) -> str:
         """The type of a target tensor whose source has the type `stored`."""
-        return stored if self.dtype == "keep" or self.kept(spec) else self.dtype
+        return stored if self.dtype == "keep" or self.kept(table, spec) else self.dtype
 
 
 @dataclass(frozen=True)
@@ -232,8 +232,8 @@ def planned(found: Opened, request: ConversionRequest, check_signals: Callable[[
     form = request.form or own_format(found)
     plan = found.plan(form.dialect, request.plan)
     stale = check_duplicates(plan.duplicates, lambda _: check_signals())
-    plan = replace(plan, notes=(*plan.notes, *stale))
-    dtype = partial(_dtype, plan, request.types)
+    plan = replace(plan, notes=(*plan.notes, *stale, *_other_container(found, request, form)))
+    dtype = partial(_dtype, plan, found.table, request.types)
     contents = tuple(Content(move.target, dtype(move), _origin(plan, move, dtype(move))) for move in plan.moves)
     everywhere = None if request.types.dtype == "keep" else request.types.dtype
     derivation = Derivation(
@@ -259,22 +259,29 @@ def own_format(found: Opened) -> Format:
     return next((form for form in fitting if form.container.name == found.header.container), fitting[0])
 
 
+def _other_container(found: Opened, request: ConversionRequest, form: Format) -> Iterator[str]:
+    """What is said where the output should be of its source's kind, and files of that kind are not written."""
+    there = found.header.container
+    if request.form is None and form.container.name != there:
+        yield f"{BY_NAME[there].title} is not written: the output is {form.container.title}"
+
+
 def _is_lossless(plan: Plan, contents: Iterable[Content]) -> bool:
     """Whether an output has every tensor of its source that a table knows, each with its values."""
     whole = all(one.origin.tensor is not None and one.origin.tensor.dtype == one.dtype for one in contents)
     return whole and not any(one.state in ("unused", "mismatched") for one in plan.unloaded)
 
 
-def _dtype(plan: Plan, types: ElementTypes, move: Move) -> str:
+def _dtype(plan: Plan, table: Table, types: ElementTypes, move: Move) -> str:
     """Element type of a target tensor: as asked, as its source, or for a fresh one as the first tensor's source."""
     stored = move.source or next(move.source for move in plan.moves if move.source)
-    return types.of(move.target, stored.dtype)
+    return types.of(table, move.target, stored.dtype)
 
 
 def _origin(plan: Plan, move: Move, dtype: str) -> Origin:
     """Where a target tensor's elements come from."""
     if move.source is not None:
-        return Origin(move.source, move.transpose)
+        return Origin(move.source, move.transpose, tally=Tally() if move.source.dtype != dtype else None)
     spread = float(plan.config.values["initializer_range"])
     role = move.target.id.rpartition(".")[2]
     return Origin(make=partial(initial_values, move.target.shape, role, dtype, move.target.id, spread))

@@ -26,7 +26,8 @@ from bertconv.formats.readback import TensorCheck
 from bertconv.formats.staging import StagedFolder
 from bertconv.mapping.table import Table
 from bertconv.modules import ModuleWeights, save_modules, with_modules
-from bertconv.record import Proof, checked, manifest_bytes, short_name
+from bertconv.parts import HeadPart
+from bertconv.record import Proof, checked, manifest_bytes, short_name, tallied
 from bertconv.records import dataclass
 from bertconv.report import Operation, ParentReport, Report
 from bertconv.saving import save_weights
@@ -54,11 +55,13 @@ class Parent:
         role: what it is for: "source", "input", "base", "backbone", "head" ...
         opened: it.
         head: the class of which it has its digests where nothing says which one it is.
+        part: what is on record of it, where it is a head alone.
     """
 
     role: str
     opened: Opened
     head: str
+    part: HeadPart | None = None
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
@@ -66,6 +69,8 @@ class Parent:
         one = self.opened
         config = one.source.load_config(one.table.family)
         parts = (one.source, one.header, one.modules, one.identity, one.table, config)
+        if self.part is not None:
+            return checkpoint_of(*parts, self.head)
         try:
             return checkpoint_of(*parts, None)
         except AmbiguousHead:
@@ -202,7 +207,7 @@ class _Work:
             files, checks = self.write_weights(staged)
             self.write_companions(staged)
             proof = Proof() if writing.prove is None else writing.prove(staged, self.progress)
-            report = checked(self.report(staged, files), checks)
+            report = tallied(checked(self.report(staged, files), checks), derivation.contents)
             report = proof.added_to(self.with_digests(report))
             report = replace(report, seconds=time.perf_counter() - started - proof.seconds)
             staged.write(MANIFEST, manifest_bytes(report, staged.path, files))  # guard: manifest
@@ -265,7 +270,8 @@ class _Work:
         """What happened to every tensor; the tokenizer is looked at as it was written, if it was."""
         one = self.derivation
         report = with_modules(one.report, one.modules)
-        place = replace(one.companions.tokenizer, folder=staged.path) if files else one.companions.tokenizer
+        written = files and one.companions.carried
+        place = replace(one.companions.tokenizer, folder=staged.path) if written else one.companions.tokenizer
         tokenizer = read_tokenizer(place)
         notes = tokenizer_notes(tokenizer, int(one.config.values["vocab_size"]))
         return replace(
@@ -304,6 +310,8 @@ class _Work:
             _proven(parent, said, known, self.counter)
             for parent, said in zip(self.derivation.parents, report.parents, strict=False)
         ]
+        if report.part:
+            body = proven[0].backbone_digest
         return replace(report, backbone_digest=body, parents=(*proven, *self.derivation.others))
 
 
@@ -325,12 +333,9 @@ def _proven(
     rest = {place: one for place, one in tensors.items() if place not in found}
     if rest:
         found |= digests(rest, counter("hashing", sum(one.stored.nbytes for one in rest.values())))
-    body = backbone_ids(parent.opened.table, found)
-    return replace(
-        said,
-        digest=digest_of_tensors(found),
-        backbone_digest=digest_of_tensors({place: found[place] for place in body}),
-    )
+    body = digest_of_tensors({place: found[place] for place in backbone_ids(parent.opened.table, found)})
+    remembered = parent.part.backbone_digest if parent.part is not None else body
+    return replace(said, digest=digest_of_tensors(found), backbone_digest=remembered)
 
 
 def changed_config(config: Config, table: Table, head: str, dtype: str | None = None) -> Config:

@@ -19,6 +19,7 @@ from bertconv.mapping.ignore import first_match, ignore_lists, module_patterns
 from bertconv.mapping.inside import stranger_patterns
 from bertconv.mapping.recognise import Wanted, fits_any, recognise
 from bertconv.mapping.table import Dialects, Table, load_dialects
+from bertconv.parts import head_part
 from bertconv.records import dataclass
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.reading import open_header
@@ -190,7 +191,8 @@ def describe(source: Source, header: Header, forced: str | None, wanted: Wanted)
     except BertconvError as error:
         is_known = bool(dialect) or not isinstance(error, UnsupportedCheckpoint) or error.tensor is not None
         is_known = is_known or fits_any(header.tensors)
-        notes.append(_sentence(error))
+        part = head_part(source)
+        notes.append(_sentence(error) if part is None else f"the head of {part.given} ({part.head}) and no backbone")
     tokenizer = read_tokenizer(source)
     notes += tokenizer_notes(tokenizer, sizes.get("vocab_size"))
     named = {(tensor.name, _place(tensor)): tensor for tensor in header.tensors}.values()

@@ -100,6 +100,12 @@ def computed_report(
     )
 
 
+def tallied(report: Report, contents: Iterable[Content]) -> Report:
+    """A report with what casts changed, once everything is written."""
+    counted = {one.id: tally.counts() for one in contents if (tally := one.origin.tally) is not None}
+    return replace(report, tensors=tuple(replace(one, cast=counted.get(one.id, one.cast)) for one in report.tensors))
+
+
 def checked(report: Report, checks: Sequence[TensorCheck]) -> Report:
     """A report with the digest of every tensor, and what is unusual about its numbers."""
     digests = {check.id: check.digest for check in checks}
@@ -217,13 +223,19 @@ def manifest_bytes(
         **{key: described[key] for key in keys},
         "source": {**report.source, "given": report.parents[0].given if report.parents else report.source["given"]},
         "target": {"format": report.target["format"], "files": report.target["files"]},
-        "tensors": {tensor.pop("id"): tensor for tensor in described["tensors"]},
+        **({"part": report.part} if report.part else {}),
+        "tensors": {tensor.pop("id"): _but_none(tensor, "cast") for tensor in described["tensors"]},
         "files": _files(folder, {file.name: file for file in files}, copied or {}),
         "manifest_sha256": "",
     }
     raw = (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
     digest = hashlib.sha256(raw).hexdigest()
     return raw.removesuffix(_OWN_DIGEST % b"" + b"\n}\n") + _OWN_DIGEST % digest.encode() + b"\n}\n"
+
+
+def _but_none(facts: dict[str, Any], key: str) -> dict[str, Any]:
+    """Facts without one that is nothing."""
+    return {name: fact for name, fact in facts.items() if name != key or fact is not None}
 
 
 def manifest_digest(raw: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, field
 from typing import Any
@@ -63,6 +64,8 @@ class TensorReport:
         details: what was done to it.
         digest: sha256 of type, shape and elements in PyTorch's order; empty when nothing was verified.
         transposed: the target's file holds the transpose of PyTorch's matrix.
+        cast: of a tensor whose numbers were given another type: how many were `rounded`, how many of these `flushed` to
+            zero, and how many are now `subnormal`.
     """
 
     id: str
@@ -74,6 +77,7 @@ class TensorReport:
     details: str = ""
     digest: str = ""
     transposed: bool = False
+    cast: dict[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,7 @@ class Report:
         parents: the checkpoints that it was made from, as in bertconv.json; `source` is the first of them.
         backbone_digest: digest of the model's body alone; empty when nothing was verified.
         vocabulary: number of tokens and digest of its tokenizer's vocabulary; None where no file lists them.
+        part: "head" where the output is the head of a model alone; `backbone_digest` is then that of its source.
     """
 
     source: dict[str, Any]
@@ -142,6 +147,7 @@ class Report:
     parents: tuple[ParentReport, ...] = ()
     backbone_digest: str = ""
     vocabulary: dict[str, Any] | None = None
+    part: str = ""
 
     @property
     def ok(self) -> bool:
@@ -160,6 +166,15 @@ class Report:
         return filled / len(self.tensors) if self.tensors else 0.0
 
     @property
+    def cast(self) -> dict[str, int] | None:
+        """The sum of what casts changed, and how many `tensors` and `numbers` were cast; None where none was."""
+        counted = [(one, one.cast) for one in self.tensors if one.cast is not None]
+        if not counted:
+            return None
+        totals = {key: sum(cast[key] for _, cast in counted) for key in ("rounded", "flushed", "subnormal")}
+        return {"tensors": len(counted), "numbers": sum(math.prod(one.shape) for one, _ in counted), **totals}
+
+    @property
     def digest(self) -> str:
         """One digest for the whole model, from the tensors' ids and digests; empty when nothing was verified.
 
@@ -170,7 +185,7 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Everything, for scripts."""
         derived = {"ok": self.ok, "coverage": self.coverage, "digest": self.digest, "omitted": list(self.omitted)}
-        return asdict(self) | derived
+        return asdict(self) | derived | {"cast": self.cast}
 
     def rows(self, *, but: str = "", every: bool = False) -> Iterator[tuple[str, str, str]]:
         """Key, status and details; what was left out comes last.
@@ -179,7 +194,7 @@ class Report:
             but: leave out the tensors of this state.
             every: one row a tensor; without, layers are folded.
         """
-        lines = [(one.source or one.target, one.state, _details(one)) for one in self.tensors]
+        lines = [(one.source or one.target, one.state, _details(one, counts=every)) for one in self.tensors]
         lines += [(one.source, one.state, one.details) for one in self.left_out]
         lines = [line for line in lines if line[1] != but]
         if every:
@@ -213,8 +228,21 @@ class Report:
         said = [f"{count} {what}" for what, count in counts.items() if count]
         if self.omitted:
             said[-1] += f", {len(self.omitted)} of them a part of the model"
+        said += _changes(self.cast, whole=True)
         return " and ".join(said) if said else "nothing lost"
 
 
-def _details(tensor: TensorReport) -> str:
-    return f"-> {tensor.target}" + (f", {tensor.details}" if tensor.details else "")
+def _details(tensor: TensorReport, *, counts: bool) -> str:
+    """What was done to it; the counts of a cast differ from layer to layer, so that no layers could be folded."""
+    said = [f"-> {tensor.target}", *([tensor.details] if tensor.details else [])]
+    return ", ".join(said + (_changes(tensor.cast) if counts else []))
+
+
+def _changes(cast: dict[str, int] | None, *, whole: bool = False) -> list[str]:
+    """`1,234 of 5,000 numbers rounded (3 of them to zero, 40 subnormal)`; nothing where every value is what it was."""
+    if cast is None or not (cast["rounded"] or cast["subnormal"]):
+        return []
+    names = {"flushed": "of them to zero", "subnormal": "subnormal"}
+    small = ", ".join(f"{cast[key]:,} {name}" for key, name in names.items() if cast[key])
+    of = f" of {cast['numbers']:,} numbers" if whole else ""
+    return [f"{cast['rounded']:,}{of} rounded" + (f" ({small})" if small else "")]

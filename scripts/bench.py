@@ -12,6 +12,7 @@ median of these ratios and their range. Prints Markdown, for docs/performance.md
 
     convert   pt2tf and tf2pt against `cp` and `sync`
     rename    PyTorch to PyTorch against the same, also on a file system with reflinks (needs root and mkfs.xfs)
+    rewrite   shard, unshard, extract and cast against the same
     start     commands that write nothing, and a tiny checkpoint in a process that is warm
 
 The 12 GB and their copy do not fit into most page caches: that row is about memory, its one ratio is about the disk.
@@ -67,10 +68,12 @@ def seconds():
 seconds()
 print(json.dumps([seconds() for _ in range(int(sys.argv[4]))]))
 """
-PARTS = ("convert", "rename", "start")
+PARTS = ("convert", "rename", "rewrite", "start")
 TARGETS: Mapping[tuple[str, str], str] = {
     ("base", "pt2tf none"): "1.5", ("large", "pt2tf none"): "1.25", ("base", "pt2tf weights"): "2.2",
     ("large", "pt2tf weights"): "1.9", ("base", "tf2pt none"): "1.7", ("base", "reflinks"): "0.1",
+    ("base", "shard"): "1.2", ("base", "unshard"): "1.2", ("base", "extract"): "1.2", ("base", "cast bfloat16"): "1.5",
+    ("base", "cast float16"): "2.5",
 }  # fmt: skip
 IMAGE_BYTES = 4_000_000_000
 
@@ -89,6 +92,8 @@ def main() -> None:
                 rows += conversions(size, source, rounds, options.peers)
             if "rename" in options.parts and size != "huge":
                 rows += renames(size, source, rounds)
+            if "rewrite" in options.parts and size != "huge":
+                rows += rewrites(size, source, rounds)
             if "start" in options.parts and size != "huge":
                 start = [*start_up(size, source, rounds), *warm(temp, max(rounds, 9))]
             shutil.rmtree(source)
@@ -153,6 +158,27 @@ def renames(size: str, source: Path, rounds: int) -> Iterator[Row]:
         os.sync()
         row = Row(f"{NAMES[size]}: the same on XFS / `cp --reflink=never` there", TARGETS.get((size, "reflinks"), ""))
         yield against_copy(row, rounds, there / "model.safetensors", [*command, str(there)], "--reflink=never")
+
+
+def rewrites(size: str, source: Path, rounds: int) -> Iterator[Row]:
+    """Verbs that change nothing but files, classes or types, each after a copy of what it reads."""
+    weights, shards = source / "model.safetensors", source.parent / f"{size}-shards"
+    base = str(json.loads((source / "config.json").read_bytes())["architectures"][0]).partition("For")[0] + "Model"
+    commands = {
+        "shard": ["shard", "--max-size", "100MB", str(source)],
+        "unshard": ["unshard", str(shards)],
+        "extract": ["extract", "--class", base, str(source)],
+        "cast bfloat16": ["cast", "--dtype", "bfloat16", str(source)],
+        "cast float16": ["cast", "--dtype", "float16", str(source)],
+    }
+    measure([*BERTCONV, "shard", "--quiet", "--max-size", "100MB", "--verify", "none", str(source), str(shards)])
+    for name, command in commands.items():
+        row = Row(f"{NAMES[size]}: `{' '.join(command[:-1])} --verify none`", TARGETS.get((size, name), ""))
+        yield against_copy(row, rounds, weights, [command[0], "--verify", "none", *command[1:]])
+    for name in ("shard", "cast float16"):
+        row = Row(f"{NAMES[size]}: `{' '.join(commands[name][:-1])}` (with digests)")
+        yield against_copy(row, rounds, weights, commands[name])
+    shutil.rmtree(shards)
 
 
 @contextmanager

@@ -31,6 +31,12 @@ SECTIONS = {
         "merge": "bertconv.cli.merge:merge",
         "merge-adapter": "bertconv.cli.adapter:merge_adapter",
         "resize": "bertconv.cli.resize:resize",
+        "cast": "bertconv.cli.cast:cast",
+        "shard": "bertconv.cli.shard:shard",
+        "unshard": "bertconv.cli.shard:unshard",
+        "extract": "bertconv.cli.parts:extract",
+        "attach": "bertconv.cli.parts:attach",
+        "layers": "bertconv.cli.parts:layers",
     },
     "Look and compare": {
         "inspect": "bertconv.cli.inspect:inspect",

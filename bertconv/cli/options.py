@@ -14,6 +14,13 @@ DTYPES = ("keep", "float32", "float16", "bfloat16", "float64")
 def source_options(command: Command) -> Command:
     """Where the checkpoint is, and how its names are to be read."""
     return apply(
+    chosen = click.option("--head", metavar="CLASS", help="Model class [default: the one that the tensors are].")
+    return common_source_options(chosen(command))
+
+
+def common_source_options(command: Command) -> Command:
+    """The same for a command that chooses the class itself."""
+    return _apply(
         command,
         click.option("--revision", metavar="REV", help="Branch, tag or commit on the Hub (also ORG/NAME@REV)."),
         click.option("--token", help="Access token for the Hub [default: HF_TOKEN, or the stored one]."),
@@ -21,7 +28,6 @@ def source_options(command: Command) -> Command:
         click.option("--local-files-only", is_flag=True, help="Use what the cache holds; ask no network."),
         click.option("--subfolder", default="", metavar="DIR", help="Folder inside the source."),
         click.option("--variant", metavar="NAME", help="Such as fp16, for model.fp16.safetensors."),
-        click.option("--head", metavar="CLASS", help="Model class [default: the one that the tensors are]."),
         click.option("--config", type=click.Path(dir_okay=False, exists=True), help="Config instead of the source's."),
         click.option("--strip-prefix", metavar="P", help="Use only the names that begin with P, and take it off."),
         click.option("--family", metavar="MODEL_TYPE",

@@ -21,6 +21,31 @@ if TYPE_CHECKING:
     from bertconv.formats.streaming import Elements, Workspace
 
 
+class Tally:
+    """What a cast made of a tensor's numbers; the thread that moves the tensor counts.
+
+    Attributes:
+        rounded: how many have another value than before.
+        flushed: how many of them have become zero.
+        subnormal: how many are now too small for the type's full precision, and not zero.
+    """
+
+    __slots__ = ("flushed", "rounded", "subnormal")
+
+    def __init__(self) -> None:
+        self.rounded = self.flushed = self.subnormal = 0
+
+    def add(self, rounded: int, flushed: int, subnormal: int) -> None:
+        """Some more."""
+        self.rounded += rounded
+        self.flushed += flushed
+        self.subnormal += subnormal
+
+    def counts(self) -> dict[str, int]:
+        """As reports have them."""
+        return {"rounded": self.rounded, "flushed": self.flushed, "subnormal": self.subnormal}
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where a tensor's elements come from: a file, or a function where no file holds them.
@@ -32,12 +57,14 @@ class Origin:
             before the next one is asked for. Called as `make` is.
         make: gives them, flat and in the order of the target: called by the thread that writes them, so that not all of
             them are in memory at once, and again only where the check has to name an element that differs.
+        tally: counts what a cast changes of the elements of `tensor`, while they are written.
     """
 
     tensor: StoredTensor | None = None
     transpose: Transpose | None = None
     make: Callable[[], Elements] | None = None
     compute: Callable[[Workspace], Iterator[Elements]] | None = None
+    tally: Tally | None = None
 
     def made(self, workspace: Workspace) -> Iterator[Elements]:
         """The elements of a tensor that no file holds, in the order of the target; none where nothing gives them."""

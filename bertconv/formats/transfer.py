@@ -5,7 +5,7 @@ from __future__ import annotations
 from bertconv.containers.stored import StoredTensor
 from bertconv.errors import MappingError, RequestError
 from bertconv.formats.checksum import Checksum, Taken, checksum_of, source_turn
-from bertconv.formats.content import Content, Placed
+from bertconv.formats.content import Content, Placed, Tally
 from bertconv.formats.ranges import pwrite
 from bertconv.formats.streaming import Elements, Workspace, cast, not_finite, pieces
 from bertconv.formats.workers import Local, Tick
@@ -38,10 +38,11 @@ def transfer(placed: Placed, fd: int, local: Local, checksums: bool, tick: Tick)
     return {} if checksum is None else {content.id: checksum.taken()}
 
 
-def checked_cast(piece: Elements, source: StoredTensor, dtype: str) -> Elements:
-    """Numbers as another type; RequestError where that has no such numbers."""
-    elements = cast(piece, source.dtype, dtype)
-    if elements is not piece and not_finite(elements, dtype) > not_finite(piece, source.dtype):
+def checked_cast(piece: Elements, source: StoredTensor, dtype: str, tally: Tally | None = None) -> Elements:
+    """Numbers as another type, counted by `tally` where they change; RequestError where that has no such numbers."""
+    elements = cast(piece, source.dtype, dtype, tally)
+    infinite = 0 if elements is piece else not_finite(elements, dtype)
+    if infinite and infinite > not_finite(piece, source.dtype):
         raise RequestError(
             f"holds numbers that {dtype} cannot hold.",
             hint="Use --dtype keep, float32 or bfloat16.",
@@ -66,7 +67,7 @@ def _move(
         for piece in pieces(source, None, workspace):
             checksum.update(cast(piece, source.dtype, content.dtype).data)
     for piece in pieces(source, content.origin.transpose, workspace, as_read):
-        elements = checked_cast(piece, source, content.dtype)
+        elements = checked_cast(piece, source, content.dtype, content.origin.tally)
         pwrite(fd, elements.data.cast("B"), offset)
         if checksum is not None and turn is None:
             checksum.update(elements.data)

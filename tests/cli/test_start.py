@@ -72,6 +72,12 @@ def after(tmp_path: Path, arguments: str, src: Path, **environment: str) -> tupl
         ("resize SRC OUT --size 120 --verify weights", ["h5py", "bertconv.verify", READER]),
         ("convert SRC OUT --to pt --verify none", ["numpy", "safetensors", "xxhash", "h5py", "bertconv.verify"]),
         ("convert SRC OUT --to pt --verify weights", ["h5py", "bertconv.verify"]),
+        ("shard SRC OUT --max-size 50kB --verify none", ["numpy", "safetensors", "xxhash", "h5py", "bertconv.verify"]),
+        (
+            "extract SRC OUT --class BertModel --verify none",
+            ["numpy", "safetensors", "xxhash", "h5py", "bertconv.verify"],
+        ),
+        ("cast SRC OUT --dtype float16 --dry-run", ["numpy", "h5py", "bertconv.verify"]),
     ],
 )
 def test_nothing_is_imported_that_a_command_does_not_use(
