@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     from bertconv.convert import convert_checkpoint
     from bertconv.errors import BertconvError
     from bertconv.inspection import Inspection, inspect_checkpoint
-    from bertconv.manage.hash import Digest, model_digest
-    from bertconv.manage.history import Graph, lineage
-    from bertconv.manage.pull import Pull, pull_checkpoint
-    from bertconv.manage.push import Push, push_checkpoint
+    from bertconv.manage.adapter import merge_adapter
+    from bertconv.manage.attach import attach_head
+    from bertconv.manage.average import average_checkpoints
+    from bertconv.manage.cast import cast_checkpoint
     from bertconv.manage.diff import diff_checkpoints
     from bertconv.manage.difference.records import Diff
     from bertconv.manage.doctor import Diagnosis, diagnose
-    from bertconv.manage.gc import Leftovers, collect_leftovers
-    from bertconv.manage.patient import Finding
-    from bertconv.manage.adapter import merge_adapter
-    from bertconv.manage.average import average_checkpoints
-    from bertconv.manage.merge import merge_checkpoints
-    from bertconv.manage.resize import Resized, resize_vocabulary
-    from bertconv.manage.attach import attach_head
-    from bertconv.manage.cast import cast_checkpoint
     from bertconv.manage.extract import extract_checkpoint
+    from bertconv.manage.gc import Leftovers, collect_leftovers
+    from bertconv.manage.hash import Digest, model_digest
+    from bertconv.manage.history import Graph, lineage
     from bertconv.manage.layers import keep_layers
+    from bertconv.manage.merge import merge_checkpoints
+    from bertconv.manage.patient import Finding
+    from bertconv.manage.pull import Pull, pull_checkpoint
+    from bertconv.manage.push import Push, push_checkpoint
+    from bertconv.manage.resize import Resized, resize_vocabulary
     from bertconv.manage.shard import shard_checkpoint, unshard_checkpoint
     from bertconv.models.auto import (
         TFAutoModel,

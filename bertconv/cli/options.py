@@ -13,14 +13,13 @@ DTYPES = ("keep", "float32", "float16", "bfloat16", "float64")
 
 def source_options(command: Command) -> Command:
     """Where the checkpoint is, and how its names are to be read."""
-    return apply(
     chosen = click.option("--head", metavar="CLASS", help="Model class [default: the one that the tensors are].")
     return common_source_options(chosen(command))
 
 
 def common_source_options(command: Command) -> Command:
     """The same for a command that chooses the class itself."""
-    return _apply(
+    return apply(
         command,
         click.option("--revision", metavar="REV", help="Branch, tag or commit on the Hub (also ORG/NAME@REV)."),
         click.option("--token", help="Access token for the Hub [default: HF_TOKEN, or the stored one]."),
@@ -69,7 +68,7 @@ def output_options(command: Command) -> Command:
 
 def combining_options(command: Command) -> Command:
     """How several checkpoints become one output."""
-    return _apply(
+    return apply(
         command,
         click.option("--output", "-o", "dst", required=True, type=click.Path(), metavar="DST",
                      help="Folder to make; it appears whole or not at all."),
@@ -105,7 +104,7 @@ def numbers(context: click.Context, parameter: click.Parameter, value: str | Non
 
 def writing_options(command: Command) -> Command:
     """What a command does with its output that compares no outputs of models."""
-    return _apply(
+    return apply(
         command,
         click.option("--overwrite", is_flag=True, help="Replace an earlier output at the destination."),
         click.option("--dry-run", is_flag=True, help="Plan and report; write nothing."),

@@ -1,1 +1,1 @@
-"""Checkpoints managed: one module for each verb, named by it."""
+"""What is done with checkpoints beside converting and verifying them: one module for each command, named after it."""

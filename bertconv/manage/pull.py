@@ -32,7 +32,7 @@ from bertconv.report import Operation, ParentReport, Report, TensorReport
 from bertconv.source import Source, SourceOptions
 from bertconv.source.checkpoint_folder import open_in
 from bertconv.source.hashed_file import HashedFile
-from bertconv.source.local import hub_id, source_in
+from bertconv.source.local import repository_id, source_in
 from bertconv.source.modules import LISTING
 from bertconv.source.reading import open_header
 from bertconv.source.sidecars import CONFIGS
@@ -142,7 +142,7 @@ def pull_checkpoint(  # noqa: PLR0913  (one argument per option of the command)
         >>> pull_checkpoint("google-bert/bert-base-uncased", "bert/").commit  # doctest: +SKIP
         '86b5e0934494bd15c9632b12f734a8a67f723594'
     """
-    named, asked = hub_id(repository, revision)
+    named, asked = repository_id(repository, revision)
     wanted = Wanted.of(family, None)
     options = SourceOptions(
         revision=asked, subfolder=subfolder, variant=variant, token=token, local_files_only=local_files_only,

@@ -22,7 +22,7 @@ from bertconv.manifest import read_manifest
 from bertconv.records import dataclass
 from bertconv.source.checkpoint_folder import open_in
 from bertconv.source.hashed_file import HashedFile
-from bertconv.source.local import hub_id
+from bertconv.source.local import repository_id
 from bertconv.source.weights import is_weights
 from bertconv.text import human_bytes, printable, some
 from bertconv.verification import check_checkpoint
@@ -143,7 +143,7 @@ def push_checkpoint(  # noqa: PLR0913  (one argument per option of the command)
         >>> push_checkpoint("out/", "org/name", create_pr=True).url  # doctest: +SKIP
         'https://huggingface.co/org/name/discussions/1'
     """
-    named, branch = hub_id(repository, revision)
+    named, branch = repository_id(repository, revision)
     if "/" not in named:
         raise RequestError(
             "names no owner of the repository.",

@@ -178,7 +178,7 @@ def _from_hub(given: str, repository: str, revision: str | None, options: Source
     return source
 
 
-def hub_id(given: str, revision: str | None = None) -> tuple[str, str | None]:
+def repository_id(given: str, revision: str | None = None) -> tuple[str, str | None]:
     """The repository and the revision that `org/name` or `org/name@revision` means, whatever is on the disk.
 
     Args:

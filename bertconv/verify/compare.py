@@ -18,8 +18,8 @@ from bertconv.records import dataclass
 from bertconv.verify.agreement import ASPECTS
 from bertconv.verify.cases import Batch, make_batches
 from bertconv.verify.classes import CLASS, other_classes
-from bertconv.verify.facts import side_facts
 from bertconv.verify.config_keys import NAMED, config_differences
+from bertconv.verify.facts import side_facts
 from bertconv.verify.labels import compare_labels
 from bertconv.verify.modules import compare_modules, with_equal_modules
 from bertconv.verify.outputs import DTYPES, FLOOR, KINDS, Limits, Runner, block_of, blocks, compare_gradients, measure
