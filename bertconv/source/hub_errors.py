@@ -91,11 +91,6 @@ def _about_writing(error: Exception, repository: str) -> tuple[str, str] | None:
             f"To write, {_LOG_IN}.",
         ),
         (
-            isinstance(error, errors.OfflineModeIsEnabled),
-            "cannot be reached: the network is not to be used.",
-            "Unset HF_HUB_OFFLINE.",
-        ),
-        (
             status in CONFLICTS,
             f"somebody else changed the branch meanwhile, so nothing was committed (HTTP {status}).",
             "Look at what is new there and run this again, or open a pull request with --create-pr.",

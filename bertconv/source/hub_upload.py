@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, errors
+from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, constants, errors
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from bertconv.containers.stored import SourceFile
@@ -59,7 +59,11 @@ class UploadTarget:
 
     @cached_property
     def api(self) -> HfApi:
-        """huggingface_hub's."""
+        """huggingface_hub's; HubError where the network is not to be used, which its old versions see too late."""
+        if constants.HF_HUB_OFFLINE:
+            raise HubError(
+                "cannot be reached: the network is not to be used.", hint="Unset HF_HUB_OFFLINE.", file=self.repository
+            )
         return HfApi(token=self.token, library_name="bertconv")
 
     def look(self) -> Listing | None:
