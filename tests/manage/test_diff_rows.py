@@ -158,3 +158,8 @@ def test_of_two_tokens_with_one_id_the_first_counts() -> None:
     assert alignment.sources.tolist() == [1, 0, 2]
     assert not alignment.in_place
     assert alignment.names([0, 1, 2]) == ("b", "a", "row 2")
+
+
+def test_a_token_without_a_row_has_none_to_be_held_to() -> None:
+    alignment = Alignment({"a": 0, "beyond": 5}, {"beyond": 0, "a": 1}, 2, 2)
+    assert alignment.sources.tolist() == [-1, 0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 
 from bertconv.checkpoint import Checkpoint, Opened, Tensor, opened
 from bertconv.errors import MappingError
@@ -74,11 +73,6 @@ def pairs_of(a: Checkpoint, b: Checkpoint) -> list[Pair]:
 def only_in(a: Checkpoint, b: Checkpoint) -> Mapping[str, Tensor]:
     """The tensors of A that B has not."""
     return {place: tensor for place, tensor in a.everything.items() if place not in b.everything}
-
-
-def without_modules(sides: Sequence[Checkpoint]) -> list[Checkpoint]:
-    """The same without the modules beside them."""
-    return [replace(side, modules=()) for side in sides]
 
 
 def _check_table(one: Opened, other: Opened) -> None:
