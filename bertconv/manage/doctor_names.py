@@ -120,7 +120,7 @@ def _class(patient: Patient) -> Iterator[Finding]:
             f"{plan.head}.",
             patient.convert("--head", plan.head),
         )  # fmt: skip
-    elif head not in (plan.head, *plan.equals):
+    elif head != plan.head:
         yield _other_class(patient, head, plan.head)
 
 

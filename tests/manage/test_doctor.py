@@ -172,7 +172,7 @@ def test_a_healthy_checkpoint_of_any_type_has_no_sick_number(tmp_path: Path, con
     [("bfloat16", np.nan, "nan"), ("float16", np.inf, "infinite"), ("float64", 1e300, "float16-overflow"),
      ("bfloat16", 65536, "float16-overflow"), ("float32", 65519.9, ""), ("bfloat16", 65280, ""),
      ("float64", 2.0**-24, ""), ("float64", 2.0**-25, "float16-underflow"), ("bfloat16", 1e-30, "float16-underflow"),
-     ("float16", 6e-8, "")],
+     ("float16", 6e-8, ""), ("float32", 0.0, "")],
 )  # fmt: skip
 def test_numbers_are_judged_by_their_type(tmp_path: Path, dtype: str, value: float, name: str) -> None:
     folder = changed(QUERY, put((2, 2), value), dtype=dtype)(tmp_path / "in")
@@ -215,6 +215,11 @@ def test_rows_that_nothing_reads_may_be_zero(tmp_path: Path) -> None:
     cp.save_weights(padded, sick.LM, tensors, "safetensors")
     found = diagnose(padded, deep=True)
     assert of(found, "dead-rows") == of(found, "identical-rows") == []
+
+
+@pytest.mark.parametrize("made", [sick.half_a_body, sick.strange_part, sick.other_sizes])
+def test_no_command_is_given_that_would_be_refused(tmp_path: Path, made: sick.Made) -> None:
+    assert {finding.command for finding in diagnose(made(tmp_path / "in")).findings} == {""}
 
 
 def test_numbers_are_looked_at_without_a_config_too(tmp_path: Path) -> None:
