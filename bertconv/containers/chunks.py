@@ -10,7 +10,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from operator import attrgetter
+from operator import attrgetter, mul
 from typing import NamedTuple
 
 from bertconv.containers.stored import ITEM_SIZE, SourceFile, StoredTensor
@@ -140,10 +140,11 @@ class ChunkedTensor(StoredTensor):
             done = 0
             while done < len(row):
                 line, column = divmod(start + done, lines.length)
-                sides = lines.at(line)
+                index = lines.index(line)
+                sides = lines.at(index)
                 for side in sides[bisect_right(sides, column, key=attrgetter("left")) - 1 :]:
                     length = min(side.right - column, len(row) - done)
-                    offset = lines.offset(side, line) + column - side.left
+                    offset = side.base + sum(map(mul, index, side.steps)) + column
                     yield _Part(side.chunk, offset, row[done : done + length])
                     done += length
                     column += length
@@ -170,11 +171,16 @@ class _Waiting:
 
 
 class _Side(NamedTuple):
-    """What a chunk has of every line that it is a part of: bytes from `left` to `right` of the line."""
+    """What a chunk has of every line that it is a part of: bytes from `left` to `right` of the line.
+
+    A byte of a line lies in the chunk's file at `base`, plus `steps` times the line's index, plus its place in the line.
+    """
 
     left: int
     right: int
     chunk: Chunk
+    base: int
+    steps: tuple[int, ...]
 
 
 class _Lines:
@@ -193,22 +199,13 @@ class _Lines:
         self._among: dict[tuple[int, ...], tuple[Chunk, ...]] = {(): chunks}
         self._cells: dict[tuple[int, ...], list[_Side]] = {}
 
-    def at(self, line: int) -> list[_Side]:
+    def at(self, index: tuple[int, ...]) -> list[_Side]:
         """The chunks that a line is cut into, from left to right."""
-        index = self._index(line)
         cell = tuple(bisect_right(cuts, place) for cuts, place in zip(self._cuts, index, strict=True))
         found = self._cells.get(cell)
         if found is None:
             found = self._cells[cell] = sorted(self._sides(cell, index), key=attrgetter("left"))
         return found
-
-    def offset(self, side: _Side, line: int) -> int:
-        """Where in its file the part of a line begins that a chunk has."""
-        at = 0
-        places = zip(self._index(line), side.chunk.corner, side.chunk.stored.shape, strict=False)
-        for place, start, size in places:
-            at = at * size + place - start
-        return side.chunk.stored.offset + at * (side.right - side.left)
 
     def _sides(self, cell: tuple[int, ...], index: tuple[int, ...]) -> Iterator[_Side]:
         for axis, place in enumerate(index):  # what an axis leaves is shared by all cells that begin alike
@@ -219,9 +216,17 @@ class _Lines:
         for chunk in self._among[cell]:
             left = chunk.corner[self._axis]
             right = left + chunk.stored.shape[self._axis]
-            yield _Side(left * self._unit, right * self._unit, chunk)
+            width = (right - left) * self._unit
+            steps = [width] * self._axis
+            for axis in range(self._axis - 1, 0, -1):
+                steps[axis - 1] = steps[axis] * chunk.stored.shape[axis]
+            base = chunk.stored.offset - sum(map(mul, chunk.corner, steps)) - left * self._unit
+            yield _Side(left * self._unit, right * self._unit, chunk, base, tuple(steps))
 
-    def _index(self, line: int) -> tuple[int, ...]:
+    def index(self, line: int) -> tuple[int, ...]:
+        """The index of a line along each axis before its own."""
+        if self._axis <= 1:
+            return (line,)[: self._axis]
         found = []
         for size in reversed(self._outer):
             line, place = divmod(line, size)
