@@ -147,7 +147,8 @@ def test_decoders_follow_in_either_layout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, container: str, to: str, new: str, small: bool
 ) -> None:
     if small:  # many pieces instead of one
-        for module, name, size in ((tables, "PIECE", 700), (tables, "PANEL", 5000), (tables, "PART", 900), (streaming, "PANEL", 5000),
+        for module, name, size in ((tables, "PIECE", 700), (tables, "PANEL", 5000), (tables, "PART", 900),
+                                   (streaming, "PANEL", 5000),
                                    (streaming, "PIECE", 700), (tables, "CHUNK", 1024)):  # fmt: skip
             monkeypatch.setattr(module, name, size)
     decoder = cp.random_array((ROWS, cp.SIZES["hidden_size"]), "float32", 77)
@@ -280,8 +281,10 @@ def test_the_own_tokenizer_stays_where_only_rows_are_asked_for(tmp_path: Path) -
 
 def test_rows_without_any_tokenizer(tmp_path: Path) -> None:
     src = model(tmp_path / "in")
-    (src / "vocab.txt").unlink()
+    (src / "vocab.txt").rename(src / "sentencepiece.bpe.model")  # goes along, and nothing in it is read
     done = resize_vocabulary(src, tmp_path / "out", pad_to=64)
+    assert done.report.sidecars == ("sentencepiece.bpe.model",)
+    assert "nothing lists its tokens: every row is taken for a token's" in done.report.notes
     old, new = cp.written(src)[cp.WORD], cp.written(tmp_path / "out")[cp.WORD]
     assert new.shape[0] == 128
     assert new[:ROWS].tobytes() == old.tobytes()
@@ -331,7 +334,10 @@ def test_an_id_without_a_row_is_reported(tmp_path: Path) -> None:
 
 def test_the_tokenizer_beside_it_may_be_the_new_one(tmp_path: Path) -> None:
     src, old = model(tmp_path / "in", words=shuffled()), vocabulary(tmp_path / "old", WORDS)
+    (src / "generation_config.json").write_text('{"eos_token_id": 2}')
     done = resize_vocabulary(src, tmp_path / "out", from_tokenizer=old)
+    generation = json.loads((tmp_path / "out" / "generation_config.json").read_text())
+    assert generation == {"eos_token_id": shuffled().index("[SEP]")}
     assert (tmp_path / "out" / "vocab.txt").read_text().split() == shuffled()
     assert len(done.rows.alignment.moved) > 80
 
@@ -490,6 +496,13 @@ def test_an_id_that_a_decoder_needs_is_refused(tmp_path: Path) -> None:
     src = of_tokens(pieced(tmp_path, "BertLMHeadModel", is_decoder=True, eos_token_id=0), "</s>", "<pad>", "a")
     other = of_tokens(tmp_path / "other", "<s>", "<pad>", "a")
     with pytest.raises(MappingError, match="eos_token_id is '</s>'"):
+        resize_vocabulary(src, tmp_path / "out", tokenizer=other)
+
+
+def test_an_id_beyond_any_vocabulary_is_refused(tmp_path: Path) -> None:
+    src = of_tokens(pieced(tmp_path), "<s>", "<pad>", "a", kind="BPE")
+    other = sentence_pieces(tmp_path / "other", {"<pad>": 1, "a": 2_000_000_000}, kind="BPE")
+    with pytest.raises(MappingError, match="2,000,000,001 rows"):
         resize_vocabulary(src, tmp_path / "out", tokenizer=other)
 
 
