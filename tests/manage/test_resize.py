@@ -530,6 +530,16 @@ def test_pieces_of_other_algorithms_are_the_librarys(tmp_path: Path) -> None:
         assert new[row].tobytes() == old[parts].astype(np.float64).mean(axis=0).astype(np.float32).tobytes()
 
 
+def test_pieces_of_texts_with_marks(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers")
+    words = ("<unk>", "<pad>", f"{SPACE}ne", "ph", "ro", "s")
+    src, other = of_tokens(pieced(tmp_path), *words), of_tokens(tmp_path / "other", *words, f"{SPACE}nephros", "phx")
+    resize_vocabulary(src, tmp_path / "out", tokenizer=other, new="pieces")
+    old, new = cp.written(src)[cp.WORD], cp.written(tmp_path / "out")[cp.WORD]
+    for row, parts in ((6, [2, 3, 4, 5]), (7, [3])):  # what is unknown counts for nothing
+        assert new[row].tobytes() == old[parts].astype(np.float64).mean(axis=0).astype(np.float32).tobytes()
+
+
 def test_pieces_of_other_algorithms_need_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     src = of_tokens(pieced(tmp_path), "<unk>", "<pad>", f"{SPACE}a")
     other = of_tokens(tmp_path / "other", "<unk>", "<pad>", f"{SPACE}b")
