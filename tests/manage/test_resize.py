@@ -530,6 +530,20 @@ def test_pieces_of_other_algorithms_are_the_librarys(tmp_path: Path) -> None:
         assert new[row].tobytes() == old[parts].astype(np.float64).mean(axis=0).astype(np.float32).tobytes()
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_mean_is_rounded_once(tmp_path: Path, sign: int) -> None:
+    """It lies a little beyond the middle between two numbers of bfloat16, which float32 does not see."""
+    tensors = cp.state_dict("BertModel", "bfloat16", vocab_size=6)
+    rows = np.zeros((6, cp.SIZES["hidden_size"]))
+    rows[:3] = sign * np.array([[4], [2.0**-6], [2.0**-34]])
+    tensors[cp.WORD] = rows.astype(cp.numpy_type("bfloat16"))
+    words = ("<s>", "<pad>", "a", "b")
+    src = of_tokens(model(tmp_path / "in", "BertModel", vocab_size=6, tensors=tensors), *words)
+    resize_vocabulary(src, tmp_path / "out", tokenizer=of_tokens(tmp_path / "other", *words, "c"))
+    made = cp.written(tmp_path / "out")["embeddings.word_embeddings.weight"]
+    assert set(made[4].astype(np.float64)) == {sign * (1 + 2.0**-7)}
+
+
 def test_pieces_of_texts_with_marks(tmp_path: Path) -> None:
     pytest.importorskip("tokenizers")
     words = ("<unk>", "<pad>", f"{SPACE}ne", "ph", "ro", "s")
