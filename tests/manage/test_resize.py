@@ -147,7 +147,8 @@ def test_decoders_follow_in_either_layout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, container: str, to: str, new: str, small: bool
 ) -> None:
     if small:  # many pieces instead of one
-        for module, name, size in ((tables, "PIECE", 700), (tables, "PANEL", 5000), (tables, "PART", 900), (streaming, "PANEL", 5000),
+        for module, name, size in ((tables, "PIECE", 700), (tables, "PANEL", 5000), (tables, "PART", 900),
+                                   (streaming, "PANEL", 5000),
                                    (streaming, "PIECE", 700), (tables, "CHUNK", 1024)):  # fmt: skip
             monkeypatch.setattr(module, name, size)
     decoder = cp.random_array((ROWS, cp.SIZES["hidden_size"]), "float32", 77)
@@ -280,8 +281,10 @@ def test_the_own_tokenizer_stays_where_only_rows_are_asked_for(tmp_path: Path) -
 
 def test_rows_without_any_tokenizer(tmp_path: Path) -> None:
     src = model(tmp_path / "in")
-    (src / "vocab.txt").unlink()
+    (src / "vocab.txt").rename(src / "sentencepiece.bpe.model")  # goes along, and nothing in it is read
     done = resize_vocabulary(src, tmp_path / "out", pad_to=64)
+    assert done.report.sidecars == ("sentencepiece.bpe.model",)
+    assert "nothing lists its tokens: every row is taken for a token's" in done.report.notes
     old, new = cp.written(src)[cp.WORD], cp.written(tmp_path / "out")[cp.WORD]
     assert new.shape[0] == 128
     assert new[:ROWS].tobytes() == old.tobytes()
@@ -331,7 +334,10 @@ def test_an_id_without_a_row_is_reported(tmp_path: Path) -> None:
 
 def test_the_tokenizer_beside_it_may_be_the_new_one(tmp_path: Path) -> None:
     src, old = model(tmp_path / "in", words=shuffled()), vocabulary(tmp_path / "old", WORDS)
+    (src / "generation_config.json").write_text('{"eos_token_id": 2}')
     done = resize_vocabulary(src, tmp_path / "out", from_tokenizer=old)
+    generation = json.loads((tmp_path / "out" / "generation_config.json").read_text())
+    assert generation == {"eos_token_id": shuffled().index("[SEP]")}
     assert (tmp_path / "out" / "vocab.txt").read_text().split() == shuffled()
     assert len(done.rows.alignment.moved) > 80
 
@@ -493,6 +499,13 @@ def test_an_id_that_a_decoder_needs_is_refused(tmp_path: Path) -> None:
         resize_vocabulary(src, tmp_path / "out", tokenizer=other)
 
 
+def test_an_id_beyond_any_vocabulary_is_refused(tmp_path: Path) -> None:
+    src = of_tokens(pieced(tmp_path), "<s>", "<pad>", "a", kind="BPE")
+    other = sentence_pieces(tmp_path / "other", {"<pad>": 1, "a": 2_000_000_000}, kind="BPE")
+    with pytest.raises(MappingError, match="2,000,000,001 rows"):
+        resize_vocabulary(src, tmp_path / "out", tokenizer=other)
+
+
 def test_two_tokens_with_one_id_are_refused(tmp_path: Path) -> None:
     src = of_tokens(pieced(tmp_path), "<s>", "<pad>", "a", "b", kind="BPE")
     other = sentence_pieces(tmp_path / "other", {"<pad>": 1, "a": 2, "b": 2}, kind="BPE")
@@ -514,6 +527,30 @@ def test_pieces_of_other_algorithms_are_the_librarys(tmp_path: Path) -> None:
     old, new = cp.written(src)[cp.WORD], cp.written(tmp_path / "out")[cp.WORD]
     assert new[:6].tobytes() == old.tobytes()
     for row, parts in ((6, [5, 4]), (7, [4, 3])):  # the space is no token of theirs
+        assert new[row].tobytes() == old[parts].astype(np.float64).mean(axis=0).astype(np.float32).tobytes()
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_mean_is_rounded_once(tmp_path: Path, sign: int) -> None:
+    """It lies a little beyond the middle between two numbers of bfloat16, which float32 does not see."""
+    tensors = cp.state_dict("BertModel", "bfloat16", vocab_size=6)
+    rows = np.zeros((6, cp.SIZES["hidden_size"]))
+    rows[:3] = sign * np.array([[4], [2.0**-6], [2.0**-34]])
+    tensors[cp.WORD] = rows.astype(cp.numpy_type("bfloat16"))
+    words = ("<s>", "<pad>", "a", "b")
+    src = of_tokens(model(tmp_path / "in", "BertModel", vocab_size=6, tensors=tensors), *words)
+    resize_vocabulary(src, tmp_path / "out", tokenizer=of_tokens(tmp_path / "other", *words, "c"))
+    made = cp.written(tmp_path / "out")["embeddings.word_embeddings.weight"]
+    assert set(made[4].astype(np.float64)) == {sign * (1 + 2.0**-7)}
+
+
+def test_pieces_of_texts_with_marks(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers")
+    words = ("<unk>", "<pad>", f"{SPACE}ne", "ph", "ro", "s")
+    src, other = of_tokens(pieced(tmp_path), *words), of_tokens(tmp_path / "other", *words, f"{SPACE}nephros", "phx")
+    resize_vocabulary(src, tmp_path / "out", tokenizer=other, new="pieces")
+    old, new = cp.written(src)[cp.WORD], cp.written(tmp_path / "out")[cp.WORD]
+    for row, parts in ((6, [2, 3, 4, 5]), (7, [3])):  # what is unknown counts for nothing
         assert new[row].tobytes() == old[parts].astype(np.float64).mean(axis=0).astype(np.float32).tobytes()
 
 

@@ -32,13 +32,20 @@ def pieces_of(plan: RowPlan, source: Source, old: Tokenizer, new: Tokenizer) -> 
     if not plan.new:
         return {}
     known = set(plan.known)
-    unknown = (old.tokens or {}).get((old.special or {}).get("unk_token", ""))
+    unknown = _unknown(old)
     cut = _wordpieces(old) or _library(source, _texts(new))
     found = {}
     for row, token in plan.new.items():
-        if parts := tuple(one for one in cut(token) if one in known and one != unknown):
+        if parts := tuple(one for one in cut(token) if one in known and one not in unknown):
             found[row] = parts
     return found
+
+
+def _unknown(old: Tokenizer) -> set[Any]:
+    """Ids of what stands for what is not in the vocabulary, wherever it is named."""
+    tokens, model = old.tokens or {}, (old.rules or {}).get("model") or {}
+    named = ((old.special or {}).get("unk_token"), model.get("unk_token"))
+    return {model.get("unk_id"), *(tokens.get(token) for token in named if isinstance(token, str))}
 
 
 def _wordpieces(old: Tokenizer) -> Callable[[str], tuple[int, ...]] | None:

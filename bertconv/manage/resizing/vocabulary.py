@@ -16,6 +16,8 @@ from bertconv.tokenizer.alignment import Alignment, align
 
 NEW, FILLER = -1, -2
 """Instead of an old row: the row is that of a new token, or of none and there was no padding to keep."""
+MOST_ROWS = 4_000_000
+"""A tokenizer may give one token an id of two thousand million, and then no disk holds the table."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,11 @@ class Size:
         """
         rows = (needed if self.shrink else max(needed, before)) if self.rows is None else self.rows
         rows = -(-max(rows, 1) // self.pad_to) * self.pad_to
+        if rows > MOST_ROWS:
+            raise MappingError(
+                f"the tables would get {rows:,} rows, and no vocabulary has more than {MOST_ROWS:,}.",
+                hint="Look at the highest id of the tokenizer, and at the size that was asked for.",
+            )
         if rows < needed:
             raise MappingError(
                 f"the highest id of a token is {needed - 1:,}, and {rows:,} rows were asked for.",

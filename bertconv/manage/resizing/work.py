@@ -172,11 +172,10 @@ class _Resizing:
     def companions(self, ids: Ids) -> Companions:
         """The new tokenizer's files in the place of the old one's; everything else goes along."""
         whole, source = Companions.of(self.found.source), self.new[0]
-        if source is self.found.source:
-            return whole
-        carried = {name: opened for name, opened in whole.carried.items() if not is_of_tokenizer(name)}
-        carried |= dict.fromkeys(source.sidecars, source.open)
-        made = dict(whole.made)
+        carried, made = dict(whole.carried), dict(whole.made)
+        if source is not self.found.source:
+            carried = {name: opened for name, opened in carried.items() if not is_of_tokenizer(name)}
+            carried |= dict.fromkeys(source.sidecars, source.open)
         if (changed := ids.generation(self.found.source)) is not None:
             made[GENERATION] = changed
             del carried[GENERATION]
@@ -189,7 +188,9 @@ class _Resizing:
         counts = {
             "kept": len(found.kept), "moved": len(found.moved), "new": len(found.new), "dropped": len(found.dropped),
         }  # fmt: skip
-        if rows.has_tokens:
+        if not rows.has_tokens:
+            yield "nothing lists its tokens: every row is taken for a token's"
+        else:
             yield "tokens: " + ", ".join(f"{count:,} {what}" for what, count in counts.items())
         yield (
             f"rows: {rows.before:,} became {rows.rows:,}; {padding['kept']:,} of padding were kept and "
@@ -220,12 +221,12 @@ def _tokenizer(given: str | os.PathLike[str], request: ResizeRequest) -> tuple[S
 def _tokens(
     old: tuple[Source, Tokenizer], new: tuple[Source, Tokenizer], request: ResizeRequest
 ) -> tuple[Mapping[str, int], Mapping[str, int]]:
-    """Both vocabularies; none where there is no tokenizer and only the number of rows is to change.
+    """Both vocabularies; none where nothing lists the tokens and only the number of rows is to change.
 
     Raises:
         MappingError: one is not there or cannot be read, or their tokens do not mean the same.
     """
-    if request.tokenizer is None and request.from_tokenizer is None and not old[1].files:
+    if request.tokenizer is None and request.from_tokenizer is None and not old[1].tokens:
         return {}, {}
     for (source, tokenizer), option in ((old, "--from-tokenizer"), (new, "--tokenizer")):
         if not tokenizer.tokens:
