@@ -44,6 +44,8 @@ TINY = {
     "max_position_embeddings": 19, "type_vocab_size": 5, "num_labels": 7, "dim": 24, "n_layers": 2, "n_heads": 3,
     "hidden_dim": 41,
 }  # fmt: skip
+DTYPES = ("float64", "float32")
+"""Types in which mergekit computes; in the first one it has to agree."""
 START = """
 import sys
 from mergekit.plan import MergePlanner
@@ -60,9 +62,12 @@ def plan_tensor(self, weight, weights_in, *others, **more):
     return planned(self, weight, weights_in, *others, **more)
 
 MergePlanner.plan_tensor = plan_tensor
-main()
+for config, out in zip(sys.argv[1::2], sys.argv[2::2]):
+    main([config, out, "--quiet"], standalone_mode=False)
 """
-"""mergekit 0.1.5 adds a tuple of other names to a list, and so merges no BERT unless the tuple can be added."""
+"""Merges one configuration after the other.
+
+mergekit 0.1.5 adds a tuple of other names to a list, and so merges no BERT unless the tuple can be added."""
 SIZES: dict[str, dict[str, Any]] = {"tiny": TINY, "base": {}}
 
 
@@ -100,9 +105,10 @@ def main() -> int:
         for name in options.heads:
             with tempfile.TemporaryDirectory(prefix="bertconv-merge-", dir=options.temp) as temp:
                 folders = models(name, SIZES[size], Path(temp))
+                theirs = merged_by_theirs(program, folders, Path(temp))
                 for method in METHODS:
                     number += 1
-                    failed += not case(program, f"{size} {name}", method, folders, Path(temp))
+                    failed += not case(f"{size} {name}", method, folders, theirs, Path(temp) / "ours")
     print("FAILED" if failed else "everything agrees", f"({failed} of {number} cases differ)")
     return 1 if failed else 0
 
@@ -132,25 +138,31 @@ def takes(config: Any, key: str) -> bool:
     return key in ("num_labels", "vocab_size") or hasattr(config(), key)
 
 
-def case(program: Path, label: str, method: Method, folders: list[Path], temp: Path) -> bool:
+def case(label: str, method: Method, folders: list[Path], theirs: dict[tuple[str, str], Path], ours: Path) -> bool:
     """One line; whether the numbers are those of mergekit."""
     base, *inputs = folders
-    ours = temp / "ours"
     if "method" in method.ours:
         merge_checkpoints(inputs, ours, base=base if method.has_base else None, overwrite=True, **method.ours)
     else:
         average_checkpoints(inputs, ours, overwrite=True, **method.ours)
     found = load_file(ours / "model.safetensors")
     said, worst = [], 0
-    for dtype in ("float64", "float32"):
-        theirs = theirs_of(program, method, base, inputs, dtype, temp)
-        missing = sorted(set(found) ^ set(theirs))
-        distances = {name: distance(found[name], theirs[name]) for name in found if name in theirs}
+    for dtype in DTYPES:
+        other = {
+            name: one
+            for file in theirs[method.name, dtype].glob("*.safetensors")
+            for name, one in load_file(file).items()
+        }
+        missing = sorted(set(found) ^ set(other))
+        distances = {name: distance(found[name], other[name]) for name in found if name in other}
         largest = max(int(one.max(initial=0)) for one in distances.values())
         differing = sum(int((one > 0).sum()) for one in distances.values())
+        beyond = sum(int((one > 1).sum()) for one in distances.values())
         elements = sum(one.size for one in distances.values())
-        said.append(f"{dtype}: {largest} ulp, {differing:,} of {elements:,} elements differ")
-        if dtype == "float64":
+        said.append(
+            f"{dtype}: {differing:,} of {elements:,} elements differ, {beyond:,} by more than 1 ulp, {largest} at most"
+        )
+        if dtype == DTYPES[0]:
             worst = largest if not missing else -1
             said[-1] += f", not in both: {', '.join(missing)}" if missing else ""
     fine = 0 <= worst <= 1
@@ -158,33 +170,35 @@ def case(program: Path, label: str, method: Method, folders: list[Path], temp: P
     return fine
 
 
-def theirs_of(
-    program: Path, method: Method, base: Path, inputs: list[Path], dtype: str, temp: Path
-) -> dict[str, np.ndarray[Any, Any]]:
-    """What mergekit makes of the same files, computed in a type and stored as float32."""
-    listed = [
-        {"model": str(one), "parameters": {key: values[number] for key, values in method.per_input.items()}}
-        for number, one in enumerate(inputs)
-    ]
-    config: dict[str, Any] = {
-        "merge_method": method.theirs, "models": listed, "parameters": method.parameters, "dtype": dtype,
-        "out_dtype": "float32",
-    }  # fmt: skip
-    if method.has_base:
-        config["base_model"] = str(base)
-    elif method.theirs == "slerp":
-        config["base_model"] = str(inputs[0])
-    (temp / "merge.yml").write_text(json.dumps(config))
-    out = temp / f"theirs-{dtype}"
+def merged_by_theirs(program: Path, folders: list[Path], temp: Path) -> dict[tuple[str, str], Path]:
+    """Method and type in which mergekit computes -> the folder of what it makes of the same files, as float32."""
+    base, *inputs = folders
+    words: list[Path] = []
+    found = {}
+    for method in METHODS:
+        listed = [
+            {"model": str(one), "parameters": {key: values[number] for key, values in method.per_input.items()}}
+            for number, one in enumerate(inputs)
+        ]
+        for dtype in DTYPES:
+            config: dict[str, Any] = {
+                "merge_method": method.theirs, "models": listed, "parameters": method.parameters, "dtype": dtype,
+                "out_dtype": "float32",
+            }  # fmt: skip
+            if method.has_base:
+                config["base_model"] = str(base)
+            elif method.theirs == "slerp":
+                config["base_model"] = str(inputs[0])
+            place = temp / f"theirs-{len(found)}"
+            place.with_suffix(".yml").write_text(json.dumps(config))
+            words += [place.with_suffix(".yml"), place]
+            found[method.name, dtype] = place
     done = subprocess.run(
-        [program, "-c", START, temp / "merge.yml", out, "--quiet"], capture_output=True, text=True, check=False,
+        [program, "-c", START, *words], capture_output=True, text=True, check=False,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""},
     )  # fmt: skip
     if done.returncode:
         raise SystemExit(f"mergekit failed:\n{done.stderr[-3000:]}")
-    found: dict[str, np.ndarray[Any, Any]] = {}
-    for file in sorted(out.glob("*.safetensors")):
-        found |= load_file(file)
     return found
 
 

@@ -223,7 +223,7 @@ def _tensors(sides: Sequence[Side], heads: str) -> tuple[frozenset[str], tuple[s
     first, *others = sides
     shared = set(first.moves).intersection(*(side.moves for side in others))
     for side in others:
-        for place in shared:
+        for place in filter(shared.__contains__, first.moves):
             _check_shape(place, side, first)
     notes = []
     for side in others:

@@ -278,7 +278,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "activation": (lambda folder: other_config(folder, hidden_act="relu"), "hidden_act is 'relu' in its config"),
     "epsilon": (lambda folder: other_config(folder, layer_norm_eps=1e-5), "layer_norm_eps is 1e-05 in its config"),
     "attention heads": (lambda folder: other_config(folder, num_attention_heads=7), "num_attention_heads is 7"),
-    "sizes": (other_sizes, "ffn_out.weight has the shape [35, 59], and [35, 53] in the other"),
+    "sizes": (other_sizes, "layer.0.ffn_in.weight has the shape [59, 35], and [53, 35] in the other"),
     "layers": (fewer_layers, "in0 has layer.1."),
     "vocabulary": (other_vocabulary, "it has another vocabulary: the same number of tokens with other ids"),
     "labels": (lambda folder: other_config(folder, id2label={str(n): f"class {n}" for n in range(11)}), "label 0 is"),
