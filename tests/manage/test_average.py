@@ -341,7 +341,8 @@ def test_tokens_that_one_side_lacks_are_noted(tmp_path: Path) -> None:
         ({"weights": [0, 0]}, "the weights are"), ({"weights": [float("nan"), 1]}, "the weights are"),
         ({"weights": [float("inf"), 1]}, "the weights are"), ({"ema": 1.0}, "ema is"), ({"ema": -0.1}, "ema is"),
         ({"ema": 0.5, "weights": [1, 1]}, "exclude each other"), ({"last": 2}, "last was given with 2"),
-        ({"heads": "drop", "head": HEAD}, "exclude each other"), ({"to": "onnx"}, "to is"), ({"dtype": "int8"}, "dtype is"), ({"heads": "all"}, "heads is"),
+        ({"heads": "drop", "head": HEAD}, "exclude each other"), ({"heads": "all"}, "heads is"),
+        ({"to": "onnx"}, "to is"), ({"dtype": "int8"}, "dtype is"),
         ({"verify": "outputs"}, "verify is"), ({"max_shard_size": "much"}, "max_shard_size is"),
     ],
 )  # fmt: skip
