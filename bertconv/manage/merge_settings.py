@@ -51,6 +51,8 @@ def _plain(value: Any) -> Any:
 
 def checked_settings(method: str, count: int, numbers: Mapping[str, Any], *, has_base: bool) -> Settings:
     """The numbers of a method for so many inputs; RequestError for one that it does not take, or no such value of."""
+    if count == 0:
+        raise RequestError("no input was given.", hint="Name the checkpoints to merge.")
     if method not in USED:
         raise RequestError(f"method is {method!r}.", hint=f"Choose one of {', '.join(USED)}.")
     if unused := [name for name in numbers if name not in USED[method]]:
