@@ -202,7 +202,7 @@ class _Attachment:
             operation=operation, parents=parents, form=self.form, table=self.table, head=self.head, config=self.config,
             contents=contents, shard_limit=limit, companions=Companions.of(source), modules=self.body.modules,
             report=replace(
-                report, equals=(self.head,), left_out=tuple(self.left_out()), notes=(*report.notes, *notes)
+                report, equals=(self.head,), left_out=tuple(self.left_out()), notes=(*self.notes(), *notes)
             ),
         )  # fmt: skip
 
@@ -218,6 +218,13 @@ class _Attachment:
         """What is said of stored copies that differ and may."""
         for plan in (self.whole_body, self.whole_top):
             yield from check_duplicates(plan.duplicates, lambda _: self.check_signals())
+
+    def notes(self) -> Iterator[str]:
+        """What is unusual about both; the plans of parts miss groups, which is no news."""
+        for one in (self.body, self.top):
+            yield from (*one.source.notes, *one.header.notes)
+        yield from self.config.notes
+        yield from self.whole_top.notes if self.part is None else ()
 
     def left_out(self) -> Iterator[LeftOut]:
         """Everything in both checkpoints that the output has not."""
