@@ -76,7 +76,7 @@ def _added(
             widen(part, source.dtype, total)
             term(start, extra)
             np.add(total, extra, out=total)
-            elements = rounded(total)
+            elements = rounded(total, (as_floats(part, source.dtype), extra))
             if source.dtype == dtype:
                 np.copyto(elements, part, where=extra == 0)  # the payload of a NaN stays
             changed = changed or source.dtype != dtype or not np.array_equal(elements, part)
