@@ -18,6 +18,7 @@ from bertconv.formats.arithmetic import (
     Compute,
     Operand,
     Rounding,
+    floats_of,
     keep,
     side_by_side,
     step_of,
@@ -180,7 +181,7 @@ def _updated(task: Task, workspace: Workspace, update: Update) -> Iterator[Eleme
             added = update(start, deltas)
             same = added == 0
             np.add(numbers, added, out=numbers)
-        elements = rounded(numbers)
+        elements = rounded(numbers, floats_of(parts, operands))
         if base.tensor.dtype == task.dtype:
             keep(elements, parts[0], same)
         yield elements

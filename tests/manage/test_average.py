@@ -432,3 +432,20 @@ def test_equal_modules_go_along_and_others_are_refused(tmp_path: Path) -> None:
     bare = cp.save(tmp_path / "ccc", head, cp.state_dict(head, seed=3))
     with pytest.raises(MappingError, match="weights of modules beside the transformer differ"):
         average_checkpoints([bare, b], tmp_path / "again")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_sum_beyond_float64_is_refused(tmp_path: Path, dtype: str) -> None:
+    """An infinity or a NaN of an input stays one; a finite mean of finite numbers never becomes one in silence."""
+    most = {"float64": 1.7e308, "float32": 3e38}[dtype]
+    states = [cp.state_dict(HEAD, dtype, seed=seed) for seed in range(2)]
+    for state, strange in zip(states, (np.inf, np.nan), strict=True):
+        state["classifier.bias"][2] = strange
+    folders = [cp.save(tmp_path / f"in{number}", HEAD, state) for number, state in enumerate(states)]
+    average_checkpoints(folders, tmp_path / "strange")
+    for number, state in enumerate(states):
+        state["classifier.bias"][3] = most * (1 - number / 8)
+        cp.save(tmp_path / f"in{number}", HEAD, state)
+    heavy = [1e300, 1e300] if dtype == "float32" else None
+    with pytest.raises(RequestError, match=f"{dtype} cannot hold"):
+        average_checkpoints(folders, tmp_path / "out", weights=heavy)
