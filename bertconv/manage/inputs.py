@@ -104,8 +104,6 @@ def combined(
             else with the same tensors.
         BertconvError: one of them cannot be planned.
     """
-    if heads not in HEADS:
-        raise RequestError(f"heads is {heads!r}.", hint=f"Choose one of {', '.join(HEADS)}.")
     names = [printable(one.source.given) for _, one in inputs]
     _check_families(inputs, names)
     base = inputs[0][1].table.base_head
