@@ -10,9 +10,9 @@ from pathlib import Path
 from bertconv.checkpoint import Opened, Tensor, opened
 from bertconv.config import Config
 from bertconv.convert import own_format
-from bertconv.derive import Companions, Derivation, Parent, Progress, Writing, changed_config, write_output
+from bertconv.derive import Companions, Derivation, Parent, Writing, changed_config, write_output
 from bertconv.digests import digest_of_tensors, digests, vocabulary_facts
-from bertconv.errors import MappingError, RequestError, ShapeMismatch, UnknownTensors
+from bertconv.errors import MappingError, ShapeMismatch, UnknownTensors, check_one_of
 from bertconv.formats.content import Content, Origin
 from bertconv.formats.interrupts import held_back
 from bertconv.formats.output import Format, formats
@@ -25,10 +25,11 @@ from bertconv.mapping.plan import Plan, PlanOptions, make_plan
 from bertconv.mapping.recognise import Wanted
 from bertconv.mapping.table import Table, load_dialects
 from bertconv.parts import HeadPart
+from bertconv.progress import Progress
 from bertconv.record import computed_report, left_out
 from bertconv.records import dataclass
 from bertconv.report import LeftOut, Operation, Report
-from bertconv.saving import shard_limit
+from bertconv.saving import recorded_limit, shard_limit
 from bertconv.text import listing, printable, shown
 from bertconv.tokenizer import read_tokenizer
 
@@ -94,12 +95,11 @@ def attach_head(  # noqa: PLR0913  (one argument per option of the command)
         >>> attach_head("bert-base-uncased", "head/", "out/").head  # doctest: +SKIP
         'BertForSequenceClassification'
     """
-    for value, known, name in ((verify, LEVELS, "verify"), (to, (None, *formats()), "to")):
-        if value not in known:
-            raise RequestError(f"{name} is {value!r}.", hint=f"Choose one of {', '.join(filter(None, known))}.")
+    check_one_of(verify, LEVELS, "verify")
+    check_one_of(to, (None, *formats()), "to")
     source = source_options({"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only})
     wanted, limit, reading = Wanted.of(family, table), shard_limit(max_shard_size), not dry_run
-    recorded = {key: value for key, value in (("force", force), ("to", to)) if value}
+    recorded = {key: value for key, value in (("force", force), ("to", to)) if value} | recorded_limit(max_shard_size)
     writing = Writing(Path(dst), overwrite, dry_run, verify != "none")
     with (
         opened(backbone, source, wanted=wanted, check_data=reading) as body,

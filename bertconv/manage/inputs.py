@@ -104,8 +104,6 @@ def combined(
             else with the same tensors.
         BertconvError: one of them cannot be planned.
     """
-    if heads not in HEADS:
-        raise RequestError(f"heads is {heads!r}.", hint=f"Choose one of {', '.join(HEADS)}.")
     if heads == "drop" and head is not None:
         raise RequestError("heads drop and a class exclude each other.", hint="Leave one of them out.")
     names = [printable(one.source.given) for _, one in inputs]

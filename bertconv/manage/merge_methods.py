@@ -173,7 +173,7 @@ def _updated(task: Task, workspace: Workspace, update: Update) -> Iterator[Eleme
     operands = (base, *task.inputs)
     size = min(step_of(len(operands) + 3), max(base.tensor.count, 1))
     room = np.empty((len(operands), size))
-    rounded = Rounding(task.dtype, size, operands)
+    rounded = Rounding(task.dtype, operands)
     for start, parts in side_by_side(operands, workspace, size):
         numbers, *deltas = room[:, : parts[0].size]
         _differences(parts, operands, numbers, deltas)
