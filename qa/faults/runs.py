@@ -236,11 +236,19 @@ def _reading(point: Point, run: Run) -> list[str]:
     codes = {5}
     if point.side == "work" or (run.hit is not None and run.hit.name == "copy_file_range"):
         codes.add(7)  # what is read there was written; and the kernel does not say which side of a copy failed
+    if point.side == "work" and point.scene.kind.words[0] == "pull":
+        codes.add(1)  # it holds the copy to its record as `verify DST` does
     problems = typed(run.text, *codes, status=run.status)
     name = run.hit.path.rpartition("/")[2] if run.hit is not None else ""
-    if run.status == 5 and name not in run.text:
+    if run.status == 5 and not any(each in run.text for each in (name, *_links(point.scene, name))):
         problems.append(f"{name} is not named: {said(run.text)}")
     return problems
+
+
+def _links(scene: Scene, name: str) -> list[str]:
+    """What a file of the Hub's cache is called where it is used."""
+    links = (path for path in scene.source.rglob("*") if path.is_symlink())
+    return [path.name for path in links if path.readlink().name == name]
 
 
 def _leftovers(point: Point, run: Run, after: Tree) -> list[str]:
