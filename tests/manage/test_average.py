@@ -405,3 +405,17 @@ def test_equal_modules_go_along_and_others_are_refused(tmp_path: Path) -> None:
     bare = cp.save(tmp_path / "ccc", head, cp.state_dict(head, seed=3))
     with pytest.raises(MappingError, match="weights of modules beside the transformer differ"):
         average_checkpoints([bare, b], tmp_path / "again")
+
+
+def test_a_log_counts_what_was_computed_and_names_the_inputs(tmp_path: Path, cli: Callable[..., cp.Outcome]) -> None:
+    folders = [cp.save(tmp_path / name, HEAD, cp.state_dict(HEAD, seed=seed)) for seed, name in enumerate(("a", "b"))]
+    lines = cli("average", *folders, "-o", tmp_path / "out").out.splitlines()
+    parents = json.loads((tmp_path / "out" / "bertconv.json").read_bytes())["parents"]
+    short = [parent["digest"].removeprefix("sha256:")[:12] for parent in parents]
+    tensors = len(cp.state_dict(HEAD))
+    assert lines[1:4] == [
+        f"  input a {short[0]}",
+        f"  input b {short[1]}",
+        f"{tensors} of {tensors} tensors computed: average of 2 (--verbose lists them)",
+    ]
+    assert not [line for line in lines if "| computed" in line]
