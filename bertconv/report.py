@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, field
 from typing import Any
 
@@ -187,16 +187,16 @@ class Report:
         derived = {"ok": self.ok, "coverage": self.coverage, "digest": self.digest, "omitted": list(self.omitted)}
         return asdict(self) | derived | {"cast": self.cast}
 
-    def rows(self, *, but: Collection[str] = (), every: bool = False) -> Iterator[tuple[str, str, str]]:
+    def rows(self, *, but: str = "", every: bool = False) -> Iterator[tuple[str, str, str]]:
         """Key, status and details; what was left out comes last.
 
         Args:
-            but: leave out the tensors of these states.
+            but: leave out the tensors of this state.
             every: one row a tensor; without, layers are folded.
         """
         lines = [(one.source or one.target, one.state, _details(one, counts=every)) for one in self.tensors]
         lines += [(one.source, one.state, one.details) for one in self.left_out]
-        lines = [line for line in lines if line[1] not in but]
+        lines = [line for line in lines if line[1] != but]
         if every:
             yield from lines
             return

@@ -81,15 +81,13 @@ def show_report(report: Report, *, as_json: bool, quiet: bool, verbose: bool) ->
 
 
 def _show_tensors(report: Report, *, verbose: bool) -> None:
-    counted: list[str] = []
+    counted = ""
     if not (verbose or sys.stdout.isatty()):
-        ways = {one.details for one in report.tensors if one.state == "computed"}
-        counted = ["loaded", "computed"] if len(ways) == 1 else ["loaded"]
-        for state in counted:
-            amount = sum(one.state == state for one in report.tensors)
-            how = f": {ways.pop()}" if state == "computed" else ""
-            if amount or len(counted) == 1:
-                click.echo(f"{amount} of {len(report.tensors)} tensors {state}{how} (--verbose lists them)")
+        ways = {(one.state, one.details) for one in report.tensors}
+        alone = ways.pop() if len(ways) == 1 else ("", "")
+        counted, how = ("computed", f": {alone[1]}") if alone[0] == "computed" else ("loaded", "")
+        amount = sum(one.state == counted for one in report.tensors)
+        click.echo(f"{amount} of {len(report.tensors)} tensors {counted}{how} (--verbose lists them)")
     if rows := list(report.rows(but=counted, every=verbose)):
         table(("Key", "Status", "Details"), rows)
 
