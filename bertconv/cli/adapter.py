@@ -7,16 +7,16 @@ from typing import Any
 import click
 
 from bertconv.cli import process
-from bertconv.cli.options import display_options, writing_options
+from bertconv.cli.options import WITH_OUTPUT, display_options, output_option, writing_options
 
 
-@click.command("merge-adapter", short_help="A LoRA adapter merged into its base.")
+@click.command("merge-adapter", options_metavar=WITH_OUTPUT, short_help="A LoRA adapter merged into its base.")
 @click.argument("base")
 @click.argument("adapter")
-@click.option("--output", "-o", "dst", required=True, type=click.Path(), metavar="DST",
-              help="Folder to make; it appears whole or not at all.")  # fmt: skip
+@output_option
 @click.option("--to", metavar="FORMAT", help="pt, tf or tf-safetensors [default: as the base].")
-@click.option("--head", metavar="CLASS", help="Model class [default: the base's, or that of the adapter's task].")
+@click.option("--head", "--class", "head", metavar="CLASS",
+              help="Model class [default: the base's, or that of the adapter's task].")  # fmt: skip
 @click.option("--max-shard-size", default="5GB", show_default=True, metavar="SIZE",
               help="Most bytes of tensors in one file.")  # fmt: skip
 @click.option("--family", metavar="MODEL_TYPE", help="Of the base, where no config says it.")

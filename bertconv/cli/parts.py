@@ -8,7 +8,15 @@ from typing import Any
 import click
 
 from bertconv.cli import process
-from bertconv.cli.options import common_source_options, display_options, source_options, writing_options
+from bertconv.cli.options import (
+    WITH_OUTPUT,
+    common_source_options,
+    destination,
+    display_options,
+    output_option,
+    source_options,
+    writing_options,
+)
 
 _SHARDS = click.option("--max-shard-size", default="5GB", show_default=True, metavar="SIZE",
                        help="Most bytes of tensors in one file.")  # fmt: skip
@@ -16,8 +24,8 @@ _SHARDS = click.option("--max-shard-size", default="5GB", show_default=True, met
 
 @click.command(short_help="One class's tensors of a checkpoint that has more, or its head.")
 @click.argument("src")
-@click.argument("dst", type=click.Path())
-@click.option("--class", "head", metavar="CLASS", help="Model class to extract, such as BertModel.")
+@destination
+@click.option("--class", "--head", "head", metavar="CLASS", help="Model class to extract, such as BertModel.")
 @click.option("--part", type=click.Choice(["head"]), help="Everything that is not of the backbone, on its own.")
 @_SHARDS
 @common_source_options
@@ -39,18 +47,10 @@ def extract(**options: Any) -> None:
     _run(partial(extract_checkpoint, options.pop("src")), **options)
 
 
-@click.command(short_help="One checkpoint's backbone with another's head.")
+@click.command(options_metavar=WITH_OUTPUT, short_help="One checkpoint's backbone with another's head.")
 @click.argument("backbone")
 @click.argument("head")
-@click.option(
-    "--output",
-    "-o",
-    "dst",
-    required=True,
-    type=click.Path(),
-    metavar="DST",
-    help="Folder to make; it appears whole or not at all.",
-)
+@output_option
 @click.option("--force", is_flag=True, help="Also on another backbone or vocabulary than HEAD was trained with.")
 @click.option("--to", metavar="FORMAT", help="Format of the output [default: that of BACKBONE].")
 @_SHARDS
@@ -85,7 +85,7 @@ def attach(*, backbone: str, head: str, **options: Any) -> None:
 
 @click.command(short_help="A student of some of a model's layers.")
 @click.argument("src")
-@click.argument("dst", type=click.Path())
+@destination
 @click.option(
     "--keep",
     required=True,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--revision", metavar="REV", help="Branch, tag or commit (also ORG/NAME@REV).")
 @click.option("--subfolder", default="", metavar="DIR", help="Folder inside the repository.")
 @click.option("--variant", metavar="NAME", help="Such as fp16, for model.fp16.safetensors.")
-@click.option("--head", metavar="CLASS", help="Model class, where nothing says it.")
+@click.option("--head", "--class", "head", metavar="CLASS", help="Model class, where nothing says it.")
 @click.option("--family", metavar="MODEL_TYPE", help="Family, where the config does not say it.")
 @click.option("--token", help="Access token for the Hub [default: HF_TOKEN, or the stored one].")
 @click.option("--cache-dir", type=click.Path(file_okay=False), help="Cache of the Hub [default: HF_HOME's].")
