@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bertconv.containers.stored import ITEM_SIZE, StoredTensor
+from bertconv.containers.stored import StoredTensor
 from bertconv.errors import ParityError, RequestError
-from bertconv.formats.streaming import PANEL, Elements, Workspace, as_floats, not_finite, pieces
+from bertconv.formats.streaming import PANEL, Elements, Workspace, as_floats, cast, not_finite, pieces
 from bertconv.mapping.layout import Transpose
 from bertconv.text import listed
 
@@ -25,8 +25,6 @@ NUMBERS = 6 << 20
 """Bytes of numbers in float64 that one thread holds at a time."""
 _LOOK = 16
 """Elements that are compared before all of a slice are."""
-_TWICE = "bfloat16"
-"""The type to which ml_dtypes rounds by way of float32."""
 
 Compute = Callable[[Workspace], Iterator[Elements]]
 """Gives the elements of an output, piece by piece, as `formats.content.Origin.compute`."""
@@ -109,17 +107,15 @@ class Rounding:
 
     Args:
         dtype: the type.
-        size: most numbers at a time.
         operands: what they were computed from; one of them is named where a number does not fit.
     """
 
-    def __init__(self, dtype: str, size: int, operands: Sequence[Operand]) -> None:
+    def __init__(self, dtype: str, operands: Sequence[Operand]) -> None:
         self.dtype = dtype
-        self._out = np.empty(size, f"u{ITEM_SIZE[dtype]}")
         self._tensor = operands[0].tensor
 
     def __call__(self, numbers: Elements, given: Iterable[Elements]) -> Elements:
-        """The elements, valid until the next call.
+        """The elements, valid until the numbers change.
 
         Args:
             numbers: in float64.
@@ -128,10 +124,7 @@ class Rounding:
         Raises:
             RequestError: one of them is not finite any more, and all that it was computed from are.
         """
-        out = self._out[: numbers.size]
-        with np.errstate(over="ignore", invalid="ignore"):
-            floats = _rounded_to_odd(numbers) if self.dtype == _TWICE else numbers
-            np.copyto(as_floats(out, self.dtype), floats, casting="unsafe")
+        out = cast(numbers.view(np.uint64), "float64", self.dtype)
         if not_finite(out, self.dtype):
             new = ~np.isfinite(as_floats(out, self.dtype))
             for one in given:
@@ -149,21 +142,6 @@ class Rounding:
             f"becomes a number that {self.dtype} cannot hold.", hint=hint,
             file=self._tensor.file.name, tensor=self._tensor.name,
         )  # fmt: skip
-
-
-def _rounded_to_odd(numbers: Elements) -> Elements:
-    """Numbers in float32 that round to the same bfloat16 as the numbers themselves.
-
-    What float32 does not hold is taken to the neighbour whose last bit is one, so that no tie comes about.
-    """
-    floats = numbers.astype(np.float32)
-    bits = floats.view(np.uint32)
-    inexact = (floats != numbers) & (bits & 1 == 0) & ~np.isnan(floats)
-    if inexact.any():
-        away = np.abs(floats) > np.abs(numbers)
-        bits += (inexact & ~away).astype(np.uint32)
-        bits -= (inexact & away).astype(np.uint32)
-    return floats
 
 
 def weighted_sum(
@@ -189,7 +167,7 @@ def weighted_sum(
     def compute(workspace: Workspace) -> Iterator[Elements]:
         size = min(STEP, used[0].tensor.count)
         total, term = np.empty(size), np.empty(size)
-        rounded = Rounding(dtype, size, used)
+        rounded = Rounding(dtype, used)
         for _, parts in side_by_side(used, workspace, size):
             if alike and _all_equal(parts):
                 yield parts[0]

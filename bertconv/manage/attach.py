@@ -10,9 +10,9 @@ from pathlib import Path
 from bertconv.checkpoint import Opened, Tensor, opened
 from bertconv.config import Config
 from bertconv.convert import own_format
-from bertconv.derive import Companions, Derivation, Parent, Progress, Writing, changed_config, write_output
+from bertconv.derive import Companions, Derivation, Parent, Writing, changed_config, write_output
 from bertconv.digests import digest_of_tensors, digests, vocabulary_facts
-from bertconv.errors import MappingError, RequestError, ShapeMismatch, UnknownTensors
+from bertconv.errors import MappingError, ShapeMismatch, UnknownTensors, check_one_of
 from bertconv.formats.content import Content, Origin
 from bertconv.formats.interrupts import held_back
 from bertconv.formats.output import Format, formats
@@ -25,10 +25,11 @@ from bertconv.mapping.plan import Plan, PlanOptions, make_plan
 from bertconv.mapping.recognise import Wanted
 from bertconv.mapping.table import Table, load_dialects
 from bertconv.parts import HeadPart
+from bertconv.progress import Progress
 from bertconv.record import computed_report, left_out
 from bertconv.records import dataclass
 from bertconv.report import LeftOut, Operation, Report
-from bertconv.saving import shard_limit
+from bertconv.saving import recorded_limit, shard_limit
 from bertconv.text import listing, printable, shown
 from bertconv.tokenizer import read_tokenizer
 
@@ -94,12 +95,11 @@ def attach_head(  # noqa: PLR0913  (one argument per option of the command)
         >>> attach_head("bert-base-uncased", "head/", "out/").head  # doctest: +SKIP
         'BertForSequenceClassification'
     """
-    for value, known, name in ((verify, LEVELS, "verify"), (to, (None, *formats()), "to")):
-        if value not in known:
-            raise RequestError(f"{name} is {value!r}.", hint=f"Choose one of {', '.join(filter(None, known))}.")
+    check_one_of(verify, LEVELS, "verify")
+    check_one_of(to, (None, *formats()), "to")
     source = source_options({"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only})
     wanted, limit, reading = Wanted.of(family, table), shard_limit(max_shard_size), not dry_run
-    recorded = {key: value for key, value in (("force", force), ("to", to)) if value}
+    recorded = {key: value for key, value in (("force", force), ("to", to)) if value} | recorded_limit(max_shard_size)
     writing = Writing(Path(dst), overwrite, dry_run, verify != "none")
     with (
         opened(backbone, source, wanted=wanted, check_data=reading) as body,
@@ -216,7 +216,7 @@ class _Attachment:
             operation=operation, parents=parents, form=self.form, table=self.table, head=self.head, config=self.config,
             contents=contents, shard_limit=limit, companions=Companions.of(source), modules=self.body.modules,
             report=replace(
-                report, equals=(self.head,), left_out=tuple(self.left_out()), notes=(*report.notes, *notes)
+                report, equals=(self.head,), left_out=tuple(self.left_out()), notes=(*self.notes(), *notes)
             ),
         )  # fmt: skip
 
@@ -232,6 +232,13 @@ class _Attachment:
         """What is said of stored copies that differ and may."""
         for plan in (self.whole_body, self.whole_top):
             yield from check_duplicates(plan.duplicates, lambda _: self.check_signals())
+
+    def notes(self) -> Iterator[str]:
+        """What is unusual about both; the plans of parts miss groups, which is no news."""
+        for one in (self.body, self.top):
+            yield from (*one.source.notes, *one.header.notes)
+        yield from self.config.notes
+        yield from self.whole_top.notes if self.part is None else ()
 
     def left_out(self) -> Iterator[LeftOut]:
         """Everything in both checkpoints that the output has not."""

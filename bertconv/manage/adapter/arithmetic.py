@@ -67,7 +67,7 @@ def _added(
     """Elements of a tensor with something added; `term` fills in what it is from an element on."""
     size = min(STEP, source.count)
     numbers, more = np.empty(size), np.empty(size)
-    rounded = Rounding(dtype, size, [Operand(source, move.transpose, None)])
+    rounded = Rounding(dtype, [Operand(source, move.transpose, None)])
     start, changed = 0, False
     for piece in pieces(source, move.transpose, workspace):
         for first in range(0, piece.size, size):

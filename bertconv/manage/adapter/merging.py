@@ -11,22 +11,24 @@ from typing import TYPE_CHECKING, Any
 from bertconv.checkpoint import Opened, opened
 from bertconv.containers.stored import StoredTensor
 from bertconv.convert import own_format
-from bertconv.derive import Companions, Derivation, Parent, Progress, Writing, changed_config, write_output
+from bertconv.derive import Companions, Derivation, Parent, Writing, changed_config, write_output
 from bertconv.digests import digest_of_tensors
-from bertconv.errors import MissingTensors, RequestError, ShapeMismatch
+from bertconv.errors import MissingTensors, ShapeMismatch, check_one_of
 from bertconv.formats.checksum import digest_text, tensor_digest
 from bertconv.formats.content import Content, Origin
 from bertconv.formats.output import Format, formats
 from bertconv.formats.readback import check_duplicates
 from bertconv.manage.adapter.files import Adapter, opened_adapter
 from bertconv.manage.adapter.names import Changes, Modules, changes_of, check_used
+from bertconv.manage.rewriting import LEVELS
 from bertconv.mapping.expand import expand, transpose_specs
 from bertconv.mapping.plan import Move, Plan, PlanOptions
 from bertconv.mapping.recognise import Wanted
 from bertconv.mapping.table import Table, load_dialects
+from bertconv.progress import Progress, silent
 from bertconv.record import computed_report
 from bertconv.report import Operation, ParentReport, Report
-from bertconv.saving import shard_limit
+from bertconv.saving import recorded_limit, shard_limit
 from bertconv.source import SourceOptions
 from bertconv.tasks import CAUSAL_LM, QUESTION_ANSWERING, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION
 from bertconv.text import listing, printable
@@ -95,10 +97,8 @@ def merge_adapter(  # noqa: PLR0913  (one argument per option of the command)
     Example:
         >>> merge_adapter("bert-base-uncased", "org/adapter", "merged")  # doctest: +SKIP
     """
-    if to is not None and to not in formats():
-        raise RequestError(f"to is {to!r}.", hint=f"Choose one of {', '.join(formats())}.")
-    if verify not in ("none", "weights"):
-        raise RequestError(f"verify is {verify!r}.", hint="Choose one of none, weights.")
+    check_one_of(to, (None, *formats()), "to")
+    check_one_of(verify, LEVELS, "verify")
     limit = shard_limit(max_shard_size)
     options = SourceOptions(
         token=token, cache_dir=Path(cache_dir) if cache_dir else None, local_files_only=local_files_only
@@ -108,10 +108,10 @@ def merge_adapter(  # noqa: PLR0913  (one argument per option of the command)
         opened_adapter(adapter, options, check_data=not dry_run) as lora,
         opened(base, options, wanted=wanted, check_data=not dry_run) as found,
     ):
-        given = {"to": to, "head": head, "max_shard_size": None if max_shard_size == "5GB" else max_shard_size}
-        operation = Operation("merge-adapter", {name: value for name, value in given.items() if value is not None})
+        given = {name: value for name, value in (("to", to), ("head", head)) if value is not None}
+        operation = Operation("merge-adapter", given | recorded_limit(max_shard_size))
         derivation = _derivation(found, lora, operation, formats()[to] if to else own_format(found), head, limit)
-        writing = Writing(Path(dst), overwrite, dry_run, verify == "weights", progress or _silent)
+        writing = Writing(Path(dst), overwrite, dry_run, verify == "weights", progress or silent)
         return write_output(derivation, writing)
 
 
@@ -259,7 +259,3 @@ def _parent(adapter: Adapter) -> ParentReport:
         digests[tensor.name] = digest_text(digest)
     name = adapter.given if adapter.commit else printable(Path(os.path.abspath(adapter.given)).name)  # noqa: PTH100
     return ParentReport("adapter", name, adapter.commit, digest_of_tensors(digests))
-
-
-def _silent(step: str, done: int, total: int) -> None:
-    """No progress is shown."""
