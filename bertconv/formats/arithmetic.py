@@ -6,7 +6,7 @@ format of a file shows in the result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from bertconv.containers.stored import StoredTensor
 from bertconv.errors import ParityError, RequestError
 from bertconv.formats.streaming import PANEL, Elements, Workspace, as_floats, cast, not_finite, pieces
 from bertconv.mapping.layout import Transpose
+from bertconv.text import listed
 
 STEP = 1 << 16
 """Most elements that are computed at a time: in float64 half a processor's cache."""
@@ -96,6 +97,11 @@ def widen(elements: Elements, dtype: str, out: Elements) -> None:
         np.copyto(out, as_floats(elements, dtype))
 
 
+def floats_of(parts: Sequence[Elements], operands: Sequence[Operand]) -> Iterator[Elements]:
+    """Slices of operands as numbers of their own types."""
+    return (as_floats(part, one.tensor.dtype) for part, one in zip(parts, operands, strict=True))
+
+
 class Rounding:
     """Numbers in float64 to elements of a type, rounded once to nearest, ties to even.
 
@@ -108,18 +114,34 @@ class Rounding:
         self.dtype = dtype
         self._tensor = operands[0].tensor
 
-    def __call__(self, numbers: Elements) -> Elements:
-        """The elements, valid until the numbers change; RequestError where the type has no such number."""
-        wide = numbers.view(np.uint64)
-        out = cast(wide, "float64", self.dtype)
-        if self.dtype != "float64" and (bad := not_finite(out, self.dtype)) and bad > not_finite(wide, "float64"):
-            raise RequestError(
-                f"becomes a number that {self.dtype} cannot hold.",
-                hint="Use --dtype float32 or bfloat16.",
-                file=self._tensor.file.name,
-                tensor=self._tensor.name,
-            )
+    def __call__(self, numbers: Elements, given: Iterable[Elements]) -> Elements:
+        """The elements, valid until the numbers change.
+
+        Args:
+            numbers: in float64.
+            given: the numbers that these were computed from, in any types.
+
+        Raises:
+            RequestError: one of them is not finite any more, and all that it was computed from are.
+        """
+        out = cast(numbers.view(np.uint64), "float64", self.dtype)
+        if not_finite(out, self.dtype):
+            new = ~np.isfinite(as_floats(out, self.dtype))
+            for one in given:
+                new &= np.isfinite(one)
+            if new.any():
+                raise self._refused()
         return out
+
+    def _refused(self) -> RequestError:
+        types = [one for one in ("float32", "bfloat16", "float64") if one != self.dtype]
+        hint = (
+            f"Use --dtype {listed(types)}." if self.dtype != "float64" else "Look at the largest numbers of the inputs."
+        )
+        return RequestError(
+            f"becomes a number that {self.dtype} cannot hold.", hint=hint,
+            file=self._tensor.file.name, tensor=self._tensor.name,
+        )  # fmt: skip
 
 
 def weighted_sum(
@@ -155,7 +177,7 @@ def weighted_sum(
                 _sum(parts, pairs, numbers, term)
                 if divisor != 1:
                     np.divide(numbers, divisor, out=numbers)
-            elements = rounded(numbers)
+            elements = rounded(numbers, floats_of(parts, used))
             if alike and (dtype == "float64" or not_finite(elements, dtype)):  # else the rounding gives it back
                 keep(elements, parts[0], equal_in_all(parts))
             yield elements

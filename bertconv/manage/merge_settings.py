@@ -51,6 +51,8 @@ def _plain(value: Any) -> Any:
 
 def checked_settings(method: str, count: int, numbers: Mapping[str, Any], *, has_base: bool) -> Settings:
     """The numbers of a method for so many inputs; RequestError for one that it does not take, or no such value of."""
+    if count == 0:
+        raise RequestError("no input was given.", hint="Name the checkpoints to merge.")
     check_one_of(method, USED, "method")
     if unused := [name for name in numbers if name not in USED[method]]:
         taken = ", ".join(SPELLED.get(name, name) for name in USED[method])

@@ -23,6 +23,7 @@ from bertconv.errors import (
     MissingTensors,
     RequestError,
     ShapeMismatch,
+    TiedTensorsDiffer,
     UnknownTensors,
     UnsupportedCheckpoint,
 )
@@ -205,6 +206,60 @@ def test_a_bias_of_the_product(made: Made) -> None:
     bias = made.state[f"{name}.bias"]
     expected[f"{name}.bias"] = (bias.astype(np.float64) + added).astype(bias.dtype)
     cp.assert_same(made.merge(), expected)
+
+
+@pytest.mark.parametrize("to", ["pt", "tf"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_weight_of_the_adapter_with_a_product(made: Made, to: str, dtype: str) -> None:
+    """peft saves an embedding or a bias that was trained below LoRA beside its matrices: both count."""
+    query = QUERY.format(0)
+    whole = {WORDS + ".weight": numbers(101, 35, seed=7), query + ".bias": numbers(35, seed=8)}
+    pair, bias = factors(WORDS, made.state), numbers(35, seed=9)
+    below = {PREFIX + name.replace(f".{leaf}", f".base_layer.{leaf}"): value.astype(dtype)
+             for name, value in whole.items() for leaf in [name.rpartition(".")[2]]}  # fmt: skip
+    own = {**made.tensors, **pair, **below, f"{PREFIX}{query}.lora_B.bias": bias}
+    made.adapter(own, target_modules=["word_embeddings", "query"], bias="all", lora_bias=True)
+    found, expected = made.merge(to=to), made.expected()
+    a, b = pair.values()
+    table, there = (whole[name].astype(dtype).astype(np.float32) for name in (WORDS + ".weight", query + ".bias"))
+    expected[WORDS + ".weight"] = merged(table, b.T, a.T, ALPHA / RANK)
+    expected[query + ".bias"] = (there.astype(np.float64) + bias.astype(np.float64) * (ALPHA / RANK)).astype(np.float32)
+    cp.assert_same(found, expected if to == "pt" else cp.tf_state(expected))
+
+
+def test_copies_in_the_base_that_differ(tmp_path: Path) -> None:
+    """As everywhere else: nothing says which of the two the model computes with."""
+    state = small(cp.state_dict("BertForMaskedLM"))
+    base = cp.save(tmp_path / "base", "BertForMaskedLM", {**state, cp.DECODER: state[cp.WORD] * 3})
+    with pytest.raises(TiedTensorsDiffer):
+        merge_adapter(base, save_adapter(tmp_path / "adapter", queries(state)), tmp_path / "out")
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_both_of_two_tied_tensors(tmp_path: Path, factor: int) -> None:
+    """Both may be replaced by the same numbers; other ones, or a product for each, would be lost."""
+    state = small(cp.state_dict("BertForMaskedLM"))
+    base = cp.save(tmp_path / "base", "BertForMaskedLM", state)
+    words = state[cp.WORD] * 2
+    own = {**queries(state), PREFIX + cp.WORD: words, PREFIX + cp.DECODER: words * factor}
+    adapter = save_adapter(tmp_path / "adapter", own, modules_to_save=["word_embeddings", "decoder"])
+    if factor == 1:
+        merge_adapter(base, adapter, tmp_path / "out")
+        cp.assert_same({"": cp.written(tmp_path / "out")[cp.WORD]}, {"": words})
+        return
+    with pytest.raises(UnsupportedCheckpoint, match="no tensor of its own"):
+        merge_adapter(base, adapter, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "base", ["/home/me/secret/model", "C:\\me\\secret\\model", "~/secret/model/", "../secret/model"]
+)
+def test_a_base_on_somebodys_disk(made: Made, base: str) -> None:
+    made.adapter(base_model_name_or_path=base)
+    made.merge()
+    said = (made.folder / "out" / "bertconv.json").read_text()
+    assert "trained on model" in said
+    assert "secret" not in said
 
 
 @pytest.mark.parametrize("labels", [11, 3])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import tracemalloc
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from bertconv import average_checkpoints
 from bertconv.errors import MappingError, RequestError
 from bertconv.formats import arithmetic, streaming, workers
+from bertconv.mapping.layout import Transpose
 
 HEAD = "BertForSequenceClassification"
 MLM = "BertForMaskedLM"
@@ -175,6 +178,29 @@ def test_neither_threads_nor_pieces_show(tmp_path: Path, monkeypatch: pytest.Mon
     assert cp.snapshot(tmp_path / "out") == cp.snapshot(tmp_path / "again")
 
 
+def test_memory_does_not_grow_with_the_tensors(tmp_path: Path) -> None:
+    """Ten matrices of 16 MB, each transposed on the way."""
+    size, count = 2000, 10
+    values = np.arange(size * size, dtype=np.float32)
+    (tmp_path / "file").write_bytes(values.tobytes())
+    with closing(cp.open_file(tmp_path / "file")) as file:
+        turn = Transpose.of_matrix(size, size)
+        operand = arithmetic.Operand(cp.stored(file, "float32", (size, size)), turn, turn)
+        compute = arithmetic.weighted_sum([operand] * count, range(1, count + 1), "float64", is_mean=True, divisor=55)
+        workspace, place = streaming.Workspace(), 0
+        tracemalloc.start()
+        try:
+            for piece in compute(workspace):
+                first = values[place % size * size + place // size]
+                assert piece.view(np.float64)[0] == pytest.approx(first)
+                place += piece.size
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert place == size * size
+    assert peak < 45 << 20
+
+
 def test_an_output_says_what_made_it(tmp_path: Path) -> None:
     inputs = made(tmp_path, 2)
     report = average_checkpoints(inputs, tmp_path / "out", weights=[3, 1], dtype="float64")
@@ -315,7 +341,8 @@ def test_tokens_that_one_side_lacks_are_noted(tmp_path: Path) -> None:
         ({"weights": [0, 0]}, "the weights are"), ({"weights": [float("nan"), 1]}, "the weights are"),
         ({"weights": [float("inf"), 1]}, "the weights are"), ({"ema": 1.0}, "ema is"), ({"ema": -0.1}, "ema is"),
         ({"ema": 0.5, "weights": [1, 1]}, "exclude each other"), ({"last": 2}, "last was given with 2"),
-        ({"to": "onnx"}, "to is"), ({"dtype": "int8"}, "dtype is"), ({"heads": "all"}, "heads is"),
+        ({"heads": "drop", "head": HEAD}, "exclude each other"), ({"heads": "all"}, "heads is"),
+        ({"to": "onnx"}, "to is"), ({"dtype": "int8"}, "dtype is"),
         ({"verify": "outputs"}, "verify is"), ({"max_shard_size": "much"}, "max_shard_size is"),
     ],
 )  # fmt: skip
@@ -405,3 +432,20 @@ def test_equal_modules_go_along_and_others_are_refused(tmp_path: Path) -> None:
     bare = cp.save(tmp_path / "ccc", head, cp.state_dict(head, seed=3))
     with pytest.raises(MappingError, match="weights of modules beside the transformer differ"):
         average_checkpoints([bare, b], tmp_path / "again")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_sum_beyond_float64_is_refused(tmp_path: Path, dtype: str) -> None:
+    """An infinity or a NaN of an input stays one; a finite mean of finite numbers never becomes one in silence."""
+    most = {"float64": 1.7e308, "float32": 3e38}[dtype]
+    states = [cp.state_dict(HEAD, dtype, seed=seed) for seed in range(2)]
+    for state, strange in zip(states, (np.inf, np.nan), strict=True):
+        state["classifier.bias"][2] = strange
+    folders = [cp.save(tmp_path / f"in{number}", HEAD, state) for number, state in enumerate(states)]
+    average_checkpoints(folders, tmp_path / "strange")
+    for number, state in enumerate(states):
+        state["classifier.bias"][3] = most * (1 - number / 8)
+        cp.save(tmp_path / f"in{number}", HEAD, state)
+    heavy = [1e300, 1e300] if dtype == "float32" else None
+    with pytest.raises(RequestError, match=f"{dtype} cannot hold"):
+        average_checkpoints(folders, tmp_path / "out", weights=heavy)

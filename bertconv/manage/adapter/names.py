@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import field
 
 from bertconv.containers.stored import StoredTensor
@@ -178,15 +178,51 @@ def _pair(
 
 def _one(adapter: Adapter, place: str, tensors: list[StoredTensor]) -> StoredTensor:
     """The tensor that replaces one of the base; peft writes a bias twice where all biases are trained."""
-    if len(tensors) > 1:
-        contents = {one.file.read(one.offset, one.nbytes) for one in tensors}
-        if len(contents) > 1:
-            raise DamagedCheckpoint(
-                f"holds two different tensors for {place}: {printable(tensors[0].name)}, {printable(tensors[1].name)}.",
-                hint="Save the adapter again.",
-                file=str(adapter.file.path),
-            )
+    if any(not _are_equal(tensors[0], one) for one in tensors[1:]):
+        raise DamagedCheckpoint(
+            f"holds two different tensors for {place}: {printable(tensors[0].name)}, {printable(tensors[1].name)}.",
+            hint="Save the adapter again.",
+            file=str(adapter.file.path),
+        )
     return tensors[0]
+
+
+def _are_equal(one: StoredTensor, other: StoredTensor) -> bool:
+    """Whether two tensors are the same, bit by bit."""
+    from bertconv.formats.readback import digest_of
+    from bertconv.formats.streaming import Workspace
+
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    found = {digest_of(each, None, each.shape, Workspace(), lambda _: None) for each in (one, other)}
+    return len(found) == 1
+
+
+def check_used(adapter: Adapter, changes: Changes, places: Container[str], tied: Mapping[str, str]) -> None:
+    """UnsupportedCheckpoint where an adapter changes what the output has no tensor for.
+
+    Args:
+        adapter: opened.
+        changes: all of it.
+        places: ids of the tensors that are changed in the output.
+        tied: copies, copy -> original; both may be replaced by the same tensor.
+    """
+    for place in {**changes.pairs, **changes.biases, **changes.replaced}:
+        if place in places:
+            continue
+        copy, original = changes.replaced.get(place), changes.replaced.get(tied.get(place, ""))
+        if (
+            place in changes.pairs
+            or place in changes.biases
+            or not copy
+            or not original
+            or not _are_equal(copy, original)
+        ):
+            raise UnsupportedCheckpoint(
+                f"changes {place}, which is no tensor of its own in the model.",
+                hint="Merge it with peft (merge_and_unload), or untie the base first (bertconv convert --untie).",
+                file=adapter.given,
+            )
 
 
 def _check_targets(adapter: Adapter, modules: Modules, changed: set[str]) -> None:

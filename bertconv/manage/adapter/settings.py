@@ -110,6 +110,12 @@ class Lora:
     task: str
     base: str
 
+    @property
+    def base_name(self) -> str:
+        """The same without the folders of somebody's machine: a Hub id, or the last part of a path."""
+        is_id = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", self.base)
+        return self.base if is_id else re.split(r"[\\/]", self.base.rstrip("\\/"))[-1]
+
     def rank_of(self, module: str) -> int:
         """The rank that a module's matrices must have."""
         return next((rank for one, rank in self.ranks if one.match(module[:_NAME])), self.rank)
