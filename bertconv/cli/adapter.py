@@ -8,22 +8,24 @@ import click
 
 from bertconv.cli import process
 from bertconv.cli.options import (
-    destination_option,
+    WITH_OUTPUT,
     display_options,
     family_options,
     format_option,
     hub_options,
+    output_option,
     shard_option,
     writing_options,
 )
 
 
-@click.command("merge-adapter", short_help="A LoRA adapter merged into its base.")
+@click.command("merge-adapter", options_metavar=WITH_OUTPUT, short_help="A LoRA adapter merged into its base.")
 @click.argument("base")
 @click.argument("adapter")
-@destination_option
+@output_option
 @format_option("BASE")
-@click.option("--head", metavar="CLASS", help="Model class [default: the base's, or that of the adapter's task].")
+@click.option("--head", "--class", "head", metavar="CLASS",
+              help="Model class [default: the base's, or that of the adapter's task].")  # fmt: skip
 @shard_option
 @family_options("BASE")
 @hub_options

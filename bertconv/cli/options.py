@@ -9,13 +9,9 @@ import click
 
 Command = Callable[..., Any]
 DTYPES = ("keep", "float32", "float16", "bfloat16", "float64")
+WITH_OUTPUT = "-o DST [OPTIONS]"
+"""Stands in the usage of a command with `output_option`."""
 
-
-destination_option = click.option(
-    "--output", "-o", "dst", required=True, type=click.Path(), metavar="DST",
-    help="Folder to make; it appears whole or not at all.",
-)  # fmt: skip
-"""Where the output goes, of commands that take several checkpoints; those of one take SRC and DST."""
 
 shard_option = click.option(
     "--max-shard-size", default="5GB", show_default=True, metavar="SIZE", help="Most bytes of tensors in one file."
@@ -53,7 +49,9 @@ def family_options(of: str) -> Callable[[Command], Command]:
 
 def source_options(command: Command) -> Command:
     """Where the checkpoint is, and how its names are to be read."""
-    chosen = click.option("--head", metavar="CLASS", help="Model class [default: the one that the tensors are].")
+    chosen = click.option(
+        "--head", "--class", "head", metavar="CLASS", help="Model class [default: the one that the tensors are]."
+    )
     return common_source_options(chosen(command))
 
 
@@ -89,7 +87,7 @@ def output_options(command: Command) -> Command:
         click.option("--ignore-missing", multiple=True, metavar="REGEX",
                      help="More of _keys_to_ignore_on_load_missing; repeatable."),
         click.option("--untie", is_flag=True, help="Keep a decoder that differs from the embeddings."),
-        click.option("--verify", type=click.Choice(["auto", "none", "weights", "outputs"]), default="auto",
+        click.option("--verify", type=click.Choice(["auto", "outputs", "weights", "none"]), default="auto",
                      show_default=True, envvar="BERTCONV_VERIFY", show_envvar=True,
                      help="weights: read every tensor back and compare it. outputs: also rebuild the model, run both "
                           "sides, and compare what they compute. auto: outputs where the frameworks and the "
@@ -104,11 +102,12 @@ def combining_options(command: Command) -> Command:
     """How several checkpoints become one output."""
     return apply(
         command,
-        destination_option,
+        output_option,
         click.option("--heads", type=click.Choice(["same", "drop", "first"]), default="same", show_default=True,
                      help="Inputs of different classes: refuse them, combine their base models alone, or take the "
                           "head of the first input."),
-        click.option("--head", metavar="CLASS", help="Class as which all inputs are read [default: the first one's]."),
+        click.option("--head", "--class", "head", metavar="CLASS",
+                     help="Class as which all inputs are read [default: the first one's]."),
         format_option("the first input"),
         click.option("--dtype", type=click.Choice(DTYPES), default="keep", show_default=True,
                      help="Element type of the output."),
@@ -117,6 +116,39 @@ def combining_options(command: Command) -> Command:
         family_options("all inputs"),
         hub_options,
     )  # fmt: skip
+
+
+def output_option(command: Command) -> Command:
+    """DST of a command that takes several checkpoints: as one more argument it could be taken for an input."""
+    return click.option("--output", "-o", "dst", required=True, type=click.Path(), metavar="DST",
+                        help="Folder to make; it appears whole or not at all.")(command)  # fmt: skip
+
+
+def destination(command: Command) -> Command:
+    """DST of a command that takes one checkpoint: the argument after it, or `-o DST` as of those that take several."""
+    return apply(
+        command,
+        click.argument("dst", type=click.Path(), required=False, metavar="DST", callback=_either),
+        click.option("--output", "-o", type=click.Path(), metavar="DST", is_eager=True, expose_value=False,
+                     callback=_other, help="DST as an option, as of commands with several inputs."),
+    )  # fmt: skip
+
+
+def _other(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    context.meta[_DESTINATION] = value
+
+
+def _either(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    other: str | None = context.meta[_DESTINATION]
+    if value is not None and other is not None:
+        raise click.UsageError("DST is given twice: as an argument and as --output.", context)
+    if value is None and other is None and not context.resilient_parsing:
+        raise click.MissingParameter(ctx=context, param=parameter)
+    return other if value is None else value
+
+
+_DESTINATION = "bertconv.destination"
+"""Key of what `-o` said, for the argument to take it up."""
 
 
 def numbers(context: click.Context, parameter: click.Parameter, value: str | None) -> list[float] | None:
@@ -133,7 +165,7 @@ def writing_options(command: Command) -> Command:
         command,
         click.option("--overwrite", is_flag=True, help="Replace an earlier output at DST."),
         click.option("--dry-run", is_flag=True, help="Plan and report; write nothing."),
-        click.option("--verify", type=click.Choice(["none", "weights"]), default="weights", show_default=True,
+        click.option("--verify", type=click.Choice(["weights", "none"]), default="weights", show_default=True,
                      help="weights: read every tensor back, compare it, and record digests. none: neither."),
     )  # fmt: skip
 
@@ -145,7 +177,8 @@ def display_options(command: Command) -> Command:
         click.option("--json", "as_json", is_flag=True, help="Everything as JSON, for scripts."),
         detail_options(
             "Print every tensor on a line, and notes in full. Without it layers are folded and long notes cut; where "
-            "the output is no terminal, as in a log, tensors that were simply loaded are only counted."
+            "the output is no terminal, as in a log, tensors that were simply loaded, or all computed in one way, are "
+            "only counted."
         ),
     )
 

@@ -16,7 +16,13 @@ def pair_options(command: Command) -> Command:
     """Where two checkpoints are, and how they are to be read."""
     return apply(
         command,
-        click.option("--head", metavar="CLASS", help="Model class as which all are opened [default: each as its own]."),
+        click.option(
+            "--head",
+            "--class",
+            "head",
+            metavar="CLASS",
+            help="Model class as which all are opened [default: each as its own].",
+        ),
         click.option("--config-a", type=_FILE, help="Config for A instead of its own."),
         click.option("--config-b", type=_FILE, help="Config for B instead of its own."),
         family_options("both"),

@@ -9,12 +9,14 @@ import click
 
 from bertconv.cli import process
 from bertconv.cli.options import (
+    WITH_OUTPUT,
     common_source_options,
-    destination_option,
+    destination,
     display_options,
     family_options,
     format_option,
     hub_options,
+    output_option,
     shard_option,
     source_options,
     writing_options,
@@ -23,8 +25,8 @@ from bertconv.cli.options import (
 
 @click.command(short_help="One class's tensors of a checkpoint that has more, or its head.")
 @click.argument("src")
-@click.argument("dst", type=click.Path())
-@click.option("--class", "head", metavar="CLASS", help="Model class to extract, such as BertModel.")
+@destination
+@click.option("--class", "--head", "head", metavar="CLASS", help="Model class to extract, such as BertModel.")
 @click.option("--part", type=click.Choice(["head"]), help="Everything that is not of the backbone, on its own.")
 @shard_option
 @common_source_options
@@ -46,10 +48,10 @@ def extract(**options: Any) -> None:
     _run(partial(extract_checkpoint, options.pop("src")), **options)
 
 
-@click.command(short_help="One checkpoint's backbone with another's head.")
+@click.command(options_metavar=WITH_OUTPUT, short_help="One checkpoint's backbone with another's head.")
 @click.argument("backbone")
 @click.argument("head")
-@destination_option
+@output_option
 @click.option("--force", is_flag=True, help="Also on another backbone or vocabulary than HEAD was trained with.")
 @format_option("BACKBONE")
 @shard_option
@@ -75,7 +77,7 @@ def attach(*, backbone: str, head: str, **options: Any) -> None:
 
 @click.command(short_help="A student of some of a model's layers.")
 @click.argument("src")
-@click.argument("dst", type=click.Path())
+@destination
 @click.option(
     "--keep",
     required=True,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--revision", metavar="REV", help="Branch, tag or commit (also ORG/NAME@REV).")
 @click.option("--subfolder", default="", metavar="DIR", help="Folder inside the repository.")
 @click.option("--variant", metavar="NAME", help="Such as fp16, for model.fp16.safetensors.")
-@click.option("--head", metavar="CLASS", help="Model class, where nothing says it.")
+@click.option("--head", "--class", "head", metavar="CLASS", help="Model class, where nothing says it.")
 @click.option("--family", metavar="MODEL_TYPE", help="Family, where the config does not say it.")
 @hub_options
 @click.option("--overwrite", is_flag=True, help="Replace an earlier output at D.")

@@ -8,12 +8,19 @@ from typing import Any
 import click
 
 from bertconv.cli import process
-from bertconv.cli.options import display_options, format_option, shard_option, source_options, writing_options
+from bertconv.cli.options import (
+    destination,
+    display_options,
+    format_option,
+    shard_option,
+    source_options,
+    writing_options,
+)
 
 
 @click.command(short_help="Another vocabulary: rows follow their tokens.")
 @click.argument("src")
-@click.argument("dst", type=click.Path())
+@destination
 @click.option("--tokenizer", metavar="T", help="Folder or Hub id of the new tokenizer (it needs no weights), or its "
               "tokenizer.json or vocab.txt [default: SRC's own].")  # fmt: skip
 @click.option(

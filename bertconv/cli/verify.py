@@ -75,7 +75,9 @@ def _dtypes(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...
 @click.option("--saved-model", is_flag=True, help="Run the SavedModel beside B as well.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random inputs.")
 @aspects_option("are reported and do not count")
-@click.option("--head", metavar="CLASS", help="Model class as which both are compared [default: B's].")
+@click.option(
+    "--head", "--class", "head", metavar="CLASS", help="Model class as which both are compared [default: B's]."
+)
 @click.option("--config-a", type=click.Path(dir_okay=False, exists=True), help="Config for A instead of its own.")
 @click.option("--config-b", type=click.Path(dir_okay=False, exists=True), help="Config for B instead of its own.")
 @click.option(
