@@ -11,6 +11,7 @@ from typing import Any
 from bertconv.containers.registry import CONTAINERS
 from bertconv.errors import BertconvError
 from bertconv.formats.destination import MANIFEST, MANIFEST_BYTES
+from bertconv.parts import HEAD_PART
 from bertconv.records import dataclass
 from bertconv.source import SourceOptions
 from bertconv.source.checkpoint_folder import open_in
@@ -50,7 +51,8 @@ def find_twins(folders: Iterable[Path], problems: list[str], *, verify: bool = F
         try:
             digest, claimed = _digest(folder, verify=verify)
         except BertconvError as error:
-            problems.append(f"{printable(str(folder))} cannot be compared: {printable(error.message.splitlines()[0])}")
+            said = printable(error.message.splitlines()[0]).rstrip(".")
+            problems.append(f"{printable(str(folder))} cannot be compared: {said}")
             continue
         if digest:
             found.setdefault(digest, []).append(Twin(str(folder), claimed))
@@ -58,9 +60,11 @@ def find_twins(folders: Iterable[Path], problems: list[str], *, verify: bool = F
 
 
 def _digest(folder: Path, *, verify: bool) -> tuple[str, bool]:
-    """The model digest of a folder, and whether it is a claim; empty where it holds no checkpoint."""
+    """The model digest of a folder, and whether it is a claim; empty where it holds no checkpoint, or a head alone."""
     if not verify and (claim := claimed_digest(folder)):
         return claim, True
+    if _manifest(folder).get("part") == HEAD_PART:
+        return "", False
     if not any((folder / name).is_file() for container in CONTAINERS for name in container.names_of(None)):
         return "", False
     from bertconv.checkpoint import open_checkpoint
@@ -72,12 +76,17 @@ def _digest(folder: Path, *, verify: bool) -> tuple[str, bool]:
 
 def claimed_digest(folder: Path) -> str:
     """The model digest that a folder's manifest states; empty without a sound one."""
+    digest = _manifest(folder).get("digest")
+    return digest if isinstance(digest, str) else ""
+
+
+def _manifest(folder: Path) -> Mapping[str, Any]:
+    """What a folder's manifest says, unchecked; nothing without a sound one: then its weights are read."""
     if not (folder / MANIFEST).is_file():
-        return ""
+        return {}
     try:
         with closing(open_in(folder, MANIFEST)) as file:
             stated: Any = parse_json(file.read_up_to(MANIFEST_BYTES))
-    except (BertconvError, ValueError, RecursionError):  # then its weights are read
-        return ""
-    digest = stated.get("digest") if isinstance(stated, dict) else None
-    return digest if isinstance(digest, str) else ""
+    except (BertconvError, ValueError, RecursionError):
+        return {}
+    return stated if isinstance(stated, dict) else {}
