@@ -28,8 +28,6 @@ from bertconv.records import dataclass
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.reading import open_header
 
-"""Reported of a step ("reading"), of its bytes done and of its bytes in all."""
-
 _ANY = ("",)
 """A regex list that allows every name: what is missing or unknown is reported, not refused."""
 

@@ -76,7 +76,7 @@ def test_bfloat16_is_not_rounded_by_way_of_float32() -> None:
     near = 1 + 2.0**-8 + 2.0**-40  # above the middle of two neighbours, on it in float32
     numbers = np.array([near, -near, 1 + 2.0**-8, 1 + 3 * 2.0**-8 - 2.0**-40, np.inf, np.nan, 1e-40])
     nowhere = arithmetic.Operand(None, None, None)  # type: ignore[arg-type]
-    bits = arithmetic.Rounding("bfloat16", [nowhere])(numbers)
+    bits = arithmetic.Rounding("bfloat16", [nowhere])(numbers, [numbers])
     found = bits.view(cp.numpy_type("bfloat16")).astype(float)
     np.testing.assert_array_equal(found[:6], [1 + 2.0**-7, -1 - 2.0**-7, 1.0, 1 + 2.0**-7, np.inf, np.nan])
     assert abs(found[6] - 1e-40) < 2.0**-134
