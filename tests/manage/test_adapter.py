@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from bertconv.errors import (
     UnknownTensors,
     UnsupportedCheckpoint,
 )
+from bertconv.manage.adapter.patterns import Pattern
 
 HEAD = "BertForSequenceClassification"
 QUERY = "bert.encoder.layer.{}.attention.self.query"
@@ -350,7 +352,15 @@ REFUSED: list[tuple[Callable[[cp.Tensors], cp.Tensors], dict[str, Any], type[Ber
     (same, {"trainable_token_indices": [1]}, UnsupportedCheckpoint, "plain LoRA alone"),
     (same, {"a_key_of_next_year": "yes"}, UnsupportedCheckpoint, "a_key_of_next_year"),
     (same, {"target_modules": "((a|b)+)+$"}, UnsupportedCheckpoint, "more than names"),
-    (same, {"rank_pattern": {".*.*.*.*.*x": 4}}, UnsupportedCheckpoint, "more than names"),
+    (same, {"rank_pattern": {"(a*)*": 4}}, UnsupportedCheckpoint, "more than names"),
+    (same, {"target_modules": "(" * 900 + "a" + ")" * 900}, UnsupportedCheckpoint, "more than names"),
+    (same, {"rank_pattern": {f"layer.{number}": 4 for number in range(2001)}}, DamagedCheckpoint, "rank_pattern"),
+    (
+        lambda own: {**own, f"{PREFIX}{QUERY.format(0)}.lora_B.bias": numbers(3)},
+        {"lora_bias": True},
+        ShapeMismatch,
+        "config and base make it",
+    ),
     (same, {"target_modules": None}, DamagedCheckpoint, "target_modules is None"),
     (same, {"r": 0}, DamagedCheckpoint, "r is 0"),
     (same, {"lora_alpha": "much"}, DamagedCheckpoint, "lora_alpha is 'much'"),
@@ -371,6 +381,32 @@ def test_what_is_refused(
         made.merge()
     assert caught.value.hint
     assert cp.snapshot(made.folder) == before
+
+
+@pytest.mark.parametrize("text", [".+" * 9 + "x", "(.|.)" * 50 + "x", "(a|a)" * 200])
+def test_a_pattern_that_would_take_for_ever(text: str) -> None:
+    """Each of them takes a matcher that goes back and tries again longer than anybody waits."""
+    assert not Pattern.of(text).is_end("a" * 150)
+
+
+def test_patterns_fit_what_regexes_fit() -> None:
+    rng = np.random.default_rng(5)
+    tried = 0
+    for _ in range(3000):
+        text = "".join(
+            rng.choice(["a", "1", ".*", ".+", r"\.", ".", r"\d+", "(", ")", "|", "^", "$"], rng.integers(1, 9))
+        )
+        try:
+            regex = re.compile(text)
+        except re.error:
+            with pytest.raises(ValueError, match=r"signs|groups"):
+                Pattern.of(text)
+            continue
+        tried += 1
+        name = "".join(rng.choice([*"a1."], rng.integers(0, 7)))
+        assert Pattern.of(text).is_name(name) == bool(regex.fullmatch(name)), (text, name)
+        assert Pattern.of(text).is_end(name) == bool(re.match(rf"(.*\.)?({text})$", name)), (text, name)
+    assert tried > 1000
 
 
 def test_two_halves_of_one_bias_that_differ(made: Made) -> None:

@@ -13,8 +13,6 @@ from typing import Any
 import checkpoints as cp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from bertconv import average_checkpoints
 from bertconv.errors import MappingError, RequestError
@@ -105,18 +103,6 @@ def test_what_is_equal_in_all_keeps_its_bits(tmp_path: Path, dtype: str, count: 
     assert bits[8] != found[0][query].reshape(-1).view(bits.dtype)[8]
     pooler = "bert.pooler.dense.weight"
     assert out[pooler].tobytes() == found[0][pooler].tobytes()
-
-
-@settings(max_examples=8, deadline=None)
-@given(weights=st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=4), dtype=st.sampled_from(cp.FLOATS))
-def test_the_mean_of_one_checkpoint_with_itself_is_that_checkpoint(
-    tmp_path_factory: pytest.TempPathFactory, weights: list[float], dtype: str
-) -> None:
-    folder = tmp_path_factory.mktemp("same")
-    state = cp.state_dict("BertModel", dtype=dtype, num_hidden_layers=1)
-    one = cp.save(folder / "in", "BertModel", state, num_hidden_layers=1)
-    average_checkpoints([one] * len(weights), folder / "out", weights=weights, verify="none")
-    cp.assert_same(cp.written(folder / "out"), cp.native("BertModel", state))
 
 
 def test_a_moving_average_is_the_recursion(tmp_path: Path) -> None:

@@ -115,6 +115,7 @@ def changes_of(adapter: Adapter, modules: Modules, tied: Mapping[str, str]) -> C
             sides.setdefault(match["module"], {})[match["side"]] = tensor
             embedding |= {match["module"]} if match.re is _EMBEDDING else set()
         elif (match := _OWN_BIAS.fullmatch(name)) and (spec := modules.find(match["module"], "bias")):
+            _check_shape(adapter, tensor, spec.canonical.shape)
             biases[spec.id] = tensor, adapter.lora.scale_of(match["module"])
         elif _ORIGINAL.fullmatch(name):
             continue  # what a module that was trained as a whole began with
@@ -166,14 +167,18 @@ def _pair(
     rows, columns = spec.canonical.shape
     expected = ((rank, rows), (columns, rank)) if is_embedding else ((rank, columns), (rows, rank))
     for tensor, shape in zip((a, b), expected, strict=True):
-        if tensor.shape != shape:
-            raise ShapeMismatch(
-                f"is {list(tensor.shape)}, where config and base make it {list(shape)}.",
-                hint="Give the base that it was trained on, and its own adapter_config.json.",
-                file=file,
-                tensor=tensor.name,
-            )
+        _check_shape(adapter, tensor, shape)
     return Pair(module, a, b, is_embedding, adapter.lora.scale_of(module))
+
+
+def _check_shape(adapter: Adapter, tensor: StoredTensor, shape: tuple[int, ...]) -> None:
+    if tensor.shape != shape:
+        raise ShapeMismatch(
+            f"is {list(tensor.shape)}, where config and base make it {list(shape)}.",
+            hint="Give the base that it was trained on, and its own adapter_config.json.",
+            file=str(adapter.file.path),
+            tensor=tensor.name,
+        )
 
 
 def _one(adapter: Adapter, place: str, tensors: list[StoredTensor]) -> StoredTensor:
