@@ -222,7 +222,7 @@ EXCEPTIONS = {
     ("source/refusals.py", "bert"): "rust-bert and load_tf_weights_in_bert, the names of other programs",
     ("source/refusals.py", "Bert"): "BertForPreTraining of transformers, which reads a TensorFlow 1 checkpoint",
     **dict.fromkeys(
-        (("manage/programs.py", name) for name in ("bert", "roberta", "xlm-roberta", "distilbert", "albert")),
+        (("manage/doctor/programs.py", name) for name in ("bert", "roberta", "xlm-roberta", "distilbert", "albert")),
         "the families that KerasHub loads",
     ),
     ("models/inputs.py", "torch"): MODULE, ("modules.py", "torch"): MODULE, ("verify/compare.py", "torch"): MODULE,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bertconv.containers.stored import StoredTensor
-from bertconv.manage.patient import ERROR, NOTE, WARNING, Finding, Patient
-from bertconv.manage.programs import (
+from bertconv.manage.doctor.patient import ERROR, NOTE, WARNING, Finding, Patient
+from bertconv.manage.doctor.programs import (
     BERTCONV,
     EVERY,
     KERASHUB,
