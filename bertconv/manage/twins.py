@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import closing
 from dataclasses import field
 from pathlib import Path
-from typing import Any
 
 from bertconv.containers.registry import CONTAINERS
 from bertconv.errors import BertconvError
-from bertconv.formats.destination import MANIFEST, MANIFEST_BYTES
+from bertconv.manifest import read_manifest
 from bertconv.records import dataclass
 from bertconv.source import SourceOptions
-from bertconv.source.checkpoint_folder import open_in
-from bertconv.text import parse_json, printable
+from bertconv.text import printable
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ def find_twins(folders: Iterable[Path], problems: list[str], *, verify: bool = F
 
 def _digest(folder: Path, *, verify: bool) -> tuple[str, bool]:
     """The model digest of a folder, and whether it is a claim; empty where it holds no checkpoint."""
-    if not verify and (claim := claimed_digest(folder)):
+    if not verify and (claim := _claimed_digest(folder)):
         return claim, True
     if not any((folder / name).is_file() for container in CONTAINERS for name in container.names_of(None)):
         return "", False
@@ -70,14 +67,9 @@ def _digest(folder: Path, *, verify: bool) -> tuple[str, bool]:
         return digest_of_tensors(tensor_digests(checkpoint)), False
 
 
-def claimed_digest(folder: Path) -> str:
-    """The model digest that a folder's manifest states; empty without a sound one."""
-    if not (folder / MANIFEST).is_file():
-        return ""
+def _claimed_digest(folder: Path) -> str:
+    """The model digest that a folder's manifest states; empty without an intact one: then its weights are read."""
     try:
-        with closing(open_in(folder, MANIFEST)) as file:
-            stated: Any = parse_json(file.read_up_to(MANIFEST_BYTES))
-    except (BertconvError, ValueError, RecursionError):  # then its weights are read
+        return str(read_manifest(folder)["digest"])
+    except BertconvError:
         return ""
-    digest = stated.get("digest") if isinstance(stated, dict) else None
-    return digest if isinstance(digest, str) else ""
