@@ -20,8 +20,8 @@ from typing import Any
 from bertconv.checkpoint import Opened, opened
 from bertconv.containers.registry import BY_NAME, preferred
 from bertconv.containers.stored import FLOATS
-from bertconv.derive import Companions, Derivation, Parent, Progress, Writing, changed_config, write_output
-from bertconv.errors import RequestError
+from bertconv.derive import Companions, Derivation, Parent, Writing, changed_config, write_output
+from bertconv.errors import RequestError, check_one_of
 from bertconv.formats.content import Content, Origin, Tally
 from bertconv.formats.initial import initial_values
 from bertconv.formats.interrupts import held_back
@@ -32,13 +32,12 @@ from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.plan import Move, Plan, PlanOptions
 from bertconv.mapping.recognise import ANYTHING, Wanted
 from bertconv.mapping.table import Table, load_dialects
+from bertconv.progress import Progress, silent
 from bertconv.record import Proof, report_of
 from bertconv.records import dataclass
 from bertconv.report import Operation, Report
-from bertconv.saving import shard_limit
+from bertconv.saving import DEFAULT_SHARD, recorded_limit, shard_limit
 from bertconv.source import SourceOptions
-
-DEFAULT_SHARD = shard_limit("5GB")
 
 
 def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the command)
@@ -116,10 +115,11 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
         operation=Operation(
             "convert",
             given_options(
-                to=to, head=head, dtype=dtype, max_shard_size=max_shard_size, init_missing=init_missing, untie=untie,
+                to=to, head=head, dtype=dtype, init_missing=init_missing, untie=untie,
                 allow_unknown=allow_unknown, ignore_unexpected=ignore_unexpected, ignore_missing=ignore_missing,
                 strip_prefix=strip_prefix, subfolder=subfolder, variant=variant,
-            ),
+            )
+            | recorded_limit(max_shard_size),
         ),
         source=SourceOptions(
             revision=revision, token=token, cache_dir=Path(cache_dir) if cache_dir else None,
@@ -162,7 +162,7 @@ class ElementTypes:
     kept: Callable[[Table, TensorSpec], bool] = lambda _table, _spec: False
 
     def __post_init__(self) -> None:
-        _check_one_of(self.dtype, ("keep", *FLOATS), "dtype")
+        check_one_of(self.dtype, ("keep", *FLOATS), "dtype")
 
     def of(self, table: Table, spec: TensorSpec, stored: str) -> str:
         """The type of a target tensor whose source has the type `stored`."""
@@ -200,7 +200,7 @@ class ConversionRequest:
     prepare: Callable[[Opened], Opened] = lambda opened: opened
 
     def __post_init__(self) -> None:
-        _check_one_of(self.verify, ("auto", "none", "weights", "outputs"), "verify")
+        check_one_of(self.verify, ("auto", "none", "weights", "outputs"), "verify")
 
 
 def run_conversion(
@@ -223,7 +223,7 @@ def run_conversion(
         prove = None
         if request.verify in ("auto", "outputs") or page is not None:
             prove = partial(_prove, found, plan, request.verify, page)
-        writing = Writing(dst, overwrite, dry_run, request.verify != "none", progress or _silent, prove)
+        writing = Writing(dst, overwrite, dry_run, request.verify != "none", progress or silent, prove)
         return write_output(derivation, writing, check_signals)
 
 
@@ -298,13 +298,8 @@ def _prove(found: Opened, plan: Plan, level: str, page: Path | None, staged: Sta
     return replace(proof, seconds=time.perf_counter() - started)
 
 
-def _check_one_of(value: object, known: Iterable[object], name: str) -> None:
-    if value not in (known := list(known)):
-        raise RequestError(f"{name} is {value!r}.", hint=f"Choose one of {', '.join(map(str, known))}.")
-
-
 def _known_format(name: str) -> Format:
-    _check_one_of(name, formats(), "to")
+    check_one_of(name, formats(), "to")
     return formats()[name]
 
 
@@ -334,9 +329,5 @@ def _checked_page(page: Path | None, dst: Path, verify: str) -> Path | None:
 
 def _preference(asked: str | None) -> tuple[str, ...]:
     """Containers in the order in which they are looked for: of a dialect that was asked for, its own one first."""
-    _check_one_of(asked, (None, *load_dialects().by_name), "source_dialect")
+    check_one_of(asked, (None, *load_dialects().by_name), "source_dialect")
     return preferred(*(load_dialects().by_name[asked].containers[:1] if asked else ()))
-
-
-def _silent(step: str, done: int, total: int) -> None:
-    """No progress is shown."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import field, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ from bertconv.formats.staging import StagedFolder
 from bertconv.mapping.table import Table
 from bertconv.modules import ModuleWeights, save_modules, with_modules
 from bertconv.parts import HeadPart
+from bertconv.progress import Progress, silent
 from bertconv.record import Proof, checked, manifest_bytes, short_name, tallied
 from bertconv.records import dataclass
 from bertconv.report import Operation, ParentReport, Report
@@ -37,9 +38,6 @@ from bertconv.tokenizer import read_tokenizer, tokenizer_notes
 
 if TYPE_CHECKING:
     from bertconv.checkpoint import Checkpoint
-
-Progress = Callable[[str, int, int], None]
-"""Reported of a step ("writing", "verifying"), of its bytes done and of its bytes in all."""
 
 MOST_COMPANIONS = 1000
 """Most files that are carried along."""
@@ -164,7 +162,7 @@ class Writing:
     overwrite: bool = False
     dry_run: bool = False
     verify: bool = True
-    progress: Progress = field(default=lambda _step, _done, _total: None)
+    progress: Progress = silent
     prove: Callable[[StagedFolder, Progress], Proof] | None = None
 
 

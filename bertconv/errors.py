@@ -24,7 +24,12 @@ Exit code 9 is any other exception (a bug), 128+n is signal n.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bertconv.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class BertconvError(Exception):
@@ -75,6 +80,14 @@ class RequestError(BertconvError, ValueError):
     """The arguments ask for something that cannot be."""
 
     exit_code = 2
+
+
+def check_one_of(value: object, known: Iterable[object], name: str) -> None:
+    """RequestError where an option has none of the values that it can have; None, to leave it out, is not offered."""
+    known = list(known)
+    if value not in known:
+        choices = ", ".join(str(one) for one in known if one is not None)
+        raise RequestError(f"{name} is {value!r}.", hint=f"Choose one of {choices}.")
 
 
 class MappingError(BertconvError, ValueError):

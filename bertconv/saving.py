@@ -21,6 +21,9 @@ from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.layout import Layout
 from bertconv.text import listing, parse_bytes
 
+DEFAULT_SHARD = 5_000_000_000
+"""Most bytes of tensors in one file, unless the caller says something else."""
+
 StepCounter = Callable[[str, int], Tick]
 """Begins a step ("writing", "verifying") of so many bytes; what it returns is called with them as they are done."""
 
@@ -34,6 +37,11 @@ def extra_spec(name: str, shape: tuple[int, ...]) -> TensorSpec:
     """
     layout = Layout(tuple(((f"axis{number}", size),) for number, size in enumerate(shape)))
     return TensorSpec(f"extra.{name}", "", (name,), layout, layout, tuple((str(size),) for size in shape), ())
+
+
+def recorded_limit(size: int | str) -> dict[str, int | str]:
+    """A `max_shard_size` among the options that a manifest records: nothing where it is the default."""
+    return {} if shard_limit(size) == DEFAULT_SHARD else {"max_shard_size": size}
 
 
 def shard_limit(size: int | str) -> int:

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from bertconv.checkpoint import Checkpoint, opened
 from bertconv.errors import AmbiguousHead, RequestError
 from bertconv.mapping.recognise import Wanted
+from bertconv.progress import Progress, silent
 from bertconv.source import SourceOptions
-from bertconv.verify.compare import ORACLES, Progress, Request, compare
+from bertconv.verify.compare import ORACLES, Request, compare
 from bertconv.verify.outputs import Limits
 from bertconv.verify.parity import Parity
 from bertconv.verify.requirements import OWN_TABLE, outputs_obstacle
@@ -101,7 +102,7 @@ def verify_checkpoint(  # noqa: PLR0913  (one argument per option of the command
             raise RequestError(f"outputs cannot be compared: {OWN_TABLE}.", hint="Pass --level weights.")
         if obstacle is not None:
             request = replace(request, level="weights")
-        parity = compare(*_as_one_class(here, there, head), request, progress or _silent)
+        parity = compare(*_as_one_class(here, there, head), request, progress or silent)
     if obstacle is not None:
         parity = replace(parity, notes=(*parity.notes, f"outputs were not compared: {obstacle}"))
     said = {
@@ -169,7 +170,3 @@ def _as_one_class(a: Checkpoint, b: Checkpoint, forced: str | None) -> tuple[Che
 
 def _with_config(options: SourceOptions, config: str | os.PathLike[str] | None) -> SourceOptions:
     return replace(options, config=Path(config)) if config else options
-
-
-def _silent(step: str, done: int, total: int) -> None:
-    """No progress is shown."""

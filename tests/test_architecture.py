@@ -22,7 +22,7 @@ PACKAGE = Path(bertconv.__file__).parent
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 LAYERS = (
-    {"errors", "records", "text", "tasks"},
+    {"errors", "progress", "records", "text", "tasks"},
     {"families", "table_files"},
     {"containers"},
     {"config", "config_auto", "config_checks", "config_content"},
@@ -30,7 +30,7 @@ LAYERS = (
     {"tokenizer"},
     {"mapping"},
     {"formats"},
-    {"checkpoint", "derive", "digests", "manifest", "modules", "record", "report", "saving"},
+    {"checkpoint", "derive", "digests", "manifest", "modules", "parts", "record", "report", "saving"},
     {"models"},
     {"verify"},
     {"convert", "inspection", "verification", "manage"},

@@ -31,6 +31,7 @@ from bertconv.errors import (
     RequestError,
     ShapeMismatch,
     TiedTensorsDiffer,
+    UnknownPrefix,
     UnknownTensors,
     UnsafeCheckpoint,
     UnsupportedCheckpoint,
@@ -161,7 +162,7 @@ def test_03_wrappers(tmp_path: Path, out: Path, prefix: str, head: str, name: st
 def test_03_unknown_wrapper(tmp_path: Path, out: Path) -> None:
     state = cp.state_dict(SEQ)
     src = give(tmp_path / "in", cp.prefixed(state, "student."), SEQ)
-    assert "--strip-prefix student." in refusal(UnknownTensors, src, out).hint
+    assert "--strip-prefix student." in refusal(UnknownPrefix, src, out).hint
     to_pt(src, out, SEQ, state, strip_prefix="student.")
 
 
@@ -554,7 +555,7 @@ def test_23_adapter_folder(tmp_path: Path, out: Path) -> None:
 def test_23_modules_to_save_are_not_merged_to_nothing(tmp_path: Path, out: Path) -> None:
     state = cp.prefixed(cp.state_dict(SEQ), "base_model.model.")
     state = cp.renamed(state, r"model\.classifier\.", "model.classifier.modules_to_save.default.")
-    refusal(UnknownTensors, give(tmp_path / "in", state, SEQ), out)
+    refusal(UnknownPrefix, give(tmp_path / "in", state, SEQ), out)
 
 
 @pytest.mark.parametrize(

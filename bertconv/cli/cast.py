@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from bertconv.cli import process
-from bertconv.cli.options import DTYPES, destination, display_options, source_options, writing_options
+from bertconv.cli.options import DTYPES, destination, display_options, shard_option, source_options, writing_options
 
 _KEPT = ("norm", "bias", "embeddings", "head")
 
@@ -33,8 +33,7 @@ def _completed(_context: click.Context, _parameter: click.Parameter, begun: str)
 @click.option("--keep", multiple=True, metavar="WHAT", callback=_words, shell_complete=_completed,
               help="Tensors that keep their type: norm (LayerNorm), bias, embeddings, head, at commas; or a regex of "
                    "neutral ids. Repeatable.")  # fmt: skip
-@click.option("--max-shard-size", default="5GB", show_default=True, metavar="SIZE",
-              help="Most bytes of tensors in one file.")  # fmt: skip
+@shard_option
 @source_options
 @writing_options
 @display_options

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
+from bertconv.progress import Progress
 from bertconv.text import brief, human_bytes, printable
 
 if TYPE_CHECKING:
     from bertconv.report import Report
 
-Progress = Callable[[str, int, int], None]
 
 _COUNTED = {"outputs": "runs", "models": "models", "folders": "folders"}
 """Steps that are not counted in bytes."""

@@ -14,7 +14,7 @@ _METHODS = ("slerp", "task-arithmetic", "ties", "dare")
 
 @click.command(options_metavar=WITH_OUTPUT, short_help="Models that were trained from one base become one.")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("--method", type=click.Choice(_METHODS), required=True, help="How: see below.")
+@click.option("--method", type=click.Choice(_METHODS), required=True, help="How: see above.")
 @click.option("--base", metavar="BASE", help="The model that the inputs were trained from (not for slerp).")
 @click.option("--weights", callback=numbers, metavar="W,W,...", help="One for each input [default: 1].")
 @click.option(

@@ -13,6 +13,40 @@ WITH_OUTPUT = "-o DST [OPTIONS]"
 """Stands in the usage of a command with `output_option`."""
 
 
+shard_option = click.option(
+    "--max-shard-size", default="5GB", show_default=True, metavar="SIZE", help="Most bytes of tensors in one file."
+)
+
+
+def format_option(like: str) -> Callable[[Command], Command]:
+    """`--to`, by default the format of one of the command's arguments."""
+    return click.option(
+        "--to", metavar="FORMAT", help=f"Format of the output: pt, tf or tf-safetensors [default: that of {like}]."
+    )
+
+
+def hub_options(command: Command) -> Command:
+    """How the Hub is reached."""
+    return apply(
+        command,
+        click.option("--token", help="Access token for the Hub [default: HF_TOKEN, or the stored one]."),
+        click.option("--cache-dir", type=click.Path(file_okay=False), help="Cache of the Hub [default: HF_HOME's]."),
+        click.option("--local-files-only", is_flag=True, help="Use what the cache holds; ask no network."),
+    )
+
+
+def family_options(of: str) -> Callable[[Command], Command]:
+    """What the user says of the architecture of some checkpoints."""
+    return lambda command: apply(
+        command,
+        click.option("--family", metavar="MODEL_TYPE",
+                     help=f"Family of {of}, such as roberta, where no config says it [default: as config and names "
+                     "say]."),
+        click.option("--map", "table", type=click.Path(dir_okay=False, exists=True), metavar="FILE",
+                     help="A mapping table of your own (see `bertconv tables`)."),
+    )  # fmt: skip
+
+
 def source_options(command: Command) -> Command:
     """Where the checkpoint is, and how its names are to be read."""
     chosen = click.option(
@@ -26,18 +60,13 @@ def common_source_options(command: Command) -> Command:
     return apply(
         command,
         click.option("--revision", metavar="REV", help="Branch, tag or commit on the Hub (also ORG/NAME@REV)."),
-        click.option("--token", help="Access token for the Hub [default: HF_TOKEN, or the stored one]."),
-        click.option("--cache-dir", type=click.Path(file_okay=False), help="Cache of the Hub [default: HF_HOME's]."),
-        click.option("--local-files-only", is_flag=True, help="Use what the cache holds; ask no network."),
+        hub_options,
         click.option("--subfolder", default="", metavar="DIR", help="Folder inside the source."),
         click.option("--variant", metavar="NAME", help="Such as fp16, for model.fp16.safetensors."),
         click.option("--config", type=click.Path(dir_okay=False, exists=True), help="Config instead of the source's."),
         click.option("--strip-prefix", metavar="P", help="Use only the names that begin with P, and take it off."),
-        click.option("--family", metavar="MODEL_TYPE",
-                     help="Such as roberta, where no config says it [default: as config and names say]."),
-        click.option("--map", "table", type=click.Path(dir_okay=False, exists=True), metavar="FILE",
-                     help="A mapping table of your own (see `bertconv tables`)."),
-    )  # fmt: skip
+        family_options("SRC"),
+    )
 
 
 def output_options(command: Command) -> Command:
@@ -46,8 +75,7 @@ def output_options(command: Command) -> Command:
         command,
         click.option("--dtype", type=click.Choice(DTYPES), default="keep", show_default=True,
                      help="Element type of the output."),
-        click.option("--max-shard-size", default="5GB", show_default=True, metavar="SIZE",
-                     help="Most bytes of tensors in one file."),
+        shard_option,
         click.option("--overwrite", is_flag=True, help="Replace an earlier output at DST."),
         click.option("--dry-run", is_flag=True, help="Plan and report; write nothing."),
         click.option("--init-missing", is_flag=True, help="Initialise heads that SRC lacks instead of refusing."),
@@ -80,21 +108,13 @@ def combining_options(command: Command) -> Command:
                           "head of the first input."),
         click.option("--head", "--class", "head", metavar="CLASS",
                      help="Class as which all inputs are read [default: the first one's]."),
-        click.option("--to", metavar="FORMAT", help="pt, tf or tf-safetensors [default: as the first input]."),
+        format_option("the first input"),
         click.option("--dtype", type=click.Choice(DTYPES), default="keep", show_default=True,
                      help="Element type of the output."),
-        click.option("--max-shard-size", default="5GB", show_default=True, metavar="SIZE",
-                     help="Most bytes of tensors in one file."),
-        click.option("--overwrite", is_flag=True, help="Replace an earlier output at DST."),
-        click.option("--dry-run", is_flag=True, help="Plan and report; write nothing."),
-        click.option("--verify", type=click.Choice(["weights", "none"]), default="weights", show_default=True,
-                     help="weights: read every tensor back, compare it, and record digests of inputs and output."),
-        click.option("--family", metavar="MODEL_TYPE", help="Of all inputs, where no config says it."),
-        click.option("--map", "table", type=click.Path(dir_okay=False, exists=True), metavar="FILE",
-                     help="A mapping table of your own (see `bertconv tables`)."),
-        click.option("--token", help="Access token for the Hub [default: HF_TOKEN, or the stored one]."),
-        click.option("--cache-dir", type=click.Path(file_okay=False), help="Cache of the Hub [default: HF_HOME's]."),
-        click.option("--local-files-only", is_flag=True, help="Use what the cache holds; ask no network."),
+        shard_option,
+        writing_options,
+        family_options("all inputs"),
+        hub_options,
     )  # fmt: skip
 
 
@@ -143,10 +163,10 @@ def writing_options(command: Command) -> Command:
     """What a command does with its output that compares no outputs of models."""
     return apply(
         command,
-        click.option("--overwrite", is_flag=True, help="Replace an earlier output at the destination."),
+        click.option("--overwrite", is_flag=True, help="Replace an earlier output at DST."),
         click.option("--dry-run", is_flag=True, help="Plan and report; write nothing."),
         click.option("--verify", type=click.Choice(["weights", "none"]), default="weights", show_default=True,
-                     help="weights: read every tensor back and compare it. none: record no digests."),
+                     help="weights: read every tensor back, compare it, and record digests. none: neither."),
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from bertconv.cli import process
-from bertconv.cli.options import detail_options
+from bertconv.cli.options import detail_options, hub_options
 from bertconv.cli.pairs import aspects_option, listed
 
 if TYPE_CHECKING:
@@ -90,9 +90,7 @@ def _dtypes(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...
     metavar="FILE",
     help="A mapping table of your own (see `bertconv tables`); then weights are compared.",
 )
-@click.option("--token", help="Access token for the Hub [default: HF_TOKEN, or the stored one].")
-@click.option("--cache-dir", type=click.Path(file_okay=False), help="Cache of the Hub [default: HF_HOME's].")
-@click.option("--local-files-only", is_flag=True, help="Use what the cache holds; ask no network.")
+@hub_options
 @click.option("--report", type=click.Path(dir_okay=False), metavar="FILE", help="Write an HTML page to look at.")
 @click.option(
     "--json",

@@ -173,7 +173,7 @@ class _Waiting:
 class _Side(NamedTuple):
     """What a chunk has of every line that it is a part of: bytes from `left` to `right` of the line.
 
-    A byte of a line lies in the file at `base`, plus `steps` times the index of the line, plus its place in the line.
+    A byte of a line lies in the chunk's file at `base`, plus `steps` times the line's index, and its place in the line.
     """
 
     left: int

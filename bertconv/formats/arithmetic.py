@@ -6,15 +6,16 @@ format of a file shows in the result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from bertconv.containers.stored import ITEM_SIZE, StoredTensor
+from bertconv.containers.stored import StoredTensor
 from bertconv.errors import ParityError, RequestError
-from bertconv.formats.streaming import PANEL, Elements, Workspace, as_floats, not_finite, pieces
+from bertconv.formats.streaming import PANEL, Elements, Workspace, as_floats, cast, not_finite, pieces
 from bertconv.mapping.layout import Transpose
+from bertconv.text import listed
 
 STEP = 1 << 16
 """Most elements that are computed at a time: in float64 half a processor's cache."""
@@ -24,8 +25,6 @@ NUMBERS = 6 << 20
 """Bytes of numbers in float64 that one thread holds at a time."""
 _LOOK = 16
 """Elements that are compared before all of a slice are."""
-_TWICE = "bfloat16"
-"""The type to which ml_dtypes rounds by way of float32."""
 
 Compute = Callable[[Workspace], Iterator[Elements]]
 """Gives the elements of an output, piece by piece, as `formats.content.Origin.compute`."""
@@ -98,51 +97,52 @@ def widen(elements: Elements, dtype: str, out: Elements) -> None:
         np.copyto(out, as_floats(elements, dtype))
 
 
+def floats_of(parts: Sequence[Elements], operands: Sequence[Operand]) -> Iterator[Elements]:
+    """Slices of operands as numbers of their own types."""
+    return (as_floats(part, one.tensor.dtype) for part, one in zip(parts, operands, strict=True))
+
+
 class Rounding:
     """Numbers in float64 to elements of a type, rounded once to nearest, ties to even.
 
     Args:
         dtype: the type.
-        size: most numbers at a time.
         operands: what they were computed from; one of them is named where a number does not fit.
     """
 
-    def __init__(self, dtype: str, size: int, operands: Sequence[Operand]) -> None:
+    def __init__(self, dtype: str, operands: Sequence[Operand]) -> None:
         self.dtype = dtype
-        self._out = np.empty(size, f"u{ITEM_SIZE[dtype]}")
         self._tensor = operands[0].tensor
 
-    def __call__(self, numbers: Elements) -> Elements:
-        """The elements, valid until the next call; RequestError where the type has no such number."""
-        out = self._out[: numbers.size]
-        with np.errstate(over="ignore", invalid="ignore"):
-            floats = _rounded_to_odd(numbers) if self.dtype == _TWICE else numbers
-            np.copyto(as_floats(out, self.dtype), floats, casting="unsafe")
-        if self.dtype != "float64" and (bad := not_finite(out, self.dtype)):
-            wide = numbers.view(np.uint64)
-            if bad > not_finite(wide, "float64"):
-                raise RequestError(
-                    f"becomes a number that {self.dtype} cannot hold.",
-                    hint="Use --dtype float32 or bfloat16.",
-                    file=self._tensor.file.name,
-                    tensor=self._tensor.name,
-                )
+    def __call__(self, numbers: Elements, given: Iterable[Elements]) -> Elements:
+        """The elements, valid until the numbers change.
+
+        Args:
+            numbers: in float64.
+            given: the numbers that these were computed from, in any types.
+
+        Raises:
+            RequestError: one of them is not finite any more, and all that it was computed from are.
+        """
+        out = cast(numbers.view(np.uint64), "float64", self.dtype)
+        if not_finite(out, self.dtype):
+            with np.errstate(invalid="ignore"):  # a signalling NaN
+                new = ~np.isfinite(as_floats(out, self.dtype))
+                for one in given:
+                    new &= np.isfinite(one)
+            if new.any():
+                raise self._refused()
         return out
 
-
-def _rounded_to_odd(numbers: Elements) -> Elements:
-    """Numbers in float32 that round to the same bfloat16 as the numbers themselves.
-
-    What float32 does not hold is taken to the neighbour whose last bit is one, so that no tie comes about.
-    """
-    floats = numbers.astype(np.float32)
-    bits = floats.view(np.uint32)
-    inexact = (floats != numbers) & (bits & 1 == 0) & ~np.isnan(floats)
-    if inexact.any():
-        away = np.abs(floats) > np.abs(numbers)
-        bits += (inexact & ~away).astype(np.uint32)
-        bits -= (inexact & away).astype(np.uint32)
-    return floats
+    def _refused(self) -> RequestError:
+        types = [one for one in ("float32", "bfloat16", "float64") if one != self.dtype]
+        hint = (
+            f"Use --dtype {listed(types)}." if self.dtype != "float64" else "Look at the largest numbers of the inputs."
+        )
+        return RequestError(
+            f"becomes a number that {self.dtype} cannot hold.", hint=hint,
+            file=self._tensor.file.name, tensor=self._tensor.name,
+        )  # fmt: skip
 
 
 def weighted_sum(
@@ -168,7 +168,7 @@ def weighted_sum(
     def compute(workspace: Workspace) -> Iterator[Elements]:
         size = min(STEP, used[0].tensor.count)
         total, term = np.empty(size), np.empty(size)
-        rounded = Rounding(dtype, size, used)
+        rounded = Rounding(dtype, used)
         for _, parts in side_by_side(used, workspace, size):
             if alike and _all_equal(parts):
                 yield parts[0]
@@ -178,7 +178,7 @@ def weighted_sum(
                 _sum(parts, pairs, numbers, term)
                 if divisor != 1:
                     np.divide(numbers, divisor, out=numbers)
-            elements = rounded(numbers)
+            elements = rounded(numbers, floats_of(parts, used))
             if alike and (dtype == "float64" or not_finite(elements, dtype)):  # else the rounding gives it back
                 keep(elements, parts[0], equal_in_all(parts))
             yield elements

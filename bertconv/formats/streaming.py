@@ -44,11 +44,11 @@ class Workspace:
     """Buffers that one thread reuses; what `pieces` yields is valid until the next piece.
 
     Args:
-        limit: most bytes of a piece, where many tensors are read side by side.
+        limit: most bytes of a piece, where many tensors are read side by side; None stands for PANEL.
     """
 
-    def __init__(self, limit: int = PANEL) -> None:
-        self.limit = limit
+    def __init__(self, limit: int | None = None) -> None:
+        self.limit = PANEL if limit is None else limit
         self._panel = np.empty(0, np.uint8)
         self._scratch = np.empty(0, np.uint8)
         self._side_by_side: tuple[Workspace, ...] = ()
@@ -125,10 +125,10 @@ def _as_stored(tensor: StoredTensor, workspace: Workspace) -> Iterator[Elements]
         yield flat
 
 
-def panel_columns(turn: Transpose, item: int, limit: int = PANEL) -> int:
+def panel_columns(turn: Transpose, item: int, limit: int | None = None) -> int:
     """How many columns of a matrix that is transposed are read at a time; `item` is the size of an element."""
     rows, columns = turn.shape
-    return min(columns, max(limit // (rows * item), 1))
+    return min(columns, max((PANEL if limit is None else limit) // (rows * item), 1))
 
 
 def _transposed(

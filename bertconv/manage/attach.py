@@ -10,9 +10,9 @@ from pathlib import Path
 from bertconv.checkpoint import Opened, Tensor, opened
 from bertconv.config import Config
 from bertconv.convert import own_format
-from bertconv.derive import Companions, Derivation, Parent, Progress, Writing, changed_config, write_output
+from bertconv.derive import Companions, Derivation, Parent, Writing, changed_config, write_output
 from bertconv.digests import digest_of_tensors, digests, vocabulary_facts
-from bertconv.errors import MappingError, RequestError, ShapeMismatch
+from bertconv.errors import MappingError, ShapeMismatch, UnknownTensors, check_one_of
 from bertconv.formats.content import Content, Origin
 from bertconv.formats.interrupts import held_back
 from bertconv.formats.output import Format, formats
@@ -25,15 +25,20 @@ from bertconv.mapping.plan import Plan, PlanOptions, make_plan
 from bertconv.mapping.recognise import Wanted
 from bertconv.mapping.table import Table, load_dialects
 from bertconv.parts import HeadPart
+from bertconv.progress import Progress
 from bertconv.record import computed_report, left_out
 from bertconv.records import dataclass
 from bertconv.report import LeftOut, Operation, Report
-from bertconv.saving import shard_limit
-from bertconv.text import listing, printable
+from bertconv.saving import recorded_limit, shard_limit
+from bertconv.text import listing, printable, shown
 from bertconv.tokenizer import read_tokenizer
 
 _ANY = ("",)
 """Names that no table knows are reported, not refused: of each checkpoint only a part is wanted."""
+_OF_BOTH = ("hidden_act", "layer_norm_eps")
+"""Keys of the config that backbone and head compute with."""
+_OF_BODY = ("num_attention_heads", "position_embedding_type")
+"""Keys that decide what a backbone of one digest computes."""
 
 
 def attach_head(  # noqa: PLR0913  (one argument per option of the command)
@@ -64,7 +69,8 @@ def attach_head(  # noqa: PLR0913  (one argument per option of the command)
         head: a folder that `extract_checkpoint(..., part="head")` wrote, or a checkpoint of the same family, whose head
             is taken.
         dst: folder to make.
-        force: put a head on another backbone or vocabulary than the one it was trained with, or where it does not say.
+        force: put a head on another backbone, vocabulary or activation than it was trained with, or where it does not
+            say.
         to: format of the output; by default that of the backbone.
         max_shard_size: most bytes of tensors in one file, as a number or like "5GB".
         overwrite: replace an earlier output at `dst`.
@@ -89,12 +95,11 @@ def attach_head(  # noqa: PLR0913  (one argument per option of the command)
         >>> attach_head("bert-base-uncased", "head/", "out/").head  # doctest: +SKIP
         'BertForSequenceClassification'
     """
-    for value, known, name in ((verify, LEVELS, "verify"), (to, (None, *formats()), "to")):
-        if value not in known:
-            raise RequestError(f"{name} is {value!r}.", hint=f"Choose one of {', '.join(filter(None, known))}.")
+    check_one_of(verify, LEVELS, "verify")
+    check_one_of(to, (None, *formats()), "to")
     source = source_options({"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only})
     wanted, limit, reading = Wanted.of(family, table), shard_limit(max_shard_size), not dry_run
-    recorded = {key: value for key, value in (("force", force), ("to", to)) if value}
+    recorded = {key: value for key, value in (("force", force), ("to", to)) if value} | recorded_limit(max_shard_size)
     writing = Writing(Path(dst), overwrite, dry_run, verify != "none")
     with (
         opened(backbone, source, wanted=wanted, check_data=reading) as body,
@@ -176,7 +181,13 @@ class _Attachment:
     def derivation(self, operation: Operation, limit: int) -> Derivation:
         """The output, planned to the last tensor."""
         self.check_family()
-        notes = [*self.stale(), *self.check_vocabulary(self.check_sizes()), *self.check_backbone()]
+        self.check_known()
+        notes = [
+            *self.stale(),
+            *self.check_vocabulary(self.check_sizes()),
+            *self.check_backbone(),
+            *self.check_config(),
+        ]
         body, top = self.plan(self.body, backbone_groups(self.table)), self.plan(self.top, self.groups)
         moves = {
             move.target.id: (move, name) for plan, name in ((body, "backbone"), (top, "head")) for move in plan.moves
@@ -193,6 +204,9 @@ class _Attachment:
             contents.append(Content(move.target, move.source.dtype, Origin(move.source, move.transpose)))
             details[move.target.id] = f"of the {name}{', transposed' if move.transpose else ''}"
         source = self.body.source
+        if without := [group for group in self.table.heads[self.head] if group not in every]:
+            notes.append(f"neither has {', '.join(without)}: load it with add_pooling_layer=False")
+        body = replace(body, notes=())  # what is unusual about a part of a class is not so of the whole
         report = computed_report(source, self.body.header, body, self.table, contents, details)
         parents = (
             Parent("backbone", self.body, self.whole_body.head),
@@ -202,7 +216,7 @@ class _Attachment:
             operation=operation, parents=parents, form=self.form, table=self.table, head=self.head, config=self.config,
             contents=contents, shard_limit=limit, companions=Companions.of(source), modules=self.body.modules,
             report=replace(
-                report, equals=(self.head,), left_out=tuple(self.left_out()), notes=(*report.notes, *notes)
+                report, equals=(self.head,), left_out=tuple(self.left_out()), notes=(*self.notes(), *notes)
             ),
         )  # fmt: skip
 
@@ -219,6 +233,13 @@ class _Attachment:
         for plan in (self.whole_body, self.whole_top):
             yield from check_duplicates(plan.duplicates, lambda _: self.check_signals())
 
+    def notes(self) -> Iterator[str]:
+        """What is unusual about both; the plans of parts miss groups, which is no news."""
+        for one in (self.body, self.top):
+            yield from (*one.source.notes, *one.header.notes)
+        yield from self.config.notes
+        yield from self.whole_top.notes if self.part is None else ()
+
     def left_out(self) -> Iterator[LeftOut]:
         """Everything in both checkpoints that the output has not."""
         yield from left_out(self.body.header, self.whole_body)
@@ -233,6 +254,22 @@ class _Attachment:
                 f"is a model of {self.top.table.family.title}, and the backbone is one of {self.table.family.title}.",
                 hint="Give a head of the backbone's family.", file=str(self.top.source.folder),
             )  # fmt: skip
+
+    def check_known(self) -> None:
+        """A part of the backbone that no table knows would be lost."""
+        if unknown := [printable(one.tensor.name) for one in self.whole_body.unloaded if one.inside]:
+            raise UnknownTensors(
+                f"the backbone has parts that no table knows:\n{listing(unknown)}",
+                hint="If they may be left out, convert it first with --allow-unknown REGEX.",
+                file=str(self.body.source.folder),
+            )
+
+    def check_config(self) -> Iterator[str]:
+        """A head computes with keys of the config that are the backbone's in the output."""
+        own, there = self.whole_top.config.values, self.whole_body.config.values
+        for key in (*_OF_BOTH, *(_OF_BODY if self.part is not None else ())):
+            if own.get(key) != there.get(key):
+                yield self.remembered(f"was trained with another {key}", shown(own.get(key)), shown(there.get(key)))
 
     def check_sizes(self) -> list[TensorSpec]:
         """What the head's tensors should be on this backbone; ShapeMismatch where they are something else."""

@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bertconv.derive import Progress
 from bertconv.errors import RequestError
 from bertconv.manage.combining import Ingredients, Output, combine
+from bertconv.progress import Progress
 from bertconv.report import Operation, Report
 from bertconv.text import printable
 

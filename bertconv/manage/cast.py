@@ -11,13 +11,13 @@ from bertconv.checkpoint import Opened
 from bertconv.containers.stored import FLOATS
 from bertconv.convert import ElementTypes
 from bertconv.digests import backbone_ids
-from bertconv.errors import RequestError
+from bertconv.errors import RequestError, check_one_of
 from bertconv.manage.rewriting import Given, RewriteOptions, rewrite
 from bertconv.mapping.ignore import check_regexes
 from bertconv.mapping.indices import TensorId
 from bertconv.mapping.table import Table
 from bertconv.report import Operation, Report
-from bertconv.saving import shard_limit
+from bertconv.saving import recorded_limit, shard_limit
 
 _Selects = Callable[[Table, str], bool]
 """Whether a tensor of a table, by its neutral id, is one of those that are meant."""
@@ -83,10 +83,9 @@ def cast_checkpoint(
         >>> report.cast  # doctest: +SKIP
         {'tensors': 154, 'numbers': 110065466, 'rounded': 109201170, 'flushed': 0, 'subnormal': 0}
     """
-    if dtype not in FLOATS:
-        raise RequestError(f"dtype is {dtype!r}.", hint=f"Choose one of {', '.join(FLOATS)}.")
+    check_one_of(dtype, FLOATS, "dtype")
     selectors = {one: _selector(one) for one in dict.fromkeys(keep)}
-    recorded = {"dtype": dtype} | ({"keep": list(selectors)} if selectors else {})
+    recorded = {"dtype": dtype} | ({"keep": list(selectors)} if selectors else {}) | recorded_limit(max_shard_size)
     return rewrite(
         src,
         dst,

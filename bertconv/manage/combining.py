@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from bertconv.containers.stored import FLOATS, StoredTensor
 from bertconv.convert import own_format
-from bertconv.derive import Companions, Derivation, Parent, Progress, Writing, changed_config, write_output
-from bertconv.errors import MappingError, RequestError
+from bertconv.derive import Companions, Derivation, Parent, Writing, changed_config, write_output
+from bertconv.errors import MappingError, check_one_of
 from bertconv.formats.content import Content, Origin
 from bertconv.formats.output import Format, formats
 from bertconv.manage.inputs import HEADS, Combination, combined, opened_together
+from bertconv.manage.rewriting import LEVELS
 from bertconv.mapping.layout import both, transpose_between
 from bertconv.mapping.plan import Move
 from bertconv.mapping.recognise import ANYTHING, Wanted
+from bertconv.progress import Progress, silent
 from bertconv.record import computed_report
 from bertconv.records import dataclass
 from bertconv.report import Operation, Report
-from bertconv.saving import shard_limit
+from bertconv.saving import recorded_limit, shard_limit
 from bertconv.source import SourceOptions
 
 if TYPE_CHECKING:  # numpy is imported where elements are read
@@ -79,11 +81,10 @@ class Output:
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
-        known = {"to": (None, *formats()), "dtype": ("keep", *FLOATS), "heads": HEADS, "verify": ("weights", "none")}
-        for name, values in known.items():
-            if getattr(self, name) not in values:
-                choices = ", ".join(str(value) for value in values if value is not None)
-                raise RequestError(f"{name} is {getattr(self, name)!r}.", hint=f"Choose one of {choices}.")
+        check_one_of(self.to, (None, *formats()), "to")
+        check_one_of(self.dtype, ("keep", *FLOATS), "dtype")
+        check_one_of(self.heads, HEADS, "heads")
+        check_one_of(self.verify, LEVELS, "verify")
         shard_limit(self.max_shard_size)
 
     @classmethod
@@ -100,8 +101,9 @@ class Output:
     @property
     def recorded(self) -> dict[str, Any]:
         """Those options that shape the output and are no defaults, as a manifest records them."""
-        defaults = {"to": None, "dtype": "keep", "heads": "same", "head": None, "max_shard_size": "5GB"}
-        return {name: getattr(self, name) for name, value in defaults.items() if getattr(self, name) != value}
+        defaults = {"to": None, "dtype": "keep", "heads": "same", "head": None}
+        changed = {name: getattr(self, name) for name, value in defaults.items() if getattr(self, name) != value}
+        return changed | recorded_limit(self.max_shard_size)
 
 
 def combine(
@@ -132,7 +134,7 @@ def combine(
         form = formats()[output.to] if output.to else own_format(inputs[0][1])
         found = combined(inputs, form.dialect, heads=output.heads, head=output.head)
         derivation = _derivation(found, form, output, operation, recipe, done)
-        progress = output.progress or _silent
+        progress = output.progress or silent
         writing = Writing(Path(dst), output.overwrite, output.dry_run, output.verify == "weights", progress)
         return write_output(derivation, writing)
 
@@ -196,7 +198,3 @@ def _mixed(found: Combination, output: Output) -> list[str]:
     named = ", ".join(sorted({dtype for one in mixed for dtype in one}))
     said = f"{len(mixed)} of {len(types)} tensors have different element types in the inputs ({named})"
     return [f"{said}: the output has the narrowest that holds both"]
-
-
-def _silent(step: str, done: int, total: int) -> None:
-    """No progress is shown."""

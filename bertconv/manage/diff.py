@@ -22,6 +22,7 @@ from bertconv.manage.difference.layers import layers_of
 from bertconv.manage.difference.records import Diff, TensorDiff
 from bertconv.manage.difference.sides import only_in, opened_sides, pairs_of
 from bertconv.mapping.recognise import Wanted
+from bertconv.progress import Progress, silent
 from bertconv.source import SourceOptions
 from bertconv.verify.agreement import ASPECTS, Agreement
 from bertconv.verify.classes import other_classes
@@ -31,7 +32,6 @@ from bertconv.verify.modules import compare_modules, with_equal_modules
 from bertconv.verify.parity import ConfigDifference
 from bertconv.verify.tokenizers import compare_tokenizers, notes_of_both
 
-Progress = Callable[[str, int, int], None]
 """Reported of a step ("weights", "base"), of the bytes that are done and of how many there are."""
 
 
@@ -88,7 +88,7 @@ def diff_checkpoints(  # noqa: PLR0913  (one argument per option of the command)
     )
     given = [(a, _with_config(options, config_a)), (b, _with_config(options, config_b))]
     given += [] if against_base is None else [(against_base, options)]
-    tell = progress or _silent
+    tell = progress or silent
     with opened_sides(given, head, Wanted.of(family, table)) as (here, there, *base):
         diff = _compared(here, there, aside, tell, forced=head is not None)
         if base:
@@ -172,7 +172,3 @@ def _checked(ignore: Iterable[str]) -> tuple[str, ...]:
 
 def _with_config(options: SourceOptions, config: str | os.PathLike[str] | None) -> SourceOptions:
     return replace(options, config=Path(config)) if config else options
-
-
-def _silent(step: str, done: int, total: int) -> None:
-    """No progress is shown."""

@@ -23,11 +23,11 @@ from bertconv.mapping.identify import Identity
 from bertconv.mapping.plan import Plan, PlanOptions, make_plan
 from bertconv.mapping.recognise import Wanted, recognise
 from bertconv.mapping.table import Table, load_dialects
+from bertconv.progress import Progress, silent
 from bertconv.records import dataclass
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.reading import open_header
 
-Progress = Callable[[str, int, int], None]
 """Reported of a step ("reading"), of its bytes done and of its bytes in all."""
 
 _ANY = ("",)
@@ -140,7 +140,7 @@ def diagnose(  # noqa: PLR0913  (one argument per option of the command)
         if deep:
             from bertconv.manage import doctor_deep
 
-            found = doctor_deep.with_untied([*found, *doctor_deep.check(patient, progress or _silent)])
+            found = doctor_deep.with_untied([*found, *doctor_deep.check(patient, progress or silent)])
             for file in header.files:
                 file.check_unchanged()
     return Diagnosis(source.given, source.revision, tuple(sorted(asked)), deep, inspection, _sorted(found, asked))
@@ -178,7 +178,3 @@ def examined(
 def _sorted(findings: Iterable[Finding], asked: frozenset[str]) -> tuple[Finding, ...]:
     concerned = [finding for finding in findings if asked.intersection(finding.affects)]
     return tuple(sorted(concerned, key=lambda finding: SEVERITIES.index(finding.severity)))
-
-
-def _silent(_step: str, _done: int, _total: int) -> None:
-    """Where nobody looks at the progress."""

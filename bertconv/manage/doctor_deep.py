@@ -20,13 +20,13 @@ from bertconv.manage.programs import BERTCONV, EVERY, OTHERS, TORCH_4, TRANSFORM
 from bertconv.mapping.indices import TensorId
 from bertconv.mapping.table import POSITIONS, Table
 from bertconv.modules import opened_modules
+from bertconv.progress import Progress
 from bertconv.records import dataclass
 from bertconv.source import SourceOptions
 from bertconv.source.weights import is_index
 from bertconv.text import brief, printable, shown, some
 from bertconv.tokenizer import read_tokenizer
 
-Progress = Callable[[str, int, int], None]
 _WORDS, _PLACES = "vocab", "positions"
 """The sizes that the rows of an embedding table are."""
 _SHOWN = 8

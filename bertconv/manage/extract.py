@@ -18,7 +18,7 @@ from bertconv.manage.rewriting import CommonOptions, Given, RewriteOptions, requ
 from bertconv.parts import HEAD_PART
 from bertconv.record import computed_report
 from bertconv.report import LeftOut, Operation, Report, TensorReport
-from bertconv.saving import shard_limit
+from bertconv.saving import recorded_limit, shard_limit
 
 PARTS = (HEAD_PART,)
 
@@ -68,10 +68,10 @@ def extract_checkpoint(
     if part not in (None, *PARTS):
         raise RequestError(f"part is {part!r}.", hint=f"Choose {' or '.join(PARTS)}, or leave it out.")
     chosen: RewriteOptions = {**options, "head": head}
-    limit = shard_limit(max_shard_size)
+    limit, recorded = shard_limit(max_shard_size), recorded_limit(max_shard_size)
     if part is None:
-        return rewrite(src, dst, Operation("extract"), chosen, shard_limit=limit)
-    operation = Operation("extract", {"part": part})
+        return rewrite(src, dst, Operation("extract", recorded), chosen, shard_limit=limit)
+    operation = Operation("extract", {"part": part} | recorded)
     request = request_of(operation, chosen, form=head_format(), shard_limit=limit)
     dry_run = options.get("dry_run", False)
     with opened(src, request.source, wanted=request.wanted, check_data=not dry_run) as found, held_back() as checking:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,10 @@ from typing import Any
 from bertconv.checkpoint import Checkpoint, opened
 from bertconv.digests import backbone_ids, both_digests, digest_of_tensors, digests, own_tensors
 from bertconv.mapping.recognise import Wanted
+from bertconv.progress import Progress
 from bertconv.records import dataclass
 from bertconv.source import SourceOptions
 from bertconv.text import brief
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

@@ -104,8 +104,8 @@ def combined(
             else with the same tensors.
         BertconvError: one of them cannot be planned.
     """
-    if heads not in HEADS:
-        raise RequestError(f"heads is {heads!r}.", hint=f"Choose one of {', '.join(HEADS)}.")
+    if heads == "drop" and head is not None:
+        raise RequestError("heads drop and a class exclude each other.", hint="Leave one of them out.")
     names = [printable(one.source.given) for _, one in inputs]
     _check_families(inputs, names)
     base = inputs[0][1].table.base_head

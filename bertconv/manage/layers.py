@@ -17,7 +17,7 @@ from bertconv.manage.rewriting import Given, RewriteOptions, request_of
 from bertconv.mapping.indices import TensorId
 from bertconv.mapping.table import Table
 from bertconv.report import LeftOut, Operation, Report
-from bertconv.saving import shard_limit
+from bertconv.saving import recorded_limit, shard_limit
 from bertconv.text import printable
 
 _KEY = "num_hidden_layers"
@@ -61,7 +61,8 @@ def keep_layers(
         'BertForMaskedLM'
     """
     wanted = _numbers(keep)
-    request = request_of(Operation("layers", {"keep": wanted}), options, shard_limit=shard_limit(max_shard_size))
+    operation = Operation("layers", {"keep": wanted} | recorded_limit(max_shard_size))
+    request = request_of(operation, options, shard_limit=shard_limit(max_shard_size))
     dry_run = options.get("dry_run", False)
     with opened(src, request.source, wanted=request.wanted, check_data=not dry_run) as found, held_back() as checking:
         groups = _layer_groups(found.table)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bertconv.derive import Progress
 from bertconv.manage.combining import Ingredients, Output, combine
 from bertconv.manage.merge_settings import Settings, checked_settings
 from bertconv.mapping.layout import transpose_between
+from bertconv.progress import Progress
 from bertconv.report import Operation, Report
 
 if TYPE_CHECKING:  # numpy is imported where elements are read

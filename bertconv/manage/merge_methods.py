@@ -18,6 +18,7 @@ from bertconv.formats.arithmetic import (
     Compute,
     Operand,
     Rounding,
+    floats_of,
     keep,
     side_by_side,
     step_of,
@@ -97,8 +98,8 @@ def dare(task: Task) -> Compute:
         places = _places(np.arange(start, start + deltas[0].size), task.canonical)
         for key, delta in zip(keys, deltas, strict=True):
             if density < 1:
-                delta[random_bits(key, places) >= limit] = 0
                 np.divide(delta, density, out=delta)
+                np.copyto(delta, 0.0, where=random_bits(key, places) >= limit)
         return _weighted(deltas, task.settings)
 
     return lambda workspace: _updated(task, workspace, update)
@@ -115,15 +116,16 @@ def ties(task: Task) -> Compute:
             for trim, delta, weight in zip(trims, deltas, weights, strict=True):
                 trim.apply(delta, start, task.canonical)
                 np.multiply(delta, weight, out=delta)
-            elected = np.where(_sum(deltas) >= 0, 1.0, -1.0)
-            total, share = np.zeros_like(elected), np.zeros_like(elected)
+            votes = _sum(deltas)
+            elected = votes >= 0
+            total, share = np.zeros_like(votes), np.zeros_like(votes)
             for delta, weight in zip(deltas, weights, strict=True):
-                agrees = np.sign(delta) == elected
-                np.add(total, delta, out=total, where=agrees)
-                np.add(share, weight, out=share, where=agrees)
-                total[np.isnan(delta)] = math.nan
-            share[share == 0] = 1
-            return total / share * scale
+                agrees = ((delta > 0) == elected) & (delta != 0)
+                total += np.where(agrees, delta, 0.0)  # a mask in the ufunc is five times as slow
+                share += agrees * weight
+            np.copyto(share, 1.0, where=share == 0)
+            np.divide(total, share, out=total)
+            return np.multiply(total, scale, out=total)
 
         yield from _updated(task, workspace, update)
 
@@ -142,14 +144,14 @@ METHODS: Mapping[str, Callable[[Task], Compute]] = {
 def random_bits(key: int, places: Elements) -> Elements:
     """64 random bits for every place: a counter that is mixed, so that each depends on its place alone."""
     bits = places.astype(np.uint64)
-    bits += np.uint64(1)
     bits *= _GOLDEN
-    bits += np.uint64(key)
-    bits ^= bits >> np.uint64(30)
-    bits *= _FIRST
-    bits ^= bits >> np.uint64(27)
-    bits *= _SECOND
-    bits ^= bits >> np.uint64(31)
+    bits += np.uint64((key + int(_GOLDEN)) % 2**64)
+    shifted = np.empty_like(bits)
+    for shift, factor in ((30, _FIRST), (27, _SECOND), (31, None)):
+        np.right_shift(bits, np.uint64(shift), out=shifted)
+        bits ^= shifted
+        if factor is not None:
+            bits *= factor
     return bits
 
 
@@ -171,7 +173,7 @@ def _updated(task: Task, workspace: Workspace, update: Update) -> Iterator[Eleme
     operands = (base, *task.inputs)
     size = min(step_of(len(operands) + 3), max(base.tensor.count, 1))
     room = np.empty((len(operands), size))
-    rounded = Rounding(task.dtype, size, operands)
+    rounded = Rounding(task.dtype, operands)
     for start, parts in side_by_side(operands, workspace, size):
         numbers, *deltas = room[:, : parts[0].size]
         _differences(parts, operands, numbers, deltas)
@@ -179,7 +181,7 @@ def _updated(task: Task, workspace: Workspace, update: Update) -> Iterator[Eleme
             added = update(start, deltas)
             same = added == 0
             np.add(numbers, added, out=numbers)
-        elements = rounded(numbers)
+        elements = rounded(numbers, floats_of(parts, operands))
         if base.tensor.dtype == task.dtype:
             keep(elements, parts[0], same)
         yield elements
@@ -280,7 +282,7 @@ class Trim:
         if self.is_whole:
             return
         ranks = _ranks(delta, self.dtype)
-        delta[ranks < self.least] = 0
+        np.copyto(delta, 0.0, where=ranks < self.least)
         if self.last is not None:
             tied = np.flatnonzero(ranks == self.least)
             delta[tied[_places(tied + start, canonical) > self.last]] = 0

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from bertconv.errors import RequestError
+from bertconv.errors import RequestError, check_one_of
 from bertconv.records import dataclass
 
 USED = {
@@ -51,8 +51,9 @@ def _plain(value: Any) -> Any:
 
 def checked_settings(method: str, count: int, numbers: Mapping[str, Any], *, has_base: bool) -> Settings:
     """The numbers of a method for so many inputs; RequestError for one that it does not take, or no such value of."""
-    if method not in USED:
-        raise RequestError(f"method is {method!r}.", hint=f"Choose one of {', '.join(USED)}.")
+    if count == 0:
+        raise RequestError("no input was given.", hint="Name the checkpoints to merge.")
+    check_one_of(method, USED, "method")
     if unused := [name for name in numbers if name not in USED[method]]:
         taken = ", ".join(SPELLED.get(name, name) for name in USED[method])
         raise RequestError(

@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from bertconv.checkpoint import opened
-from bertconv.derive import Progress, Writing, write_output
-from bertconv.errors import RequestError
+from bertconv.derive import Writing, write_output
+from bertconv.errors import check_one_of
 from bertconv.formats.output import formats
 from bertconv.manage.resizing.request import ResizeRequest
 from bertconv.manage.resizing.vocabulary import RowPlan, Size
 from bertconv.manage.resizing.work import planned
+from bertconv.manage.rewriting import LEVELS
 from bertconv.mapping.plan import PlanOptions
 from bertconv.mapping.recognise import Wanted
+from bertconv.progress import Progress
 from bertconv.records import dataclass
 from bertconv.report import Report
 from bertconv.saving import shard_limit
 from bertconv.source import SourceOptions
-from bertconv.text import shown
 
 
 @dataclass(frozen=True)
@@ -116,10 +117,8 @@ def resize_vocabulary(  # noqa: PLR0913  (one argument per option of the command
         >>> len(done.rows.alignment.new)  # doctest: +SKIP
         2100
     """
-    if to is not None and to not in formats():
-        raise RequestError(f"to is {shown(to)}.", hint=f"Choose one of {', '.join(formats())}.")
-    if verify not in ("none", "weights"):
-        raise RequestError(f"verify is {shown(verify)}.", hint="Choose one of none, weights.")
+    check_one_of(to, (None, *formats()), "to")
+    check_one_of(verify, LEVELS, "verify")
     request = ResizeRequest(
         tokenizer=tokenizer, from_tokenizer=from_tokenizer, size=Size(size, pad_to, shrink), new=new, seed=seed,
         source=SourceOptions(

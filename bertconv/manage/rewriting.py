@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from bertconv.convert import ConversionRequest, run_conversion
-from bertconv.derive import Progress
-from bertconv.errors import RequestError
+from bertconv.errors import check_one_of
 from bertconv.mapping.plan import PlanOptions
 from bertconv.mapping.recognise import Wanted
+from bertconv.progress import Progress
 from bertconv.report import Operation, Report
 from bertconv.source import SourceOptions
 
@@ -94,8 +94,7 @@ def rewrite(src: Given, dst: Given, operation: Operation, options: RewriteOption
 def request_of(operation: Operation, options: RewriteOptions, **wanted: Any) -> ConversionRequest:
     """The conversion that a verb is; RequestError for options that make no sense."""
     verify = options.get("verify", "weights")
-    if verify not in LEVELS:
-        raise RequestError(f"verify is {verify!r}.", hint=f"Choose one of {', '.join(LEVELS)}.")
+    check_one_of(verify, LEVELS, "verify")
     shaping = {key: value for key in _RECORDED if (value := options.get(key))}
     return ConversionRequest(
         operation=Operation(operation.verb, {**operation.options, **shaping}),

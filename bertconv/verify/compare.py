@@ -14,6 +14,7 @@ from bertconv import __version__
 from bertconv.checkpoint import Checkpoint
 from bertconv.digests import digest_of_tensors
 from bertconv.errors import RequestError
+from bertconv.progress import Progress, silent
 from bertconv.records import dataclass
 from bertconv.verify.agreement import ASPECTS
 from bertconv.verify.cases import Batch, make_batches
@@ -40,7 +41,6 @@ from bertconv.verify.weights import NOT_FINITE, compare_weights
 ORACLES = ("reference", "transformers")
 """Who computes PyTorch's side."""
 
-Progress = Callable[[str, int, int], None]
 """Reported of a step ("weights", "outputs"), of what is done and of how much there is."""
 
 _TRAINING = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
@@ -81,7 +81,7 @@ class Request:
                 raise RequestError(f"{name} is {value!r}.", hint=f"Choose from {', '.join(known)}.")
 
 
-def compare(a: Checkpoint, b: Checkpoint, request: Request, progress: Progress = lambda *_: None) -> Parity:
+def compare(a: Checkpoint, b: Checkpoint, request: Request, progress: Progress = silent) -> Parity:
     """Compare two opened checkpoints.
 
     Args:

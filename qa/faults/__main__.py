@@ -1,7 +1,7 @@
-"""Faults, signals, full disks and rivals for conversions: the destination is the old output or the new one, whole.
+"""Faults, signals, full disks and rivals for every verb that writes a folder: its old content or the new one, whole.
 
     python -m qa.faults                                    a sample of every suite
-    python -m qa.faults --every --json faults.json         every call with every fault: about an hour
+    python -m qa.faults --every --json faults.json         every call with every fault: some hours
     python -m qa.faults --suite writing --scene tf-over --mode eio --at 37         one point again
 
 Suites: `writing` (each call that changes something x kill -9 before it, kill -9 in its middle, no space from there on,
@@ -9,7 +9,8 @@ one EIO, a short write, EINTR), `reading` (each read of the source x EIO, short,
 written over or replaced), `readback` (each read of what was written), `verify` (of `bertconv verify DST`), `signals`
 (INT, TERM, HUP at each call, and at random moments), `disk` (a full tmpfs, with root; RLIMIT_FSIZE), `writers` (two to
 eight at once). A point is bad when the destination is neither old nor new, when success is claimed falsely, when an
-error has no type and no name, when something is left behind, or when the next run does not put it right.
+error has no type and no name, when something is left behind, or when `bertconv gc` or the next run does not put it
+right.
 A sample runs in tests/faults. Linux with a C compiler only.
 """
 

@@ -114,8 +114,7 @@ def disk_round(server: Server, scene: Scene, place: Path) -> tuple[Run, list[str
     if scene.over:
         put_tree(place / "made", {name.removeprefix("made/"): scene.old[name] for name in scene.old if name != "made"})
     before = cp.snapshot(place)
-    arguments = [*scene.words, scene.source, place / "made" / "out", *(("--overwrite",) if scene.over else ())]
-    run = server.run(arguments)
+    run = server.run(scene.command(scene.source, place / "made" / "out", overwrite=scene.over))
     after = cp.snapshot(place)
     if run.status == 0:
         return run, [] if after == scene.new else ["FALSE SUCCESS: exit 0, and the output is not there"]
@@ -147,7 +146,7 @@ def writers_round(
     """Every scene's conversion to one destination, all at once: exit codes, and what was wrong."""
     top = destination.parents[1]
     put_tree(top, old)
-    pids = [server.start([*scene.words, scene.source, destination, "--overwrite"]) for scene in scenes]
+    pids = [server.start(scene.command(scene.source, destination, overwrite=True)) for scene in scenes]
     runs = [server.wait(pid) for pid in pids]
     after = cp.snapshot(top)
     winners = [scene for scene, run in zip(scenes, runs, strict=True) if run.status == 0]

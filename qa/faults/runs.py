@@ -111,8 +111,20 @@ def run_point(server: Server, point: Point) -> tuple[Run, list[str]]:
     if point.fault.reads and point.side == "source":
         scene.restore_source()
     if after not in (scene.old, scene.new):  # else the next run is that of a scene without a fault
+        problems += collected(server, scene)
+        put_tree(scene.work, after)
         problems += next_run(server, scene)
     return run, problems
+
+
+def collected(server: Server, scene: Scene) -> list[str]:
+    """What is wrong after `bertconv gc`: nothing but an output is left, and it is the old one or the new one, whole."""
+    run = server.run(["gc", scene.work])
+    after = {name: content for name, content in cp.snapshot(scene.work).items() if name != "made" or content}
+    expected = [{name: content for name, content in tree.items() if name != "made"} for tree in (scene.old, scene.new)]
+    if run.status == 0 and after in expected:
+        return []
+    return [f"gc: exit {run.status}, {_difference(after, expected[1])}: {said(run.text)}"]
 
 
 def verify_point(server: Server, scene: Scene, fault: Fault) -> tuple[Run, list[str]]:

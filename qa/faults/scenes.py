@@ -1,9 +1,10 @@
-"""The conversions that faults are injected into: a source, an earlier output, and what must come out."""
+"""The runs that faults are injected into: a source, an earlier output, and what must come out."""
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import checkpoints as cp
@@ -20,24 +21,30 @@ SIDECARS = {
 }
 SHARDS = ("--max-shard-size", "30KB")
 
+SRC, DST, BESIDE = "SRC", "DST", "BESIDE"
+"""What stands in the words of a command for a path."""
+
 Tree = dict[str, bytes | None]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One way to convert.
+    """One way to write a folder.
 
     Attributes:
         name: for reports.
         container: of the source: see `checkpoints.save`.
-        words: the command and its options.
+        words: the command and its options; source and destination come last where no place is marked for them.
         exchange: the file system of the output can swap two names in one step.
+        make: makes a source in a folder, and maybe another input beside it; then the output is not one that `check`
+            knows without bertconv.
     """
 
     name: str
     container: str
     words: tuple[str, ...]
     exchange: bool = True
+    make: Callable[[Path, Path], None] | None = None
 
 
 WRITING = (
@@ -90,11 +97,6 @@ class Scene:
     weights: tuple[str, ...]
 
     @property
-    def words(self) -> tuple[str, ...]:
-        """The command and its options."""
-        return self.kind.words
-
-    @property
     def source(self) -> Path:
         return self.root / "src"
 
@@ -108,13 +110,19 @@ class Scene:
         """Inside a folder that is there only when there is an earlier output."""
         return self.work / "made" / "out"
 
-    def arguments(self, *more: str) -> list[object]:
-        """The command line; an earlier output is replaced."""
-        return [*self.words, self.source, self.destination, *(("--overwrite",) if self.over else ()), *more]
+    def command(self, source: Path, destination: Path, *, overwrite: bool) -> list[object]:
+        """The command line."""
+        words = self.kind.words if DST in self.kind.words else (*self.kind.words, SRC, DST)
+        places: dict[str, object] = {SRC: source, DST: destination, BESIDE: self.root / "beside"}
+        return [*(places.get(word, word) for word in words), *(("--overwrite",) if overwrite else ())]
+
+    def arguments(self) -> list[object]:
+        """Of a run; an earlier output is replaced."""
+        return self.command(self.source, self.destination, overwrite=self.over)
 
     def again(self) -> list[object]:
-        """The next run, which takes whatever the last one left."""
-        return [*self.words, self.source, self.destination, "--overwrite"]
+        """Of the next run, which takes whatever the last one left."""
+        return self.command(self.source, self.destination, overwrite=True)
 
     def reset(self) -> None:
         """Everything as it was."""
@@ -124,7 +132,7 @@ class Scene:
         """The source as it was, and in `swap` the files of another model under the same names."""
         for name in ("src", "swap"):
             shutil.rmtree(self.root / name, ignore_errors=True)
-            shutil.copytree(self.root / f"{name}-kept", self.root / name)
+            shutil.copytree(self.root / f"{name}-kept", self.root / name, symlinks=True)
 
 
 def put_tree(folder: Path, tree: Tree) -> None:
@@ -150,24 +158,28 @@ def make_source(folder: Path, container: str, seed: int, **changes: int) -> Path
 
 
 def make_scene(server: Server, folder: Path, kind: Kind, *, over: bool, **changes: int) -> Scene:
-    """A scene whose expected output was converted without faults and checked tensor by tensor, without bertconv."""
+    """A scene whose expected output was written without faults, and that of a conversion checked without bertconv."""
     name = f"{kind.name}-{'over' if over else 'new'}"
     root = folder / name
-    source = make_source(root / "src", kind.container, 1, **changes)
-    other = make_source(root / "swap", kind.container, 2, **changes)
-    for each in (source, other):
-        shutil.copytree(each, each.with_name(f"{each.name}-kept"))
+    sources = [make_source(root / place, kind.container, seed, **changes) for place, seed in (("src", 1), ("swap", 2))]
+    for each in sources:
+        if kind.make is not None:
+            kind.make(each, root / "beside")
+        shutil.copytree(each, each.with_name(f"{each.name}-kept"), symlinks=True)
+    source, other = sources
     bare = Scene(name, root, kind, over, {}, {}, ())
-    old: Tree = {}
     bare.work.mkdir()
     if over:
-        convert(server, [*kind.words, other, bare.destination])
-        old = cp.snapshot(bare.work)
+        convert(server, bare.command(other, bare.destination, overwrite=False))
+    old = cp.snapshot(bare.work)
     convert(server, bare.again())
-    new = cp.snapshot(bare.work)
-    check(bare, cp.state_dict(HEAD, seed=1, **(SMALL | changes)))
+    server.warm("gc", bare.work)
+    if kind.make is None:
+        check(bare, cp.state_dict(HEAD, seed=1, **(SMALL | changes)))
+    elif not check_checkpoint(bare.destination).ok:
+        raise AssertionError(f"{name} does not hold by its own manifest")
     weights = tuple(sorted(path.name for path in source.iterdir() if path.suffix in {".safetensors", ".bin", ".h5"}))
-    return Scene(name, root, kind, over, old, new, weights)
+    return replace(bare, old=old, new=cp.snapshot(bare.work), weights=weights)
 
 
 def convert(server: Server, arguments: list[object]) -> None:
@@ -179,9 +191,9 @@ def convert(server: Server, arguments: list[object]) -> None:
 def check(scene: Scene, tensors: cp.Tensors) -> None:
     """The output holds these tensors, all of them, and its manifest says so too."""
     expected = tensors if list(scene.destination.glob("*.h5")) == [] else cp.tf_state(tensors)
-    if "tf-safetensors" in scene.words:
+    if "tf-safetensors" in scene.kind.words:
         expected = cp.tf_state(tensors)
-    if "bfloat16" in scene.words:
+    if "bfloat16" in scene.kind.words:
         expected = {name: value.astype(cp.numpy_type("bfloat16")) for name, value in expected.items()}
     cp.assert_same(cp.written(scene.destination), expected)
-    assert "none" in scene.words or check_checkpoint(scene.destination).ok
+    assert "none" in scene.kind.words or check_checkpoint(scene.destination).ok

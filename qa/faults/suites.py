@@ -35,6 +35,9 @@ from qa.faults.runs import (
 )  # fmt: skip
 from qa.faults.scenes import READING, WRITING, Kind, Scene, make_scene
 from qa.faults.shim import MODES, Fault
+from qa.faults.verbs import VERBS
+
+EVERY = (*WRITING, *VERBS)
 
 
 @dataclass
@@ -109,7 +112,7 @@ def injected(
 
 def writing(options: Options, server: Server, folder: Path) -> Iterator[Tally]:
 
-    for scene in scenes(options, server, folder, WRITING, False, True):
+    for scene in scenes(options, server, folder, EVERY, False, True):
         calls = counted(server, scene)
         points = points_of(scene, calls, WRITE_MODES)
         yield injected(
@@ -119,7 +122,7 @@ def writing(options: Options, server: Server, folder: Path) -> Iterator[Tally]:
 
 def reading(options: Options, server: Server, folder: Path) -> Iterator[Tally]:
 
-    for scene in scenes(options, server, folder, READING, True):
+    for scene in scenes(options, server, folder, (*READING, *VERBS), True):
         calls = counted(server, scene, "source", reads=True)
         points = points_of(scene, calls, READ_MODES, "source", reads=True)
         yield injected(
@@ -129,7 +132,7 @@ def reading(options: Options, server: Server, folder: Path) -> Iterator[Tally]:
 
 def readback(options: Options, server: Server, folder: Path) -> Iterator[Tally]:
 
-    for scene in scenes(options, server, folder, WRITING, True):
+    for scene in scenes(options, server, folder, EVERY, True):
         calls = counted(server, scene, reads=True)
         points = points_of(scene, calls, READ_BACK, reads=True)
         yield injected(
@@ -139,7 +142,7 @@ def readback(options: Options, server: Server, folder: Path) -> Iterator[Tally]:
 
 def verify(options: Options, server: Server, folder: Path) -> Iterator[Tally]:
 
-    digested = [kind for kind in WRITING if "none" not in kind.words]
+    digested = [kind for kind in EVERY if "none" not in kind.words]
     for scene in scenes(options, server, folder, digested, False):
         points = verify_points(server, scene)
         calls = len({point.fault.at for point in points})
@@ -154,7 +157,7 @@ def verify(options: Options, server: Server, folder: Path) -> Iterator[Tally]:
 def signals(options: Options, server: Server, folder: Path) -> Iterator[Tally]:
 
     chance = random.Random(options.seed)
-    for scene in scenes(options, server, folder, WRITING, True):
+    for scene in scenes(options, server, folder, EVERY, True):
         calls = counted(server, scene)
         tally = Tally("signals", scene.name, len(calls))
         points = [(at, number) for at in range(1, len(calls) + 1) for number in SIGNALS if options.at in {0, at}]
@@ -175,7 +178,7 @@ def disk(options: Options, server: Server, folder: Path) -> Iterator[Tally]:
 
     place = folder / "mounted"
     place.mkdir(parents=True)
-    for scene in scenes(options, server, folder, WRITING, False, True):
+    for scene in scenes(options, server, folder, EVERY, False, True):
         tally = Tally("disk", scene.name)
         for size in disk_sizes(scene, options.rounds(10, 20)):
             with small_disk(place, size) as obstacle:

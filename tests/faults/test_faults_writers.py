@@ -66,11 +66,11 @@ def test_readers_while_it_is_replaced(server: Server, rivals: list[Scene], tmp_p
     one, other = rivals[0], rivals[2]
     top = tmp_path / "top"
     destination = top / "made" / "out"
-    server.run([*one.words, one.source, destination])
+    server.run(one.command(one.source, destination, overwrite=False))
     seen: Counter[str] = Counter()
     for number in range(8):
         scene = (other, one)[number % 2]
-        pid = server.start([*scene.words, scene.source, destination, "--overwrite"])
+        pid = server.start(scene.command(scene.source, destination, overwrite=True))
         over = False
         while not over:  # one look more, when nothing moves any longer
             over = is_over(pid)

@@ -20,7 +20,6 @@ import torch
 from hostile_case import CONFIG, STATE, VICTIM
 from hostile_folders import Change, Folder, fifo, put, secrets
 from torch.distributed.checkpoint import metadata as m
-from torch.distributed.checkpoint.filesystem import _StorageInfo
 
 INDEX, FILES = ".metadata", ("__0_0.distcp", "__1_0.distcp")
 NAME = f"model.{VICTIM}"
@@ -118,21 +117,6 @@ def dtype(value: object) -> Change:
             return copyreg._reconstructor, made, (value, torch.strided, False, kind, False)  # type: ignore[attr-defined]
 
     return tensor(properties=Properties())
-
-
-def chunks_of(boxes: list[dcp.Box]) -> Change:
-    """The victim in these chunks, with a place for each."""
-
-    def edit(made: Any) -> None:
-        one = made.state_dict_metadata[NAME]
-        one.chunks = [m.ChunkStorageMetadata(torch.Size(corner), torch.Size(sizes)) for corner, sizes in boxes]
-        one.size = torch.Size(a + b for a, b in zip(*boxes[-1], strict=True))
-        for key in (FIRST, SECOND):
-            del made.storage_data[key]
-        for corner, _ in boxes:
-            made.storage_data[m.MetadataIndex(NAME, corner)] = _StorageInfo(FILES[0], 0, 1)
-
-    return index(edit)
 
 
 def doubled(made: Any) -> bytes:

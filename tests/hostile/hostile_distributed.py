@@ -21,7 +21,6 @@ from distributed_model import (
     Spread,
     a_pipe,
     chunk,
-    chunks_of,
     doubled,
     dtype,
     field,
@@ -51,8 +50,6 @@ from torch.distributed.checkpoint.filesystem import _StorageInfo
 from bertconv.errors import DamagedCheckpoint, UnsafeCheckpoint, UnsupportedCheckpoint
 
 D, U, X = DamagedCheckpoint, UnsafeCheckpoint, UnsupportedCheckpoint
-TALL = [((0, column), (1050, 1)) for column in range(1050)]
-WIDE = [((row, 1050), (1, 1050)) for row in range(1050)]
 
 PAYLOADS = {
     "a call at the root": Spread(lambda f: raw(payload(f.parent / "canary"))(f), U, "posix.mkdir"),
@@ -120,8 +117,6 @@ CHUNKS = {
     "40 axes": Spread(tensor(size=torch.Size([1] * 40)), U, "axes"),
     "a shape that is text": Spread(tensor(size="35"), D, "not a tuple"),
     "another shape": Spread(tensor(size=torch.Size([COUNT + 1])), D, "elements in all", tensor=NAME),
-    "4,100 chunks": Spread(chunks_of([((n,), (1,)) for n in range(4100)]), D, "more than 4,096", tensor=NAME),
-    "chunks beside each other": Spread(chunks_of([*TALL, *WIDE]), D, "beside each other", tensor=NAME),
     "another element type": Spread(dtype(torch.float64), D, "where the index says float64", FILES[0], NAME),
     "an element type that is none": Spread(dtype("float32"), D, "no element type", tensor=NAME),
     "an element type that is not read": Spread(dtype(torch.float8_e4m3fnuz), X, "float8_e4m3fnuz", tensor=VICTIM),

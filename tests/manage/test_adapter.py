@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,11 @@ from bertconv.errors import (
     MissingTensors,
     RequestError,
     ShapeMismatch,
+    TiedTensorsDiffer,
     UnknownTensors,
     UnsupportedCheckpoint,
 )
+from bertconv.manage.adapter.patterns import Pattern
 
 HEAD = "BertForSequenceClassification"
 QUERY = "bert.encoder.layer.{}.attention.self.query"
@@ -207,6 +210,60 @@ def test_a_bias_of_the_product(made: Made) -> None:
     cp.assert_same(made.merge(), expected)
 
 
+@pytest.mark.parametrize("to", ["pt", "tf"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_weight_of_the_adapter_with_a_product(made: Made, to: str, dtype: str) -> None:
+    """peft saves an embedding or a bias that was trained below LoRA beside its matrices: both count."""
+    query = QUERY.format(0)
+    whole = {WORDS + ".weight": numbers(101, 35, seed=7), query + ".bias": numbers(35, seed=8)}
+    pair, bias = factors(WORDS, made.state), numbers(35, seed=9)
+    below = {PREFIX + name.replace(f".{leaf}", f".base_layer.{leaf}"): value.astype(dtype)
+             for name, value in whole.items() for leaf in [name.rpartition(".")[2]]}  # fmt: skip
+    own = {**made.tensors, **pair, **below, f"{PREFIX}{query}.lora_B.bias": bias}
+    made.adapter(own, target_modules=["word_embeddings", "query"], bias="all", lora_bias=True)
+    found, expected = made.merge(to=to), made.expected()
+    a, b = pair.values()
+    table, there = (whole[name].astype(dtype).astype(np.float32) for name in (WORDS + ".weight", query + ".bias"))
+    expected[WORDS + ".weight"] = merged(table, b.T, a.T, ALPHA / RANK)
+    expected[query + ".bias"] = (there.astype(np.float64) + bias.astype(np.float64) * (ALPHA / RANK)).astype(np.float32)
+    cp.assert_same(found, expected if to == "pt" else cp.tf_state(expected))
+
+
+def test_copies_in_the_base_that_differ(tmp_path: Path) -> None:
+    """As everywhere else: nothing says which of the two the model computes with."""
+    state = small(cp.state_dict("BertForMaskedLM"))
+    base = cp.save(tmp_path / "base", "BertForMaskedLM", {**state, cp.DECODER: state[cp.WORD] * 3})
+    with pytest.raises(TiedTensorsDiffer):
+        merge_adapter(base, save_adapter(tmp_path / "adapter", queries(state)), tmp_path / "out")
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_both_of_two_tied_tensors(tmp_path: Path, factor: int) -> None:
+    """Both may be replaced by the same numbers; other ones, or a product for each, would be lost."""
+    state = small(cp.state_dict("BertForMaskedLM"))
+    base = cp.save(tmp_path / "base", "BertForMaskedLM", state)
+    words = state[cp.WORD] * 2
+    own = {**queries(state), PREFIX + cp.WORD: words, PREFIX + cp.DECODER: words * factor}
+    adapter = save_adapter(tmp_path / "adapter", own, modules_to_save=["word_embeddings", "decoder"])
+    if factor == 1:
+        merge_adapter(base, adapter, tmp_path / "out")
+        cp.assert_same({"": cp.written(tmp_path / "out")[cp.WORD]}, {"": words})
+        return
+    with pytest.raises(UnsupportedCheckpoint, match="no tensor of its own"):
+        merge_adapter(base, adapter, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "base", ["/home/me/secret/model", "C:\\me\\secret\\model", "~/secret/model/", "../secret/model"]
+)
+def test_a_base_on_somebodys_disk(made: Made, base: str) -> None:
+    made.adapter(base_model_name_or_path=base)
+    made.merge()
+    said = (made.folder / "out" / "bertconv.json").read_text()
+    assert "trained on model" in said
+    assert "secret" not in said
+
+
 @pytest.mark.parametrize("labels", [11, 3])
 def test_a_head_that_the_base_lacks(tmp_path: Path, labels: int) -> None:
     """Training began with a base model: the classifier is in the adapter alone."""
@@ -295,7 +352,15 @@ REFUSED: list[tuple[Callable[[cp.Tensors], cp.Tensors], dict[str, Any], type[Ber
     (same, {"trainable_token_indices": [1]}, UnsupportedCheckpoint, "plain LoRA alone"),
     (same, {"a_key_of_next_year": "yes"}, UnsupportedCheckpoint, "a_key_of_next_year"),
     (same, {"target_modules": "((a|b)+)+$"}, UnsupportedCheckpoint, "more than names"),
-    (same, {"rank_pattern": {".*.*.*.*.*x": 4}}, UnsupportedCheckpoint, "more than names"),
+    (same, {"rank_pattern": {"(a*)*": 4}}, UnsupportedCheckpoint, "more than names"),
+    (same, {"target_modules": "(" * 900 + "a" + ")" * 900}, UnsupportedCheckpoint, "more than names"),
+    (same, {"rank_pattern": {f"layer.{number}": 4 for number in range(2001)}}, DamagedCheckpoint, "rank_pattern"),
+    (
+        lambda own: {**own, f"{PREFIX}{QUERY.format(0)}.lora_B.bias": numbers(3)},
+        {"lora_bias": True},
+        ShapeMismatch,
+        "config and base make it",
+    ),
     (same, {"target_modules": None}, DamagedCheckpoint, "target_modules is None"),
     (same, {"r": 0}, DamagedCheckpoint, "r is 0"),
     (same, {"lora_alpha": "much"}, DamagedCheckpoint, "lora_alpha is 'much'"),
@@ -316,6 +381,32 @@ def test_what_is_refused(
         made.merge()
     assert caught.value.hint
     assert cp.snapshot(made.folder) == before
+
+
+@pytest.mark.parametrize("text", [".+" * 9 + "x", "(.|.)" * 50 + "x", "(a|a)" * 200])
+def test_a_pattern_that_would_take_for_ever(text: str) -> None:
+    """Each of them takes a matcher that goes back and tries again longer than anybody waits."""
+    assert not Pattern.of(text).is_end("a" * 150)
+
+
+def test_patterns_fit_what_regexes_fit() -> None:
+    rng = np.random.default_rng(5)
+    tried = 0
+    for _ in range(3000):
+        text = "".join(
+            rng.choice(["a", "1", ".*", ".+", r"\.", ".", r"\d+", "(", ")", "|", "^", "$"], rng.integers(1, 9))
+        )
+        try:
+            regex = re.compile(text)
+        except re.error:
+            with pytest.raises(ValueError, match=r"signs|groups"):
+                Pattern.of(text)
+            continue
+        tried += 1
+        name = "".join(rng.choice([*"a1."], rng.integers(0, 7)))
+        assert Pattern.of(text).is_name(name) == bool(regex.fullmatch(name)), (text, name)
+        assert Pattern.of(text).is_end(name) == bool(re.match(rf"(.*\.)?({text})$", name)), (text, name)
+    assert tried > 1000
 
 
 def test_two_halves_of_one_bias_that_differ(made: Made) -> None:

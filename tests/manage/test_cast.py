@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import checkpoints as cp
+import click
 import numpy as np
 import pytest
 
 from bertconv import cast_checkpoint, convert_checkpoint
-from bertconv.cli.cast import _KEPT
+from bertconv.cli.cast import _KEPT, cast
 from bertconv.errors import RequestError
 from bertconv.manage.cast import GROUPS
 from bertconv.mapping.table import table_for
@@ -119,3 +120,12 @@ def test_the_command_line(tmp_path: Path, src: Path, capsys: pytest.CaptureFixtu
     assert "float32 to bfloat16" in capsys.readouterr().out
     assert cp.call("cast", src, tmp_path / "lines", "--dtype", "float16", "-v") == 0
     assert "float32 to float16," in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("begun", "found"),
+    [("n", ["norm"]), ("norm,b", ["norm,bias"]), ("norm,bias,", ["norm,bias,embeddings", "norm,bias,head"]), ("x", [])],
+)  # fmt: skip
+def test_completion(begun: str, found: list[str]) -> None:
+    (keep,) = (one for one in cast.params if one.name == "keep")
+    assert [item.value for item in keep.shell_complete(click.Context(cast), begun)] == found

@@ -105,10 +105,15 @@ def test_methods_are_those_of_the_papers(tmp_path: Path, method: str, facts: dic
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("method", METHODS)
 def test_every_family_and_format_gives_the_same_numbers(tmp_path: Path, head: str, method: str) -> None:
-    base, inputs, _ = made(tmp_path, head, "h5" if head.startswith("Electra") else "safetensors")
+    base, inputs, states = made(tmp_path, head, "h5" if head.startswith("Electra") else "safetensors")
     plain = merged(inputs, tmp_path / "pt", method, base, to="pt")
     other = merged(inputs, tmp_path / "tf", method, base, to="tf")
     assert plain.digest == other.digest != ""
+    found = cp.written(tmp_path / "pt")
+    assert sorted(found) == sorted(states[0])
+    for name, value in found.items() if method in WHOLE else ():
+        wide = [np.asarray(state[name], np.float64) for state in states]
+        np.testing.assert_array_max_ulp(value, WHOLE[method](wide[0], wide[1:], {}).astype(np.float32), 1)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -25,6 +25,7 @@ from bertconv.errors import (
     RequestError,
     ShapeMismatch,
     TiedTensorsDiffer,
+    UnknownTensors,
     UnsupportedCheckpoint,
 )
 from bertconv.manage.heads import head_groups
@@ -32,11 +33,6 @@ from bertconv.manage.heads import head_groups
 HEAD = "BertForSequenceClassification"
 MLM = "BertForMaskedLM"
 CONTAINERS = ("safetensors", "h5", "tf-safetensors", "sharded")
-
-
-def has_head(head: str) -> bool:
-    table = cp.table_of(head)
-    return head != table.base_head or any("pooler" in group for group in table.heads[head])
 
 
 def saved(folder: Path, head: str, container: str = "safetensors", seed: int = 0, **changes: Any) -> Path:
@@ -54,7 +50,7 @@ def tree(folder: Path, head: str = HEAD) -> tuple[Path, Path]:
 # extract and attach
 
 
-WITH_HEADS = tuple(filter(has_head, cp.APART))
+WITH_HEADS = tuple(filter(cp.has_head, cp.APART))
 
 
 @pytest.mark.parametrize("head", WITH_HEADS)
@@ -131,7 +127,7 @@ def test_another_backbone_is_refused_unless_forced(tmp_path: Path) -> None:
     with pytest.raises(MappingError, match=r"trained with another backbone: sha256:\w+, not sha256:\w+"):
         attach_head(other, head, tmp_path / "out")
     report = attach_head(other, head, tmp_path / "out", force=True)
-    assert any("trained with another backbone" in note for note in report.notes)
+    assert [note.partition(":")[0] for note in report.notes] == ["the head was trained with another backbone"]
     assert report.target["format"] == "tf"
     assert report.operation.options == {"force": True}
     own = {one.id: one.digest for one in report.tensors}
@@ -191,6 +187,37 @@ def test_another_family_is_refused(tmp_path: Path) -> None:
         attach_head(body, top, tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("alone", "key", "value"),
+    [(False, "hidden_act", "relu"), (True, "layer_norm_eps", 1e-5), (True, "num_attention_heads", 7)],
+)
+def test_a_backbone_that_computes_something_else(tmp_path: Path, alone: bool, key: str, value: Any) -> None:
+    """The words' head has an activation and a LayerNorm of its own, which the backbone's config decides."""
+    src = saved(tmp_path / "in", MLM)
+    head = tmp_path / "head" if alone else src
+    if alone:
+        extract_checkpoint(src, head, part="head")
+    other = saved(tmp_path / "other", MLM, **{key: value})
+    with pytest.raises(MappingError, match=f"trained with another {key}: .*, not {value!r}"):
+        attach_head(other, head, tmp_path / "out")
+    report = attach_head(other, head, tmp_path / "out", force=True)
+    assert any(f"another {key}" in note for note in report.notes)
+    assert cp.config_of(tmp_path / "out")[key] == value
+
+
+def test_notes_are_of_the_whole(tmp_path: Path) -> None:
+    src = saved(tmp_path / "in", MLM)
+    assert attach_head(src, src, tmp_path / "out").notes == ()
+
+
+def test_a_backbone_with_unknown_parts(tmp_path: Path) -> None:
+    odd = "bert.encoder.layer.0.attention.self.adapter.weight"
+    src = cp.save(tmp_path / "in", MLM, {**cp.state_dict(MLM), odd: np.ones((3, 4), np.float32)})
+    with pytest.raises(UnknownTensors, match=odd):
+        attach_head(src, saved(tmp_path / "top", MLM), tmp_path / "out")
+    attach_head(saved(tmp_path / "body", MLM), src, tmp_path / "out")
+
+
 def test_words_are_tied_to_the_backbones_embeddings(tmp_path: Path) -> None:
     body, top = saved(tmp_path / "body", "BertModel", seed=1), saved(tmp_path / "top", MLM)
     attach_head(body, top, tmp_path / "tied")
@@ -239,7 +266,7 @@ def test_a_class_that_is_all_backbone_has_no_head(tmp_path: Path) -> None:
         extract_checkpoint(bare, tmp_path / "out", part="head")
     with pytest.raises(MappingError, match="without a head"):
         attach_head(bare, bare, tmp_path / "out")
-    assert "DistilBertModel" not in [head for head in cp.APART if has_head(head)]
+    assert "DistilBertModel" not in [head for head in cp.APART if cp.has_head(head)]
     assert head_groups(cp.table_of(MLM), MLM) == ("mlm",)
 
 

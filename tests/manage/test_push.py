@@ -15,7 +15,7 @@ from huggingface_hub import constants
 from manifests import forged
 
 from bertconv import convert_checkpoint, push_checkpoint
-from bertconv.errors import BertconvError, HubError, ParityError, RequestError
+from bertconv.errors import BertconvError, DamagedCheckpoint, HubError, ParityError, RequestError
 from bertconv.formats.destination import MANIFEST_BYTES
 from bertconv.manage.push_text import code
 
@@ -317,9 +317,13 @@ HOSTILE = "`x` @everyone\n# <img src=http://evil> [a](b) ``"
     "changes",
     [
         {"head": HOSTILE, "operation": {"verb": HOSTILE, "options": {HOSTILE: HOSTILE}}},
-        {"parents": [{"role": HOSTILE, "given": HOSTILE, "commit": HOSTILE, "digest": HOSTILE}]},
-        {"parents": [5, None, {"role": 5, "given": [], "commit": {}}], "operation": [], "vocabulary": 5},
-        {"parents": HOSTILE, "source": 5, "operation": {"verb": 5}, "backbone_digest": [HOSTILE]},
+        {
+            "parents": [
+                {"role": HOSTILE, "given": HOSTILE, "commit": HOSTILE, "digest": HOSTILE, "backbone_digest": HOSTILE}
+            ],
+            "source": 5,
+            "vocabulary": 5,
+        },
         {"vocabulary": {"tokens": HOSTILE, "sha256": [HOSTILE]}, "backbone_digest": HOSTILE},
         {"parity": {"verdict": HOSTILE}, "verified": HOSTILE, "bertconv": HOSTILE, "digest": HOSTILE},
         {"left_out": [{"source": HOSTILE, "inside": True}], "source": {"given": HOSTILE, "revision": HOSTILE}},
@@ -334,6 +338,23 @@ def test_a_manifest_writes_no_markdown(hub: WritableHub, out: Path, changes: dic
     plain = "\n".join(re.sub(spans, "", line) for line in blocks) + push.message
     assert not any(word in plain for word in ("@", "<", "[", "#", "evil", "everyone", "`"))
     assert push.description.isprintable() or set(filter(lambda c: not c.isprintable(), push.description)) == {"\n"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"parents": [5]},
+        {"parents": [{"role": HOSTILE}]},
+        {"parents": HOSTILE},
+        {"operation": []},
+        {"operation": {"verb": 5}},
+    ],
+)
+def test_a_manifest_that_makes_no_sense_is_not_sent(hub: WritableHub, out: Path, changes: dict[str, object]) -> None:
+    (out / "bertconv.json").write_bytes(forged((out / "bertconv.json").read_bytes(), **changes))
+    hub.make(REPO)
+    with pytest.raises(DamagedCheckpoint, match="was changed since it was written"):
+        push_checkpoint(out, REPO, create_pr=True)
 
 
 # What the Hub may do

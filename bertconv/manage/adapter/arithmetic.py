@@ -22,12 +22,13 @@ from bertconv.mapping.plan import Move
 Matrix = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
 
-def with_product(move: Move, source: StoredTensor, pair: Pair) -> Callable[[Workspace], Iterator[Elements]]:
+def with_product(move: Move, source: StoredTensor, dtype: str, pair: Pair) -> Callable[[Workspace], Iterator[Elements]]:
     """What computes a weight with its product, in the order of the output.
 
     Args:
         move: of the weight.
-        source: the weight in the base.
+        source: what is added to, with the transpose of the move: the weight in the base, or the adapter's own.
+        dtype: element type of the output.
         pair: the two matrices.
 
     Returns:
@@ -37,13 +38,15 @@ def with_product(move: Move, source: StoredTensor, pair: Pair) -> Callable[[Work
 
     def compute(workspace: Workspace) -> Iterator[Elements]:
         left, right = _factors(move, pair, workspace)
-        yield from _added(move, source, lambda start, out: _product(left, right, pair.scale, start, out), workspace)
+        yield from _added(
+            move, source, dtype, lambda start, out: _product(left, right, pair.scale, start, out), workspace
+        )
 
     return compute
 
 
 def with_bias(
-    move: Move, source: StoredTensor, added: StoredTensor, scale: float
+    move: Move, source: StoredTensor, dtype: str, added: StoredTensor, scale: float
 ) -> Callable[[Workspace], Iterator[Elements]]:
     """What computes a bias to which another one is added; as `with_product`."""
 
@@ -53,18 +56,18 @@ def with_bias(
         def fill(start: int, out: Matrix) -> None:
             out[:] = more[start : start + out.size]
 
-        yield from _added(move, source, fill, workspace)
+        yield from _added(move, source, dtype, fill, workspace)
 
     return compute
 
 
 def _added(
-    move: Move, source: StoredTensor, term: Callable[[int, Matrix], None], workspace: Workspace
+    move: Move, source: StoredTensor, dtype: str, term: Callable[[int, Matrix], None], workspace: Workspace
 ) -> Iterator[Elements]:
-    """Elements of the base with something added; `term` fills in what it is from an element on."""
+    """Elements of a tensor with something added; `term` fills in what it is from an element on."""
     size = min(STEP, source.count)
     numbers, more = np.empty(size), np.empty(size)
-    rounded = Rounding(source.dtype, size, [Operand(source, move.transpose, None)])
+    rounded = Rounding(dtype, [Operand(source, move.transpose, None)])
     start, changed = 0, False
     for piece in pieces(source, move.transpose, workspace):
         for first in range(0, piece.size, size):
@@ -73,9 +76,10 @@ def _added(
             widen(part, source.dtype, total)
             term(start, extra)
             np.add(total, extra, out=total)
-            elements = rounded(total)
-            np.copyto(elements, part, where=extra == 0)  # the payload of a NaN stays
-            changed = changed or not np.array_equal(elements, part)
+            elements = rounded(total, (as_floats(part, source.dtype), extra))
+            if source.dtype == dtype:
+                np.copyto(elements, part, where=extra == 0)  # the payload of a NaN stays
+            changed = changed or source.dtype != dtype or not np.array_equal(elements, part)
             start += part.size
             yield elements
     if not changed:

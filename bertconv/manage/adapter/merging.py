@@ -11,21 +11,24 @@ from typing import TYPE_CHECKING, Any
 from bertconv.checkpoint import Opened, opened
 from bertconv.containers.stored import StoredTensor
 from bertconv.convert import own_format
-from bertconv.derive import Companions, Derivation, Parent, Progress, Writing, changed_config, write_output
+from bertconv.derive import Companions, Derivation, Parent, Writing, changed_config, write_output
 from bertconv.digests import digest_of_tensors
-from bertconv.errors import MissingTensors, RequestError, ShapeMismatch
+from bertconv.errors import MissingTensors, ShapeMismatch, check_one_of
 from bertconv.formats.checksum import digest_text, tensor_digest
 from bertconv.formats.content import Content, Origin
 from bertconv.formats.output import Format, formats
+from bertconv.formats.readback import check_duplicates
 from bertconv.manage.adapter.files import Adapter, opened_adapter
-from bertconv.manage.adapter.names import Changes, Modules, changes_of
+from bertconv.manage.adapter.names import Changes, Modules, changes_of, check_used
+from bertconv.manage.rewriting import LEVELS
 from bertconv.mapping.expand import expand, transpose_specs
 from bertconv.mapping.plan import Move, Plan, PlanOptions
 from bertconv.mapping.recognise import Wanted
 from bertconv.mapping.table import Table, load_dialects
+from bertconv.progress import Progress, silent
 from bertconv.record import computed_report
 from bertconv.report import Operation, ParentReport, Report
-from bertconv.saving import shard_limit
+from bertconv.saving import recorded_limit, shard_limit
 from bertconv.source import SourceOptions
 from bertconv.tasks import CAUSAL_LM, QUESTION_ANSWERING, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION
 from bertconv.text import listing, printable
@@ -94,10 +97,8 @@ def merge_adapter(  # noqa: PLR0913  (one argument per option of the command)
     Example:
         >>> merge_adapter("bert-base-uncased", "org/adapter", "merged")  # doctest: +SKIP
     """
-    if to is not None and to not in formats():
-        raise RequestError(f"to is {to!r}.", hint=f"Choose one of {', '.join(formats())}.")
-    if verify not in ("none", "weights"):
-        raise RequestError(f"verify is {verify!r}.", hint="Choose one of none, weights.")
+    check_one_of(to, (None, *formats()), "to")
+    check_one_of(verify, LEVELS, "verify")
     limit = shard_limit(max_shard_size)
     options = SourceOptions(
         token=token, cache_dir=Path(cache_dir) if cache_dir else None, local_files_only=local_files_only
@@ -107,10 +108,10 @@ def merge_adapter(  # noqa: PLR0913  (one argument per option of the command)
         opened_adapter(adapter, options, check_data=not dry_run) as lora,
         opened(base, options, wanted=wanted, check_data=not dry_run) as found,
     ):
-        given = {"to": to, "head": head, "max_shard_size": None if max_shard_size == "5GB" else max_shard_size}
-        operation = Operation("merge-adapter", {name: value for name, value in given.items() if value is not None})
+        given = {name: value for name, value in (("to", to), ("head", head)) if value is not None}
+        operation = Operation("merge-adapter", given | recorded_limit(max_shard_size))
         derivation = _derivation(found, lora, operation, formats()[to] if to else own_format(found), head, limit)
-        writing = Writing(Path(dst), overwrite, dry_run, verify == "weights", progress or _silent)
+        writing = Writing(Path(dst), overwrite, dry_run, verify == "weights", progress or silent)
         return write_output(derivation, writing)
 
 
@@ -120,10 +121,14 @@ def _derivation(
     found, plan, changes = _planned(found, adapter, form, head)
     table = found.table
     repeated = table.repeated(plan.dialect, plan.config.values)
+    places = {
+        move.target.id: table.tied[move.target.id] if move.target.id in repeated else move.target.id
+        for move in plan.moves
+    }
+    check_used(adapter, changes, set(places.values()), table.tied)
     contents, details = [], {}
     for move in plan.moves:
-        place = table.tied[move.target.id] if move.target.id in repeated else move.target.id
-        content, done = _content(move, place, changes, adapter, found, plan)
+        content, done = _content(move, places[move.target.id], changes, adapter, found, plan)
         contents.append(content)
         details[move.target.id] = done
     if missing := [content.name for content in contents if content.origin == Origin()]:
@@ -133,7 +138,7 @@ def _derivation(
             file=adapter.given,
         )
     report = computed_report(found.source, found.header, plan, table, contents, details)
-    base = adapter.lora.base
+    base = adapter.lora.base_name
     notes = [f"the adapter says that it was trained on {printable(base)}"] if base else []
     return Derivation(
         operation=operation,
@@ -164,6 +169,7 @@ def _planned(found: Opened, adapter: Adapter, form: Format, head: str | None) ->
     if head is None and task is not None and task != own.head and _has_head(adapter, table, own, task):
         found = _with_labels(found, adapter, table, own, task)
         own = found.plan(form.dialect, PlanOptions(head=task, init_missing=True))
+    own = replace(own, notes=(*own.notes, *check_duplicates(own.duplicates)))
     tied = table.tied if own.config.values["tie_word_embeddings"] else {}
     return found, own, changes_of(adapter, _modules(table, own, own.head), tied)
 
@@ -206,20 +212,22 @@ def _content(
     move: Move, place: str, changes: Changes, adapter: Adapter, found: Opened, plan: Plan
 ) -> tuple[Content, str]:
     """A tensor of the output, and in a few words what was done to it."""
-    source = move.source
+    source, done = move.source, ""
     dtype = source.dtype if source is not None else next(one.source.dtype for one in plan.moves if one.source)
     if (tensor := changes.replaced.get(place)) is not None:
         specs = expand(found.table, load_dialects().reference, plan.config.values, found.table.heads[plan.head])
         _check_shape(tensor, specs[place].shape, adapter)
-        turn = transpose_specs(specs[place], move.target)
-        return Content(move.target, dtype, Origin(tensor, turn)), "from the adapter"
+        move, source = replace(move, source=tensor, transpose=transpose_specs(specs[place], move.target)), tensor
+        done = "from the adapter"
     if source is None:
         return Content(move.target, dtype, Origin()), ""
     if (pair := changes.pairs.get(place)) is not None:
-        return Content(move.target, dtype, Origin(compute=_lazily("with_product", move, source, pair))), "merged"
-    if (bias := changes.biases.get(place)) is not None:
-        return Content(move.target, dtype, Origin(compute=_lazily("with_bias", move, source, *bias))), "merged"
-    return Content(move.target, dtype, Origin(source, move.transpose)), ""
+        compute = _lazily("with_product", move, source, dtype, pair)
+    elif (bias := changes.biases.get(place)) is not None:
+        compute = _lazily("with_bias", move, source, dtype, *bias)
+    else:
+        return Content(move.target, dtype, Origin(source, move.transpose)), done
+    return Content(move.target, dtype, Origin(compute=compute)), f"{done}, merged" if done else "merged"
 
 
 def _lazily(name: str, *arguments: Any) -> Callable[[Workspace], Iterator[Elements]]:
@@ -251,7 +259,3 @@ def _parent(adapter: Adapter) -> ParentReport:
         digests[tensor.name] = digest_text(digest)
     name = adapter.given if adapter.commit else printable(Path(os.path.abspath(adapter.given)).name)  # noqa: PTH100
     return ParentReport("adapter", name, adapter.commit, digest_of_tensors(digests))
-
-
-def _silent(step: str, done: int, total: int) -> None:
-    """No progress is shown."""

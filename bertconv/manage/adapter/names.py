@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import field
 
 from bertconv.containers.stored import StoredTensor
@@ -115,6 +115,7 @@ def changes_of(adapter: Adapter, modules: Modules, tied: Mapping[str, str]) -> C
             sides.setdefault(match["module"], {})[match["side"]] = tensor
             embedding |= {match["module"]} if match.re is _EMBEDDING else set()
         elif (match := _OWN_BIAS.fullmatch(name)) and (spec := modules.find(match["module"], "bias")):
+            _check_shape(adapter, tensor, spec.canonical.shape)
             biases[spec.id] = tensor, adapter.lora.scale_of(match["module"])
         elif _ORIGINAL.fullmatch(name):
             continue  # what a module that was trained as a whole began with
@@ -166,27 +167,67 @@ def _pair(
     rows, columns = spec.canonical.shape
     expected = ((rank, rows), (columns, rank)) if is_embedding else ((rank, columns), (rows, rank))
     for tensor, shape in zip((a, b), expected, strict=True):
-        if tensor.shape != shape:
-            raise ShapeMismatch(
-                f"is {list(tensor.shape)}, where config and base make it {list(shape)}.",
-                hint="Give the base that it was trained on, and its own adapter_config.json.",
-                file=file,
-                tensor=tensor.name,
-            )
+        _check_shape(adapter, tensor, shape)
     return Pair(module, a, b, is_embedding, adapter.lora.scale_of(module))
+
+
+def _check_shape(adapter: Adapter, tensor: StoredTensor, shape: tuple[int, ...]) -> None:
+    if tensor.shape != shape:
+        raise ShapeMismatch(
+            f"is {list(tensor.shape)}, where config and base make it {list(shape)}.",
+            hint="Give the base that it was trained on, and its own adapter_config.json.",
+            file=str(adapter.file.path),
+            tensor=tensor.name,
+        )
 
 
 def _one(adapter: Adapter, place: str, tensors: list[StoredTensor]) -> StoredTensor:
     """The tensor that replaces one of the base; peft writes a bias twice where all biases are trained."""
-    if len(tensors) > 1:
-        contents = {one.file.read(one.offset, one.nbytes) for one in tensors}
-        if len(contents) > 1:
-            raise DamagedCheckpoint(
-                f"holds two different tensors for {place}: {printable(tensors[0].name)}, {printable(tensors[1].name)}.",
-                hint="Save the adapter again.",
-                file=str(adapter.file.path),
-            )
+    if any(not _are_equal(tensors[0], one) for one in tensors[1:]):
+        raise DamagedCheckpoint(
+            f"holds two different tensors for {place}: {printable(tensors[0].name)}, {printable(tensors[1].name)}.",
+            hint="Save the adapter again.",
+            file=str(adapter.file.path),
+        )
     return tensors[0]
+
+
+def _are_equal(one: StoredTensor, other: StoredTensor) -> bool:
+    """Whether two tensors are the same, bit by bit."""
+    from bertconv.formats.readback import digest_of
+    from bertconv.formats.streaming import Workspace
+
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    found = {digest_of(each, None, each.shape, Workspace(), lambda _: None) for each in (one, other)}
+    return len(found) == 1
+
+
+def check_used(adapter: Adapter, changes: Changes, places: Container[str], tied: Mapping[str, str]) -> None:
+    """UnsupportedCheckpoint where an adapter changes what the output has no tensor for.
+
+    Args:
+        adapter: opened.
+        changes: all of it.
+        places: ids of the tensors that are changed in the output.
+        tied: copies, copy -> original; both may be replaced by the same tensor.
+    """
+    for place in {**changes.pairs, **changes.biases, **changes.replaced}:
+        if place in places:
+            continue
+        copy, original = changes.replaced.get(place), changes.replaced.get(tied.get(place, ""))
+        if (
+            place in changes.pairs
+            or place in changes.biases
+            or not copy
+            or not original
+            or not _are_equal(copy, original)
+        ):
+            raise UnsupportedCheckpoint(
+                f"changes {place}, which is no tensor of its own in the model.",
+                hint="Merge it with peft (merge_and_unload), or untie the base first (bertconv convert --untie).",
+                file=adapter.given,
+            )
 
 
 def _check_targets(adapter: Adapter, modules: Modules, changed: set[str]) -> None:

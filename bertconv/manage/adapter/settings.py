@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bertconv.errors import DamagedCheckpoint, UnsupportedCheckpoint
+from bertconv.manage.adapter.patterns import Pattern
 from bertconv.records import dataclass
 from bertconv.text import printable, shown
 
@@ -27,34 +28,26 @@ _USED = frozenset(
 )  # fmt: skip
 _PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva", "default")
 """How A and B may begin; every other way also changes the weights of the base, which the adapter does not hold."""
-_ATOM = re.compile(r"[\w-]|\.\*|\.\+|\\d\+|\\\.|\.|\^|\$|\(|\)|\|")
-_MOST_PATTERN = 2000
-_MOST_STARS = 4
-"""A pattern with more of `.*` could take for ever on a long name."""
-_NAME = 300
-"""Longest name of a module that a pattern is tried on."""
+_MOST_PATTERNS = 2000
+"""Most ranks or scales of modules of their own."""
 
 
-def pattern(text: Any, where: str, file: str) -> re.Pattern[str]:
-    """A regex of peft's, of the few signs that such regexes need, so that matching one takes no time worth mention.
+def pattern(text: Any, where: str, file: str) -> Pattern:
+    """A regex of peft's, of the few signs that such regexes need.
 
     Raises:
         UnsupportedCheckpoint: it has others.
     """
-    unknown = (
-        not isinstance(text, str) or len(text) > _MOST_PATTERN or _ATOM.sub("", text) or text.count("*") > _MOST_STARS
-    )
     try:
-        found = None if unknown else re.compile(text)
-    except re.error:
-        found = None
-    if found is None:
-        raise UnsupportedCheckpoint(
-            f"{where} has the pattern {shown(text)}, which is more than names with alternatives.",
-            hint="Merge it with peft (merge_and_unload).",
-            file=file,
-        )
-    return found
+        if isinstance(text, str):
+            return Pattern.of(text)
+    except ValueError:
+        pass
+    raise UnsupportedCheckpoint(
+        f"{where} has the pattern {shown(text)}, which is more than names with alternatives.",
+        hint="Merge it with peft (merge_and_unload).",
+        file=file,
+    )
 
 
 @dataclass(frozen=True)
@@ -69,7 +62,7 @@ class Targets:
     """
 
     names: tuple[str, ...] | None
-    regex: re.Pattern[str] | None
+    regex: Pattern | None
     excluded: tuple[str, ...] = ()
     layers: tuple[int, ...] | None = None
 
@@ -78,7 +71,7 @@ class Targets:
         if any(_ends(module, name) for name in self.excluded):
             return False
         if self.regex is not None:
-            return self.regex.fullmatch(module[:_NAME]) is not None
+            return self.regex.is_name(module)
         if self.names is not None and not any(_ends(module, name) for name in self.names):
             return False
         return self.layers is None or any(f".{number}." in module for number in self.layers)
@@ -101,8 +94,8 @@ class Lora:
 
     rank: int
     alpha: float
-    ranks: tuple[tuple[re.Pattern[str], int], ...]
-    alphas: tuple[tuple[re.Pattern[str], float], ...]
+    ranks: tuple[tuple[Pattern, int], ...]
+    alphas: tuple[tuple[Pattern, float], ...]
     rooted: bool
     targets: Targets
     saved: tuple[str, ...]
@@ -110,13 +103,19 @@ class Lora:
     task: str
     base: str
 
+    @property
+    def base_name(self) -> str:
+        """The same without the folders of somebody's machine: a Hub id, or the last part of a path."""
+        is_id = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", self.base)
+        return self.base if is_id else re.split(r"[\\/]", self.base.rstrip("\\/"))[-1]
+
     def rank_of(self, module: str) -> int:
         """The rank that a module's matrices must have."""
-        return next((rank for one, rank in self.ranks if one.match(module[:_NAME])), self.rank)
+        return next((rank for one, rank in self.ranks if one.is_end(module)), self.rank)
 
     def scale_of(self, module: str) -> float:
         """What the product of a module's matrices is multiplied by."""
-        alpha = next((alpha for one, alpha in self.alphas if one.match(module[:_NAME])), self.alpha)
+        alpha = next((alpha for one, alpha in self.alphas if one.is_end(module)), self.alpha)
         rank = self.rank_of(module)
         return alpha / (math.sqrt(rank) if self.rooted else rank)
 
@@ -191,14 +190,11 @@ def _targets(keys: Mapping[str, Any], file: str) -> Targets:
     return Targets(names, None, excluded, chosen)
 
 
-def _patterns(keys: Mapping[str, Any], key: str, number: Any, file: str) -> tuple[tuple[re.Pattern[str], Any], ...]:
+def _patterns(keys: Mapping[str, Any], key: str, number: Any, file: str) -> tuple[tuple[Pattern, Any], ...]:
     given = keys.get(key) or {}
-    if not isinstance(given, dict):
+    if not isinstance(given, dict) or len(given) > _MOST_PATTERNS:
         raise _nonsense(key, given, file)
-    for text in given:
-        pattern(text, key, file)
-    # As peft does: the pattern is the end of a name, or one that begins with ^ all of it.
-    return tuple((re.compile(rf"(.*\.)?({text})$"), number(value, key, file)) for text, value in given.items())
+    return tuple((pattern(text, key, file), number(value, key, file)) for text, value in given.items())
 
 
 def _names(value: Any, key: str, file: str) -> tuple[str, ...] | None:

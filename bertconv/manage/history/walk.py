@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from bertconv.errors import BertconvError
 from bertconv.manage.history.graph import CHANGED, CLAIMED, PROVEN, RECORDED, SHORT, Edge, Graph, Model, Place
 from bertconv.manage.history.search import Found, Record, search_folders
 from bertconv.manifest import read_manifest
+from bertconv.progress import Progress, silent
 from bertconv.report import Operation, ParentReport
 from bertconv.text import printable
 
@@ -20,8 +21,6 @@ MOST_EDGES = 20_000
 """How large a graph becomes, whatever manifests say."""
 MOST_HASHED = 200
 """How many folders without a digest on record are hashed to find parents."""
-
-Progress = Callable[[str, int, int], None]
 
 
 def lineage(
@@ -63,7 +62,7 @@ def lineage(
     walk = _Walk(own, found)
     walk.run()
     if verify:
-        walk.prove(progress or _silent)
+        walk.prove(progress or silent)
     return walk.graph()
 
 
@@ -215,7 +214,3 @@ def _place(record: Record, state: str) -> Place:
 
 def _first_line(error: BertconvError) -> str:
     return str(error).partition("\n")[0].rstrip(".")
-
-
-def _silent(step: str, done: int, total: int) -> None:
-    """No progress is shown."""

@@ -74,19 +74,5 @@ class Fresh:
 
 
 def _rounded(values: np.ndarray[Any, Any], dtype: str) -> Elements:
-    """Numbers in float64 as elements of a type, rounded once: ml_dtypes would go through float32 to bfloat16."""
-    wide = np.ascontiguousarray(values, np.float64)
-    if dtype == "bfloat16":
-        return cast(_to_odd(wide).view("u4"), "float32", dtype)
-    return cast(wide.view("u8"), "float64", dtype)
-
-
-def _to_odd(wide: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Numbers in float32; those that it does not hold are cut off, and end in a bit that is one: none becomes a tie."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        near = wide.astype(np.float32)
-    bits = near.view(np.uint32)
-    beyond = np.isfinite(near) & (np.abs(near.astype(np.float64)) > np.abs(wide))
-    bits -= beyond.astype(np.uint32)
-    bits |= (np.isfinite(near) & (near.astype(np.float64) != wide)).astype(np.uint32)
-    return near
+    """Numbers in float64 as elements of a type."""
+    return cast(np.ascontiguousarray(values, np.float64).view("u8"), "float64", dtype)

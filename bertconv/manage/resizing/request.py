@@ -6,13 +6,13 @@ import os
 from dataclasses import field
 from typing import Any
 
-from bertconv.convert import DEFAULT_SHARD
 from bertconv.errors import RequestError
 from bertconv.formats.output import Format
 from bertconv.manage.resizing.vocabulary import Size
 from bertconv.mapping.plan import PlanOptions
 from bertconv.mapping.recognise import Wanted
 from bertconv.records import dataclass
+from bertconv.saving import DEFAULT_SHARD
 from bertconv.source import SourceOptions
 from bertconv.text import shown
 

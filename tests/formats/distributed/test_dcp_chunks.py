@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bertconv.containers.chunks import MAX_COMPARED, Box, Chunk, ChunkedTensor, assemble, fault
+from bertconv.containers.chunks import MAX_CHUNKS, MAX_COMPARED, Box, Chunk, ChunkedTensor, assemble, fault
 from bertconv.containers.stored import SourceFile, StoredTensor
 from bertconv.errors import DamagedCheckpoint
 from bertconv.formats import streaming
@@ -127,3 +127,6 @@ def test_work_is_bounded() -> None:
     tall = [Box((0, column), (side, 1)) for column in range(side)]
     wide = [Box((row, side), (1, side)) for row in range(side)]
     assert "beside each other" in fault((side, 2 * side), [*tall, *wide])
+    rows = [Box((row,), (1,)) for row in range(MAX_CHUNKS + 1)]
+    assert "more than 4,096" in fault((len(rows),), rows)
+    assert fault((MAX_CHUNKS,), rows[:MAX_CHUNKS]) == ""
