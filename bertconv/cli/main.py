@@ -104,6 +104,8 @@ def cli() -> None:
       bertconv tf2pt out/ back/                   and back
       bertconv verify bert-base-uncased out/      is it the same model?
       bertconv inspect out/                       what is it?
+      bertconv doctor out/                        what is wrong with it?
+      bertconv push out/ org/name --create-pr     to the Hub, with its certificate
       bertconv tables explain bert.pooler.dense.weight
     """  # noqa: D301  (\b is click's mark for a paragraph that is not to be wrapped)
 
