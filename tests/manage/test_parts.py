@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,18 @@ def tree(folder: Path, head: str = HEAD) -> tuple[Path, Path]:
 
 
 # extract and attach
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_a_log_counts_what_is_left_out_for_one_reason(
+    tmp_path: Path, cli: Callable[..., cp.Outcome], verbose: bool
+) -> None:
+    src = saved(tmp_path / "in", HEAD)
+    done = cli("extract", src, tmp_path / "head", "--part", "head", *(["--verbose"] if verbose else []))
+    left_out = len(cp.state_dict(HEAD)) - len(cp.written(tmp_path / "head"))
+    counted = f"{left_out} tensors left out, unused: of the backbone (--verbose lists them)"
+    assert (counted in done.out.splitlines()) is not verbose
+    assert done.out.count("| of the backbone") == left_out * verbose
 
 
 WITH_HEADS = tuple(filter(cp.has_head, cp.APART))
