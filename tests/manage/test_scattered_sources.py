@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ from bertconv import (
     attach_head,
     average_checkpoints,
     cast_checkpoint,
+    collect_leftovers,
     diff_checkpoints,
     extract_checkpoint,
+    lineage,
     merge_checkpoints,
     resize_vocabulary,
+    shard_checkpoint,
 )
 from bertconv.manage.difference import rows as row_module
 
@@ -82,3 +86,16 @@ def test_rows_in_other_places(tmp_path: Path, cut: str, monkeypatch: pytest.Monk
         diff = diff_checkpoints(a, b)
         found.append({one.id: (one.state, one.change, one.rows) for one in diff.tensors})
     assert found[0] == found[1]
+
+
+def test_they_are_found(tmp_path: Path) -> None:
+    """Among models that are there twice, and among the parents of another."""
+    src = saved(tmp_path / "in", "rows")
+    shard_checkpoint(src, tmp_path / "same")
+    cast_checkpoint(src, tmp_path / "cast", dtype="bfloat16")
+    found = collect_leftovers(tmp_path, duplicates=True)
+    ((_, twins),) = found.twins.groups
+    assert {Path(twin.path).name for twin in twins} == {"in", "same"}
+    shutil.rmtree(tmp_path / "same")
+    graph = lineage(tmp_path / "cast", search=[tmp_path], verify=True)
+    assert graph.summary() == "2 models: 2 proven"
