@@ -71,16 +71,21 @@ def parsed_manifest(raw: bytes, folder: Path) -> dict[str, Any]:
 
 def parents_of(manifest: Mapping[str, Any]) -> tuple[ParentReport, ...]:
     """The checkpoints that went into an output; of manifests before format 3 the source, without a digest."""
-    if "parents" in manifest:
+    listed = manifest.get("parents")
+    if isinstance(listed, list):
         return tuple(
-            ParentReport(one["role"], one["given"], one["commit"], one["digest"], one["backbone_digest"])
-            for one in manifest["parents"]
-        )
+            ParentReport(
+                text_of(one, "role"), text_of(one, "given"), text_of(one, "commit") or None,
+                text_of(one, "digest"), text_of(one, "backbone_digest"),
+            )
+            for one in listed if isinstance(one, dict)
+        )  # fmt: skip
     source = manifest.get("source")
     if not isinstance(source, dict) or source.get("container") == _IN_MEMORY or not _has(source, {"given": str}):
         return ()
-    commit = source.get("revision")
-    return (ParentReport("source", source["given"], commit if isinstance(commit, str) else None),)
+    given, commit = source["given"], text_of(source, "revision") or None
+    # Of a path on somebody's disk the last part, as format 3 has it: a push shows it to everybody.
+    return (ParentReport("source", given if commit else given.rstrip("/").rpartition("/")[2], commit),)
 
 
 def operation_of(manifest: Mapping[str, Any]) -> Operation:

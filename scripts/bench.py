@@ -13,6 +13,7 @@ median of these ratios and their range. Prints Markdown, for docs/performance.md
     convert   pt2tf and tf2pt against `cp` and `sync`
     rename    PyTorch to PyTorch against the same, also on a file system with reflinks (needs root and mkfs.xfs)
     rewrite   shard, unshard, extract and cast against the same
+    combine   average of two and of four against the same, and hash against `sha256sum`
     start     commands that write nothing, and a tiny checkpoint in a process that is warm
 
 The 12 GB and their copy do not fit into most page caches: that row is about memory, its one ratio is about the disk.
@@ -31,6 +32,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from bench_parts import (
@@ -68,12 +70,13 @@ def seconds():
 seconds()
 print(json.dumps([seconds() for _ in range(int(sys.argv[4]))]))
 """
-PARTS = ("convert", "rename", "rewrite", "start")
+PARTS = ("convert", "rename", "rewrite", "combine", "start")
 TARGETS: Mapping[tuple[str, str], str] = {
     ("base", "pt2tf none"): "1.5", ("large", "pt2tf none"): "1.25", ("base", "pt2tf weights"): "2.2",
     ("large", "pt2tf weights"): "1.9", ("base", "tf2pt none"): "1.7", ("base", "reflinks"): "0.1",
     ("base", "shard"): "1.2", ("base", "unshard"): "1.2", ("base", "extract"): "1.2", ("base", "cast bfloat16"): "1.5",
-    ("base", "cast float16"): "2.5",
+    ("base", "cast float16"): "2.5", ("base", "average of 2"): "1.8", ("base", "average of 4"): "3.0",
+    ("base", "hash"): "1.5",
 }  # fmt: skip
 IMAGE_BYTES = 4_000_000_000
 
@@ -94,6 +97,8 @@ def main() -> None:
                 rows += renames(size, source, rounds)
             if "rewrite" in options.parts and size != "huge":
                 rows += rewrites(size, source, rounds)
+            if "combine" in options.parts and size != "huge":
+                rows += combinations(size, source, rounds)
             if "start" in options.parts and size != "huge":
                 start = [*start_up(size, source, rounds), *warm(temp, max(rounds, 9))]
             shutil.rmtree(source)
@@ -179,6 +184,38 @@ def rewrites(size: str, source: Path, rounds: int) -> Iterator[Row]:
         row = Row(f"{NAMES[size]}: `{' '.join(commands[name][:-1])}` (with digests)")
         yield against_copy(row, rounds, weights, commands[name])
     shutil.rmtree(shards)
+
+
+SCALED = """
+import sys
+import numpy as np
+weights, factor = np.memmap(sys.argv[1], np.uint8, "r+"), np.float32(sys.argv[2])
+numbers = weights[8 + int(weights[:8].view("<u8")[0]) :].view("<f4")
+for start in range(0, numbers.size, 1 << 20):
+    numbers[start : start + (1 << 20)] *= factor
+"""
+
+
+def combinations(size: str, source: Path, rounds: int) -> Iterator[Row]:
+    """The mean of two and of four checkpoints after a copy of one of them, and digests against sha256sum."""
+    weights = source / "model.safetensors"
+    siblings = [source.parent / f"{size}-{number}" for number in range(1, 4)]
+    for number, sibling in enumerate(siblings, start=1):
+        shutil.copytree(source, sibling)
+        subprocess.run([sys.executable, "-c", SCALED, sibling / weights.name, str(1 + number / 8)], check=True)
+    for count in (2, 4):
+        inputs = [str(source), *map(str, siblings[: count - 1])]
+        for level in ("none", "weights"):
+            target = TARGETS.get((size, f"average of {count}"), "") if level == "none" else ""
+            row = Row(f"{NAMES[size]}: `average --verify {level}` of {count}", target)
+            yield against_copy(row, rounds, weights, ["average", "--verify", level, *inputs, "-o"])
+    for sibling in siblings:
+        shutil.rmtree(sibling)
+    hashes = [("`hash` / `sha256sum`", "hash", []), ("`hash --values` / `sha256sum`", "", ["--values"])]
+    for what, name, options in hashes:
+        row = Row(f"{NAMES[size]}: {what}", TARGETS.get((size, name), ""))
+        own = [*BERTCONV, "hash", *options, str(source)]
+        yield pairs(row, rounds, partial(measure, own), partial(measure, ["sha256sum", str(weights)]))
 
 
 @contextmanager

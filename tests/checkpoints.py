@@ -68,6 +68,12 @@ def table_of(head: str) -> Table:
     return table_for(family.model_type)
 
 
+def has_head(head: str) -> bool:
+    """Whether a class has more than its family's backbone."""
+    table = table_of(head)
+    return head != table.base_head or any("pooler" in group for group in table.heads[head])
+
+
 def config(head: str = "BertModel", **changes: Any) -> dict[str, Any]:
     """The config of a tiny model in its family's own spelling; a key that is changed to None is left out."""
     labels = changes.pop("labels", LABELS)

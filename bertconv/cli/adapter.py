@@ -7,24 +7,28 @@ from typing import Any
 import click
 
 from bertconv.cli import process
-from bertconv.cli.options import display_options, writing_options
+from bertconv.cli.options import (
+    WITH_OUTPUT,
+    display_options,
+    family_options,
+    format_option,
+    hub_options,
+    output_option,
+    shard_option,
+    writing_options,
+)
 
 
-@click.command("merge-adapter", short_help="A LoRA adapter merged into its base.")
+@click.command("merge-adapter", options_metavar=WITH_OUTPUT, short_help="A LoRA adapter merged into its base.")
 @click.argument("base")
 @click.argument("adapter")
-@click.option("--output", "-o", "dst", required=True, type=click.Path(), metavar="DST",
-              help="Folder to make; it appears whole or not at all.")  # fmt: skip
-@click.option("--to", metavar="FORMAT", help="pt, tf or tf-safetensors [default: as the base].")
-@click.option("--head", metavar="CLASS", help="Model class [default: the base's, or that of the adapter's task].")
-@click.option("--max-shard-size", default="5GB", show_default=True, metavar="SIZE",
-              help="Most bytes of tensors in one file.")  # fmt: skip
-@click.option("--family", metavar="MODEL_TYPE", help="Of the base, where no config says it.")
-@click.option("--map", "table", type=click.Path(dir_okay=False, exists=True), metavar="FILE",
-              help="A mapping table of your own (see `bertconv tables`).")  # fmt: skip
-@click.option("--token", help="Access token for the Hub [default: HF_TOKEN, or the stored one].")
-@click.option("--cache-dir", type=click.Path(file_okay=False), help="Cache of the Hub [default: HF_HOME's].")
-@click.option("--local-files-only", is_flag=True, help="Use what the cache holds; ask no network.")
+@output_option
+@format_option("BASE")
+@click.option("--head", "--class", "head", metavar="CLASS",
+              help="Model class [default: the base's, or that of the adapter's task].")  # fmt: skip
+@shard_option
+@family_options("BASE")
+@hub_options
 @writing_options
 @display_options
 def merge_adapter(*, as_json: bool, quiet: bool, verbose: bool, **options: Any) -> None:

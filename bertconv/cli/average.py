@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from bertconv.cli import process
-from bertconv.cli.options import combining_options, display_options, numbers
+from bertconv.cli.options import WITH_OUTPUT, combining_options, display_options, numbers
 
 
 def _last(context: click.Context, parameter: click.Parameter, value: str | None) -> int | str | None:
@@ -18,7 +18,7 @@ def _last(context: click.Context, parameter: click.Parameter, value: str | None)
     return int(value)
 
 
-@click.command(short_help="The mean of several checkpoints of one model.")
+@click.command(options_metavar=WITH_OUTPUT, short_help="The mean of several checkpoints of one model.")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--weights", callback=numbers, metavar="W,W,...", help="One for each input [default: all equal].")
 @click.option(

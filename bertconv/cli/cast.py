@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from bertconv.cli import process
-from bertconv.cli.options import DTYPES, display_options, source_options, writing_options
+from bertconv.cli.options import DTYPES, destination, display_options, shard_option, source_options, writing_options
 
 _KEPT = ("norm", "bias", "embeddings", "head")
 
@@ -28,13 +28,12 @@ def _completed(_context: click.Context, _parameter: click.Parameter, begun: str)
 
 @click.command(short_help="The same model in another element type, changes counted.")
 @click.argument("src")
-@click.argument("dst", type=click.Path())
+@destination
 @click.option("--dtype", type=click.Choice(DTYPES[1:]), required=True, help="Element type of the output.")
 @click.option("--keep", multiple=True, metavar="WHAT", callback=_words, shell_complete=_completed,
               help="Tensors that keep their type: norm (LayerNorm), bias, embeddings, head, at commas; or a regex of "
                    "neutral ids. Repeatable.")  # fmt: skip
-@click.option("--max-shard-size", default="5GB", show_default=True, metavar="SIZE",
-              help="Most bytes of tensors in one file.")  # fmt: skip
+@shard_option
 @source_options
 @writing_options
 @display_options

@@ -54,13 +54,17 @@ def show_report(report: Report, *, as_json: bool, quiet: bool, verbose: bool) ->
         as_json: everything, for scripts.
         quiet: the last lines only.
         verbose: one row a tensor, and notes in full. Without it layers are folded; where nobody sits at a terminal, the
-            tensors that were simply loaded are counted, so that a log has in few lines what deserves a look.
+            tensors that were simply loaded or all computed in one way are counted, so that a log has in few lines what
+            deserves a look.
     """
     if as_json:
         click.echo(json.dumps({"ok": report.ok, **report.to_json()}, ensure_ascii=False, indent=1))
         return
     if not quiet:
         click.echo(printable(f"{report.head}, {_from(report)} -> {report.target['format']}"))
+        for parent in report.parents if len(report.parents) > 1 else ():
+            digest = parent.digest.removeprefix("sha256:")[:12]
+            click.echo(printable(f"  {parent.role} {_at(parent.given, parent.commit)} {digest}".rstrip()))
         _show_tensors(report, verbose=verbose)
         for note in report.notes:
             show_line(f"Note: {note}.", verbose=verbose)
@@ -77,10 +81,13 @@ def show_report(report: Report, *, as_json: bool, quiet: bool, verbose: bool) ->
 
 
 def _show_tensors(report: Report, *, verbose: bool) -> None:
-    counted = "" if verbose or sys.stdout.isatty() else "loaded"
-    if counted:
-        loaded = sum(tensor.state == counted for tensor in report.tensors)
-        click.echo(f"{loaded} of {len(report.tensors)} tensors loaded (--verbose lists them)")
+    counted = ""
+    if not (verbose or sys.stdout.isatty()):
+        ways = {(one.state, one.details) for one in report.tensors}
+        alone = ways.pop() if len(ways) == 1 else ("", "")
+        counted, how = ("computed", f": {alone[1]}") if alone[0] == "computed" else ("loaded", "")
+        amount = sum(one.state == counted for one in report.tensors)
+        click.echo(f"{amount} of {len(report.tensors)} tensors {counted}{how} (--verbose lists them)")
     if rows := list(report.rows(but=counted, every=verbose)):
         table(("Key", "Status", "Details"), rows)
 
@@ -107,5 +114,9 @@ def table(headings: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
 
 def _from(report: Report) -> str:
     source = report.source
-    revision = f"@{source['revision'][:12]}" if source["revision"] else ""
-    return f"{source['given']}{revision} ({source['dialect']} names, {source['container']})"
+    place = _at(source["given"], source["revision"])
+    return f"{place} ({source['dialect']} names, {source['container']})"
+
+
+def _at(given: str, commit: str | None) -> str:
+    return f"{given}@{commit[:12]}" if commit else given

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from bertconv.cli import process
-from bertconv.cli.options import display_options, output_options, source_options
+from bertconv.cli.options import destination, display_options, output_options, source_options
 
 
 def _formats() -> dict[str, str]:
@@ -37,7 +37,7 @@ class _Converting(click.Command):
             formatter.write_dl(list(_formats().items()))
 
 
-_PATHS = (click.argument("src"), click.argument("dst", type=click.Path()))
+_PATHS = (click.argument("src"), destination)
 
 
 @click.command(cls=_Converting, short_help="PyTorch to TensorFlow: writes tf_model.h5.")

@@ -134,6 +134,7 @@ def _run(arguments: list[str] | None, *, as_json: bool) -> int:
             args=arguments, prog_name="bertconv", standalone_mode=False, obj=process.OWN if arguments is None else None
         )
     except BertconvError as error:
+        error.hint = _fitted(error.hint, sys.argv[1:] if arguments is None else arguments)
         _tell(error.to_json(), f"Error: {error}", as_json=as_json)
         return error.exit_code
     except click.ClickException as error:
@@ -150,6 +151,14 @@ def _run(arguments: list[str] | None, *, as_json: bool) -> int:
         _tell_bug(error, as_json=as_json)
         code = BUG
     return code if isinstance(code, int) else 0  # what click's Exit in a command was given
+
+
+def _fitted(hint: str, words: list[str]) -> str:
+    from bertconv.cli.hints import fitted
+
+    with click.Context(cli) as context:
+        command, other = (cli.get_command(context, name) for name in (words[0], "convert"))
+    return fitted(hint, command, other) if command and other else hint
 
 
 def _wants_json(words: list[str]) -> bool:

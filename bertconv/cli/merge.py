@@ -7,12 +7,12 @@ from typing import Any
 import click
 
 from bertconv.cli import process
-from bertconv.cli.options import combining_options, display_options, numbers
+from bertconv.cli.options import WITH_OUTPUT, combining_options, display_options, numbers
 
 _METHODS = ("slerp", "task-arithmetic", "ties", "dare")
 
 
-@click.command(short_help="Models that were trained from one base become one.")
+@click.command(options_metavar=WITH_OUTPUT, short_help="Models that were trained from one base become one.")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--method", type=click.Choice(_METHODS), required=True, help="How: see above.")
 @click.option("--base", metavar="BASE", help="The model that the inputs were trained from (not for slerp).")

@@ -9,11 +9,49 @@ import click
 
 Command = Callable[..., Any]
 DTYPES = ("keep", "float32", "float16", "bfloat16", "float64")
+WITH_OUTPUT = "-o DST [OPTIONS]"
+"""Stands in the usage of a command with `output_option`."""
+
+
+shard_option = click.option(
+    "--max-shard-size", default="5GB", show_default=True, metavar="SIZE", help="Most bytes of tensors in one file."
+)
+
+
+def format_option(like: str) -> Callable[[Command], Command]:
+    """`--to`, by default the format of one of the command's arguments."""
+    return click.option(
+        "--to", metavar="FORMAT", help=f"Format of the output: pt, tf or tf-safetensors [default: that of {like}]."
+    )
+
+
+def hub_options(command: Command) -> Command:
+    """How the Hub is reached."""
+    return apply(
+        command,
+        click.option("--token", help="Access token for the Hub [default: HF_TOKEN, or the stored one]."),
+        click.option("--cache-dir", type=click.Path(file_okay=False), help="Cache of the Hub [default: HF_HOME's]."),
+        click.option("--local-files-only", is_flag=True, help="Use what the cache holds; ask no network."),
+    )
+
+
+def family_options(of: str) -> Callable[[Command], Command]:
+    """What the user says of the architecture of some checkpoints."""
+    return lambda command: apply(
+        command,
+        click.option("--family", metavar="MODEL_TYPE",
+                     help=f"Family of {of}, such as roberta, where no config says it [default: as config and names "
+                     "say]."),
+        click.option("--map", "table", type=click.Path(dir_okay=False, exists=True), metavar="FILE",
+                     help="A mapping table of your own (see `bertconv tables`)."),
+    )  # fmt: skip
 
 
 def source_options(command: Command) -> Command:
     """Where the checkpoint is, and how its names are to be read."""
-    chosen = click.option("--head", metavar="CLASS", help="Model class [default: the one that the tensors are].")
+    chosen = click.option(
+        "--head", "--class", "head", metavar="CLASS", help="Model class [default: the one that the tensors are]."
+    )
     return common_source_options(chosen(command))
 
 
@@ -22,18 +60,13 @@ def common_source_options(command: Command) -> Command:
     return apply(
         command,
         click.option("--revision", metavar="REV", help="Branch, tag or commit on the Hub (also ORG/NAME@REV)."),
-        click.option("--token", help="Access token for the Hub [default: HF_TOKEN, or the stored one]."),
-        click.option("--cache-dir", type=click.Path(file_okay=False), help="Cache of the Hub [default: HF_HOME's]."),
-        click.option("--local-files-only", is_flag=True, help="Use what the cache holds; ask no network."),
+        hub_options,
         click.option("--subfolder", default="", metavar="DIR", help="Folder inside the source."),
         click.option("--variant", metavar="NAME", help="Such as fp16, for model.fp16.safetensors."),
         click.option("--config", type=click.Path(dir_okay=False, exists=True), help="Config instead of the source's."),
         click.option("--strip-prefix", metavar="P", help="Use only the names that begin with P, and take it off."),
-        click.option("--family", metavar="MODEL_TYPE",
-                     help="Such as roberta, where no config says it [default: as config and names say]."),
-        click.option("--map", "table", type=click.Path(dir_okay=False, exists=True), metavar="FILE",
-                     help="A mapping table of your own (see `bertconv tables`)."),
-    )  # fmt: skip
+        family_options("SRC"),
+    )
 
 
 def output_options(command: Command) -> Command:
@@ -42,8 +75,7 @@ def output_options(command: Command) -> Command:
         command,
         click.option("--dtype", type=click.Choice(DTYPES), default="keep", show_default=True,
                      help="Element type of the output."),
-        click.option("--max-shard-size", default="5GB", show_default=True, metavar="SIZE",
-                     help="Most bytes of tensors in one file."),
+        shard_option,
         click.option("--overwrite", is_flag=True, help="Replace an earlier output at DST."),
         click.option("--dry-run", is_flag=True, help="Plan and report; write nothing."),
         click.option("--init-missing", is_flag=True, help="Initialise heads that SRC lacks instead of refusing."),
@@ -55,7 +87,7 @@ def output_options(command: Command) -> Command:
         click.option("--ignore-missing", multiple=True, metavar="REGEX",
                      help="More of _keys_to_ignore_on_load_missing; repeatable."),
         click.option("--untie", is_flag=True, help="Keep a decoder that differs from the embeddings."),
-        click.option("--verify", type=click.Choice(["auto", "none", "weights", "outputs"]), default="auto",
+        click.option("--verify", type=click.Choice(["auto", "outputs", "weights", "none"]), default="auto",
                      show_default=True, envvar="BERTCONV_VERIFY", show_envvar=True,
                      help="weights: read every tensor back and compare it. outputs: also rebuild the model, run both "
                           "sides, and compare what they compute. auto: outputs where the frameworks and the "
@@ -70,28 +102,53 @@ def combining_options(command: Command) -> Command:
     """How several checkpoints become one output."""
     return apply(
         command,
-        click.option("--output", "-o", "dst", required=True, type=click.Path(), metavar="DST",
-                     help="Folder to make; it appears whole or not at all."),
+        output_option,
         click.option("--heads", type=click.Choice(["same", "drop", "first"]), default="same", show_default=True,
                      help="Inputs of different classes: refuse them, combine their base models alone, or take the "
                           "head of the first input."),
-        click.option("--head", metavar="CLASS", help="Class as which all inputs are read [default: the first one's]."),
-        click.option("--to", metavar="FORMAT", help="pt, tf or tf-safetensors [default: as the first input]."),
+        click.option("--head", "--class", "head", metavar="CLASS",
+                     help="Class as which all inputs are read [default: the first one's]."),
+        format_option("the first input"),
         click.option("--dtype", type=click.Choice(DTYPES), default="keep", show_default=True,
                      help="Element type of the output."),
-        click.option("--max-shard-size", default="5GB", show_default=True, metavar="SIZE",
-                     help="Most bytes of tensors in one file."),
-        click.option("--overwrite", is_flag=True, help="Replace an earlier output at DST."),
-        click.option("--dry-run", is_flag=True, help="Plan and report; write nothing."),
-        click.option("--verify", type=click.Choice(["weights", "none"]), default="weights", show_default=True,
-                     help="weights: read every tensor back, compare it, and record digests of inputs and output."),
-        click.option("--family", metavar="MODEL_TYPE", help="Of all inputs, where no config says it."),
-        click.option("--map", "table", type=click.Path(dir_okay=False, exists=True), metavar="FILE",
-                     help="A mapping table of your own (see `bertconv tables`)."),
-        click.option("--token", help="Access token for the Hub [default: HF_TOKEN, or the stored one]."),
-        click.option("--cache-dir", type=click.Path(file_okay=False), help="Cache of the Hub [default: HF_HOME's]."),
-        click.option("--local-files-only", is_flag=True, help="Use what the cache holds; ask no network."),
+        shard_option,
+        writing_options,
+        family_options("all inputs"),
+        hub_options,
     )  # fmt: skip
+
+
+def output_option(command: Command) -> Command:
+    """DST of a command that takes several checkpoints: as one more argument it could be taken for an input."""
+    return click.option("--output", "-o", "dst", required=True, type=click.Path(), metavar="DST",
+                        help="Folder to make; it appears whole or not at all.")(command)  # fmt: skip
+
+
+def destination(command: Command) -> Command:
+    """DST of a command that takes one checkpoint: the argument after it, or `-o DST` as of those that take several."""
+    return apply(
+        command,
+        click.argument("dst", type=click.Path(), required=False, metavar="DST", callback=_either),
+        click.option("--output", "-o", type=click.Path(), metavar="DST", is_eager=True, expose_value=False,
+                     callback=_other, help="DST as an option, as of commands with several inputs."),
+    )  # fmt: skip
+
+
+def _other(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    context.meta[_DESTINATION] = value
+
+
+def _either(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    other: str | None = context.meta[_DESTINATION]
+    if value is not None and other is not None:
+        raise click.UsageError("DST is given twice: as an argument and as --output.", context)
+    if value is None and other is None and not context.resilient_parsing:
+        raise click.MissingParameter(ctx=context, param=parameter)
+    return other if value is None else value
+
+
+_DESTINATION = "bertconv.destination"
+"""Key of what `-o` said, for the argument to take it up."""
 
 
 def numbers(context: click.Context, parameter: click.Parameter, value: str | None) -> list[float] | None:
@@ -106,10 +163,10 @@ def writing_options(command: Command) -> Command:
     """What a command does with its output that compares no outputs of models."""
     return apply(
         command,
-        click.option("--overwrite", is_flag=True, help="Replace an earlier output at the destination."),
+        click.option("--overwrite", is_flag=True, help="Replace an earlier output at DST."),
         click.option("--dry-run", is_flag=True, help="Plan and report; write nothing."),
-        click.option("--verify", type=click.Choice(["none", "weights"]), default="weights", show_default=True,
-                     help="weights: read every tensor back and compare it. none: record no digests."),
+        click.option("--verify", type=click.Choice(["weights", "none"]), default="weights", show_default=True,
+                     help="weights: read every tensor back, compare it, and record digests. none: neither."),
     )  # fmt: skip
 
 
@@ -120,7 +177,8 @@ def display_options(command: Command) -> Command:
         click.option("--json", "as_json", is_flag=True, help="Everything as JSON, for scripts."),
         detail_options(
             "Print every tensor on a line, and notes in full. Without it layers are folded and long notes cut; where "
-            "the output is no terminal, as in a log, tensors that were simply loaded are only counted."
+            "the output is no terminal, as in a log, tensors that were simply loaded, or all computed in one way, are "
+            "only counted."
         ),
     )
 

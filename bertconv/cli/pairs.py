@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import click
 
-from bertconv.cli.options import Command, apply
+from bertconv.cli.options import Command, apply, family_options, hub_options
 from bertconv.verify.agreement import ASPECTS
 
 _FILE = click.Path(dir_okay=False, exists=True)
@@ -16,17 +16,18 @@ def pair_options(command: Command) -> Command:
     """Where two checkpoints are, and how they are to be read."""
     return apply(
         command,
-        click.option("--head", metavar="CLASS", help="Model class as which all are opened [default: each as its own]."),
+        click.option(
+            "--head",
+            "--class",
+            "head",
+            metavar="CLASS",
+            help="Model class as which all are opened [default: each as its own].",
+        ),
         click.option("--config-a", type=_FILE, help="Config for A instead of its own."),
         click.option("--config-b", type=_FILE, help="Config for B instead of its own."),
-        click.option("--family", metavar="MODEL_TYPE",
-                     help="Family of both, such as roberta, where their configs do not say it."),
-        click.option("--map", "table", type=_FILE, metavar="FILE",
-                     help="A mapping table of your own (see `bertconv tables`)."),
-        click.option("--token", help="Access token for the Hub [default: HF_TOKEN, or the stored one]."),
-        click.option("--cache-dir", type=click.Path(file_okay=False), help="Cache of the Hub [default: HF_HOME's]."),
-        click.option("--local-files-only", is_flag=True, help="Use what the cache holds; ask no network."),
-    )  # fmt: skip
+        family_options("both"),
+        hub_options,
+    )
 
 
 def aspects_option(what: str) -> Callable[[Command], Command]:

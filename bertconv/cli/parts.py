@@ -8,18 +8,27 @@ from typing import Any
 import click
 
 from bertconv.cli import process
-from bertconv.cli.options import common_source_options, display_options, source_options, writing_options
-
-_SHARDS = click.option("--max-shard-size", default="5GB", show_default=True, metavar="SIZE",
-                       help="Most bytes of tensors in one file.")  # fmt: skip
+from bertconv.cli.options import (
+    WITH_OUTPUT,
+    common_source_options,
+    destination,
+    display_options,
+    family_options,
+    format_option,
+    hub_options,
+    output_option,
+    shard_option,
+    source_options,
+    writing_options,
+)
 
 
 @click.command(short_help="One class's tensors of a checkpoint that has more, or its head.")
 @click.argument("src")
-@click.argument("dst", type=click.Path())
-@click.option("--class", "head", metavar="CLASS", help="Model class to extract, such as BertModel.")
+@destination
+@click.option("--class", "--head", "head", metavar="CLASS", help="Model class to extract, such as BertModel.")
 @click.option("--part", type=click.Choice(["head"]), help="Everything that is not of the backbone, on its own.")
-@_SHARDS
+@shard_option
 @common_source_options
 @writing_options
 @display_options
@@ -39,32 +48,15 @@ def extract(**options: Any) -> None:
     _run(partial(extract_checkpoint, options.pop("src")), **options)
 
 
-@click.command(short_help="One checkpoint's backbone with another's head.")
+@click.command(options_metavar=WITH_OUTPUT, short_help="One checkpoint's backbone with another's head.")
 @click.argument("backbone")
 @click.argument("head")
-@click.option(
-    "--output",
-    "-o",
-    "dst",
-    required=True,
-    type=click.Path(),
-    metavar="DST",
-    help="Folder to make; it appears whole or not at all.",
-)
+@output_option
 @click.option("--force", is_flag=True, help="Also on another backbone or vocabulary than HEAD was trained with.")
-@click.option("--to", metavar="FORMAT", help="Format of the output [default: that of BACKBONE].")
-@_SHARDS
-@click.option("--token", help="Access token for the Hub [default: HF_TOKEN, or the stored one].")
-@click.option("--cache-dir", type=click.Path(file_okay=False), help="Cache of the Hub [default: HF_HOME's].")
-@click.option("--local-files-only", is_flag=True, help="Use what the cache holds; ask no network.")
-@click.option("--family", metavar="MODEL_TYPE", help="Of both, where no config says it.")
-@click.option(
-    "--map",
-    "table",
-    type=click.Path(dir_okay=False, exists=True),
-    metavar="FILE",
-    help="A mapping table of your own (see `bertconv tables`).",
-)
+@format_option("BACKBONE")
+@shard_option
+@family_options("both")
+@hub_options
 @writing_options
 @display_options
 def attach(*, backbone: str, head: str, **options: Any) -> None:
@@ -85,14 +77,14 @@ def attach(*, backbone: str, head: str, **options: Any) -> None:
 
 @click.command(short_help="A student of some of a model's layers.")
 @click.argument("src")
-@click.argument("dst", type=click.Path())
+@destination
 @click.option(
     "--keep",
     required=True,
     metavar="NUMBERS",
     help="Layers in the order of the student, the first one 0, negative ones from the end: 0,2,4 or 0-5,-1.",
 )
-@_SHARDS
+@shard_option
 @source_options
 @writing_options
 @display_options

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bertconv.cli import process
+from bertconv.cli.options import hub_options
 
 if TYPE_CHECKING:
     from bertconv.manage.pull import Pull
@@ -20,11 +21,9 @@ if TYPE_CHECKING:
 @click.option("--revision", metavar="REV", help="Branch, tag or commit (also ORG/NAME@REV).")
 @click.option("--subfolder", default="", metavar="DIR", help="Folder inside the repository.")
 @click.option("--variant", metavar="NAME", help="Such as fp16, for model.fp16.safetensors.")
-@click.option("--head", metavar="CLASS", help="Model class, where nothing says it.")
+@click.option("--head", "--class", "head", metavar="CLASS", help="Model class, where nothing says it.")
 @click.option("--family", metavar="MODEL_TYPE", help="Family, where the config does not say it.")
-@click.option("--token", help="Access token for the Hub [default: HF_TOKEN, or the stored one].")
-@click.option("--cache-dir", type=click.Path(file_okay=False), help="Cache of the Hub [default: HF_HOME's].")
-@click.option("--local-files-only", is_flag=True, help="Use what the cache holds; ask no network.")
+@hub_options
 @click.option("--overwrite", is_flag=True, help="Replace an earlier output at D.")
 @click.option("--dry-run", is_flag=True, help="Say what would be pulled; download no weights.")
 @click.option("--quiet", "-q", is_flag=True, help="Print the last line only.")

@@ -8,12 +8,19 @@ from typing import Any
 import click
 
 from bertconv.cli import process
-from bertconv.cli.options import display_options, source_options, writing_options
+from bertconv.cli.options import (
+    destination,
+    display_options,
+    format_option,
+    shard_option,
+    source_options,
+    writing_options,
+)
 
 
 @click.command(short_help="Another vocabulary: rows follow their tokens.")
 @click.argument("src")
-@click.argument("dst", type=click.Path())
+@destination
 @click.option("--tokenizer", metavar="T", help="Folder or Hub id of the new tokenizer (it needs no weights), or its "
               "tokenizer.json or vocab.txt [default: SRC's own].")  # fmt: skip
 @click.option(
@@ -26,10 +33,9 @@ from bertconv.cli.options import display_options, source_options, writing_option
 @click.option("--pad-to", type=click.IntRange(1), default=1, metavar="N", help="Make the number of rows a multiple.")
 @click.option("--shrink", is_flag=True, help="Let there be fewer rows than before.")
 @click.option("--seed", type=int, default=0, show_default=True, help="For --new normal.")
-@click.option("--to", metavar="FORMAT", help="Format to write, as of `bertconv convert` [default: that of SRC].")
+@format_option("SRC")
 @source_options
-@click.option("--max-shard-size", default="5GB", show_default=True, metavar="SIZE",
-              help="Most bytes of tensors in one file.")  # fmt: skip
+@shard_option
 @writing_options
 @display_options
 def resize(*, as_json: bool, quiet: bool, verbose: bool, **options: Any) -> None:

@@ -7,15 +7,16 @@ from typing import Any
 import click
 
 from bertconv.cli import process
-from bertconv.cli.options import display_options, source_options, writing_options
+from bertconv.cli.options import destination, display_options, source_options, writing_options
 
-_PATHS = (click.argument("src"), click.argument("dst", type=click.Path()))
+_PATHS = (click.argument("src"), destination)
 
 
 @click.command(short_help="The same weights in files of a limited size.")
 @_PATHS[0]
 @_PATHS[1]
-@click.option("--max-size", required=True, metavar="SIZE", help="Most bytes of tensors in one file, such as 500MB.")
+@click.option("--max-size", "--max-shard-size", "max_size", required=True, metavar="SIZE",
+              help="Most bytes of tensors in one file, such as 500MB.")  # fmt: skip
 @source_options
 @writing_options
 @display_options

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from bertconv.cli import process
-from bertconv.cli.options import detail_options
+from bertconv.cli.options import detail_options, hub_options
 from bertconv.cli.pairs import aspects_option, listed
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ def _dtypes(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...
 @click.option("--saved-model", is_flag=True, help="Run the SavedModel beside B as well.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random inputs.")
 @aspects_option("are reported and do not count")
-@click.option("--head", metavar="CLASS", help="Model class as which both are compared [default: B's].")
+@click.option(
+    "--head", "--class", "head", metavar="CLASS", help="Model class as which both are compared [default: B's]."
+)
 @click.option("--config-a", type=click.Path(dir_okay=False, exists=True), help="Config for A instead of its own.")
 @click.option("--config-b", type=click.Path(dir_okay=False, exists=True), help="Config for B instead of its own.")
 @click.option(
@@ -88,9 +90,7 @@ def _dtypes(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...
     metavar="FILE",
     help="A mapping table of your own (see `bertconv tables`); then weights are compared.",
 )
-@click.option("--token", help="Access token for the Hub [default: HF_TOKEN, or the stored one].")
-@click.option("--cache-dir", type=click.Path(file_okay=False), help="Cache of the Hub [default: HF_HOME's].")
-@click.option("--local-files-only", is_flag=True, help="Use what the cache holds; ask no network.")
+@hub_options
 @click.option("--report", type=click.Path(dir_okay=False), metavar="FILE", help="Write an HTML page to look at.")
 @click.option(
     "--json",

@@ -126,9 +126,10 @@ class Rounding:
         """
         out = cast(numbers.view(np.uint64), "float64", self.dtype)
         if not_finite(out, self.dtype):
-            new = ~np.isfinite(as_floats(out, self.dtype))
-            for one in given:
-                new &= np.isfinite(one)
+            with np.errstate(invalid="ignore"):  # a signalling NaN
+                new = ~np.isfinite(as_floats(out, self.dtype))
+                for one in given:
+                    new &= np.isfinite(one)
             if new.any():
                 raise self._refused()
         return out

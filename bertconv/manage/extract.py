@@ -62,7 +62,9 @@ def extract_checkpoint(
         'head'
     """
     if part is None and head is None:
-        raise RequestError("nothing says what is to be extracted.", hint="Give a class, or the part `head`.")
+        raise RequestError(
+            "nothing says what is to be extracted.", hint="Give a class (--class), or the head (--part head)."
+        )
     if part not in (None, *PARTS):
         raise RequestError(f"part is {part!r}.", hint=f"Choose {' or '.join(PARTS)}, or leave it out.")
     chosen: RewriteOptions = {**options, "head": head}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from bertconv.errors import HubError, ParityError, RequestError
 from bertconv.formats.destination import MANIFEST
-from bertconv.manage.lineage import Lineage
+from bertconv.manage.push_ancestors import Ancestors
 from bertconv.manage.push_text import Text, text_of
 from bertconv.manifest import read_manifest
 from bertconv.records import dataclass
@@ -284,8 +284,7 @@ class _Pushing:
         theirs = _weights(head, ours)
         if all(name in ours and head.has(ours[name]) for name in theirs):
             return
-        lineage = Lineage.of(self.output.manifest)
-        if lineage.reaches(self.target, head, theirs):
+        if Ancestors.of(self.output.manifest).include(self.target, head, theirs):
             return
         raise HubError(
             f"at {head.commit} it holds weights that this output was not made from ({some(theirs, 3)}); they may be "

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from bertconv import __version__
-from bertconv.manage.lineage import parents
+from bertconv.manifest import parents_of
 from bertconv.text import human_bytes, printable
 from bertconv.verify.certificate import FolderCheck
 
@@ -73,10 +73,10 @@ def _facts(manifest: Mapping[str, Any], check: FolderCheck) -> Iterator[str]:
         options = operation.get("options")
         chosen = f" with {code(json.dumps(options, ensure_ascii=False))}" if options else ""
         yield f"Made by: {code('bertconv ' + operation['verb'])}{chosen}"
-    for one in parents(manifest):
-        at = f" at commit {code(one['commit'])}" if one["commit"] else ""
-        digest = f", model digest {code(one['digest'])}" if one["digest"] else ""
-        yield f"From {code(one['role'])} {code(one['given'])}{at}{digest}"
+    for one in parents_of(manifest):
+        at = f" at commit {code(one.commit)}" if one.commit else ""
+        digest = f", model digest {code(one.digest)}" if one.digest else ""
+        yield f"From {code(one.role)} {code(one.given)}{at}{digest}"
     yield f"Verified: {code(check.verified)}, that is, {_PROVEN.get(check.verified, 'nothing more')}"
     if verdict := check.parity.get("verdict"):
         yield f"Verdict: {code(verdict)}"
@@ -93,9 +93,9 @@ def _facts(manifest: Mapping[str, Any], check: FolderCheck) -> Iterator[str]:
 def _commands(manifest: Mapping[str, Any], repository: str) -> list[str]:
     """Commands in a block of code: an indented one, which no text can end."""
     lines = ["pip install bertconv", f"bertconv pull {repository}@refs/pr/N checked", "bertconv verify checked"]
-    listed = parents(manifest)
+    listed = parents_of(manifest)
     # Of several, or of one with other weights, nobody expects the same model.
-    if len(listed) == 1 and listed[0]["commit"] and listed[0]["digest"] in ("", manifest["digest"]):
-        source = f"{listed[0]['given'].partition('@')[0]}@{listed[0]['commit']}"
+    if len(listed) == 1 and listed[0].commit and listed[0].digest in ("", manifest["digest"]):
+        source = f"{listed[0].given.partition('@')[0]}@{listed[0].commit}"
         lines += [f"bertconv verify {shlex.quote(printable(source))} checked"]
     return [f"    {line}" for line in lines]

@@ -235,7 +235,7 @@ def test_quiet_and_verbose_exclude_each_other(cli: Cli, arguments: tuple[str, ..
 def test_help_says_what_a_log_gets_and_what_is_fast(cli: Cli, name: str) -> None:
     text = " ".join(cli(name, "--help").out.split())
     assert "for a fast run set weights, here or as BERTCONV_VERIFY=weights" in text
-    assert "the output is no terminal, as in a log, tensors that were simply loaded are only counted" in text
+    assert "the output is no terminal, as in a log, tensors that were simply loaded, or all computed" in text
 
 
 @pytest.mark.parametrize("flags", [(), ("--json",), ("--quiet",)])

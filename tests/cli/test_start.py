@@ -78,8 +78,6 @@ def after(tmp_path: Path, arguments: str, src: Path, **environment: str) -> tupl
             ["numpy", "safetensors", "xxhash", "h5py", "bertconv.verify"],
         ),
         ("cast SRC OUT --dtype float16 --dry-run", ["numpy", "h5py", "bertconv.verify"]),
-        ("average SRC SRC -o OUT --verify weights", ["h5py"]),
-        ("merge SRC SRC -o OUT --method slerp --verify none", ["h5py", "safetensors", READER]),
         ("average SRC SRC --output OUT --verify weights", ["h5py"]),
         ("merge SRC SRC --output OUT --method slerp --verify none", ["h5py", "safetensors", READER]),
     ],

@@ -13,8 +13,6 @@ from typing import Any
 import checkpoints as cp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from bertconv import average_checkpoints
 from bertconv.errors import MappingError, RequestError
@@ -76,7 +74,7 @@ def test_bfloat16_is_not_rounded_by_way_of_float32() -> None:
     near = 1 + 2.0**-8 + 2.0**-40  # above the middle of two neighbours, on it in float32
     numbers = np.array([near, -near, 1 + 2.0**-8, 1 + 3 * 2.0**-8 - 2.0**-40, np.inf, np.nan, 1e-40])
     nowhere = arithmetic.Operand(None, None, None)  # type: ignore[arg-type]
-    bits = arithmetic.Rounding("bfloat16", [nowhere])(numbers)
+    bits = arithmetic.Rounding("bfloat16", [nowhere])(numbers, [numbers])
     found = bits.view(cp.numpy_type("bfloat16")).astype(float)
     np.testing.assert_array_equal(found[:6], [1 + 2.0**-7, -1 - 2.0**-7, 1.0, 1 + 2.0**-7, np.inf, np.nan])
     assert abs(found[6] - 1e-40) < 2.0**-134
@@ -105,18 +103,6 @@ def test_what_is_equal_in_all_keeps_its_bits(tmp_path: Path, dtype: str, count: 
     assert bits[8] != found[0][query].reshape(-1).view(bits.dtype)[8]
     pooler = "bert.pooler.dense.weight"
     assert out[pooler].tobytes() == found[0][pooler].tobytes()
-
-
-@settings(max_examples=8, deadline=None)
-@given(weights=st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=4), dtype=st.sampled_from(cp.FLOATS))
-def test_the_mean_of_one_checkpoint_with_itself_is_that_checkpoint(
-    tmp_path_factory: pytest.TempPathFactory, weights: list[float], dtype: str
-) -> None:
-    folder = tmp_path_factory.mktemp("same")
-    state = cp.state_dict("BertModel", dtype=dtype, num_hidden_layers=1)
-    one = cp.save(folder / "in", "BertModel", state, num_hidden_layers=1)
-    average_checkpoints([one] * len(weights), folder / "out", weights=weights, verify="none")
-    cp.assert_same(cp.written(folder / "out"), cp.native("BertModel", state))
 
 
 def test_a_moving_average_is_the_recursion(tmp_path: Path) -> None:
@@ -449,3 +435,17 @@ def test_a_sum_beyond_float64_is_refused(tmp_path: Path, dtype: str) -> None:
     heavy = [1e300, 1e300] if dtype == "float32" else None
     with pytest.raises(RequestError, match=f"{dtype} cannot hold"):
         average_checkpoints(folders, tmp_path / "out", weights=heavy)
+
+
+def test_a_log_counts_what_was_computed_and_names_the_inputs(tmp_path: Path, cli: Callable[..., cp.Outcome]) -> None:
+    folders = [cp.save(tmp_path / name, HEAD, cp.state_dict(HEAD, seed=seed)) for seed, name in enumerate(("a", "b"))]
+    lines = cli("average", *folders, "-o", tmp_path / "out").out.splitlines()
+    parents = json.loads((tmp_path / "out" / "bertconv.json").read_bytes())["parents"]
+    short = [parent["digest"].removeprefix("sha256:")[:12] for parent in parents]
+    tensors = len(cp.state_dict(HEAD))
+    assert lines[1:4] == [
+        f"  input a {short[0]}",
+        f"  input b {short[1]}",
+        f"{tensors} of {tensors} tensors computed: average of 2 (--verbose lists them)",
+    ]
+    assert not [line for line in lines if "| computed" in line]

@@ -45,10 +45,9 @@ def test_nothing_differs_between_the_formats_of_any_class(tmp_path: Path, head: 
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_nothing_differs_from_itself_or_from_its_conversion(tmp_path: Path, container: str) -> None:
+def test_nothing_differs_from_its_conversion(tmp_path: Path, container: str) -> None:
     folder = cp.save(tmp_path / "in", HEAD, cp.state_dict(HEAD), container)
     convert_checkpoint(folder, tmp_path / "out", to="tf" if container in CONTAINERS[:3] else "pt")
-    assert diff_checkpoints(folder, folder).equal
     assert diff_checkpoints(folder, tmp_path / "out").equal
 
 

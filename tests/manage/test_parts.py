@@ -35,11 +35,6 @@ MLM = "BertForMaskedLM"
 CONTAINERS = ("safetensors", "h5", "tf-safetensors", "sharded")
 
 
-def has_head(head: str) -> bool:
-    table = cp.table_of(head)
-    return head != table.base_head or any("pooler" in group for group in table.heads[head])
-
-
 def saved(folder: Path, head: str, container: str = "safetensors", seed: int = 0, **changes: Any) -> Path:
     return cp.save(folder, head, cp.state_dict(head, seed=seed, **changes), container, **changes)
 
@@ -55,7 +50,7 @@ def tree(folder: Path, head: str = HEAD) -> tuple[Path, Path]:
 # extract and attach
 
 
-WITH_HEADS = tuple(filter(has_head, cp.APART))
+WITH_HEADS = tuple(filter(cp.has_head, cp.APART))
 
 
 @pytest.mark.parametrize("head", WITH_HEADS)
@@ -271,7 +266,7 @@ def test_a_class_that_is_all_backbone_has_no_head(tmp_path: Path) -> None:
         extract_checkpoint(bare, tmp_path / "out", part="head")
     with pytest.raises(MappingError, match="without a head"):
         attach_head(bare, bare, tmp_path / "out")
-    assert "DistilBertModel" not in [head for head in cp.APART if has_head(head)]
+    assert "DistilBertModel" not in [head for head in cp.APART if cp.has_head(head)]
     assert head_groups(cp.table_of(MLM), MLM) == ("mlm",)
 
 

@@ -116,17 +116,6 @@ def test_every_table_of_tokens_follows_and_no_other(tmp_path: Path, head: str, c
         assert new[name].tobytes() == rows.tobytes(), name
 
 
-@pytest.mark.parametrize("container", ["bin", "sharded", "tf-safetensors", "h5", "safetensors"])
-def test_the_same_tokenizer_changes_nothing(tmp_path: Path, container: str) -> None:
-    src = model(tmp_path / "in", container=container)
-    done = resize_vocabulary(src, tmp_path / "out", tokenizer=src)
-    assert done.rows.is_identity
-    assert done.rows.alignment.is_identity
-    assert done.report.digest == done.report.parents[0].digest
-    assert all(tensor.state in ("loaded", "tied") for tensor in done.report.tensors)
-    assert cp.config_of(tmp_path / "out") == cp.config_of(src)
-
-
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 def test_rows_keep_their_bits_in_every_type(tmp_path: Path, dtype: str) -> None:
     src = model(tmp_path / "in", tensors=cp.state_dict("BertForMaskedLM", dtype))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bertconv.errors import DamagedCheckpoint
 from bertconv.formats.destination import MANIFEST, MANIFEST_BYTES
+from bertconv.manifest import parents_of, read_manifest
 from bertconv.records import dataclass
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Lineage:
+class Ancestors:
     """The model of an output and those that it was made from.
 
     Attributes:
@@ -27,16 +28,16 @@ class Lineage:
     commits: Mapping[str, frozenset[str]]
 
     @classmethod
-    def of(cls, manifest: Mapping[str, Any]) -> Lineage:
-        """What a manifest has on record; its `source` is the only parent before format 3."""
+    def of(cls, manifest: Mapping[str, Any]) -> Ancestors:
+        """What a manifest has on record."""
         digests, commits = {manifest["digest"]}, dict[str, set[str]]()
-        for one in parents(manifest):
-            digests.add(one["digest"])
-            if one["commit"]:
-                commits.setdefault(one["given"].partition("@")[0], set()).add(one["commit"])
+        for one in parents_of(manifest):
+            digests.add(one.digest)
+            if one.commit:
+                commits.setdefault(one.given.partition("@")[0], set()).add(one.commit)
         return cls(frozenset(digests - {""}), {name: frozenset(found) for name, found in commits.items()})
 
-    def reaches(self, target: UploadTarget, head: Listing, weights: Sequence[str]) -> bool:
+    def include(self, target: UploadTarget, head: Listing, weights: Sequence[str]) -> bool:
         """Whether weights at the head of a branch are among what the output was made from.
 
         They are where one of the commits that were read has the same, or where the manifest beside them has a digest
@@ -61,26 +62,6 @@ class Lineage:
         return _digest_at(target, head) in self.digests
 
 
-def parents(manifest: Mapping[str, Any]) -> list[dict[str, str]]:
-    """What a manifest says that the output was made from: `role`, `given`, `commit`, `digest`; "" where it does not."""
-    listed = manifest.get("parents")
-    if not isinstance(listed, list):
-        source = manifest.get("source")
-        listed = [{**source, "role": "source", "commit": source.get("revision")}] if isinstance(source, dict) else []
-    fields = ("role", "given", "commit", "digest")
-    found = [{key: _text(one.get(key)) for key in fields} for one in listed if isinstance(one, dict)]
-    return [one if one["commit"] else {**one, "given": _last(one["given"])} for one in found]
-
-
-def _last(path: str) -> str:
-    """The last part of a path on somebody's disk, whose others are nobody's business."""
-    return path.rstrip("/").rpartition("/")[2]
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
 def _is_newest(target: UploadTarget, head: Listing, weights: Sequence[str]) -> bool:
     """Whether the manifest there was written with the weights or after them; else it is about others."""
     changes = target.newest_change([MANIFEST, *weights], head.commit)
@@ -92,7 +73,6 @@ def _is_newest(target: UploadTarget, head: Listing, weights: Sequence[str]) -> b
 
 def _digest_at(target: UploadTarget, head: Listing) -> str:
     """The digest in the manifest at a commit, whose bytes are held to the Hub's own digest; "" where it is none."""
-    from bertconv.manifest import read_manifest
     from bertconv.source.checkpoint_folder import SourceOptions
     from bertconv.source.hub import open_repository
 
