@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field
 from pathlib import Path
 
-from bertconv.containers.registry import CONTAINERS
+from bertconv.containers.registry import CONTAINERS, SPREAD
 from bertconv.errors import BertconvError
 from bertconv.manifest import read_manifest
 from bertconv.records import dataclass
@@ -58,13 +58,21 @@ def _digest(folder: Path, *, verify: bool) -> tuple[str, bool]:
     """The model digest of a folder, and whether it is a claim; empty where it holds no checkpoint."""
     if not verify and (claim := _claimed_digest(folder)):
         return claim, True
-    if not any((folder / name).is_file() for container in CONTAINERS for name in container.names_of(None)):
+    if not _holds_weights(folder):
         return "", False
     from bertconv.checkpoint import open_checkpoint
     from bertconv.digests import digest_of_tensors, tensor_digests
 
     with open_checkpoint(folder, SourceOptions()) as checkpoint:
         return digest_of_tensors(tensor_digests(checkpoint)), False
+
+
+def _holds_weights(folder: Path) -> bool:
+    try:
+        names = {path.name for path in folder.iterdir() if path.is_file()}
+    except OSError:  # who walks the folders says it
+        return False
+    return any(container.among(names, None) for container in (*CONTAINERS, *SPREAD))
 
 
 def _claimed_digest(folder: Path) -> str:

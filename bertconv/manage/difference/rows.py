@@ -176,5 +176,5 @@ class _Reader:
         ends = np.flatnonzero(np.diff(rows) != 1) + 1
         for first, end in zip((0, *ends.tolist()), (*ends.tolist(), rows.size), strict=True):
             part = content[first * self.row_bytes : end * self.row_bytes]
-            stored.file.read_into(part, stored.offset + int(rows[first]) * self.row_bytes, stored.name)
+            stored.read_into(part, int(rows[first]) * self.row_bytes)
         return found
