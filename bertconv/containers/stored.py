@@ -66,7 +66,7 @@ class SourceFile:
         try:
             self._fd = os.open(path, flags)
         except OSError as error:
-            if is_so(path.is_symlink):
+            if not follow_link and is_so(path.is_symlink):
                 raise UnsafeCheckpoint(
                     "is a symbolic link out of the checkpoint.",
                     hint="Give the path of the file itself.",

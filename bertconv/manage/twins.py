@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 from pathlib import Path
+from typing import Any
 
 from bertconv.containers.registry import CONTAINERS, SPREAD
 from bertconv.errors import BertconvError
-from bertconv.manifest import read_manifest
+from bertconv.manifest import read_manifest, text_of
+from bertconv.parts import HEAD_PART
 from bertconv.records import dataclass
 from bertconv.source import SourceOptions
 from bertconv.text import printable
@@ -47,7 +49,8 @@ def find_twins(folders: Iterable[Path], problems: list[str], *, verify: bool = F
         try:
             digest, claimed = _digest(folder, verify=verify)
         except BertconvError as error:
-            problems.append(f"{printable(str(folder))} cannot be compared: {printable(error.message.splitlines()[0])}")
+            said = printable(error.message.splitlines()[0]).rstrip(".")
+            problems.append(f"{printable(str(folder))} cannot be compared: {said}")
             continue
         if digest:
             found.setdefault(digest, []).append(Twin(str(folder), claimed))
@@ -55,10 +58,11 @@ def find_twins(folders: Iterable[Path], problems: list[str], *, verify: bool = F
 
 
 def _digest(folder: Path, *, verify: bool) -> tuple[str, bool]:
-    """The model digest of a folder, and whether it is a claim; empty where it holds no checkpoint."""
-    if not verify and (claim := _claimed_digest(folder)):
+    """The model digest of a folder, and whether it is a claim; empty where it holds no checkpoint, or a head alone."""
+    manifest = _manifest(folder)
+    if not verify and (claim := text_of(manifest, "digest")):
         return claim, True
-    if not _holds_weights(folder):
+    if text_of(manifest, "part") == HEAD_PART or not _holds_weights(folder):
         return "", False
     from bertconv.checkpoint import open_checkpoint
     from bertconv.digests import digest_of_tensors, tensor_digests
@@ -75,9 +79,9 @@ def _holds_weights(folder: Path) -> bool:
     return any(container.among(names, None) for container in (*CONTAINERS, *SPREAD))
 
 
-def _claimed_digest(folder: Path) -> str:
-    """The model digest that a folder's manifest states; empty without an intact one: then its weights are read."""
+def _manifest(folder: Path) -> Mapping[str, Any]:
+    """What a folder's manifest says; nothing without an intact one: then its weights are read."""
     try:
-        return str(read_manifest(folder)["digest"])
+        return read_manifest(folder)
     except BertconvError:
-        return ""
+        return {}

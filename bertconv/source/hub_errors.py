@@ -152,7 +152,7 @@ def _about_repository(error: Exception, repository: str, revision: str | None) -
 def _about_cache(error: Exception) -> tuple[str, str] | None:
     if isinstance(error, OSError) and error.errno in _DISK:
         return (
-            f"the Hub cache cannot be written: {error.strerror}.",
+            f"the Hub cache cannot be read or written: {error.strerror}.",
             "Choose a cache folder with room and permission (HF_HOME, HF_HUB_CACHE).",
         )
     return None

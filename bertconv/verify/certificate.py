@@ -151,8 +151,9 @@ def _file_changes(
     for name, wanted in files.items():
         try:
             file = stack.enter_context(closing(open_in(folder, name)))  # which takes the links of the Hub's cache alone
-        except BertconvError:
-            changes.append(Change(name, "", "is missing"))
+        except BertconvError as error:
+            gone = isinstance(error.__cause__, FileNotFoundError | NotADirectoryError)
+            changes.append(Change(name, "", "is missing" if gone else f"can no longer be read: {error.message}"))
             absent = True
             continue
         if "sha256_outside_tensors" in wanted:

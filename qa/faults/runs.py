@@ -231,16 +231,29 @@ def _reading(point: Point, run: Run) -> list[str]:
         return [] if run.status == 0 else [f"exit code {run.status}: {said(run.text)}"]
     if run.status == 0 and mode != "eio":
         return []
-    if run.status == 0 and run.hit is not None and _is_left(run.hit):
+    if run.status == 0 and run.hit is not None and (_is_left(run.hit) or _is_the_caches(run.hit)):
         return []
-    codes = {5}
+    codes = {5} if run.hit is None or not _is_the_caches(run.hit) else {8}
     if point.side == "work" or (run.hit is not None and run.hit.name == "copy_file_range"):
         codes.add(7)  # what is read there was written; and the kernel does not say which side of a copy failed
+    if point.side == "work" and point.scene.kind.words[0] == "pull":
+        codes.add(1)  # it holds the copy to its record as `verify DST` does
     problems = typed(run.text, *codes, status=run.status)
     name = run.hit.path.rpartition("/")[2] if run.hit is not None else ""
-    if run.status == 5 and name not in run.text:
+    if run.status == 5 and not any(each in run.text for each in (name, *_links(point.scene, name))):
         problems.append(f"{name} is not named: {said(run.text)}")
     return problems
+
+
+def _is_the_caches(call: Call) -> bool:
+    """A note of huggingface_hub's: which commit a branch is, and, where it needs none, what that commit holds."""
+    return re.search(r"/(refs|trees)/[^/]+$", call.path) is not None
+
+
+def _links(scene: Scene, name: str) -> list[str]:
+    """What a file of the Hub's cache is called where it is used."""
+    links = (path for path in scene.source.rglob("*") if path.is_symlink())
+    return [path.name for path in links if path.readlink().name == name]
 
 
 def _leftovers(point: Point, run: Run, after: Tree) -> list[str]:

@@ -9,8 +9,9 @@ import pytest
 
 from bertconv.cli.main import COMMANDS, cli
 from qa.faults.client import Server
-from qa.faults.runs import READ_MODES, WRITE_MODES, counted, points_of
+from qa.faults.runs import READ_MODES, WRITE_MODES, Point, counted, points_of, run_point
 from qa.faults.scenes import WRITING, Kind, Scene
+from qa.faults.shim import Fault
 from qa.faults.verbs import VERBS
 
 SEVERAL_INPUTS = [kind for kind in VERBS if kind.name in {"attach", "merge"}]
@@ -40,3 +41,17 @@ def test_a_fault_while_a_verb_reads(
     scene = scene_of(kind, over=True)
     points = points_of(scene, counted(server, scene, "source", reads=True), READ_MODES, "source", reads=True)
     survey(points, 7)
+
+
+@pytest.mark.parametrize(("side", "name"), [("source", "model-00001-of-00003.safetensors"), ("work", "config.json")])
+def test_a_file_that_cannot_be_opened(side: str, name: str, server: Server, scene_of: Callable[..., Scene]) -> None:
+    """What the system says of it is told: it is not taken for a link or for a file that is not there."""
+    scene = scene_of(VERBS[-1], over=True)
+    calls = counted(server, scene, side, reads=True)
+    at = [number for number, call in enumerate(calls, 1) if call.name == "open" and call.path.endswith(f"/{name}")]
+    for number in at:
+        run, problems = run_point(server, Point(scene, Fault("eio", number, reads=True), side))
+        assert not problems
+        assert name in run.text
+        assert "Input/output error" in run.text
+    assert at

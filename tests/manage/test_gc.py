@@ -15,7 +15,7 @@ import pytest
 import sick
 from checkpoints import Outcome
 
-from bertconv import Leftovers, collect_leftovers
+from bertconv import Leftovers, collect_leftovers, extract_checkpoint
 from bertconv.errors import RequestError
 from bertconv.formats import leftovers
 from bertconv.formats.staging import StagedFolder
@@ -233,6 +233,16 @@ def test_folders_with_one_model_are_listed_whatever_the_format(twins: Path) -> N
         assert claimed == {"source": False, "tf": not verify, "deep/pt": not verify}
     assert cp.snapshot(twins) == before
     assert not collect_leftovers(twins).twins.groups
+
+
+def test_a_head_alone_is_no_model_and_no_problem(tmp_path: Path) -> None:
+    head = "BertForSequenceClassification"
+    src = cp.save(tmp_path / "in" / "whole", head, cp.state_dict(head))
+    for place, verify in (("head", "weights"), ("unverified", "none")):
+        extract_checkpoint(src, tmp_path / "in" / place, part="head", verify=verify)
+    for verify in (False, True):
+        found = collect_leftovers(tmp_path / "in", duplicates=True, verify=verify)
+        assert (found.problems, found.twins.groups) == ((), ())
 
 
 def test_manifests_are_claims(twins: Path, tmp_path: Path) -> None:

@@ -364,7 +364,7 @@ def test_cache_that_cannot_be_written(hub: HubServer, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     hub.add_repo("bert", BERT)
     error = failure("bert", SourceOptions(cache_dir=tmp_path / "file" / "cache"))
-    assert "cache cannot be written" in error.message
+    assert "cache cannot be read or written" in error.message
 
 
 def test_local_path_wins(hub: HubServer, tmp_path: Path) -> None:
