@@ -15,6 +15,7 @@ from bertconv import (
     attach_head,
     check_checkpoint,
     convert_checkpoint,
+    diagnose,
     extract_checkpoint,
     inspect_checkpoint,
     keep_layers,
@@ -61,6 +62,13 @@ def test_a_log_counts_what_is_left_out_for_one_reason(
     counted = f"{left_out} tensors left out, unused: of the backbone (--verbose lists them)"
     assert (counted in done.out.splitlines()) is not verbose
     assert done.out.count("| of the backbone") == left_out * verbose
+
+
+def test_the_doctor_knows_a_head_alone(tmp_path: Path) -> None:
+    _, head = tree(tmp_path)
+    (finding,) = (one for one in diagnose(head).findings if one.severity == "error")
+    assert finding.message == f"holds the head of in ({HEAD}) and no backbone."
+    assert finding.advice == "Put it on one first: bertconv attach BACKBONE HEAD -o DST."
 
 
 WITH_HEADS = tuple(filter(cp.has_head, cp.APART))

@@ -27,6 +27,7 @@ from bertconv.mapping.identify import Identity
 from bertconv.mapping.plan import Plan, PlanOptions, make_plan
 from bertconv.mapping.recognise import Wanted, recognise
 from bertconv.mapping.table import Table, load_dialects
+from bertconv.parts import refuse_part
 from bertconv.progress import Progress, silent
 from bertconv.records import dataclass
 from bertconv.source import Source, SourceOptions, open_source
@@ -174,8 +175,17 @@ def examined(
                 PlanOptions(head=head, allow_unknown=_ANY, ignore_missing=_ANY),
             )  # fmt: skip
     except BertconvError as error:
-        refusals.append(error)
+        refusals.append(_refusal(source, error))
     return Patient(source, header, inspection, table, identity, config, plan, tuple(refusals), tuple(options), deep)
+
+
+def _refusal(source: Source, error: BertconvError) -> BertconvError:
+    """The error, or what is said of a head alone, which no class fits."""
+    try:
+        refuse_part(source)
+    except BertconvError as other:
+        return other
+    return error
 
 
 def _sorted(findings: Iterable[Finding], asked: frozenset[str]) -> tuple[Finding, ...]:
