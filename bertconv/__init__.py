@@ -32,14 +32,13 @@ if TYPE_CHECKING:
     from bertconv.manage.cast import cast_checkpoint
     from bertconv.manage.diff import diff_checkpoints
     from bertconv.manage.difference.records import Diff
-    from bertconv.manage.doctor import Diagnosis, diagnose
+    from bertconv.manage.doctor import Diagnosis, Finding, diagnose
     from bertconv.manage.extract import extract_checkpoint
     from bertconv.manage.gc import Leftovers, collect_leftovers
     from bertconv.manage.hash import Digest, model_digest
     from bertconv.manage.history import Graph, lineage
     from bertconv.manage.layers import keep_layers
     from bertconv.manage.merge import merge_checkpoints
-    from bertconv.manage.patient import Finding
     from bertconv.manage.pull import Pull, pull_checkpoint
     from bertconv.manage.push import Push, push_checkpoint
     from bertconv.manage.resize import Resized, resize_vocabulary
@@ -174,9 +173,8 @@ _NAMES = {
     "bertconv.manage.push": ("Push", "push_checkpoint"),
     "bertconv.manage.diff": ("diff_checkpoints",),
     "bertconv.manage.difference.records": ("Diff",),
-    "bertconv.manage.doctor": ("Diagnosis", "diagnose"),
+    "bertconv.manage.doctor": ("Diagnosis", "Finding", "diagnose"),
     "bertconv.manage.gc": ("Leftovers", "collect_leftovers"),
-    "bertconv.manage.patient": ("Finding",),
     "bertconv.manage.adapter": ("merge_adapter",),
     "bertconv.manage.average": ("average_checkpoints",),
     "bertconv.manage.merge": ("merge_checkpoints",),

@@ -182,7 +182,9 @@ def describe(source: Source, header: Header, forced: str | None, wanted: Wanted)
         chosen = choose_head(table, identity, config, forced)
         equals, alternatives = chosen.equals, chosen.rivals
         head = "" if alternatives else chosen.head
-        sizes = {key: seen.value for key, seen in sizes_seen(table, identity, chosen.head).items()}
+        # in the table's order: that of the file's tensors would differ from file to file
+        seen = sizes_seen(table, identity, chosen.head)
+        sizes = {size.key: seen[size.key].value for size in table.sizes.values() if size.key in seen}
         unrecognised = [printable(name) for name in _unknown(identity, table, load_dialects(), chosen.head)]
         stated = {key: config.values[key] for key in sizes if config and config.values[key] != sizes[key]}
         notes += _undecided(chosen, config)

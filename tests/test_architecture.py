@@ -210,7 +210,7 @@ EXCEPTIONS = {
     ("mapping/describe.py", "pt"): "the two columns of `tables show`, which users read as pt and tf",
     ("mapping/describe.py", "tf"): "the two columns of `tables show`, which users read as pt and tf",
     ("mapping/evidence.py", "tf"): "what classes of TensorFlow begin with, not the dialect",
-    ("cli/options.py", "roberta"): EXAMPLE, ("cli/pairs.py", "roberta"): EXAMPLE, ("cli/verify.py", "roberta"): EXAMPLE,
+    ("cli/options.py", "roberta"): EXAMPLE, ("cli/verify.py", "roberta"): EXAMPLE,
     ("cli/parts.py", "Bert"): EXAMPLE,
     ("config_auto.py", "Bert"): EXAMPLE,
     ("models/auto.py", "Bert"): EXAMPLE, ("models/optimization.py", "bert"): EXAMPLE,
@@ -222,7 +222,7 @@ EXCEPTIONS = {
     ("source/refusals.py", "bert"): "rust-bert and load_tf_weights_in_bert, the names of other programs",
     ("source/refusals.py", "Bert"): "BertForPreTraining of transformers, which reads a TensorFlow 1 checkpoint",
     **dict.fromkeys(
-        (("manage/programs.py", name) for name in ("bert", "roberta", "xlm-roberta", "distilbert", "albert")),
+        (("manage/doctor/programs.py", name) for name in ("bert", "roberta", "xlm-roberta", "distilbert", "albert")),
         "the families that KerasHub loads",
     ),
     ("models/inputs.py", "torch"): MODULE, ("modules.py", "torch"): MODULE, ("verify/compare.py", "torch"): MODULE,

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+import bertconv
+from bertconv.cli.main import SECTIONS
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -50,3 +53,32 @@ def test_links_lead_somewhere(page: str) -> None:
         there = (ROOT / page).parent / place if place else ROOT / page
         assert there.exists(), place
         assert not anchor or anchor in anchors(there), f"{place}#{anchor}"
+
+
+# docs/manage.md, the index of commands
+
+ROWS = [line for line in (ROOT / "docs" / "manage.md").read_text().splitlines() if line.count("|") == 5]
+
+
+def test_every_command_has_a_row_and_every_row_a_command() -> None:
+    named = [name for row in ROWS[2:] for name in re.findall(r"`([a-z0-9-]+)`", row.split("|")[1])]
+    assert sorted(named) == sorted(name for commands in SECTIONS.values() for name in commands)
+
+
+def test_functions_of_commands_are_there() -> None:
+    named = [name for row in ROWS[2:] for name in re.findall(r"`([a-z_]+)`", row.split("|")[3])]
+    assert len(named) > 20
+    assert set(named) <= set(bertconv.__all__)
+
+
+def test_files_of_commands_are_there() -> None:
+    table = (ROOT / "docs" / "manage.md").read_text().partition("| file |")[2]
+    named = [
+        name
+        for line in table.splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`([a-z_]+(?:\.py|/))`", line.split("|")[1])
+    ]
+    missing = [name for name in named if not (ROOT / "bertconv" / "manage" / name).exists()]
+    assert len(named) > 10
+    assert missing == []

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -88,8 +90,23 @@ def _show_tensors(report: Report, *, verbose: bool) -> None:
         counted, how = ("computed", f": {alone[1]}") if alone[0] == "computed" else ("loaded", "")
         amount = sum(one.state == counted for one in report.tensors)
         click.echo(f"{amount} of {len(report.tensors)} tensors {counted}{how} (--verbose lists them)")
+        report = _without_many_alike(report)
     if rows := list(report.rows(but=counted, every=verbose)):
         table(("Key", "Status", "Details"), rows)
+
+
+def _without_many_alike(report: Report) -> Report:
+    """Print the number of tensors that nothing uses for one reason, where there are many; the report without them."""
+    amounts = Counter((one.state, one.details) for one in report.left_out if one.state == "unused")
+    many = {reason for reason, amount in amounts.items() if amount > _MANY}
+    for state, details in sorted(many):
+        click.echo(f"{amounts[state, details]} tensors left out, {state}: {printable(details)} (--verbose lists them)")
+    few = tuple(one for one in report.left_out if (one.state, one.details) not in many)
+    return replace(report, left_out=few)
+
+
+_MANY = 10
+"""Tensors left out for one reason that a log lists; of more it has the number."""
 
 
 def show_line(text: str, *, verbose: bool) -> None:

@@ -11,8 +11,7 @@ from bertconv.cli import process
 from bertconv.cli.options import detail_options, source_options
 
 if TYPE_CHECKING:
-    from bertconv.manage.doctor import Diagnosis
-    from bertconv.manage.patient import Finding
+    from bertconv.manage.doctor import Diagnosis, Finding
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": None}
 

@@ -88,6 +88,18 @@ class _Lazy(click.Group):
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Of a command that is not there, the ones that are spelled alike; click knows those alone that are loaded."""
+        name = args[0]
+        if not (name.startswith("-") or ctx.resilient_parsing) and self.get_command(ctx, name) is None:
+            from difflib import get_close_matches
+
+            if close := get_close_matches(name, COMMANDS):
+                ctx.fail(f"No such command {name!r}. Did you mean {' or '.join(map(repr, close))}?")
+        return super().resolve_command(ctx, args)
+
 
 @click.group(
     cls=_Lazy,
@@ -104,6 +116,8 @@ def cli() -> None:
       bertconv tf2pt out/ back/                   and back
       bertconv verify bert-base-uncased out/      is it the same model?
       bertconv inspect out/                       what is it?
+      bertconv doctor out/                        what is wrong with it?
+      bertconv push out/ org/name --create-pr     to the Hub, with its certificate
       bertconv tables explain bert.pooler.dense.weight
     """  # noqa: D301  (\b is click's mark for a paragraph that is not to be wrapped)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Send an output to the Hub, verified before and after.")
-@click.argument("folder", metavar="D", type=click.Path())
+@click.argument("folder", metavar="DIR", type=click.Path())
 @click.argument("repository", metavar="ORG/NAME")
 @click.option("--create-pr", is_flag=True, help="Open a pull request; its text is the certificate.")
 @click.option("--private", is_flag=True, help="Make a new repository private; refused where there is a public one.")
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 @click.option("--quiet", "-q", is_flag=True, help="Print the last line only.")
 @click.option("--json", "as_json", is_flag=True, help="Everything as JSON, for scripts.")
 def push(folder: str, repository: str, *, quiet: bool, as_json: bool, **options: Any) -> None:
-    """Send D, an output of bertconv, to a repository on the Hub: exactly the files that its bertconv.json lists.
+    """Send DIR, an output of bertconv, to a repository on the Hub: exactly the files that its bertconv.json lists.
 
-    D is verified first, file by file and tensor by tensor. All of it goes into one commit on top of the head that was
+    DIR is verified first, file by file and tensor by tensor. All of it goes into one commit on top of the head that was
     looked at; then the digest that the Hub states of each file is held to the file here. Weights that are there are
-    replaced only where D was made from them; else name the commit that may be replaced, or open a pull request.
+    replaced only where DIR was made from them; else name the commit that may be replaced, or open a pull request.
 
     \b
     Examples:

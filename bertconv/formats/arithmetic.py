@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from bertconv.containers.stored import StoredTensor
-from bertconv.errors import ParityError, RequestError
-from bertconv.formats.streaming import PANEL, Elements, Workspace, as_floats, cast, not_finite, pieces
+from bertconv.errors import RequestError
+from bertconv.formats.streaming import PANEL, Elements, Workspace, as_floats, cast, lockstep, not_finite, pieces
 from bertconv.mapping.layout import Transpose
 from bertconv.text import listed
 
@@ -59,7 +59,7 @@ def step_of(buffers: int) -> int:
 
 def side_by_side(
     operands: Sequence[Operand], workspace: Workspace, most: int, *, canonical: bool = False
-) -> Iterator[tuple[int, list[Elements]]]:
+) -> Iterator[tuple[int, tuple[Elements, ...]]]:
     """The elements of several tensors of one size: the place of the first, and a slice of each, of equal length.
 
     Args:
@@ -77,18 +77,10 @@ def side_by_side(
         pieces(one.tensor, one.canonical if canonical else one.turn, space)
         for one, space in zip(operands, spaces, strict=True)
     ]
-    start, nothing = 0, np.empty(0, np.uint8)
-    parts: list[Elements] = [nothing] * len(streams)
-    while True:
-        parts = [part if part.size else next(stream, nothing) for part, stream in zip(parts, streams, strict=True)]
-        length = min(most, *(part.size for part in parts))
-        if length == 0:
-            break
-        yield start, [part[:length] for part in parts]
-        parts = [part[length:] for part in parts]
-        start += length
-    if any(part.size for part in parts):
-        raise ParityError("tensors that are computed with have different lengths.", hint="This is a bug: report it.")
+    start = 0
+    for parts in lockstep(*streams, most=most):
+        yield start, parts
+        start += parts[0].size
 
 
 def widen(elements: Elements, dtype: str, out: Elements) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bertconv.containers.stored import FLOATS, ITEM_SIZE, PIECE, StoredTensor
+from bertconv.containers.stored import FLOATS, ITEM_SIZE, StoredTensor
 from bertconv.errors import ParityError, TiedTensorsDiffer
 from bertconv.formats import workers
 from bertconv.formats.checksum import Checksum, Taken, checksum_of, digest_text, source_turn, tensor_digest
@@ -175,7 +175,7 @@ def _differs(tensor: Written, what: str) -> ParityError:
 
 def _side_by_side(tensor: Written, workspace: Workspace) -> Iterator[tuple[Elements, ...]]:
     """Written and expected elements, both in PyTorch's order, or as they are computed, in slices of equal length."""
-    from bertconv.formats.streaming import cast, pieces
+    from bertconv.formats.streaming import cast, lockstep, pieces
 
     origin, canonical = tensor.content.origin, tensor.content.canonical
     if origin.compute is not None:  # in no other order: what is computed need not fit into memory
@@ -194,22 +194,6 @@ def _in_order(make: Callable[[], Elements], canonical: Transpose | None) -> Iter
     yield reordered(make(), canonical)
 
 
-def lockstep(*streams: Iterator[Elements]) -> Iterator[tuple[Elements, ...]]:
-    """Streams of the same elements, cut into slices of equal length; all end together or it is a ParityError."""
-    import numpy as np
-
-    left: list[Elements] = [np.empty(0, np.uint8) for _ in streams]
-    while True:
-        left = [part if part.size else next(stream, part) for part, stream in zip(left, streams, strict=True)]
-        length = min(PIECE, *(part.size for part in left))
-        if length == 0:
-            break
-        yield tuple(part[:length] for part in left)
-        left = [part[length:] for part in left]
-    if any(part.size for part in left):
-        raise ParityError("the copies of a tensor have different lengths.", hint="This is a bug: report it.")
-
-
 def _is_one(pair: Duplicate) -> bool:
     """Whether both are the same bytes, not a copy of them."""
     return pair.copy.place == pair.original.place
@@ -218,7 +202,7 @@ def _is_one(pair: Duplicate) -> bool:
 def _check_duplicate(pair: Duplicate, workspace: Workspace, tick: workers.Tick) -> str:
     import numpy as np
 
-    from bertconv.formats.streaming import pieces
+    from bertconv.formats.streaming import lockstep, pieces
 
     copy, original = pair.copy, pair.original
     for one, other in lockstep(pieces(copy, pair.transpose, workspace), pieces(original, None, workspace.second)):

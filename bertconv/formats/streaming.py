@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bertconv.containers.stored import ITEM_SIZE, StoredTensor
+from bertconv.errors import ParityError
 from bertconv.formats.casting import convert, float_type
 from bertconv.mapping.layout import Transpose
 
@@ -107,6 +108,25 @@ def pieces(
         yield from _transposed(tensor, turn, workspace, as_read)
     else:
         yield from _permuted(tensor, turn, workspace)
+
+
+def lockstep(*streams: Iterator[Elements], most: int | None = None) -> Iterator[tuple[Elements, ...]]:
+    """Streams of equally many elements, cut into slices of equal length: of `most` elements at most, or PIECE.
+
+    Raises:
+        ParityError: they do not end together.
+    """
+    nothing = np.empty(0, np.uint8)
+    left: list[Elements] = [nothing for _ in streams]
+    while True:
+        left = [part if part.size else next(stream, nothing) for part, stream in zip(left, streams, strict=True)]
+        length = min(most or PIECE, *(part.size for part in left))
+        if length == 0:
+            break
+        yield tuple(part[:length] for part in left)
+        left = [part[length:] for part in left]
+    if any(part.size for part in left):
+        raise ParityError("tensors that belong together have different lengths.", hint="This is a bug: report it.")
 
 
 def reordered(values: Elements, transpose: Transpose | None) -> Elements:

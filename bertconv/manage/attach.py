@@ -289,9 +289,8 @@ class _Attachment:
 
     def check_vocabulary(self, specs: list[TensorSpec]) -> Iterator[str]:
         """A head with a row for every token needs the tokens that it was trained with."""
-        sizes = self.table.sizes
         factors = {factor for spec in specs for dimension in spec.factors for factor in dimension}
-        if not any(one in sizes and sizes[one].is_key and sizes[one].key == "vocab_size" for one in factors):
+        if not factors & self.table.token_sizes:
             return
         own = self.part.vocabulary if self.part is not None else _vocabulary(self.top)
         there = _vocabulary(self.body)

@@ -144,7 +144,7 @@ def _derivation(
 ) -> Derivation:
     first, table = found.first, found.first.opened.table
     contents = tuple(_contents(found, output, recipe))
-    details = {content.id: done if content.id in found.shared else f"of {first.name} alone" for content in contents}
+    details = {content.id: done if content.id in found.shared else f"of {first.short} alone" for content in contents}
     types = {content.dtype for content in contents}
     report = computed_report(first.opened.source, first.opened.header, first.plan, table, contents, details)
     return Derivation(

@@ -32,8 +32,6 @@ from bertconv.verify.modules import compare_modules, with_equal_modules
 from bertconv.verify.parity import ConfigDifference
 from bertconv.verify.tokenizers import compare_tokenizers, notes_of_both
 
-"""Reported of a step ("weights", "base"), of the bytes that are done and of how many there are."""
-
 
 def diff_checkpoints(  # noqa: PLR0913  (one argument per option of the command)
     a: str | os.PathLike[str],

@@ -14,6 +14,7 @@ from bertconv.formats.readback import check_duplicates
 from bertconv.mapping.plan import Move, Plan, PlanOptions
 from bertconv.mapping.recognise import Wanted
 from bertconv.mapping.table import Dialect
+from bertconv.record import short_name
 from bertconv.records import dataclass
 from bertconv.source import SourceOptions
 from bertconv.text import brief, printable
@@ -41,6 +42,11 @@ class Side:
     opened: Opened
     checkpoint: Checkpoint
     plan: Plan
+
+    @property
+    def short(self) -> str:
+        """What notes call it, which go on record: no folders of somebody's machine."""
+        return short_name(self.opened.source)
 
     @cached_property
     def moves(self) -> Mapping[str, Move]:
@@ -178,14 +184,14 @@ def _checked(side: Side, first: Side, *, with_labels: bool) -> Iterator[str]:
     yield from _vocabularies(side, first)
     yield from _modules(side, first)
     if left_out := [name for name in side.checkpoint.left_out() if name not in first.checkpoint.left_out()]:
-        yield f"{side.name} has tensors that do not go into the output: {brief(left_out)}"
+        yield f"{side.short} has tensors that do not go into the output: {brief(left_out)}"
 
 
 def _vocabularies(side: Side, first: Side) -> Iterator[str]:
     one, other = (vocabulary_facts(each.checkpoint.tokenizer) for each in (first, side))
     if one is None or other is None:
         if one is not other:
-            named = first.name if one is None else side.name
+            named = first.short if one is None else side.short
             yield f"{named} has no list of tokens, so that its vocabulary was not compared"
     elif one != other:
         what = (
@@ -210,7 +216,7 @@ def _modules(side: Side, first: Side) -> Iterator[str]:
         differing = [place for place in {**weights[0], **weights[1]} if weights[0].get(place) != weights[1].get(place)]
         raise refused(side, first, f"weights of modules beside the transformer differ: {brief(differing)}", hint)
     if found.state == "not compared" and (first.opened.source.modules or side.opened.source.modules):
-        yield f"the modules beside the transformer were not compared ({found.about}, A is {first.name})"
+        yield f"the modules beside the transformer were not compared ({found.about}, A is {first.short})"
 
 
 def _module_digests(checkpoint: Checkpoint) -> dict[str, str]:
@@ -234,7 +240,7 @@ def _tensors(sides: Sequence[Side], heads: str) -> tuple[frozenset[str], tuple[s
             what = f"{there.name} has {brief(apart)} and {lacking.name} has not"
             raise refused(side, first, what, "Use --heads drop for what all have, or --heads first.")
         if apart:
-            notes.append(f"not in both {first.name} and {side.name}: {brief(apart)}")
+            notes.append(f"not in both {first.short} and {side.short}: {brief(apart)}")
     kept = tuple(place for place in first.moves if heads == "first" or place in shared)
     return frozenset(shared), kept, notes
 

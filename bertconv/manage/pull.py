@@ -6,6 +6,7 @@ listing -> the files that a checkpoint needs, hashed -> copied -> hashed again -
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
@@ -17,7 +18,7 @@ from bertconv.checkpoint import Checkpoint, Opened
 from bertconv.containers.registry import CONTAINERS, preferred, read_header
 from bertconv.containers.stored import StoredTensor
 from bertconv.digests import backbone_ids, digest_of_tensors, digests, own_tensors, vocabulary_facts
-from bertconv.errors import BertconvError, DamagedCheckpoint, ParityError, RequestError
+from bertconv.errors import BertconvError, DamagedCheckpoint, ParityError, RequestError, UnsupportedCheckpoint
 from bertconv.formats.destination import MANIFEST, MANIFEST_BYTES
 from bertconv.formats.frame import frame_digest, spans_of
 from bertconv.formats.interrupts import held_back
@@ -36,7 +37,7 @@ from bertconv.source.local import repository_id, source_in
 from bertconv.source.modules import LISTING
 from bertconv.source.reading import open_header
 from bertconv.source.sidecars import CONFIGS
-from bertconv.source.weights import is_index
+from bertconv.source.weights import is_index, is_spread
 from bertconv.text import human_bytes, listing, printable, some
 from bertconv.verify.certificate import check_folder
 
@@ -160,7 +161,7 @@ def pull_checkpoint(  # noqa: PLR0913  (one argument per option of the command)
             options = replace(options, prefer=preferred(*_recorded(there.folder)))
         if dry_run:
             return _looked_at(there, Path(folder), options)
-        source = replace(source_in(there, named, options), revision=there.commit)
+        source = replace(_found(there, named, options), revision=there.commit)
         there.remember(source.folder / (source.weights.index or source.weights.files[0]))
     staged = StagedFolder(Path(folder), overwrite=overwrite, inputs=source.inputs)
     with ExitStack() as stack:
@@ -188,7 +189,7 @@ class _Looking:
         return self.hub.names
 
     def need(self, names: Collection[str]) -> None:
-        self.hub.need([name for name in names if name.rpartition("/")[2] in (*CONFIGS, LISTING) or is_index(name)])
+        self.hub.need([n for n in names if n.rpartition("/")[2] in (*CONFIGS, LISTING) or is_index(n) or is_spread(n)])
         self.asked.update(dict.fromkeys(self.hub.prefix + name for name in names))
 
     def within(self, subfolder: str) -> _Looking:
@@ -198,9 +199,20 @@ class _Looking:
         return self.hub.missing(problem, hint, file)
 
 
+def _found(there: HubFolder | _Looking, repository: str, options: SourceOptions) -> Source:
+    """The checkpoint in a repository; UnsupportedCheckpoint where no manifest can say what lies in its files."""
+    source = source_in(there, repository, options)
+    if source.weights.spread is not None:
+        raise UnsupportedCheckpoint(
+            "holds tensors in chunks over several files, of which bertconv.json can keep no record.",
+            hint=f"Convert it instead: bertconv convert {shlex.quote(source.given)} DST --to FORMAT.", file=repository,
+        )  # fmt: skip
+    return source
+
+
 def _looked_at(there: HubFolder, folder: Path, options: SourceOptions) -> Pull:
     looking = _Looking(there, {})
-    source = source_in(looking, there.repository, options)
+    source = _found(looking, there.repository, options)
     names = sorted(name.removeprefix(there.prefix) for name in looking.asked)
     return Pull(
         repository=there.repository, subfolder=options.subfolder, commit=there.commit, folder=str(folder),

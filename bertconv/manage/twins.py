@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import closing
 from dataclasses import field
 from pathlib import Path
 from typing import Any
 
-from bertconv.containers.registry import CONTAINERS
+from bertconv.containers.registry import CONTAINERS, SPREAD
 from bertconv.errors import BertconvError
-from bertconv.formats.destination import MANIFEST, MANIFEST_BYTES
+from bertconv.manifest import read_manifest, text_of
 from bertconv.parts import HEAD_PART
 from bertconv.records import dataclass
 from bertconv.source import SourceOptions
-from bertconv.source.checkpoint_folder import open_in
-from bertconv.text import parse_json, printable
+from bertconv.text import printable
 
 
 @dataclass(frozen=True)
@@ -61,11 +59,10 @@ def find_twins(folders: Iterable[Path], problems: list[str], *, verify: bool = F
 
 def _digest(folder: Path, *, verify: bool) -> tuple[str, bool]:
     """The model digest of a folder, and whether it is a claim; empty where it holds no checkpoint, or a head alone."""
-    if not verify and (claim := claimed_digest(folder)):
+    manifest = _manifest(folder)
+    if not verify and (claim := text_of(manifest, "digest")):
         return claim, True
-    if _manifest(folder).get("part") == HEAD_PART:
-        return "", False
-    if not any((folder / name).is_file() for container in CONTAINERS for name in container.names_of(None)):
+    if text_of(manifest, "part") == HEAD_PART or not _holds_weights(folder):
         return "", False
     from bertconv.checkpoint import open_checkpoint
     from bertconv.digests import digest_of_tensors, tensor_digests
@@ -74,19 +71,17 @@ def _digest(folder: Path, *, verify: bool) -> tuple[str, bool]:
         return digest_of_tensors(tensor_digests(checkpoint)), False
 
 
-def claimed_digest(folder: Path) -> str:
-    """The model digest that a folder's manifest states; empty without a sound one."""
-    digest = _manifest(folder).get("digest")
-    return digest if isinstance(digest, str) else ""
+def _holds_weights(folder: Path) -> bool:
+    try:
+        names = {path.name for path in folder.iterdir() if path.is_file()}
+    except OSError:  # who walks the folders says it
+        return False
+    return any(container.among(names, None) for container in (*CONTAINERS, *SPREAD))
 
 
 def _manifest(folder: Path) -> Mapping[str, Any]:
-    """What a folder's manifest says, unchecked; nothing without a sound one: then its weights are read."""
-    if not (folder / MANIFEST).is_file():
-        return {}
+    """What a folder's manifest says; nothing without an intact one: then its weights are read."""
     try:
-        with closing(open_in(folder, MANIFEST)) as file:
-            stated: Any = parse_json(file.read_up_to(MANIFEST_BYTES))
-    except (BertconvError, ValueError, RecursionError):
+        return read_manifest(folder)
+    except BertconvError:
         return {}
-    return stated if isinstance(stated, dict) else {}

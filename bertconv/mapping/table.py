@@ -15,6 +15,9 @@ from bertconv.mapping.indices import variables
 from bertconv.records import dataclass
 from bertconv.table_files import bad, only, read_table, read_toml, shaped, tables_folder
 
+VOCABULARY = "vocab_size"
+"""The config key of the number of tokens, in every family's spelling."""
+
 INPUTS = ("token_type_ids", "position_ids")
 """What models may take beyond `input_ids` and `attention_mask`."""
 
@@ -157,6 +160,11 @@ class Table:
     def is_builtin(self) -> bool:
         """Whether it is one of bertconv's own tables."""
         return self.path.parent.resolve() == tables_folder().resolve()
+
+    @property
+    def token_sizes(self) -> frozenset[str]:
+        """Names of the sizes that are the number of tokens: a dimension of such a size has an index for each token."""
+        return frozenset(name for name, size in self.sizes.items() if size.is_key and size.key == VOCABULARY)
 
     @property
     def base_head(self) -> str:

@@ -41,8 +41,6 @@ from bertconv.verify.weights import NOT_FINITE, compare_weights
 ORACLES = ("reference", "transformers")
 """Who computes PyTorch's side."""
 
-"""Reported of a step ("weights", "outputs"), of what is done and of how much there is."""
-
 _TRAINING = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
 """Config keys that only training uses; a family may have more of them, with `dropout` in their names."""
 

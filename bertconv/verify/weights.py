@@ -20,8 +20,8 @@ from bertconv.containers.stored import FLOATS
 from bertconv.digests import digests
 from bertconv.formats import workers
 from bertconv.formats.checksum import digest_text, tensor_digest
-from bertconv.formats.readback import digest_of, lockstep
-from bertconv.formats.streaming import Workspace, cast, not_finite
+from bertconv.formats.readback import digest_of
+from bertconv.formats.streaming import Workspace, cast, lockstep, not_finite
 from bertconv.records import dataclass
 from bertconv.text import printable
 from bertconv.verify.parity import TensorComparison

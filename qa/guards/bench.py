@@ -27,7 +27,8 @@ from qa.guards.find import PROBE, Guard, probed
 TESTS = (
     "tests/test_*.py", "tests/formats/**/test_*.py", "tests/source/test_*.py", "tests/hostile/test_*.py",
     "tests/cli/test_*.py", "tests/tokenizer/test_*.py", "tests/verify/test_tokenizers.py",
-    "tests/verify/test_certificate.py", "tests/manage/test_history.py",
+    "tests/verify/test_certificate.py", "tests/manage/test_history.py", "tests/manage/test_adapter.py",
+    "tests/manage/test_parts.py",
 )  # fmt: skip
 """Tests that may reach a guard, and are fast."""
 _NOT = (

@@ -15,7 +15,8 @@ FILES = (
     "bertconv/text.py", "bertconv/config*.py", "bertconv/containers/**/*.py", "bertconv/source/**/*.py",
     "bertconv/formats/**/*.py", "bertconv/saving.py", "bertconv/modules.py",
     "bertconv/tokenizer/**/*.py", "bertconv/convert.py", "bertconv/derive.py", "bertconv/checkpoint.py",
-    "bertconv/verify/certificate.py", "bertconv/manifest.py", "bertconv/manage/history/search.py",
+    "bertconv/verify/certificate.py", "bertconv/manifest.py", "bertconv/parts.py", "bertconv/manage/history/search.py",
+    "bertconv/manage/adapter/*.py",
 )  # fmt: skip
 """The readers and the writer. Marked statements are guards wherever they are."""
 

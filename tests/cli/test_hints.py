@@ -79,3 +79,12 @@ def test_the_way_out_is_one(cli: Cli, bare: Path, tmp_path: Path) -> None:
     config = cp.write_config(tmp_path / "config", cp.config(HEAD)) / "config.json"
     assert cli("convert", bare, tmp_path / "anew", "--to", "pt", "--config", config).code == 0
     assert cli("average", tmp_path / "anew", tmp_path / "anew", "-o", tmp_path / "out").code == 0
+
+
+@pytest.mark.parametrize(("word", "meant"), [("doctr", "'doctor'"), ("merge-adaptor", "'merge-adapter'"), ("xyz", "")])
+def test_a_command_that_is_spelled_alike_is_named(cli: Cli, word: str, meant: str) -> None:
+    done = cli(word, "somewhere")
+    assert done.code == 2
+    assert done.err.splitlines()[-1] == f"Error: No such command {word!r}." + (
+        f" Did you mean {meant}?" if meant else ""
+    )

@@ -24,8 +24,8 @@ from bertconv.errors import DamagedCheckpoint, OutputError, ParityError, Request
 from bertconv.formats import destination as destinations
 from bertconv.formats import staging, writing
 from bertconv.formats.content import OutputFile
-from bertconv.formats.readback import lockstep
 from bertconv.formats.staging import StagedFolder
+from bertconv.formats.streaming import lockstep
 from bertconv.verification import check_checkpoint
 from bertconv.verify import certificate
 

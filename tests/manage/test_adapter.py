@@ -409,6 +409,21 @@ def test_patterns_fit_what_regexes_fit() -> None:
     assert tried > 1000
 
 
+def test_an_adapter_that_lies_across(made: Made) -> None:
+    """A matrix that torch saved as a view of its transpose: the same numbers, the same digest on record."""
+    parents = []
+    for container in ("safetensors", "bin"):
+        adapter = made.adapter(container=container)
+        if container == "bin":
+            (adapter / "adapter_model.safetensors").unlink()
+            across = {name: one.t().contiguous().t() for name, one in cp.torch_tensors(made.tensors).items()}
+            (adapter / "adapter_model.bin").write_bytes(cp.torch_bytes(across))
+        report = merge_adapter(made.base, adapter, made.folder / container)
+        cp.assert_same(cp.written(made.folder / container), made.expected())
+        parents.append(report.parents[1])
+    assert parents[0] == parents[1]
+
+
 def test_two_halves_of_one_bias_that_differ(made: Made) -> None:
     made.tensors |= {
         f"{PREFIX}classifier.bias": numbers(11),

@@ -449,3 +449,14 @@ def test_a_log_counts_what_was_computed_and_names_the_inputs(tmp_path: Path, cli
         f"{tensors} of {tensors} tensors computed: average of 2 (--verbose lists them)",
     ]
     assert not [line for line in lines if "| computed" in line]
+
+
+@pytest.mark.parametrize("heads", ["first", "drop"])
+def test_no_folder_of_this_machine_is_on_record(tmp_path: Path, heads: str) -> None:
+    """Notes and details name the inputs, and go into bertconv.json."""
+    body = cp.save(tmp_path / "body", "BertModel", cp.state_dict("BertModel"))
+    inputs = [cp.save(tmp_path / "whole", HEAD, cp.state_dict(HEAD)), body]
+    (body / "vocab.txt").write_text("word")
+    report = average_checkpoints(inputs, tmp_path / "out", heads=heads)
+    assert "whole has no list of tokens" in " ".join(report.notes)
+    assert str(tmp_path) not in (tmp_path / "out" / "bertconv.json").read_text()

@@ -14,7 +14,7 @@ from diffed import WORD_ID, assert_numbers, normal, rows, states
 
 from bertconv import Diff, diff_checkpoints
 from bertconv.manage.difference import rows as row_module
-from bertconv.manage.difference.rows import Alignment, RowFlags
+from bertconv.manage.difference.rows import RowAlignment, RowFlags
 
 HEAD = "BertForMaskedLM"
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -154,12 +154,12 @@ def test_flags_of_rows_do_not_depend_on_where_pieces_end(cuts: tuple[int, ...]) 
 
 
 def test_of_two_tokens_with_one_id_the_first_counts() -> None:
-    alignment = Alignment({"a": 0, "b": 1, "c": 1}, {"b": 0, "a": 1, "beyond": 7}, 3, 3)
+    alignment = RowAlignment({"a": 0, "b": 1, "c": 1}, {"b": 0, "a": 1, "beyond": 7}, 3, 3)
     assert alignment.sources.tolist() == [1, 0, 2]
     assert not alignment.in_place
     assert alignment.names([0, 1, 2]) == ("b", "a", "row 2")
 
 
 def test_a_token_without_a_row_has_none_to_be_held_to() -> None:
-    alignment = Alignment({"a": 0, "beyond": 5}, {"beyond": 0, "a": 1}, 2, 2)
+    alignment = RowAlignment({"a": 0, "beyond": 5}, {"beyond": 0, "a": 1}, 2, 2)
     assert alignment.sources.tolist() == [-1, 0]

@@ -21,7 +21,7 @@ from sick import NORM, QUERY, changed, copy_row, put
 from bertconv import Diagnosis, Finding, diagnose
 from bertconv.cli.main import COMMANDS
 from bertconv.errors import DamagedCheckpoint, RequestError
-from bertconv.manage.programs import PROGRAMS
+from bertconv.manage.doctor.programs import PROGRAMS
 
 CONVERT, REMOVE, NO_COMMAND = "bertconv convert", "rm --", ""
 

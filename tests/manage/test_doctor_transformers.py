@@ -13,7 +13,7 @@ import pytest
 import sick
 
 from bertconv import diagnose
-from bertconv.manage.programs import TRANSFORMERS_5
+from bertconv.manage.doctor.programs import TRANSFORMERS_5
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

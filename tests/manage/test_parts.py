@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from bertconv import (
     attach_head,
     check_checkpoint,
     convert_checkpoint,
+    diagnose,
     extract_checkpoint,
     inspect_checkpoint,
     keep_layers,
@@ -48,6 +50,25 @@ def tree(folder: Path, head: str = HEAD) -> tuple[Path, Path]:
 
 
 # extract and attach
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_a_log_counts_what_is_left_out_for_one_reason(
+    tmp_path: Path, cli: Callable[..., cp.Outcome], verbose: bool
+) -> None:
+    src = saved(tmp_path / "in", HEAD)
+    done = cli("extract", src, tmp_path / "head", "--part", "head", *(["--verbose"] if verbose else []))
+    left_out = len(cp.state_dict(HEAD)) - len(cp.written(tmp_path / "head"))
+    counted = f"{left_out} tensors left out, unused: of the backbone (--verbose lists them)"
+    assert (counted in done.out.splitlines()) is not verbose
+    assert done.out.count("| of the backbone") == left_out * verbose
+
+
+def test_the_doctor_knows_a_head_alone(tmp_path: Path) -> None:
+    _, head = tree(tmp_path)
+    (finding,) = (one for one in diagnose(head).findings if one.severity == "error")
+    assert finding.message == f"holds the head of in ({HEAD}) and no backbone."
+    assert finding.advice == "Put it on one first: bertconv attach BACKBONE HEAD -o DST."
 
 
 WITH_HEADS = tuple(filter(cp.has_head, cp.APART))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import checkpoints as cp
+import distributed_folders as dcp
 import pytest
 from hub_troubles import body_is, flip, only_for
 from hub_writes import WritableHub, answers
@@ -327,3 +328,12 @@ def test_the_command_as_json(hub: WritableHub, source: Path, tmp_path: Path, cli
             name: len(data) for name, data in files.items()
         }
         assert hub.token not in done.out + done.err
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_distributed_checkpoint(hub: WritableHub, tmp_path: Path, dry_run: bool) -> None:
+    folder = dcp.write(tmp_path / "source", {"model": cp.torch_tensors(cp.state_dict(HEAD))}, dcp.along(0, 2))
+    uploaded(hub, cp.write_config(folder, cp.config(HEAD)))
+    with pytest.raises(UnsupportedCheckpoint, match=f"bertconv convert {REPO} DST"):
+        pull_checkpoint(REPO, tmp_path / "D", dry_run=dry_run)
+    assert not (tmp_path / "D").exists()

@@ -14,7 +14,6 @@ from bertconv.convert import own_format
 from bertconv.derive import Companions, Derivation, Parent, Writing, changed_config, write_output
 from bertconv.digests import digest_of_tensors
 from bertconv.errors import MissingTensors, ShapeMismatch, check_one_of
-from bertconv.formats.checksum import digest_text, tensor_digest
 from bertconv.formats.content import Content, Origin
 from bertconv.formats.output import Format, formats
 from bertconv.formats.readback import check_duplicates
@@ -251,11 +250,10 @@ def _check_shape(tensor: StoredTensor, shape: tuple[int, ...], adapter: Adapter)
 
 def _parent(adapter: Adapter) -> ParentReport:
     """The adapter as it is put on record; its digest is made of its own names."""
-    digests = {}
-    for tensor in adapter.header.tensors:
-        digest = tensor_digest(tensor.dtype, tensor.shape)
-        for piece in tensor.file.pieces(tensor.offset, tensor.offset + tensor.nbytes):
-            digest.update(piece)
-        digests[tensor.name] = digest_text(digest)
+    from bertconv.formats.readback import digest_of
+    from bertconv.formats.streaming import Workspace
+
+    workspace = Workspace()
+    digests = {one.name: digest_of(one, None, one.shape, workspace, lambda _: None) for one in adapter.header.tensors}
     name = adapter.given if adapter.commit else printable(Path(os.path.abspath(adapter.given)).name)  # noqa: PTH100
     return ParentReport("adapter", name, adapter.commit, digest_of_tensors(digests))

@@ -10,8 +10,7 @@ import numpy as np
 from bertconv.checkpoint import Checkpoint, Tensor
 from bertconv.containers.stored import FLOATS
 from bertconv.formats import workers
-from bertconv.formats.readback import lockstep
-from bertconv.formats.streaming import Workspace
+from bertconv.formats.streaming import Workspace, lockstep
 from bertconv.manage.difference.elements import Pair, layer_of
 from bertconv.manage.difference.records import Against, Departure
 from bertconv.manage.difference.sides import pairs_of

@@ -10,10 +10,9 @@ import numpy as np
 
 from bertconv.checkpoint import Tensor
 from bertconv.formats import workers
-from bertconv.formats.readback import lockstep
-from bertconv.formats.streaming import Elements, Workspace
+from bertconv.formats.streaming import Elements, Workspace, lockstep
 from bertconv.manage.difference.records import CHANGED, EQUAL, ONLY_A, ONLY_B, Change, TensorDiff
-from bertconv.manage.difference.rows import Alignment, RowFlags, compare_rows
+from bertconv.manage.difference.rows import RowAlignment, RowFlags, compare_rows
 from bertconv.manage.difference.sums import BLOCK, Floats, Roundings, Sums, comparable, squares, strange_numbers
 from bertconv.mapping.indices import TensorId
 from bertconv.records import dataclass
@@ -27,7 +26,7 @@ class Pair:
     id: str
     a: Tensor
     b: Tensor
-    alignment: Alignment | None = None
+    alignment: RowAlignment | None = None
 
     @property
     def same_shape(self) -> bool:

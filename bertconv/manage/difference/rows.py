@@ -22,7 +22,7 @@ Numbers = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
-class Alignment:
+class RowAlignment:
     """Which row of A belongs to which row of B.
 
     Rows are aligned by token where both sides' tokenizers list theirs, and else by number. A row that is no token's, as
@@ -132,7 +132,7 @@ class RowFlags:
 
 
 def compare_rows(
-    a: Tensor, b: Tensor, alignment: Alignment, sums: Sums, roundings: Roundings, tick: Callable[[], None]
+    a: Tensor, b: Tensor, alignment: RowAlignment, sums: Sums, roundings: Roundings, tick: Callable[[], None]
 ) -> Mask:
     """Sum over the rows that both sides have, in B's order; which rows of B differ from theirs in A.
 
@@ -176,5 +176,5 @@ class _Reader:
         ends = np.flatnonzero(np.diff(rows) != 1) + 1
         for first, end in zip((0, *ends.tolist()), (*ends.tolist(), rows.size), strict=True):
             part = content[first * self.row_bytes : end * self.row_bytes]
-            stored.file.read_into(part, stored.offset + int(rows[first]) * self.row_bytes, stored.name)
+            stored.read_into(part, int(rows[first]) * self.row_bytes)
         return found

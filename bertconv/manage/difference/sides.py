@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from bertconv.checkpoint import Checkpoint, Opened, Tensor, opened
 from bertconv.errors import MappingError
 from bertconv.manage.difference.elements import Pair
-from bertconv.manage.difference.rows import Alignment
+from bertconv.manage.difference.rows import RowAlignment
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.heads import choose_head
 from bertconv.mapping.recognise import Wanted
@@ -17,8 +17,6 @@ from bertconv.source import SourceOptions
 from bertconv.text import printable
 
 Given = tuple[str | os.PathLike[str], SourceOptions]
-_VOCABULARY = "vocab_size"
-"""The config key of the size that has one row for each token."""
 _LEAST = 0.01
 """The part of the base model's matrices that has to be alignable: small ones may have one shape by chance."""
 
@@ -51,7 +49,7 @@ def pairs_of(a: Checkpoint, b: Checkpoint) -> list[Pair]:
         MappingError: next to no matrix of the base model can be held to the other side's.
     """
     here, there = a.everything, b.everything
-    alignments: dict[tuple[int, int], Alignment] = {}
+    alignments: dict[tuple[int, int], RowAlignment] = {}
     pairs = []
     for place, tensor in there.items():
         if place in here:
@@ -59,7 +57,7 @@ def pairs_of(a: Checkpoint, b: Checkpoint) -> list[Pair]:
             if _has_token_rows(a, here[place].spec) and _has_token_rows(b, tensor.spec):
                 rows = here[place].spec.canonical.shape[0], tensor.spec.canonical.shape[0]
                 if rows not in alignments:
-                    alignments[rows] = Alignment(a.tokenizer.tokens, b.tokenizer.tokens, *rows)
+                    alignments[rows] = RowAlignment(a.tokenizer.tokens, b.tokenizer.tokens, *rows)
                 alignment = alignments[rows]
             pairs.append(Pair(place, here[place], tensor, alignment))
     base = a.table.heads[a.table.base_head]
@@ -109,8 +107,7 @@ def _as_classes(found: Sequence[Opened]) -> list[Checkpoint]:
 def _has_token_rows(side: Checkpoint, spec: TensorSpec) -> bool:
     """Whether its first axis is the vocabulary."""
     sizes = spec.factors[0] if spec.factors else ()
-    size = side.table.sizes.get(sizes[0]) if len(sizes) == 1 else None
-    return size is not None and (size.key, size.factor, size.divisor, size.minus) == (_VOCABULARY, 1, None, 0)
+    return len(sizes) == 1 and sizes[0] in side.table.token_sizes
 
 
 def _not_alignable(a: Checkpoint, b: Checkpoint, pairs: Sequence[Pair]) -> MappingError:

@@ -168,7 +168,11 @@ def _row(graph: Graph, model: Model, numbers: dict[str, int]) -> Markup:
         tag("td", model.head),
         tag("td", *_operations(model)),
         tag("td", *_parents(graph, model, numbers)),
-        tag("td", *(mono(digest) for digest in (model.digest, model.backbone_digest) if digest), class_="digest"),
+        tag(
+            "td",
+            *(tag("div", mono(digest)) for digest in (model.digest, model.backbone_digest) if digest),
+            class_="digest",
+        ),
     )
     return tag("tr", *cells, id=f"m{numbers[model.id]}")
 

@@ -17,7 +17,7 @@ from bertconv.formats.destination import MANIFEST
 from bertconv.manifest import operation_of, parents_of, parsed_manifest, stored_manifest, text_of
 from bertconv.records import dataclass
 from bertconv.report import Operation, ParentReport
-from bertconv.source.weights import is_weights
+from bertconv.source.weights import is_spread, is_weights
 from bertconv.text import is_deep, printable
 
 MOST_DEPTH = 6
@@ -95,7 +95,7 @@ def search_folders(roots: Iterable[Path], known: Record) -> Found:
     own = _identity(known.folder)
     for folder, names in _folders([_checked(root) for root in roots], notes):
         if MANIFEST not in names:
-            unsigned += [folder] if any(map(is_weights, names)) else []
+            unsigned += [folder] if any(is_weights(name) or is_spread(name) for name in names) else []
         elif _identity(folder) != own:
             if min(budget) <= 0:
                 notes.append(

@@ -98,7 +98,8 @@ class _Walk:
             return graph
         note = (
             f"{', '.join(cycle[:3])}{' and others' if len(cycle) > 3 else ''} by their manifests are among their own "
-            "ancestors: weights that were cast there and back, or a manifest that does not tell the truth"
+            "ancestors: weights that came back to what they were, by a cast or by attach, or a manifest that does not "
+            "tell the truth"
         )
         return replace(graph, notes=(*graph.notes, note))
 

@@ -13,13 +13,10 @@ from bertconv.manage.resizing.vocabulary import NewRows, RowPlan
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.layout import Layout
 from bertconv.mapping.plan import Move
-from bertconv.mapping.table import Table
+from bertconv.mapping.table import VOCABULARY, Table
 
 if TYPE_CHECKING:  # numpy is imported where elements are read
     from bertconv.formats.streaming import Elements, Workspace
-
-VOCABULARY = "vocab_size"
-"""The config key of the number of rows, in every family's spelling."""
 
 
 def vocabulary_sizes(table: Table) -> tuple[str, ...]:
@@ -28,15 +25,14 @@ def vocabulary_sizes(table: Table) -> tuple[str, ...]:
     Raises:
         UnsupportedCheckpoint: a size is something else that depends on it, which only a table of the user's own has.
     """
-    found = {name: size for name, size in table.sizes.items() if VOCABULARY in size.keys}
-    for name, size in found.items():
-        if not size.is_key:
+    for name, size in table.sizes.items():
+        if VOCABULARY in size.keys and name not in table.token_sizes:
             raise UnsupportedCheckpoint(
                 f"the size {name} of the table is reckoned from {VOCABULARY}, and not that number itself.",
                 hint="Only tables with one row for each token are resized.",
                 file=str(table.path),
             )
-    return tuple(found)
+    return tuple(name for name in table.sizes if name in table.token_sizes)
 
 
 def vocabulary_axis(spec: TensorSpec, sizes: Collection[str]) -> int | None:

@@ -82,8 +82,7 @@ class OldTable:
         for top in range(0, self.width, height):
             count = min(height, self.width - top)
             flat = workspace.panel(count * self.rows, self.item)
-            offset = self.stored.offset + top * self.rows * self.item
-            self.stored.file.read_into(flat.data.cast("B"), offset, self.stored.name)
+            self.stored.read_into(flat.data.cast("B"), top * self.rows * self.item)
             yield flat.reshape(count, self.rows)
 
     def _read_runs(self, places: Numbers, wanted: Numbers, into: Elements) -> None:
@@ -97,15 +96,14 @@ class OldTable:
         runs = zip(places[starts][order].tolist(), wanted[starts][order].tolist(), lengths[order].tolist(), strict=True)
         for place, row, length in runs:
             part = data[place * size : (place + length) * size]
-            self.stored.file.read_into(part, self.stored.offset + row * size, self.stored.name)
+            self.stored.read_into(part, row * size)
 
     def _read_columns(self, places: Numbers, wanted: Numbers, into: Elements) -> None:
         """Of every dimension what lies between the first column and the last."""
         first, last = int(wanted.min()), int(wanted.max()) + 1
         line = np.empty(last - first, f"u{self.item}")
         for dimension in range(self.width):
-            offset = self.stored.offset + (dimension * self.rows + first) * self.item
-            self.stored.file.read_into(line.data.cast("B"), offset, self.stored.name)
+            self.stored.read_into(line.data.cast("B"), (dimension * self.rows + first) * self.item)
             into[places, dimension] = line[wanted - first]
 
     @cached_property

@@ -19,10 +19,11 @@ from bertconv.formats.readback import check_duplicates
 from bertconv.manage.resizing.ids import GENERATION, Ids, beyond
 from bertconv.manage.resizing.pieces import pieces_of
 from bertconv.manage.resizing.request import COPY, NORMAL, PIECES, ResizeRequest
-from bertconv.manage.resizing.streams import VOCABULARY, resized, resized_origin, vocabulary_axis, vocabulary_sizes
+from bertconv.manage.resizing.streams import resized, resized_origin, vocabulary_axis, vocabulary_sizes
 from bertconv.manage.resizing.vocabulary import NewRows, RowPlan, plan_rows
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.plan import Move, Plan
+from bertconv.mapping.table import VOCABULARY
 from bertconv.record import computed_report, short_name
 from bertconv.records import dataclass
 from bertconv.report import Operation

@@ -13,8 +13,8 @@ from bertconv.errors import (
     UnknownPrefix,
     UnsupportedCheckpoint,
 )
-from bertconv.manage.patient import ERROR, WARNING, Finding, Patient
-from bertconv.manage.programs import BERTCONV, EVERY, ON_TORCH, TENSORFLOW_4
+from bertconv.manage.doctor.patient import ERROR, WARNING, Finding, Patient
+from bertconv.manage.doctor.programs import BERTCONV, EVERY, ON_TORCH, TENSORFLOW_4
 from bertconv.text import printable
 
 _KINDS: tuple[tuple[type[BertconvError], str, str, tuple[str, ...]], ...] = (

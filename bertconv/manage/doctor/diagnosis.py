@@ -16,25 +16,28 @@ from bertconv.config import Config
 from bertconv.containers.stored import Header
 from bertconv.errors import BertconvError
 from bertconv.inspection import Inspection, describe
-from bertconv.manage import doctor_config, doctor_files, doctor_names, doctor_refusals, doctor_tokens
-from bertconv.manage.patient import NOTE, SEVERITIES, Finding, Patient
-from bertconv.manage.programs import chosen
+from bertconv.manage.doctor.config import check as check_config
+from bertconv.manage.doctor.files import check as check_files
+from bertconv.manage.doctor.names import check as check_names
+from bertconv.manage.doctor.patient import NOTE, SEVERITIES, Finding, Patient
+from bertconv.manage.doctor.programs import chosen
+from bertconv.manage.doctor.refusals import check as check_refusals
+from bertconv.manage.doctor.tokens import check as check_tokens
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.plan import Plan, PlanOptions, make_plan
 from bertconv.mapping.recognise import Wanted, recognise
 from bertconv.mapping.table import Table, load_dialects
+from bertconv.parts import refuse_part
 from bertconv.progress import Progress, silent
 from bertconv.records import dataclass
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.reading import open_header
 
-"""Reported of a step ("reading"), of its bytes done and of its bytes in all."""
-
 _ANY = ("",)
 """A regex list that allows every name: what is missing or unknown is reported, not refused."""
 
 CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
-    doctor_refusals.check, doctor_names.check, doctor_config.check, doctor_tokens.check, doctor_files.check,
+    check_refusals, check_names, check_config, check_tokens, check_files,
 )  # fmt: skip
 
 
@@ -99,7 +102,7 @@ def diagnose(  # noqa: PLR0913  (one argument per option of the command)
     Args:
         src: folder, file or Hub id (`org/name`, `org/name@revision`).
         deep: read the weights too: NaN, zeros, rows that were never trained, copies that differ.
-        programs: keys of `bertconv.manage.programs`; what concerns none of them is left out. None takes all.
+        programs: keys of `bertconv.manage.doctor.programs`; what concerns none of them is left out. None takes all.
         revision: branch, tag or commit on the Hub.
         token: access token for the Hub; by default HF_TOKEN or the stored one.
         cache_dir: cache of the Hub; by default HF_HOME's.
@@ -138,9 +141,10 @@ def diagnose(  # noqa: PLR0913  (one argument per option of the command)
         patient = examined(source, header, inspection, wanted, head, words, deep=deep)
         found = [finding for check in CHECKS for finding in check(patient)]
         if deep:
-            from bertconv.manage import doctor_deep
+            from bertconv.manage.doctor.deep import check as check_weights
+            from bertconv.manage.doctor.deep import with_untied
 
-            found = doctor_deep.with_untied([*found, *doctor_deep.check(patient, progress or silent)])
+            found = with_untied([*found, *check_weights(patient, progress or silent)])
             for file in header.files:
                 file.check_unchanged()
     return Diagnosis(source.given, source.revision, tuple(sorted(asked)), deep, inspection, _sorted(found, asked))
@@ -171,8 +175,17 @@ def examined(
                 PlanOptions(head=head, allow_unknown=_ANY, ignore_missing=_ANY),
             )  # fmt: skip
     except BertconvError as error:
-        refusals.append(error)
+        refusals.append(_refusal(source, error))
     return Patient(source, header, inspection, table, identity, config, plan, tuple(refusals), tuple(options), deep)
+
+
+def _refusal(source: Source, error: BertconvError) -> BertconvError:
+    """The error, or what is said of a head alone, which no class fits."""
+    try:
+        refuse_part(source)
+    except BertconvError as other:
+        return other
+    return error
 
 
 def _sorted(findings: Iterable[Finding], asked: frozenset[str]) -> tuple[Finding, ...]:

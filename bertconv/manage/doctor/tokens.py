@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bertconv.manage.patient import ERROR, NOTE, WARNING, Finding, Patient
-from bertconv.manage.programs import EVERY, ON_TORCH, TENSORFLOW_4
+from bertconv.manage.doctor.patient import ERROR, NOTE, WARNING, Finding, Patient
+from bertconv.manage.doctor.programs import EVERY, ON_TORCH, TENSORFLOW_4
 from bertconv.text import shown
 from bertconv.tokenizer import Tokenizer, read_tokenizer
 from bertconv.tokenizer.rows import fit

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bertconv.containers.registry import BY_NAME, CONTAINERS
-from bertconv.manage.patient import NOTE, WARNING, Finding, Patient
-from bertconv.manage.programs import (
+from bertconv.manage.doctor.patient import NOTE, WARNING, Finding, Patient
+from bertconv.manage.doctor.programs import (
     ADAPTER,
     BERTCONV,
     EVERY,

@@ -14,9 +14,9 @@ from bertconv.digests import digests
 from bertconv.errors import BertconvError, DamagedCheckpoint, TiedTensorsDiffer
 from bertconv.formats import workers
 from bertconv.formats.readback import check_duplicates
-from bertconv.manage.numbers import Facts, Job, measured
-from bertconv.manage.patient import ERROR, NOTE, WARNING, Finding, Patient
-from bertconv.manage.programs import BERTCONV, EVERY, OTHERS, TORCH_4, TRANSFORMERS_5
+from bertconv.manage.doctor.elements import Facts, Job, measured
+from bertconv.manage.doctor.patient import ERROR, NOTE, WARNING, Finding, Patient
+from bertconv.manage.doctor.programs import BERTCONV, EVERY, OTHERS, TORCH_4, TRANSFORMERS_5
 from bertconv.mapping.indices import TensorId
 from bertconv.mapping.table import POSITIONS, Table
 from bertconv.modules import opened_modules

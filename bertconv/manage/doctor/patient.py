@@ -15,7 +15,7 @@ from bertconv.containers.stored import FLOATS, ITEM_SIZE, Header
 from bertconv.errors import BertconvError
 from bertconv.formats.destination import is_of_hub_cache
 from bertconv.inspection import Inspection
-from bertconv.manage.programs import PROGRAMS
+from bertconv.manage.doctor.programs import PROGRAMS
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.ignore import first_match

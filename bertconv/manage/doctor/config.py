@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bertconv.containers.stored import FLOATS, ITEM_SIZE
-from bertconv.manage.patient import ERROR, NOTE, WARNING, Finding, Patient
-from bertconv.manage.programs import EVERY, KERASHUB, KERASHUB_FIXED, ON_TORCH, TRANSFORMERS_5, Fixed, kind_of
+from bertconv.manage.doctor.patient import ERROR, NOTE, WARNING, Finding, Patient
+from bertconv.manage.doctor.programs import EVERY, KERASHUB, KERASHUB_FIXED, ON_TORCH, TRANSFORMERS_5, Fixed, kind_of
 from bertconv.mapping.heads import ROWS_WIN
 from bertconv.source.sidecars import CONFIGS
 from bertconv.text import shown

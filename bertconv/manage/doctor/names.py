@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bertconv.containers.stored import StoredTensor
-from bertconv.manage.patient import ERROR, NOTE, WARNING, Finding, Patient
-from bertconv.manage.programs import (
+from bertconv.manage.doctor.patient import ERROR, NOTE, WARNING, Finding, Patient
+from bertconv.manage.doctor.programs import (
     BERTCONV,
     EVERY,
     KERASHUB,
@@ -186,7 +186,7 @@ def _twice(patient: Patient) -> Iterator[Finding]:
     pairs = patient.plan.duplicates if patient.plan else ()
     if patient.dialect != patient.dialects.reference:
         return
-    apart = [pair for pair in pairs if (pair.copy.file, pair.copy.offset) != (pair.original.file, pair.original.offset)]
+    apart = [pair for pair in pairs if pair.copy.place != pair.original.place]
     if apart:
         names = [pair.copy.name for pair in apart]
         size = human_bytes(sum(pair.copy.nbytes for pair in apart))
