@@ -125,6 +125,12 @@ def test_functions_are_short(file: Path) -> None:
     assert {node.name: lines for node in functions if (lines := body_lines(node)) > 50} == {}
 
 
+def test_files_of_tests_have_names_of_their_own() -> None:
+    """pytest imports them by their names alone: of two alike it collects one, and fails."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert {name for name in names if names.count(name) > 1} == set()
+
+
 @EACH
 def test_nothing_is_asserted(file: Path) -> None:
     assert [node.lineno for node in ast.walk(tree(file)) if isinstance(node, ast.Assert)] == []

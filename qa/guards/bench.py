@@ -28,7 +28,7 @@ TESTS = (
     "tests/test_*.py", "tests/formats/**/test_*.py", "tests/source/test_*.py", "tests/hostile/test_*.py",
     "tests/cli/test_*.py", "tests/tokenizer/test_*.py", "tests/verify/test_tokenizers.py",
     "tests/verify/test_certificate.py", "tests/manage/test_history.py", "tests/manage/test_adapter.py",
-    "tests/manage/test_parts.py",
+    "tests/manage/test_parts_of_models.py",
 )  # fmt: skip
 """Tests that may reach a guard, and are fast."""
 _NOT = (

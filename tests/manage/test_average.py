@@ -316,7 +316,7 @@ def test_tokens_that_one_side_lacks_are_noted(tmp_path: Path) -> None:
     inputs = made(tmp_path, 2)
     write_vocabulary(inputs[0], reverse=False)
     report = average_checkpoints(inputs, tmp_path / "out")
-    assert f"{inputs[1]} has no list of tokens, so that its vocabulary was not compared" in report.notes
+    assert f"{inputs[1].name} has no list of tokens, so that its vocabulary was not compared" in report.notes
     assert (tmp_path / "out/vocab.txt").exists()
 
 
