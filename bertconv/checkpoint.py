@@ -239,6 +239,9 @@ def opened(
 ) -> Iterator[Opened]:
     """Open a checkpoint, identify it, and close it in the end; each of its files is opened once.
 
+    What is made of it is held to its being unchanged by `write_output`, before that appears; what is only read of it by
+    `opened_to_read`.
+
     Args:
         given: folder, file or Hub id.
         options: how to find it.
@@ -247,7 +250,6 @@ def opened(
 
     Raises:
         BertconvError: it cannot be read, or is of no family that is known.
-        DamagedCheckpoint: a file of it was written to meanwhile.
     """
     source = open_source(given, options)
     with (
@@ -259,7 +261,15 @@ def opened(
         except BertconvError:
             refuse_part(source)
             raise
-        found = Opened(source, header, modules, table, identity)
+        yield Opened(source, header, modules, table, identity)
+
+
+@contextmanager
+def opened_to_read(
+    given: str | os.PathLike[str], options: SourceOptions, *, wanted: Wanted = ANYTHING
+) -> Iterator[Opened]:
+    """As `opened`, and DamagedCheckpoint in the end where a file of it was written to meanwhile."""
+    with opened(given, options, wanted=wanted) as found:
         yield found
         found.check_unchanged()
 
@@ -273,8 +283,8 @@ def open_checkpoint(
     like: Checkpoint | None = None,
     wanted: Wanted = ANYTHING,
 ) -> Iterator[Checkpoint]:
-    """A checkpoint as a class; arguments and errors as for `opened` and `Opened.as_class`."""
-    with opened(given, options, wanted=wanted) as found:
+    """A checkpoint as a class; arguments and errors as for `opened_to_read` and `Opened.as_class`."""
+    with opened_to_read(given, options, wanted=wanted) as found:
         yield found.as_class(head, like)
 
 

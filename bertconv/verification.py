@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bertconv.checkpoint import Checkpoint, opened
+from bertconv.checkpoint import Checkpoint, opened_to_read
 from bertconv.errors import AmbiguousHead, RequestError
 from bertconv.mapping.recognise import Wanted
 from bertconv.progress import Progress, silent
@@ -147,14 +147,14 @@ def _open_both(
 ) -> Iterator[tuple[Checkpoint, Checkpoint]]:
     """A and B as one class: the given one, or B's, or A's where nothing decides B's."""
     with ExitStack() as stack:
-        other = stack.enter_context(opened(*b, wanted=wanted))
+        other = stack.enter_context(opened_to_read(*b, wanted=wanted))
         try:
             there = other.as_class(head)
         except AmbiguousHead:
-            here = stack.enter_context(opened(*a, wanted=wanted)).as_class()
+            here = stack.enter_context(opened_to_read(*a, wanted=wanted)).as_class()
             there = other.as_class(like=here)
         else:
-            here = stack.enter_context(opened(*a, wanted=wanted)).as_class(head, there)
+            here = stack.enter_context(opened_to_read(*a, wanted=wanted)).as_class(head, there)
         yield here, there
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any
 
-from bertconv.checkpoint import Checkpoint, opened
+from bertconv.checkpoint import Checkpoint, opened_to_read
 from bertconv.digests import backbone_ids, both_digests, digest_of_tensors, digests, own_tensors
 from bertconv.mapping.recognise import Wanted
 from bertconv.progress import Progress
@@ -117,7 +117,7 @@ def model_digest(  # noqa: PLR0913  (one argument per option of the command)
         local_files_only=local_files_only, subfolder=subfolder, variant=variant,
         config=Path(config) if config else None,
     )  # fmt: skip
-    with opened(src, options, wanted=Wanted.of(family, table, strip_prefix)) as found:
+    with opened_to_read(src, options, wanted=Wanted.of(family, table, strip_prefix)) as found:
         checkpoint = found.as_class(found.table.base_head if backbone else head)
         return digest_of_checkpoint(checkpoint, per_tensor=per_tensor, backbone=backbone, values=values,
                                     progress=progress)  # fmt: skip

@@ -80,9 +80,7 @@ def opened_head(
         return
     with closing(open_header(source, check_data=check_data)) as header:
         part = replace(part, head=known_head(table, part.head))
-        found = Opened(source, header, (), table, _identity(header, source, table, part.head))
-        yield found, part
-        found.check_unchanged()
+        yield Opened(source, header, (), table, _identity(header, source, table, part.head)), part
 
 
 def _identity(header: Header, source: Source, table: Table, head: str) -> Identity:

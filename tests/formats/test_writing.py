@@ -14,10 +14,13 @@ import numpy as np
 import pytest
 from patience import PATIENCE
 
+from bertconv import average_checkpoints, check_checkpoint
 from bertconv.convert import convert_checkpoint
 from bertconv.errors import BertconvError, DamagedCheckpoint, OutputError
 from bertconv.formats import ranges, workers, writing
 from bertconv.formats.initial import initial_values
+from bertconv.formats.staging import StagedFolder
+from bertconv.report import Report
 
 HEAD = "BertForMaskedLM"
 COPY = os.copy_file_range
@@ -160,6 +163,26 @@ def test_source_that_is_modified(src: Path, tmp_path: Path, change: str) -> None
     with pytest.raises(DamagedCheckpoint, match="modified"):
         convert_checkpoint(src, tmp_path / "out", to="pt", progress=progress)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda src, out: convert_checkpoint(src, out, to="tf"), lambda src, out: average_checkpoints([src, src], out)],
+    ids=["convert", "average"],
+)
+def test_source_that_is_modified_when_all_is_done(
+    src: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path, Path], Report]
+) -> None:
+    """The output is in its place by then: an error would say that there is none."""
+    commit = StagedFolder.commit
+
+    def commit_and_touch(staged: StagedFolder) -> None:
+        commit(staged)
+        os.utime(src / "model.safetensors", ns=(0, 0))
+
+    monkeypatch.setattr(StagedFolder, "commit", commit_and_touch)
+    assert make(src, tmp_path / "out").verified == "weights"
+    assert check_checkpoint(tmp_path / "out").ok
 
 
 # Two threads

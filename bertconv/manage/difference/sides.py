@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
-from bertconv.checkpoint import Checkpoint, Opened, Tensor, opened
+from bertconv.checkpoint import Checkpoint, Opened, Tensor, opened_to_read
 from bertconv.errors import MappingError
 from bertconv.manage.difference.elements import Pair
 from bertconv.manage.difference.rows import RowAlignment
@@ -35,7 +35,7 @@ def opened_sides(given: Sequence[Given], head: str | None, wanted: Wanted) -> It
         BertconvError: one of them cannot be read.
     """
     with ExitStack() as stack:
-        found = [stack.enter_context(opened(place, options, wanted=wanted)) for place, options in given]
+        found = [stack.enter_context(opened_to_read(place, options, wanted=wanted)) for place, options in given]
         for other in found[1:]:
             _check_table(found[0], other)
         sides = _as_one_class(found, head) if head else _as_classes(found)
