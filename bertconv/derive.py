@@ -315,7 +315,7 @@ class _Work:
 
 def _unproven(parent: Parent) -> ParentReport:
     source = parent.opened.source
-    return ParentReport(parent.role, short_name(source), source.revision)
+    return ParentReport(parent.role, short_name(source.given, source.revision), source.revision)
 
 
 def _proven(

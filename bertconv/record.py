@@ -145,9 +145,14 @@ def not_carried(source: Source) -> tuple[str, ...]:
     return tuple(name for name in source.not_carried if name != MANIFEST)
 
 
-def short_name(source: Source) -> str:
-    """What an output calls its source: the Hub id as it was given, or the last part of a path, never all of it."""
-    return source.given if source.revision is not None else printable(Path(os.path.abspath(source.given)).name)  # noqa: PTH100
+def short_name(given: str, commit: str | None) -> str:
+    """What an output calls its source: the Hub id as it was given, or the last part of a path, never all of it.
+
+    Args:
+        given: by the user.
+        commit: on the Hub; None for a path.
+    """
+    return given if commit is not None else printable(Path(os.path.abspath(given)).name)  # noqa: PTH100
 
 
 def saved_report(  # noqa: PLR0913  (one argument per fact)

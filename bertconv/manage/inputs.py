@@ -46,7 +46,8 @@ class Side:
     @property
     def short(self) -> str:
         """What notes call it, which go on record: no folders of somebody's machine."""
-        return short_name(self.opened.source)
+        source = self.opened.source
+        return short_name(source.given, source.revision)
 
     @cached_property
     def moves(self) -> Mapping[str, Move]:

@@ -20,12 +20,12 @@ from bertconv.formats.readback import check_duplicates
 from bertconv.manage.adapter.files import Adapter, opened_adapter
 from bertconv.manage.adapter.names import Changes, Modules, changes_of, check_used
 from bertconv.manage.rewriting import LEVELS
-from bertconv.mapping.expand import expand, transpose_specs
+from bertconv.mapping.expand import TensorSpec, expand, transpose_specs
 from bertconv.mapping.plan import Move, Plan, PlanOptions
 from bertconv.mapping.recognise import Wanted
 from bertconv.mapping.table import Table, load_dialects
 from bertconv.progress import Progress, silent
-from bertconv.record import computed_report
+from bertconv.record import computed_report, short_name
 from bertconv.report import Operation, ParentReport, Report
 from bertconv.saving import recorded_limit, shard_limit
 from bertconv.source import SourceOptions
@@ -117,8 +117,9 @@ def merge_adapter(  # noqa: PLR0913  (one argument per option of the command)
 def _derivation(
     found: Opened, adapter: Adapter, operation: Operation, form: Format, head: str | None, limit: int
 ) -> Derivation:
-    found, plan, changes = _planned(found, adapter, form, head)
-    table = found.table
+    found, plan = _planned(found, adapter, form, head)
+    table, specs = found.table, _specs(found.table, plan, plan.head)
+    changes = changes_of(adapter, Modules(specs.values(), table.base), _tied(table, plan))
     repeated = table.repeated(plan.dialect, plan.config.values)
     places = {
         move.target.id: table.tied[move.target.id] if move.target.id in repeated else move.target.id
@@ -127,7 +128,7 @@ def _derivation(
     check_used(adapter, changes, set(places.values()), table.tied)
     contents, details = [], {}
     for move in plan.moves:
-        content, done = _content(move, places[move.target.id], changes, adapter, found, plan)
+        content, done = _content(move, places[move.target.id], changes, adapter, specs, plan)
         contents.append(content)
         details[move.target.id] = done
     if missing := [content.name for content in contents if content.origin == Origin()]:
@@ -157,34 +158,35 @@ def _derivation(
     )
 
 
-def _planned(found: Opened, adapter: Adapter, form: Format, head: str | None) -> tuple[Opened, Plan, Changes]:
-    """The base as the class that the adapter is for, and what the adapter does to it.
+def _planned(found: Opened, adapter: Adapter, form: Format, head: str | None) -> tuple[Opened, Plan]:
+    """The base as the class that the adapter is for.
 
     That is the base's own class, unless the adapter has tensors of the head of its task that this class lacks.
     """
     table = found.table
     own = found.plan(form.dialect, PlanOptions(head=head))
     task = table.head_for(TASKS.get(adapter.lora.task, ""))
-    if head is None and task is not None and task != own.head and _has_head(adapter, table, own, task):
-        found = _with_labels(found, adapter, table, own, task)
-        own = found.plan(form.dialect, PlanOptions(head=task, init_missing=True))
-    own = replace(own, notes=(*own.notes, *check_duplicates(own.duplicates)))
-    tied = table.tied if own.config.values["tie_word_embeddings"] else {}
-    return found, own, changes_of(adapter, _modules(table, own, own.head), tied)
+    if head is None and task is not None and task != own.head:
+        specs = _specs(table, own, task)
+        if lacking := _lacking(adapter, table, own, specs):
+            found = _with_labels(found, lacking, specs, own)
+            own = found.plan(form.dialect, PlanOptions(head=task, init_missing=True))
+    return found, replace(own, notes=(*own.notes, *check_duplicates(own.duplicates)))
 
 
-def _modules(table: Table, plan: Plan, head: str) -> Modules:
-    specs = expand(table, load_dialects().reference, plan.config.values, table.heads[head])
-    return Modules(specs.values(), table.base)
+def _specs(table: Table, plan: Plan, head: str) -> dict[str, TensorSpec]:
+    """Neutral id -> tensor of a class, in the names that adapters have."""
+    return expand(table, load_dialects().reference, plan.config.values, table.heads[head])
 
 
-def _has_head(adapter: Adapter, table: Table, plan: Plan, head: str) -> bool:
-    """Whether the adapter has tensors that are of a class and not of the one that the base is."""
-    return bool(_of_head(adapter, table, plan, head)) and head in table.heads
+def _tied(table: Table, plan: Plan) -> Mapping[str, str]:
+    return table.tied if plan.config.values["tie_word_embeddings"] else {}
 
 
-def _of_head(adapter: Adapter, table: Table, plan: Plan, head: str) -> dict[str, StoredTensor]:
-    own, other = _modules(table, plan, plan.head), _modules(table, plan, head)
+def _lacking(adapter: Adapter, table: Table, plan: Plan, specs: Mapping[str, TensorSpec]) -> dict[str, StoredTensor]:
+    """Tensors of an adapter that are of another class, `specs`, and not of the one that the base is."""
+    own = Modules(_specs(table, plan, plan.head).values(), table.base)
+    other = Modules(specs.values(), table.base)
     found = {}
     for tensor in adapter.header.tensors:
         module, _, leaf = tensor.name.removeprefix("base_model.model.").rpartition(".")
@@ -193,10 +195,12 @@ def _of_head(adapter: Adapter, table: Table, plan: Plan, head: str) -> dict[str,
     return found
 
 
-def _with_labels(found: Opened, adapter: Adapter, table: Table, plan: Plan, head: str) -> Opened:
+def _with_labels(
+    found: Opened, lacking: Mapping[str, StoredTensor], specs: Mapping[str, TensorSpec], plan: Plan
+) -> Opened:
     """The base with as many labels in its config as the adapter's head has."""
-    specs = expand(table, load_dialects().reference, plan.config.values, table.heads[head])
-    for place, tensor in _of_head(adapter, table, plan, head).items():
+    table = found.table
+    for place, tensor in lacking.items():
         rows, labels = specs[place].factors[0], plan.config.values["num_labels"]
         if (
             all(size in table.sizes and table.sizes[size].key == "num_labels" for size in rows)
@@ -208,13 +212,12 @@ def _with_labels(found: Opened, adapter: Adapter, table: Table, plan: Plan, head
 
 
 def _content(
-    move: Move, place: str, changes: Changes, adapter: Adapter, found: Opened, plan: Plan
+    move: Move, place: str, changes: Changes, adapter: Adapter, specs: Mapping[str, TensorSpec], plan: Plan
 ) -> tuple[Content, str]:
     """A tensor of the output, and in a few words what was done to it."""
     source, done = move.source, ""
     dtype = source.dtype if source is not None else next(one.source.dtype for one in plan.moves if one.source)
     if (tensor := changes.replaced.get(place)) is not None:
-        specs = expand(found.table, load_dialects().reference, plan.config.values, found.table.heads[plan.head])
         _check_shape(tensor, specs[place].shape, adapter)
         move, source = replace(move, source=tensor, transpose=transpose_specs(specs[place], move.target)), tensor
         done = "from the adapter"
@@ -255,5 +258,5 @@ def _parent(adapter: Adapter) -> ParentReport:
 
     workspace = Workspace()
     digests = {one.name: digest_of(one, None, one.shape, workspace, lambda _: None) for one in adapter.header.tensors}
-    name = adapter.given if adapter.commit else printable(Path(os.path.abspath(adapter.given)).name)  # noqa: PTH100
+    name = short_name(adapter.given, adapter.commit)
     return ParentReport("adapter", name, adapter.commit, digest_of_tensors(digests))

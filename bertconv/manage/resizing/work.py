@@ -121,7 +121,7 @@ class _Resizing:
     def operation(self) -> dict[str, Any]:
         """What is recorded of the options; tokenizers by their Hub ids or the last parts of their paths."""
         given = {
-            key: short_name(source)
+            key: short_name(source.given, source.revision)
             for key, (source, _) in (("tokenizer", self.new), ("from_tokenizer", self.old))
             if source is not self.found.source
         }
