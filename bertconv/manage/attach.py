@@ -25,7 +25,7 @@ from bertconv.mapping.plan import Plan, PlanOptions, make_plan
 from bertconv.mapping.recognise import Wanted
 from bertconv.mapping.table import Table, load_dialects
 from bertconv.parts import HeadPart
-from bertconv.progress import Progress
+from bertconv.progress import Progress, silent
 from bertconv.record import computed_report, left_out
 from bertconv.records import dataclass
 from bertconv.report import LeftOut, Operation, Report
@@ -100,7 +100,7 @@ def attach_head(  # noqa: PLR0913  (one argument per option of the command)
     source = source_options({"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only})
     wanted, limit, reading = Wanted.of(family, table), shard_limit(max_shard_size), not dry_run
     recorded = {key: value for key, value in (("force", force), ("to", to)) if value} | recorded_limit(max_shard_size)
-    writing = Writing(Path(dst), overwrite, dry_run, verify != "none")
+    writing = Writing(Path(dst), overwrite, dry_run, verify != "none", progress or silent)
     with (
         opened(backbone, source, wanted=wanted, check_data=reading) as body,
         opened_head(head, source, body.table, wanted, check_data=reading) as (top, part),
@@ -109,7 +109,7 @@ def attach_head(  # noqa: PLR0913  (one argument per option of the command)
         form = formats()[to] if to else own_format(body)
         planned = _Attachment(body, top, part, form, force, checking)
         derivation = planned.derivation(Operation("attach", recorded), limit)
-        return write_output(derivation, replace(writing, progress=progress) if progress else writing, checking)
+        return write_output(derivation, writing, checking)
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Unpack
 
 from bertconv.checkpoint import Opened, opened
 from bertconv.convert import ConversionRequest, planned
-from bertconv.derive import Companions, Derivation, Writing, write_output
+from bertconv.derive import Companions, Derivation, write_output
 from bertconv.digests import backbone_ids
 from bertconv.errors import MappingError, RequestError
 from bertconv.formats.interrupts import held_back
 from bertconv.manage.heads import head_format, head_groups
-from bertconv.manage.rewriting import CommonOptions, Given, RewriteOptions, request_of, rewrite
+from bertconv.manage.rewriting import CommonOptions, Given, RewriteOptions, request_of, rewrite, writing_of
 from bertconv.parts import HEAD_PART
 from bertconv.record import computed_report
 from bertconv.report import LeftOut, Operation, Report, TensorReport
@@ -75,10 +74,7 @@ def extract_checkpoint(
     request = request_of(operation, chosen, form=head_format(), shard_limit=limit)
     dry_run = options.get("dry_run", False)
     with opened(src, request.source, wanted=request.wanted, check_data=not dry_run) as found, held_back() as checking:
-        writing = Writing(Path(dst), options.get("overwrite", False), dry_run, request.verify != "none")
-        progress = options.get("progress")
-        derivation = _head_alone(found, request, checking)
-        return write_output(derivation, replace(writing, progress=progress) if progress else writing, checking)
+        return write_output(_head_alone(found, request, checking), writing_of(dst, options), checking)
 
 
 def _head_alone(found: Opened, request: ConversionRequest, checking: Callable[[], None]) -> Derivation:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TypeVar, Unpack
 
 from bertconv.checkpoint import Opened, opened
 from bertconv.convert import planned
-from bertconv.derive import Parent, Writing, write_output
+from bertconv.derive import Parent, write_output
 from bertconv.errors import RequestError, UnsupportedCheckpoint
 from bertconv.formats.interrupts import held_back
-from bertconv.manage.rewriting import Given, RewriteOptions, request_of
+from bertconv.manage.rewriting import Given, RewriteOptions, request_of, writing_of
 from bertconv.mapping.indices import TensorId
 from bertconv.mapping.table import Table
 from bertconv.report import LeftOut, Operation, Report
@@ -74,9 +73,7 @@ def keep_layers(
             report=_with_dropped(derivation.report, found, groups, chosen),
             is_lossless=False,
         )
-        writing = Writing(Path(dst), options.get("overwrite", False), dry_run, request.verify != "none")
-        progress = options.get("progress")
-        return write_output(derivation, replace(writing, progress=progress) if progress else writing, checking)
+        return write_output(derivation, writing_of(dst, options), checking)
 
 
 def _numbers(keep: str | Sequence[int]) -> list[int]:

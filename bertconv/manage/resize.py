@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from bertconv.manage.resizing.work import planned
 from bertconv.manage.rewriting import LEVELS
 from bertconv.mapping.plan import PlanOptions
 from bertconv.mapping.recognise import Wanted
-from bertconv.progress import Progress
+from bertconv.progress import Progress, silent
 from bertconv.records import dataclass
 from bertconv.report import Report
 from bertconv.saving import shard_limit
@@ -131,8 +130,7 @@ def resize_vocabulary(  # noqa: PLR0913  (one argument per option of the command
         plan=PlanOptions(head=head, strip_prefix=strip_prefix),
         shard_limit=shard_limit(max_shard_size),
     )  # fmt: skip
-    writing = Writing(Path(dst), overwrite, dry_run, verify == "weights")
-    writing = writing if progress is None else replace(writing, progress=progress)
+    writing = Writing(Path(dst), overwrite, dry_run, verify == "weights", progress or silent)
     with opened(src, request.source, wanted=request.wanted, check_data=not dry_run) as found:
         derivation, rows = planned(found, request)  # the vocabularies themselves are not needed from here on
         return Resized(write_output(derivation, writing), rows)

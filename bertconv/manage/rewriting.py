@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from bertconv.convert import ConversionRequest, run_conversion
+from bertconv.derive import Writing
 from bertconv.errors import check_one_of
 from bertconv.mapping.plan import PlanOptions
 from bertconv.mapping.recognise import Wanted
-from bertconv.progress import Progress
+from bertconv.progress import Progress, silent
 from bertconv.report import Operation, Report
 from bertconv.source import SourceOptions
 
@@ -114,6 +115,12 @@ def source_options(options: RewriteOptions | Mapping[str, Any]) -> SourceOptions
         local_files_only=options.get("local_files_only", False), subfolder=options.get("subfolder", ""),
         variant=options.get("variant"), config=Path(config) if config else None,
     )  # fmt: skip
+
+
+def writing_of(dst: Given, options: CommonOptions) -> Writing:
+    """How an output is written that is no plain conversion; `request_of` has looked at the options."""
+    verify, progress = options.get("verify", "weights") != "none", options.get("progress") or silent
+    return Writing(Path(dst), options.get("overwrite", False), options.get("dry_run", False), verify, progress)
 
 
 def running(options: RewriteOptions) -> dict[str, Any]:
