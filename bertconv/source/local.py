@@ -139,11 +139,36 @@ def open_source(src: str | os.PathLike[str], options: SourceOptions = _DEFAULTS)
 
 
 def hub_id(src: str | os.PathLike[str], options: SourceOptions = _DEFAULTS) -> tuple[str, str | None]:
-    """Repository and revision of `org/name@revision`; RequestError for anything else, and two revisions."""
-    repository, at, revision = os.fspath(src).partition("@")
-    if not isinstance(src, str) or not _HUB_ID.fullmatch(repository) or _is_mistyped(repository):
+    """Repository and revision of `org/name@revision` where a path may be meant; errors as for `repository_id`."""
+    found = _id_in(src) if isinstance(src, str) else None
+    if found is None or _is_mistyped(found[0]):
         raise _no_such(os.fspath(src))
-    return repository, _revision(revision if at else None, options)
+    return found[0], _revision(found[1], options.revision)
+
+
+def repository_id(given: str, revision: str | None = None) -> tuple[str, str | None]:
+    """The repository and the revision that `org/name` or `org/name@revision` means, whatever is on the disk.
+
+    Args:
+        given: what the user gave.
+        revision: the one that was asked for beside it.
+
+    Raises:
+        RequestError: it is no id of a repository, or two revisions are asked for.
+    """
+    found = _id_in(given)
+    if found is None:
+        raise RequestError(
+            "is no id of a repository on the Hub.", hint="Give `organisation/name`, with `@revision` where needed.",
+            file=given,
+        )  # fmt: skip
+    return found[0], _revision(found[1], revision)
+
+
+def _id_in(given: str) -> tuple[str, str | None] | None:
+    """Repository and revision as they are spelled; None for what is no id."""
+    repository, at, revision = given.partition("@")
+    return (repository, revision if at else None) if _HUB_ID.fullmatch(repository) else None
 
 
 def _is_mistyped(repository: str) -> bool:
@@ -158,10 +183,11 @@ def _no_such(given: str) -> RequestError:
     return RequestError("no such file or folder, and not a Hub id.", hint=hint, file=given)
 
 
-def _revision(named: str | None, options: SourceOptions) -> str | None:
-    if named is not None and options.revision not in {None, named}:
-        raise RequestError(f"asks for revision {named!r} and for {options.revision!r}.", hint="Give one of them.")
-    revision = options.revision if named is None else named
+def _revision(named: str | None, asked: str | None) -> str | None:
+    """The revision behind an `@`, or the one that was asked for beside it."""
+    if named is not None and asked not in {None, named}:
+        raise RequestError(f"asks for revision {named!r} and for {asked!r}.", hint="Give one of them.")
+    revision = asked if named is None else named
     # huggingface_hub makes a file's path of it.
     if revision is not None and not _REVISION.fullmatch(revision):
         raise RequestError(f"{revision!r} is no name of a revision.", hint="Give a branch, a tag or a commit.")
@@ -176,25 +202,6 @@ def _from_hub(given: str, repository: str, revision: str | None, options: Source
     source = replace(_from_place(checkpoint, given, options), revision=checkpoint.commit)
     checkpoint.remember(source.folder / (source.weights.index or source.weights.files[0]))
     return source
-
-
-def repository_id(given: str, revision: str | None = None) -> tuple[str, str | None]:
-    """The repository and the revision that `org/name` or `org/name@revision` means, whatever is on the disk.
-
-    Args:
-        given: what the user gave.
-        revision: the one that was asked for beside it.
-
-    Raises:
-        RequestError: it is no id of a repository, or two revisions are asked for.
-    """
-    repository, at, named = given.partition("@")
-    if not _HUB_ID.fullmatch(repository):
-        raise RequestError(
-            "is no id of a repository on the Hub.", hint="Give `organisation/name`, with `@revision` where needed.",
-            file=given,
-        )  # fmt: skip
-    return repository, _revision(named if at else None, SourceOptions(revision=revision))
 
 
 def source_in(checkpoint: CheckpointFolder, given: str, options: SourceOptions) -> Source:
