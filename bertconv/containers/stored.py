@@ -122,6 +122,8 @@ class SourceFile:
     def read_rows(self, rows: list[memoryview], offset: int, what: str = "") -> None:
         """Fill buffers, one after the other, from bytes that follow each other."""
         done = self._preadv(rows, offset, what)
+        if done == sum(map(len, rows)):  # nearly always, and called for every few rows of a matrix
+            return
         for row in rows:
             if done < len(row):  # guard: short-read
                 self.read_into(row[max(done, 0) :], offset + max(done, 0), what)
