@@ -14,13 +14,15 @@ from bertconv.config import Config
 from bertconv.containers.stored import Header, StoredTensor
 from bertconv.errors import BertconvError, ParityError
 from bertconv.formats.readback import check_duplicates
+from bertconv.mapping.dialects import Dialect, Dialects, load_dialects
 from bertconv.mapping.evidence import named_in
 from bertconv.mapping.expand import TensorSpec, expand
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.layout import Transpose
-from bertconv.mapping.plan import Move, Plan, PlanOptions, make_plan
+from bertconv.mapping.plan import Move, Plan, PlanOptions
+from bertconv.mapping.planner import make_plan
 from bertconv.mapping.recognise import ANYTHING, Wanted, recognise
-from bertconv.mapping.table import Dialect, Dialects, Table, load_dialects
+from bertconv.mapping.table import Table
 from bertconv.modules import ModuleWeights, opened_modules
 from bertconv.parts import refuse_part
 from bertconv.records import dataclass

@@ -28,10 +28,11 @@ from bertconv.formats.interrupts import held_back
 from bertconv.formats.output import Format, formats
 from bertconv.formats.readback import check_duplicates
 from bertconv.formats.staging import StagedFolder
+from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.plan import Move, Plan, PlanOptions
 from bertconv.mapping.recognise import ANYTHING, Wanted
-from bertconv.mapping.table import Table, load_dialects
+from bertconv.mapping.table import Table
 from bertconv.progress import Progress, silent
 from bertconv.record import Proof, report_of
 from bertconv.records import dataclass

@@ -13,12 +13,13 @@ from typing import Any
 from bertconv.config import Config
 from bertconv.containers.stored import Header, SourceFile, StoredTensor
 from bertconv.errors import BertconvError, UnsupportedCheckpoint
+from bertconv.mapping.dialects import Dialects, load_dialects
 from bertconv.mapping.heads import HeadChoice, choose_head, sizes_seen
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.ignore import first_match, ignore_lists, module_patterns
 from bertconv.mapping.inside import stranger_patterns
 from bertconv.mapping.recognise import Wanted, fits_any, recognise
-from bertconv.mapping.table import Dialects, Table, load_dialects
+from bertconv.mapping.table import Table
 from bertconv.parts import head_part
 from bertconv.records import dataclass
 from bertconv.source import Source, SourceOptions, open_source

@@ -19,7 +19,7 @@ from bertconv.formats.frame import create, written
 from bertconv.formats.readback import TensorCheck, verify_weights
 from bertconv.formats.staging import StagedFolder
 from bertconv.formats.writing import sync, write_weights
-from bertconv.mapping.table import Dialect, load_dialects
+from bertconv.mapping.dialects import Dialect, load_dialects
 from bertconv.records import dataclass
 from bertconv.report import LeftOut, Report, TensorReport
 from bertconv.saving import StepCounter, extra_spec

@@ -150,10 +150,10 @@ def _write(
     """Lay the files out, then move every tensor into its place."""
     total = sum(content.nbytes for content in contents)
     staged.reserve(total)
-    files, index = lay_out(form, contents, model, limit)
+    files, indexed = lay_out(form, contents, model, limit)
     for file in files:
         create(staged.path / file.name, file.layout)
     found = write_weights(staged.path, files, counter("writing", total), checksums=checksums)
-    if index is not None:
-        staged.write(form.container.index_name, index)
+    if (index := indexed(staged.path)) is not None:
+        staged.write(*index)
     return files, found

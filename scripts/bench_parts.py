@@ -157,8 +157,9 @@ def make_checkpoint(size: str, folder: Path) -> None:
     import numpy as np
 
     from bertconv.config_auto import AutoConfig
+    from bertconv.mapping.dialects import load_dialects
     from bertconv.mapping.expand import expand
-    from bertconv.mapping.table import load_dialects, table_for
+    from bertconv.mapping.table import table_for
     from bertconv.tasks import MASKED_LM
 
     own = FAMILIES.get(size)

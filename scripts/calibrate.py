@@ -29,8 +29,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from bertconv import convert_checkpoint, verify_checkpoint
 from bertconv.config_auto import config_class
 from bertconv.families import Family, families, family_of
+from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import expand
-from bertconv.mapping.table import load_dialects, table_for
+from bertconv.mapping.table import table_for
 from bertconv.tasks import CAUSAL_LM, QUESTION_ANSWERING
 from bertconv.verify.outputs import FACTOR, FLOOR, SAME_FUNCTION
 from bertconv.verify.places import MODULE

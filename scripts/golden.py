@@ -12,8 +12,9 @@ from pathlib import Path
 
 from bertconv.mapping.checks import probe_config
 from bertconv.mapping.describe import axes_of
+from bertconv.mapping.dialects import Dialect, Dialects, load_dialects
 from bertconv.mapping.expand import TensorSpec, expand
-from bertconv.mapping.table import Dialect, Dialects, Table, load_dialects, load_table
+from bertconv.mapping.table import Table, load_table
 from bertconv.table_files import table_names, tables_folder
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden"

@@ -26,8 +26,9 @@ from bertconv.cli import main
 from bertconv.config_auto import config_class
 from bertconv.containers.safetensors import SourceFile, StoredTensor
 from bertconv.families import families, family_of_class
+from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import expand
-from bertconv.mapping.table import Table, load_dialects, table_for
+from bertconv.mapping.table import Table, table_for
 from bertconv.tasks import QUESTION_ANSWERING, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION
 
 HEADS = tuple(table_for("bert").heads)

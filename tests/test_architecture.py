@@ -15,7 +15,7 @@ import pytest
 import bertconv
 from bertconv.containers.registry import CONTAINERS
 from bertconv.families import families
-from bertconv.mapping.table import load_dialects
+from bertconv.mapping.dialects import load_dialects
 from bertconv.table_files import table_names
 
 PACKAGE = Path(bertconv.__file__).parent
@@ -169,7 +169,7 @@ def test_modules_say_what_they_are(file: Path) -> None:
     assert (empty and file.name == "__init__.py") or ast.get_docstring(tree(file))
 
 
-@pytest.mark.parametrize("name", ["bertconv", "bertconv.cli", "bertconv.cli.main", "bertconv.mapping.plan"])
+@pytest.mark.parametrize("name", ["bertconv", "bertconv.cli", "bertconv.cli.main", "bertconv.mapping.planner"])
 def test_importing_loads_no_framework(name: str) -> None:
     code = f"import sys, {name}; print(*sorted(sys.modules.keys() & set({FRAMEWORKS!r})))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

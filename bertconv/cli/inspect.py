@@ -35,7 +35,7 @@ def inspect(src: str, *, with_tensors: bool, verbose: bool, as_json: bool, **opt
     process.copies_only()
     from bertconv.cli.console import show_line, table
     from bertconv.inspection import inspect_checkpoint
-    from bertconv.mapping.table import title_of
+    from bertconv.mapping.dialects import title_of
     from bertconv.text import fold, human_bytes, printable
 
     found = inspect_checkpoint(src, **options)

@@ -63,7 +63,8 @@ def check(path: str | None, *, as_json: bool) -> None:
     """
     from bertconv.mapping.checks import check_table
     from bertconv.mapping.describe import beside_builtin
-    from bertconv.mapping.table import load_dialects, load_table
+    from bertconv.mapping.dialects import load_dialects
+    from bertconv.mapping.table import load_table
     from bertconv.table_files import table_names, tables_folder
 
     for file in [Path(path)] if path else [tables_folder() / f"{name}.toml" for name in table_names()]:

@@ -6,13 +6,16 @@ casts and the way of an output to the disk are the same for all and know none of
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import field
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, NamedTuple
 
-from bertconv.containers.stored import Header, SourceFile
+from bertconv.containers.stored import ITEM_SIZE, Header, SourceFile
 from bertconv.errors import UnsupportedCheckpoint
 from bertconv.records import dataclass
 
@@ -32,6 +35,11 @@ class Entry:
     dtype: str
     shape: tuple[int, ...]
     again: tuple[str, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return math.prod(self.shape) * ITEM_SIZE[self.dtype]
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,14 @@ class FileLayout:
     size: int
     offsets: tuple[int, ...]
     parts: Mapping[int, bytes] = field(default_factory=dict)
+
+
+class PlannedFile(NamedTuple):
+    """A file of an output: its name, its tensors, and where they lie in it."""
+
+    name: str
+    entries: Sequence[Entry]
+    layout: FileLayout
 
 
 class Container(ABC):
@@ -120,6 +136,43 @@ class Container(ABC):
     def lay_out(self, entries: Sequence[Entry], options: FileOptions) -> FileLayout:
         """A file with room for every tensor, from names, types and shapes alone; only where there are `dtypes`."""
         raise NotImplementedError
+
+    def divide(self, entries: Sequence[Entry], limit: int) -> list[tuple[str, list[int]]]:
+        """The files of an output: the name of each, and the numbers of the entries that go into it.
+
+        Args:
+            entries: every tensor of the output, in its order.
+            limit: most bytes of tensors in one file; a larger tensor has a file of its own.
+        """
+        shards: list[list[int]] = [[]]
+        size = 0
+        for number, entry in enumerate(entries):
+            if shards[-1] and size + entry.nbytes > limit:
+                shards.append([])
+                size = 0
+            shards[-1].append(number)
+            size += entry.nbytes
+        return list(zip(self.file_names(len(shards)), shards, strict=True))
+
+    def index(
+        self,
+        folder: Path,  # noqa: ARG002  (only an index with checksums needs it)
+        files: Sequence[PlannedFile],
+        scope: str,
+    ) -> tuple[str, bytes] | None:
+        """Name and content of the index of files that were written; None where they need none.
+
+        Args:
+            folder: where they lie, with all of their tensors.
+            files: of the output.
+            scope: stands before every name in the index, with its separator.
+        """
+        if len(files) == 1:
+            return None
+        weight_map = {f"{scope}{entry.name}": file.name for file in files for entry in file.entries}
+        total = sum(entry.nbytes for file in files for entry in file.entries)
+        index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+        return self.index_name, (json.dumps(index, indent=2, sort_keys=True) + "\n").encode()
 
     def confirm(self, header: Header) -> None:  # noqa: B027  (most have no such library)
         """Have a file that was just written read by the container's own library too, where that costs next to nothing.

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
-from bertconv.containers.container import Container, Entry, FileOptions
+from bertconv.containers.container import Container, Entry, FileOptions, PlannedFile
 from bertconv.containers.registry import BY_NAME
 from bertconv.formats import ranges
 from bertconv.formats.content import Content, OutputFile
-from bertconv.mapping.table import Dialect, Table, load_dialects
+from bertconv.mapping.dialects import Dialect, load_dialects
+from bertconv.mapping.table import Table
 from bertconv.records import dataclass
 
 
@@ -58,19 +59,6 @@ class Model:
         return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
 
 
-def split(tensors: Sequence[Content], limit: int) -> list[list[Content]]:
-    """Tensors in order, in shards of at most `limit` bytes each; a larger tensor has a shard of its own."""
-    shards: list[list[Content]] = [[]]
-    size = 0
-    for tensor in tensors:
-        if shards[-1] and size + tensor.nbytes > limit:
-            shards.append([])
-            size = 0
-        shards[-1].append(tensor)
-        size += tensor.nbytes
-    return shards
-
-
 def scope_of(form: Format, model: Model) -> str:
     """What stands before every tensor's name, in a file on its own or in an index."""
     is_scoped = form.container.scoped and form.dialect.scoped
@@ -79,8 +67,8 @@ def scope_of(form: Format, model: Model) -> str:
 
 def lay_out(
     form: Format, tensors: Sequence[Content], model: Model, limit: int
-) -> tuple[list[OutputFile], bytes | None]:
-    """The files of an output, and the content of the index when there are several.
+) -> tuple[list[OutputFile], Callable[[Path], tuple[str, bytes] | None]]:
+    """The files of an output, and what makes the index once they are written: of their folder its name and content.
 
     Args:
         form: the format.
@@ -88,16 +76,18 @@ def lay_out(
         model: the model that they are of.
         limit: most bytes of tensors in one file.
     """
-    shards = split(tensors, limit)
-    container, sharded = form.container, len(shards) > 1
+    container, entries = form.container, _entries(tensors, model, form.dialect)
+    shards = container.divide(entries, limit)
+    sharded = len(shards) > 1
     scope = scope_of(form, model)
     in_file, in_index = ("", scope) if sharded else (scope, "")
     options = FileOptions(in_file, form.dialect.metadata, is_shard=sharded)
+    own = {name: [entries[number] for number in numbers] for name, numbers in shards}
     files = [
-        _file(container, name, shard, _entries(shard, model, form.dialect), options)
-        for name, shard in zip(container.file_names(len(shards)), shards, strict=True)
+        _file(container, name, [tensors[number] for number in numbers], own[name], options) for name, numbers in shards
     ]
-    return files, _index(files, in_index) if sharded else None
+    planned = [PlannedFile(file.name, own[file.name], file.layout) for file in files]
+    return files, lambda folder: container.index(folder, planned, in_index)
 
 
 def _file(
@@ -124,10 +114,3 @@ def _entries(tensors: Sequence[Content], model: Model, dialect: Dialect) -> list
         )
         for tensor in tensors
     ]
-
-
-def _index(files: Sequence[OutputFile], scope: str) -> bytes:
-    weight_map = {f"{scope}{placed.content.name}": file.name for file in files for placed in file.tensors}
-    total = sum(placed.content.nbytes for file in files for placed in file.tensors)
-    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-    return (json.dumps(index, indent=2, sort_keys=True) + "\n").encode()

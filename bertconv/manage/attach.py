@@ -19,11 +19,13 @@ from bertconv.formats.output import Format, formats
 from bertconv.formats.readback import check_duplicates
 from bertconv.manage.heads import backbone_groups, head_groups, joined_config, opened_head
 from bertconv.manage.rewriting import LEVELS, Given, source_options
+from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import TensorSpec, expand, target_specs
 from bertconv.mapping.heads import known_head
-from bertconv.mapping.plan import Plan, PlanOptions, make_plan
+from bertconv.mapping.plan import Plan, PlanOptions
+from bertconv.mapping.planner import make_plan
 from bertconv.mapping.recognise import Wanted
-from bertconv.mapping.table import Table, load_dialects
+from bertconv.mapping.table import Table
 from bertconv.parts import HeadPart
 from bertconv.progress import Progress, silent
 from bertconv.record import computed_report, left_out

@@ -13,11 +13,12 @@ from bertconv.digests import backbone_ids
 from bertconv.errors import DamagedCheckpoint, MappingError
 from bertconv.formats.output import Format, formats
 from bertconv.manage.rewriting import Given
+from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import target_specs
 from bertconv.mapping.heads import known_head
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.recognise import Wanted
-from bertconv.mapping.table import Table, load_dialects
+from bertconv.mapping.table import Table
 from bertconv.parts import HeadPart, head_part
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.reading import open_header

@@ -11,9 +11,9 @@ from bertconv.checkpoint import Checkpoint, Opened, checkpoint_of, opened
 from bertconv.digests import digests, vocabulary_facts
 from bertconv.errors import AmbiguousHead, MappingError, RequestError
 from bertconv.formats.readback import check_duplicates
+from bertconv.mapping.dialects import Dialect
 from bertconv.mapping.plan import Move, Plan, PlanOptions
 from bertconv.mapping.recognise import Wanted
-from bertconv.mapping.table import Dialect
 from bertconv.record import short_name
 from bertconv.records import dataclass
 from bertconv.source import SourceOptions

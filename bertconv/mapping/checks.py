@@ -11,12 +11,13 @@ from typing import Any
 
 from bertconv.config import ABSENT, COMMON
 from bertconv.errors import BadTable
+from bertconv.mapping.dialects import Dialect, Dialects, load_dialects
 from bertconv.mapping.expand import TensorSpec, expand, join
 from bertconv.mapping.expressions import fulfilled
 from bertconv.mapping.ignore import ignore_lists
-from bertconv.mapping.indices import variables
+from bertconv.mapping.indices import TensorId, variables
 from bertconv.mapping.layout import transpose_between
-from bertconv.mapping.table import COPIES, Dialect, Dialects, Group, Module, Table, load_dialects, load_table
+from bertconv.mapping.table import COPIES, Group, Module, Table, load_table
 from bertconv.table_files import bad
 
 Problem = str
@@ -41,6 +42,7 @@ def check_table(table: Table, dialects: Dialects) -> int:
         overrides_point_and_differ,
         ties_fit,
         stored_copies_are_tied,
+        dialects_hold_what_there_is,
         names_are_unique,
         ignore_lists_spare_owned_names,
         layouts_come_back,
@@ -49,7 +51,7 @@ def check_table(table: Table, dialects: Dialects) -> int:
         if problems := list(dict.fromkeys(check(table, dialects))):
             raise bad(table.path, "; ".join(problems))
     config = probe_config(table, 2)
-    return sum(len(expand(table, dialect, config)) for dialect in dialects.by_name.values())
+    return sum(len(expand(table, dialect, config)) for dialect in table.spoken(dialects))
 
 
 def open_table(path: Path, model_type: str | None = None) -> Table:
@@ -161,10 +163,8 @@ def places_name_their_variables(table: Table, dialects: Dialects) -> Iterator[Pr
         for key, name in names.items():
             group = table.groups.get(key)
             wanted = sorted(variable for variable, _ in group.repeat) if group else []
-            if sorted(variables(name)) != wanted:
+            if any(sorted(variables(spelling)) != wanted for spelling in name.split("|")):
                 yield f"[names.{dialect}] {key} = {name!r} does not name exactly the variables {wanted}"
-            if group and "|" in name:
-                yield f"[names.{dialect}] {key} = {name!r} holds other spellings; a module or a role may have them"
 
 
 def overrides_point_and_differ(table: Table, dialects: Dialects) -> Iterator[Problem]:
@@ -210,12 +210,25 @@ def stored_copies_are_tied(table: Table, dialects: Dialects) -> Iterator[Problem
         yield from (f"[unused] {name} names the unknown group {one!r}" for one in groups if one not in table.groups)
 
 
+def dialects_hold_what_there_is(table: Table, dialects: Dialects) -> Iterator[Problem]:
+    """Check 13: what a dialect's files can hold is said of dialects that exist and of tensors that there are."""
+    every = expand(table, dialects.reference, None)
+    places = {TensorId.parse(tensor_id) for tensor_id in every}
+    known = {
+        part for at in places for part in (at.group, f"{at.group}.{at.module}", f"{at.group}.{at.module}.{at.role}")
+    }
+    for name, within in table.within.items():
+        if name not in dialects.by_name:
+            yield f"[in.{name}] is of an unknown dialect"
+        yield from (f"[in.{name}] lacks {place!r}, which there is not" for place in sorted(within.lacks - known))
+
+
 def names_are_unique(table: Table, dialects: Dialects) -> Iterator[Problem]:
     """Check 6: with two and three layers, no two tensors of a head share a name, aliases and base-less included."""
-    for dialect in dialects.by_name.values():
+    for dialect in table.spoken(dialects):
         base = table.base + dialect.separator
         for layers in (2, 3):
-            for head, groups in table.heads.items():
+            for head, groups in ((head, table.heads[head]) for head in table.in_dialect(dialect).heads):
                 every = dict.fromkeys((*groups, *table.unused.get(dialect.name, ())))
                 specs = expand(table, dialect, probe_config(table, layers), every).values()
                 names = Counter(name for spec in specs for name in _spellings(spec, base if dialect.drops_base else ""))
@@ -232,7 +245,7 @@ def ignore_lists_spare_owned_names(table: Table, dialects: Dialects) -> Iterator
             return
     for head, groups in table.heads.items():
         lists = ignore_lists(table, dialects, head)
-        for dialect in dialects.by_name.values():
+        for dialect in table.spoken(dialects):
             owned = expand(table, dialect, probe_config(table, 2), groups).values()
             names = [name for spec in owned if spec.id not in table.tied for name in spec.names]
             for pattern in lists.unexpected + lists.missing:
@@ -243,9 +256,9 @@ def ignore_lists_spare_owned_names(table: Table, dialects: Dialects) -> Iterator
 def layouts_come_back(table: Table, dialects: Dialects) -> Iterator[Problem]:
     """Check 11: between every pair of dialects, there and back is the identity."""
     config = probe_config(table, 2)
-    for one, other in permutations(dialects.by_name.values(), 2):
+    for one, other in permutations(table.spoken(dialects), 2):
         left, right = expand(table, one, config), expand(table, other, config)
-        for tensor_id, spec in left.items():
+        for tensor_id, spec in ((tensor_id, left[tensor_id]) for tensor_id in left if tensor_id in right):
             try:
                 there = transpose_between(spec.layout, right[tensor_id].layout)
                 back = transpose_between(right[tensor_id].layout, spec.layout)

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from bertconv.errors import RequestError
 from bertconv.mapping.checks import open_table, probe_config
+from bertconv.mapping.dialects import Dialect, Dialects, load_dialects
 from bertconv.mapping.expand import TensorSpec, expand, specs_by_name
 from bertconv.mapping.heads import known_head
 from bertconv.mapping.ignore import first_match, ignore_lists
 from bertconv.mapping.indices import TensorId
-from bertconv.mapping.table import COUNTS, EQUAL, Dialect, Dialects, Table, load_dialects
+from bertconv.mapping.table import COUNTS, EQUAL, Table
 from bertconv.table_files import table_names, tables_folder
 from bertconv.text import fold, listed, printable
 

@@ -9,10 +9,11 @@ from itertools import count, product
 from typing import Any, NamedTuple
 
 from bertconv.config import Config
+from bertconv.mapping.dialects import Dialect, Role
 from bertconv.mapping.expressions import Conditions
 from bertconv.mapping.indices import Indices, TensorId, fill
 from bertconv.mapping.layout import Axis, Layout, Transpose, both, transpose_between
-from bertconv.mapping.table import Dialect, Group, Module, Role, Table
+from bertconv.mapping.table import Group, Module, Table
 from bertconv.records import dataclass
 
 
@@ -75,10 +76,10 @@ def expand(
     return {spec.id: spec for group in chosen for spec in expansion.group(group)}
 
 
-def path_of(table: Table, dialect: Dialect, group: Group) -> str:
-    """Where a group stands in a dialect, its indices not yet filled in."""
+def paths_of(table: Table, dialect: Dialect, group: Group) -> list[str]:
+    """Where a group stands in a dialect, indices not yet filled in; the first is written, all are read."""
     override = table.names.get(dialect.name, {}).get(group.id)
-    return group.at.replace(".", dialect.separator) if override is None else override
+    return (group.at.replace(".", dialect.separator) if override is None else override).split("|")
 
 
 def spellings(table: Table, dialect: Dialect, group: Group, module: Module) -> list[str]:
@@ -89,9 +90,8 @@ def spellings(table: Table, dialect: Dialect, group: Group, module: Module) -> l
 
 def module_paths(table: Table, dialect: Dialect, group: Group) -> Iterator[str]:
     """Where each module of a group stands, in every spelling; indices not yet filled in."""
-    path = path_of(table, dialect, group)
     for module in group.modules.values():
-        for spelling in spellings(table, dialect, group, module):
+        for path, spelling in product(paths_of(table, dialect, group), spellings(table, dialect, group, module)):
             yield join(dialect, path, spelling)
 
 
@@ -120,6 +120,7 @@ class _Expansion:
         self.config = config
         self.sizes = {name: 1 if config is None else size.value(config) for name, size in table.sizes.items()}
         self.overrides = table.names.get(dialect.name, {})
+        self.within = table.in_dialect(dialect)
         self.known: dict[str, list[_Row]] = {}
 
     def holds(self, conditions: Conditions) -> bool:
@@ -151,13 +152,15 @@ class _Expansion:
                 yield from self.at(group, numbers)
 
     def at(self, group: Group, numbers: Indices) -> Iterator[TensorSpec]:
-        path = fill(path_of(self.table, self.dialect, group), group.repeat, numbers)
+        paths = [fill(path, group.repeat, numbers) for path in paths_of(self.table, self.dialect, group)]
         prefix = TensorId(group.id, numbers, "", "").at
         for place, leaves, layout, canonical, factors, when in self.rows(group):
             yield TensorSpec(
                 id=f"{prefix}.{place}",
                 group=group.id,
-                names=tuple([join(self.dialect, path, leaf) + self.dialect.suffix for leaf in leaves]),
+                names=tuple(
+                    [join(self.dialect, path, leaf) + self.dialect.suffix for path in paths for leaf in leaves]
+                ),
                 layout=layout,
                 canonical=canonical,
                 factors=factors,
@@ -179,6 +182,7 @@ class _Expansion:
                 for module in group.modules.values()
                 if self.holds(module.when)
                 for role, stored in self.dialect.kinds[module.kind].items()
+                if self.within.has(group.id, module.id, role)
             ]
         return self.known[group.id]
 
@@ -212,8 +216,9 @@ def specs_by_name(
     """
     known: dict[str, list[TensorSpec]] = {}
     expansion = _Expansion(table, dialect, None)
+    held = table.groups_in(dialect)
     for group in table.groups.values():
-        if only is None or group.id == only:
+        if group.id in held and (only is None or group.id == only):
             for spec in expansion.occurring(group, present):
                 for name in spec.names:
                     known.setdefault(name, []).append(spec)

@@ -72,7 +72,7 @@ def rank_heads(table: Table, identity: Identity, architectures: tuple[str, ...])
     fitting = _by_group(identity.specs[tensor_id] for tensor_id in identity.by_id if _fits(identity, tensor_id))
     tied = {original for copy, original in table.tied.items() if copy in identity.by_id}
     fits = []
-    for head, groups in table.heads.items():
+    for head, groups in ((head, table.heads[head]) for head in table.in_dialect(identity.dialect).heads):
         left_out = [group for group in table.optional.get(head, ()) if group not in there]
         needed = {one for group in groups if group not in left_out for one in certain.get(group, ())}
         taken = {one for group in groups for one in fitting.get(group, ())}

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 
 from bertconv.containers.stored import StoredTensor
 from bertconv.errors import DamagedCheckpoint, MappingError, UnknownPrefix, UnsupportedCheckpoint
+from bertconv.mapping.dialects import Dialect, Dialects
 from bertconv.mapping.expand import TensorSpec, specs_by_name
-from bertconv.mapping.table import Dialect, Dialects, Table
+from bertconv.mapping.table import Table
 from bertconv.records import dataclass
 from bertconv.text import printable
 
@@ -135,7 +136,7 @@ def refuse_foreign(tensors: list[StoredTensor]) -> None:
 
 
 def _root(names: set[str], table: Table, dialects: Dialects, tensors: list[StoredTensor]) -> tuple[Dialect, str]:
-    found = [(dialect, root) for dialect in dialects.by_name.values() for root in sorted(_roots(names, table, dialect))]
+    found = _best_roots(names, table, dialects)
     if not found:
         title = table.family.title
         some = ", ".join(printable(tensor.name) for tensor in tensors[:3]) or "none"
@@ -156,20 +157,35 @@ def _root(names: set[str], table: Table, dialects: Dialects, tensors: list[Store
     return found[0]
 
 
-def _roots(names: set[str], table: Table, dialect: Dialect) -> set[str]:
-    """What stands before the names of the table's first group, wherever one of them is found."""
+def _best_roots(names: set[str], table: Table, dialects: Dialects) -> list[tuple[Dialect, str]]:
+    """Every dialect and root that explains names which no other one explains more of: dialects share some names."""
+    found = [
+        (dialect, root, explained)
+        for dialect in table.spoken(dialects)
+        for root, explained in sorted(_roots(names, table, dialect).items())
+    ]
+    return [
+        (dialect, root) for dialect, root, explained in found if not any(explained < other for _, _, other in found)
+    ]
+
+
+def _roots(names: set[str], table: Table, dialect: Dialect) -> dict[str, set[str]]:
+    """What stands before the names of the table's first group, wherever one of them is found, with these names."""
     first = next(iter(table.groups))
     known = specs_by_name(table, dialect, set(), only=first)
     anchors = {name.removesuffix(dialect.suffix) for name in known}
     base = table.base + dialect.separator
     if dialect.drops_base:
         anchors = {anchor.removeprefix(base) for anchor in anchors}
-    roots = set()
+    roots: dict[str, set[str]] = {}
+    ends = tuple(anchors)
     for name in names:
         bare = name.removesuffix(dialect.suffix)
+        if not bare.endswith(ends):  # most names, and at once
+            continue
         for anchor in anchors:
             if bare == anchor or bare.endswith(dialect.separator + anchor):
-                roots.add(bare.removesuffix(anchor))
+                roots.setdefault(bare.removesuffix(anchor), set()).add(name)
     return roots
 
 

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable
 
 from bertconv.errors import RequestError
+from bertconv.mapping.dialects import Dialect, Dialects
 from bertconv.mapping.expand import expand, module_paths
 from bertconv.mapping.indices import path_pattern
-from bertconv.mapping.table import Dialect, Dialects, Group, Table
+from bertconv.mapping.table import Group, Table
 from bertconv.records import dataclass
 
 
@@ -41,9 +42,12 @@ def ignore_lists(table: Table, dialects: Dialects, head: str) -> IgnoreLists:
 
 
 def module_patterns(table: Table, dialects: Dialects, head: str) -> tuple[str, ...]:
-    """Those of a head's regexes that are made of names of modules: searched, they are found inside the model too."""
+    """Those of a head's regexes that are made of names of modules: searched, they are found inside the model too.
+
+    Of the dialects whose classes have such lists; a name of another one is known by its table or not at all.
+    """
     patterns: list[str] = []
-    for dialect in dialects.by_name.values():
+    for dialect in dialects.everywhere.values():
         owned, copies = _owned_names(table, dialect, head)
         found = {_bounded(dialect, re.escape(name), "$"): name for name in copies}
         for group in table.groups.values():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator
 
-from bertconv.mapping.expand import module_paths, path_of
+from bertconv.mapping.expand import module_paths, paths_of
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.indices import path_pattern
 from bertconv.mapping.table import Table
@@ -92,13 +92,13 @@ def _has_base(identity: Identity, base: str) -> bool:
 
 def _body_paths(table: Table, identity: Identity) -> Iterator[str]:
     for group in table.heads[table.base_head]:
-        yield path_of(table, identity.dialect, table.groups[group])
+        yield from paths_of(table, identity.dialect, table.groups[group])
 
 
 def _head_paths(table: Table, identity: Identity, groups: Collection[str]) -> Iterator[str]:
     """Regexes of where groups and their modules stand."""
     dialect = identity.dialect
     for group in groups:
-        own = path_of(table, dialect, table.groups[group])
-        for path in filter(None, (own, *module_paths(table, dialect, table.groups[group]))):
+        own = paths_of(table, dialect, table.groups[group])
+        for path in filter(None, (*own, *module_paths(table, dialect, table.groups[group]))):
             yield path_pattern(path + dialect.separator)

@@ -1,25 +1,15 @@
-"""Header + table + config = the plan: every source tensor and every target tensor in exactly one state."""
+"""What a plan is: every source tensor and every target tensor in exactly one state. `planner` makes it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
-from functools import cached_property
-
 from bertconv.config import Config
-from bertconv.containers.stored import FLOATS, StoredTensor
-from bertconv.errors import BertconvError, ShapeMismatch, UnsupportedCheckpoint
-from bertconv.mapping.expand import TensorSpec, expand, target_specs, transpose_specs
-from bertconv.mapping.heads import choose_head, fit_config, rank_heads, sizes_seen
+from bertconv.containers.stored import StoredTensor
+from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.identify import Identity
-from bertconv.mapping.ignore import IgnoreLists, check_regexes, first_match, ignore_lists, module_patterns
-from bertconv.mapping.inside import is_inside, stranger_patterns
+from bertconv.mapping.ignore import IgnoreLists
 from bertconv.mapping.layout import Transpose
-from bertconv.mapping.refusals import Unknown, missing_tensors, undecided, unknown_tensors, wrong_shapes
-from bertconv.mapping.table import Dialect, Dialects, Table, load_dialects
-from bertconv.mapping.ties import Ties
+from bertconv.mapping.dialects import Dialect
 from bertconv.records import dataclass
-from bertconv.text import listing, printable
 
 
 @dataclass(frozen=True)
@@ -36,6 +26,7 @@ class PlanOptions:
         untie: keep a tied copy that differs as a tensor of its own and set `tie_word_embeddings` to false.
         groups: the groups that the model owns, where they are not its class's; None takes the class's.
         ignore: the two regex lists, where they are not the class's; None takes the table's for the class.
+        allow_loss: leave out what the target's dialect has no place for, instead of refusing.
         ignore_mismatched: newly initialise a tensor of another shape, as transformers' `ignore_mismatched_sizes`.
     """
 
@@ -48,6 +39,7 @@ class PlanOptions:
     untie: bool = False
     groups: tuple[str, ...] | None = None
     ignore: IgnoreLists | None = None
+    allow_loss: bool = False
     ignore_mismatched: bool = False
 
 
@@ -74,7 +66,7 @@ class UnloadedTensor:
 
     Attributes:
         tensor: the tensor.
-        state: "tied", "unused", "ignored", "unknown", "outside" or "mismatched".
+        state: "tied", "unused", "ignored", "unknown", "outside", "mismatched" or "lost".
         why: in a few words.
         inside: it is a part of the model that no table knows and that the caller leaves out.
     """
@@ -133,268 +125,3 @@ class Plan:
     mismatched: tuple[tuple[StoredTensor, TensorSpec], ...]
     ignore: IgnoreLists
     notes: tuple[str, ...]
-
-
-def make_plan(
-    identity: Identity, table: Table, dialects: Dialects, config: Config, target: Dialect, options: PlanOptions
-) -> Plan:
-    """Match every source tensor with a target tensor.
-
-    Raises:
-        RequestError: a head or a regex that makes no sense.
-        AmbiguousHead: several classes have these tensors, and neither the caller nor the config says which it is.
-        ShapeMismatch: tensors, config and table do not fit each other.
-        MissingTensors: the file does not fill the head.
-        UnknownTensors: names that no table, head or ignore list knows.
-        UnsupportedCheckpoint: weights that are not floating-point numbers.
-    """
-    chosen = choose_head(table, identity, config, options.head)
-    if chosen.rivals:
-        raise undecided(chosen, config)
-    head = chosen.head
-    config, notes = fit_config(config, sizes_seen(table, identity, head), strict=not options.ignore_mismatched)
-    if options.untie:
-        config = config.replace(tie_word_embeddings=False)
-    check_regexes(options.allow_unknown)
-    ignore = options.ignore or ignore_lists(table, dialects, head)
-    ignore = ignore.extended(options.ignore_unexpected, options.ignore_missing)
-    planner = _Planner(identity, table, config, target, options, head, ignore)
-    planner.check_switched_off()
-    planner.check_tensors()
-    moves, unfilled = planner.moves()
-    return Plan(
-        head=head,
-        equals=chosen.equals,
-        identity=identity,
-        config=config,
-        dialect=target,
-        moves=moves,
-        unloaded=planner.unloaded(moves),
-        duplicates=planner.duplicates(),
-        unfilled=unfilled,
-        mismatched=tuple(planner.mismatched.values()) if options.ignore_mismatched else (),
-        ignore=ignore,
-        notes=(*([f"the class is {head}: {chosen.why}"] if chosen.why else []), *notes, *planner.notes()),
-    )
-
-
-@dataclass(frozen=True)
-class _Planner:
-    """One plan in the making: what the head owns, in the dialects of both sides."""
-
-    identity: Identity
-    table: Table
-    config: Config
-    target: Dialect
-    options: PlanOptions
-    head: str
-    ignore: IgnoreLists
-
-    @cached_property
-    def groups(self) -> tuple[str, ...]:
-        """Groups of the head; an optional one that the file lacks is left out unless it may be newly initialised."""
-        if self.options.groups is not None:
-            return self.options.groups
-        if self.options.init_missing:
-            return self.table.heads[self.head]
-        present = {spec.group for tensor_id, spec in self.identity.specs.items() if tensor_id in self.identity.by_id}
-        optional = self.table.optional.get(self.head, ())
-        return tuple(group for group in self.table.heads[self.head] if group in present or group not in optional)
-
-    @cached_property
-    def sources(self) -> dict[str, TensorSpec]:
-        return expand(self.table, self.identity.dialect, self.config.values, self.groups)
-
-    @cached_property
-    def targets(self) -> dict[str, TensorSpec]:
-        return target_specs(self.table, self.target, self.config, self.head, self.groups)
-
-    @cached_property
-    def mismatched(self) -> dict[str, tuple[StoredTensor, TensorSpec]]:
-        """Places whose tensor has another shape than the table's."""
-        return {
-            tensor_id: (tensor, spec)
-            for tensor_id, spec in self.sources.items()
-            for tensor in self.identity.by_id.get(tensor_id, ())
-            if tensor.shape != spec.shape
-        }
-
-    @cached_property
-    def ties(self) -> Ties:
-        is_tied = bool(self.config.values["tie_word_embeddings"])
-        return Ties(self.table, self.identity.dialect, self.target, self.sources, is_tied)
-
-    def first(self, tensor_id: str) -> StoredTensor | None:
-        found = self.identity.by_id.get(tensor_id)
-        return found[0] if found and tensor_id not in self.mismatched else None
-
-    def check_switched_off(self) -> None:
-        """Refuse tensors of the head that the config switches off."""
-        specs, groups = self.identity.specs, self.groups
-        off = [one for one in self.identity.by_id if specs[one].group in groups and one not in self.sources]
-        if off:
-            keys = {one.key: None for one in specs[off[0]].when if not one.holds(self.config.values)}
-            values = " and ".join(f"{key} = {self.config.values.get(key)!r}" for key in keys)
-            raise ShapeMismatch(
-                f"the file holds tensors that the config switches off with {values}:\n{listing(off)}",
-                hint=f"Set {' and '.join(keys)} in the config as the model was trained.",
-                file=self.config.path,
-            )
-
-    def check_tensors(self) -> None:
-        """Refuse shapes that are not the table's and element types that are not floating point."""
-        for tensor_id in self.sources:
-            for tensor in self.identity.by_id.get(tensor_id, ()):
-                if tensor_id not in self.mismatched and tensor.dtype not in FLOATS:
-                    raise UnsupportedCheckpoint(
-                        f"is {tensor.dtype}, not a floating-point type.",
-                        hint="If the model was quantised, dequantise it and save it again.",
-                        file=tensor.file.name,
-                        tensor=tensor.name,
-                    )
-        if self.mismatched and not self.options.ignore_mismatched:
-            raise wrong_shapes(self.head, self.table, list(self.mismatched.values()), self.body_alone())
-
-    def body_alone(self) -> str | None:
-        """The base model, if the file holds one that nothing contradicts."""
-        base = self.table.base_head
-        if self.head == base:
-            return None
-        options = replace(self.options, head=base, groups=None, ignore=None, allow_unknown=("",))
-        try:
-            make_plan(self.identity, self.table, load_dialects(), self.config, self.target, options)
-        except BertconvError:
-            return None
-        return base
-
-    def moves(self) -> tuple[tuple[Move, ...], tuple[TensorSpec, ...]]:
-        """The target tensors with what fills them, and those that may stay unfilled; MissingTensors for the others."""
-        moves: list[Move] = []
-        unfilled, missing = [], []
-        for tensor_id, target in self.targets.items():
-            if not self.ties.is_written(tensor_id):
-                continue
-            if (candidate := next(filter(self.first, self.ties.candidates(tensor_id)), None)) is not None:
-                turn = transpose_specs(self.sources[candidate], target)
-                moves.append(Move(target, self.first(candidate), turn, "loaded" if candidate == tensor_id else "tied"))
-            elif self.may_lack(self.sources[tensor_id].name) or self.may_lack(target.name):
-                unfilled.append(target)
-            elif self.options.init_missing and (tensor_id in self.mismatched or self.may_initialise(target.group)):
-                moves.append(Move(target, None, None, "initialised"))
-            else:
-                missing.append(self.sources[tensor_id])
-        if missing:
-            fresh = all(self.may_initialise(spec.group) for spec in missing)
-            ranked = rank_heads(self.table, self.identity, self.config.architectures)
-            fitting = [fit.head for fit in ranked if not fit.missing and fit.head != self.head]
-            untied = not self.ties.is_tied and all(spec.id in self.table.tied for spec in missing)
-            unknown = self.as_unknown(self.unknown())
-            raise missing_tensors(self.head, missing, unknown, fitting, fresh=fresh, untied=untied)
-        return tuple(moves), tuple(unfilled)
-
-    def may_lack(self, name: str) -> bool:
-        return first_match(self.ignore.missing, name) is not None
-
-    def may_initialise(self, group: str) -> bool:
-        """Heads and the pooler may start fresh, the body never."""
-        base = self.table.base_head
-        return group not in self.table.heads[base] or group in self.table.optional.get(base, ())
-
-    def duplicates(self) -> tuple[Duplicate, ...]:
-        """Every pair of stored copies that the target stores once."""
-        pairs = []
-        for tensor_id in self.sources:
-            first, *others = self.identity.by_id.get(tensor_id) or (None,)
-            if first is not None and tensor_id not in self.mismatched:
-                pairs += [Duplicate(other, first, None) for other in others]
-        if self.ties.is_tied:
-            for copy, original in self.table.tied.items():
-                one, two = self.first(copy), self.first(original)
-                if copy in self.sources and one is not None and two is not None:
-                    turn = transpose_specs(self.sources[copy], self.sources[original])
-                    pairs.append(Duplicate(one, two, turn, may_differ=self.ties.counted(original) == copy))
-        return tuple(pairs)
-
-    def unknown(self) -> list[StoredTensor]:
-        """Unrecognised tensors that no list allows."""
-        return [
-            tensor
-            for tensor in self.identity.unrecognised
-            if self.expected(tensor.name) is None and first_match(self.options.allow_unknown, tensor.name) is None
-        ]
-
-    def expected(self, name: str) -> str | None:
-        """The first regex of the class's lists that leaves out a name that no table knows."""
-        lists = (self.ignore.unexpected, self.of_modules)
-        return first_match(stranger_patterns(name, *lists, self.identity, self.table, self.groups), name)
-
-    @cached_property
-    def of_modules(self) -> tuple[str, ...]:
-        return module_patterns(self.table, load_dialects(), self.head)
-
-    def as_unknown(self, tensors: Iterable[StoredTensor]) -> Unknown:
-        return Unknown(tuple(tensor.name for tensor in tensors), self.identity.prefix)
-
-    def lacking(self) -> list[str]:
-        """Names that the class could have and that nothing fills."""
-        whole = expand(self.table, self.identity.dialect, self.config.values, self.table.heads[self.head])
-        filled = {*self.identity.by_id, *self.table.tied}
-        return [spec.name for tensor_id, spec in whole.items() if tensor_id not in filled]
-
-    def unloaded(self, moves: tuple[Move, ...]) -> tuple[UnloadedTensor, ...]:
-        """What becomes of every source tensor that no move takes; UnknownTensors for unrecognised."""
-        if unknown := self.unknown():
-            raise unknown_tensors(self.as_unknown(unknown), self.lacking())
-        taken = {id(move.source) for move in moves}
-        candidates: dict[int, tuple[StoredTensor, list[str]]] = {}
-        for tensor_id, tensors in self.identity.by_id.items():
-            for tensor in tensors:
-                if id(tensor) not in taken:
-                    candidates.setdefault(id(tensor), (tensor, []))[1].append(tensor_id)
-        known = [self.unloaded_tensor(tensor, ids) for tensor, ids in candidates.values()]
-        unrecognised = [self.unrecognised(tensor) for tensor in self.identity.unrecognised]
-        outside = [UnloadedTensor(tensor, "outside", "not under --strip-prefix") for tensor in self.identity.outside]
-        return (*known, *unrecognised, *outside)
-
-    def unloaded_tensor(self, tensor: StoredTensor, ids: list[str]) -> UnloadedTensor:
-        """What becomes of a tensor that claims these ids and fills none."""
-        tensor_id = next((tensor_id for tensor_id in ids if tensor_id in self.sources), None)
-        if tensor_id in self.mismatched:
-            should = self.sources[tensor_id].shape
-            return UnloadedTensor(tensor, "mismatched", f"is {list(tensor.shape)}, not {list(should)}")
-        if tensor_id is None:
-            claimed = {self.identity.specs[tensor_id].group for tensor_id in ids}
-            if claimed & set(self.table.unused.get(self.identity.dialect.name, ())):
-                why = "in every class's file, and this class does not compute with it"
-            else:
-                why = f"owned by {', '.join(head for head, own in self.table.heads.items() if claimed & set(own))}"
-            return UnloadedTensor(tensor, "unused", why)
-        if (counted := self.ties.counted(tensor_id)) is not None and (source := self.first(counted)) is not None:
-            return UnloadedTensor(tensor, "tied", f"the model computes with {source.name}")
-        original = self.first(self.table.tied.get(tensor_id, tensor_id))
-        if original is not None and original.name == tensor.name:  # Keras 2 stores a layer again under another one
-            return UnloadedTensor(tensor, "tied", f"a duplicate, stored under {tensor.group}")
-        return UnloadedTensor(tensor, "tied", f"equal to {original.name}" if original else "")
-
-    def unrecognised(self, tensor: StoredTensor) -> UnloadedTensor:
-        if (pattern := first_match(self.table.ignore["unexpected"], tensor.name)) is not None:
-            return UnloadedTensor(tensor, "ignored", f"matches {pattern!r}")
-        inside = is_inside(tensor.name, self.identity, self.table, self.groups)
-        if (pattern := first_match(self.options.ignore_unexpected, tensor.name)) is not None:
-            return UnloadedTensor(tensor, "ignored", f"matches {pattern!r}", inside)
-        if (pattern := self.expected(tensor.name)) is not None:
-            known = pattern in self.of_modules
-            return UnloadedTensor(tensor, "unused", f"not of this class: matches {pattern!r}", inside and not known)
-        return UnloadedTensor(tensor, "unknown", "allowed by --allow-unknown", inside)
-
-    def notes(self) -> list[str]:
-        """What is unusual about the plan as a whole."""
-        notes = []
-        named = self.config.architectures
-        if named and self.head not in named and self.options.head is None:
-            notes.append(f"config names {', '.join(map(printable, named))}; the tensors are those of {self.head}")
-        if left_out := [group for group in self.table.heads[self.head] if group not in self.groups]:
-            notes.append(f"the file has no {', '.join(left_out)}: load it with add_pooling_layer=False")
-        if not self.ties.is_tied and any(copy in self.sources for copy in self.table.tied):
-            notes.append("the decoder is untied and stays a tensor of its own; transformers' TF classes always tie it")
-        return notes

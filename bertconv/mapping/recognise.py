@@ -23,10 +23,11 @@ from bertconv.errors import (
 )
 from bertconv.families import Family, families, family_of, find_family, read_families
 from bertconv.mapping.checks import open_table
+from bertconv.mapping.dialects import Dialects, load_dialects
 from bertconv.mapping.evidence import scope_vote
 from bertconv.mapping.heads import rank_heads
 from bertconv.mapping.identify import Identity, identify, refuse_foreign
-from bertconv.mapping.table import Dialects, Table, load_dialects, table_for
+from bertconv.mapping.table import Table, table_for
 from bertconv.records import dataclass
 from bertconv.source import Source
 from bertconv.text import listed, printable, shown

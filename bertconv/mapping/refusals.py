@@ -7,7 +7,8 @@ from itertools import zip_longest
 
 from bertconv.config import Config
 from bertconv.containers.stored import StoredTensor
-from bertconv.errors import AmbiguousHead, MissingTensors, ShapeMismatch, UnknownTensors
+from bertconv.errors import AmbiguousHead, MissingTensors, ShapeMismatch, UnknownTensors, UnsupportedCheckpoint
+from bertconv.mapping.dialects import Dialect
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.heads import HeadChoice
 from bertconv.mapping.table import Table
@@ -26,6 +27,29 @@ class Unknown:
     def bare(self) -> list[str]:
         """The names without it."""
         return [name.removeprefix(self.prefix) for name in self.names]
+
+
+def check_has_class(table: Table, target: Dialect, head: str) -> None:
+    """UnsupportedCheckpoint where a dialect has no files of a class."""
+    if not table.speaks(target):
+        raise UnsupportedCheckpoint(
+            f"is {table.family.title}, and there is no {table.family.title} in {target.title}.",
+            hint="Convert it to another format.",
+        )
+    own = table.in_dialect(target).heads
+    if head not in own:
+        raise UnsupportedCheckpoint(
+            f"is {head}, and {target.title} has no such class.",
+            hint=f"Choose another format, or one of {', '.join(own)} with --head.",
+        )
+
+
+def no_place(head: str, target: Dialect, names: Sequence[str]) -> UnsupportedCheckpoint:
+    """A dialect cannot hold a part of the model."""
+    return UnsupportedCheckpoint(
+        f"{target.title} has no place for these tensors of {head}:\n{listing(names)}",
+        hint="Choose another format, or pass --allow-loss to leave them out: the output is then another model.",
+    )
 
 
 def undecided(chosen: HeadChoice, config: Config) -> AmbiguousHead:

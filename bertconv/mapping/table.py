@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bertconv.containers.registry import BY_NAME, CONTAINERS
 from bertconv.families import Family, family_of, read_families
+from bertconv.mapping.dialects import Dialect, Dialects
 from bertconv.mapping.expressions import Condition, Conditions, Size
 from bertconv.mapping.indices import variables
 from bertconv.records import dataclass
-from bertconv.table_files import bad, only, read_table, read_toml, shaped, tables_folder
+from bertconv.table_files import bad, only, read_table, tables_folder
 
 VOCABULARY = "vocab_size"
 """The config key of the number of tokens, in every family's spelling."""
@@ -29,68 +28,6 @@ COPIES = (COUNTS, EQUAL)
 """What holds of a stored copy: the dialect computes with it, and its original may be stale; or both must be equal."""
 
 _TEXTS = {"*": str}
-_DIALECTS_SHAPE = {
-    "kinds": {"*": _TEXTS},
-    "*": {
-        "title": str, "framework": str, "containers": [str], "metadata": _TEXTS, "command": str, "separator": str,
-        "suffix": str, "drops_base": bool, "scoped": bool, "wrappers": [str], "*": _TEXTS,
-    },
-}  # fmt: skip
-"""What the values of dialects.toml are; `*` is every key that is not named."""
-
-_STORED = re.compile(r"(?P<leaves>[\w|]*) ?\[(?P<layout>[*\w ]+)\]")
-
-
-@dataclass(frozen=True)
-class Role:
-    """How a dialect stores one role of a kind: `weight = "kernel [in out]"`.
-
-    Attributes:
-        leaves: last parts of the name; the first is written, all are read; empty where the module's name is enough.
-        layout: the role's axes in memory order; `*` keeps an axis's factors apart.
-        canonical: the role's axes in the order of `[kinds]`.
-    """
-
-    leaves: tuple[str, ...]
-    layout: tuple[str, ...]
-    canonical: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """How tensors are named and laid out by one family of tools.
-
-    Attributes:
-        name: "pt" or "tf".
-        title: what people call it.
-        framework: the module that runs its weights.
-        containers: names of the containers that it is written in, the default one first.
-        metadata: what its files say of themselves, where their container has room for it.
-        command: the one that converts from it; empty where there is none besides `convert`.
-        separator: between the parts of a name.
-        suffix: after every name, such as ":0".
-        drops_base: a base model's file leaves the base prefix out.
-        scoped: every name begins with the name of the model, whatever it was.
-        wrappers: parts that other tools put before every name.
-        kinds: kind -> role -> how it is stored.
-    """
-
-    name: str
-    title: str
-    framework: str
-    containers: tuple[str, ...]
-    metadata: Mapping[str, str]
-    command: str
-    separator: str
-    suffix: str
-    drops_base: bool
-    scoped: bool
-    wrappers: tuple[str, ...]
-    kinds: Mapping[str, Mapping[str, Role]]
-
-    def format_in(self, container: str) -> str:
-        """The name of the format that it is in one of its containers; the default one goes without saying."""
-        return self.name if container == self.containers[0] else f"{self.name}-{container}"
 
 
 @dataclass(frozen=True)
@@ -116,6 +53,23 @@ class Group:
 
 
 @dataclass(frozen=True)
+class InDialect:
+    """What files of a dialect can hold of a family.
+
+    Attributes:
+        heads: the model classes that there are in it.
+        lacks: what it has no place for: a group, `group.module` or `group.module.role`.
+    """
+
+    heads: tuple[str, ...]
+    lacks: frozenset[str] = frozenset()
+
+    def has(self, group: str, module: str, role: str) -> bool:
+        """Whether it has a place for a tensor."""
+        return not self.lacks & {group, f"{group}.{module}", f"{group}.{module}.{role}"}
+
+
+@dataclass(frozen=True)
 class Table:
     """One architecture under one `model_type`: its modules, its heads, and what its tensors are called.
 
@@ -137,6 +91,7 @@ class Table:
         ignore: "unexpected" and "missing" -> regexes.
         names: dialect -> what differs there: group, group.module or group.module.role -> name; the latter two with
             `|` and other spellings that are read.
+        within: dialect -> what its files can hold, where that is not everything.
     """
 
     path: Path
@@ -155,6 +110,25 @@ class Table:
     keras2_repeats: Mapping[str, str]
     ignore: Mapping[str, tuple[str, ...]]
     names: Mapping[str, Mapping[str, str]]
+    within: Mapping[str, InDialect]
+
+    def speaks(self, dialect: Dialect) -> bool:
+        """Whether there are files of this family in a dialect."""
+        return not dialect.declared or dialect.name in self.within
+
+    def spoken(self, dialects: Dialects) -> tuple[Dialect, ...]:
+        """The dialects that there are files of this family in."""
+        return tuple(filter(self.speaks, dialects.by_name.values()))
+
+    def in_dialect(self, dialect: Dialect) -> InDialect:
+        """What files of a dialect can hold; everything where the table says nothing of it."""
+        return self.within.get(dialect.name) or InDialect(tuple(self.heads))
+
+    def groups_in(self, dialect: Dialect) -> frozenset[str]:
+        """The groups that files of a dialect may have."""
+        own = self.in_dialect(dialect)
+        held = {group for head in own.heads for group in self.heads[head]} | {*self.unused.get(dialect.name, ())}
+        return frozenset(held - own.lacks)
 
     @property
     def is_builtin(self) -> bool:
@@ -205,35 +179,6 @@ class Table:
         return self.family.head_for(task)
 
 
-@dataclass(frozen=True)
-class Dialects:
-    """The kinds of module (kind -> role -> axes in canonical order) and every dialect by name."""
-
-    kinds: Mapping[str, Mapping[str, tuple[str, ...]]]
-    by_name: Mapping[str, Dialect]
-
-    @property
-    def reference(self) -> Dialect:
-        """The first one: its names stand in the rows of the tables, and its layouts are those of digests."""
-        return next(iter(self.by_name.values()))
-
-    def of(self, framework: str) -> Dialect:
-        """The first dialect whose weights a framework runs, by the framework's module."""
-        return next(dialect for dialect in self.by_name.values() if dialect.framework == framework)
-
-
-@cache
-def load_dialects(path: Path | None = None) -> Dialects:
-    """Read dialects.toml; BadTable when it says nonsense."""
-    path = path or tables_folder() / "dialects.toml"
-    raw = read_toml(path)[0]
-    shaped(path, "", raw, _DIALECTS_SHAPE)
-    if "kinds" not in raw or len(raw) == 1:
-        raise bad(path, "has no [kinds] or no dialect")
-    kinds = {kind: {role: tuple(axes.split()) for role, axes in row.items()} for kind, row in raw.pop("kinds").items()}
-    return Dialects(kinds, {name: _dialect(path, name, row, kinds) for name, row in raw.items()})
-
-
 @cache
 def load_table(path: Path, model_type: str | None = None) -> Table:
     """Read a table.
@@ -269,13 +214,8 @@ def load_table(path: Path, model_type: str | None = None) -> Table:
         keras2_repeats=dict(raw.get("keras2_repeats", {})),
         ignore={kind: tuple(raw.get("ignore", {}).get(kind, ())) for kind in ("unexpected", "missing")},
         names={dialect: dict(row) for dialect, row in raw.get("names", {}).items()},
+        within={name: _within(path, name, row, family.prefix, heads) for name, row in raw.get("in", {}).items()},
     )
-
-
-def title_of(dialect: str) -> str:
-    """What people call a dialect; nothing for a name that is none."""
-    found = load_dialects().by_name.get(dialect)
-    return found.title if found else ""
 
 
 def table_for(model_type: str) -> Table:
@@ -293,41 +233,14 @@ def _check_inputs(path: Path, raw: Mapping[str, Any]) -> None:
         raise bad(path, "[config_fixed] counted_padding is no whole number")
 
 
-def _dialect(path: Path, name: str, row: dict[str, Any], kinds: Mapping[str, Mapping[str, tuple[str, ...]]]) -> Dialect:
-    only(path, f"dialect {name}", row, required=("title", "framework", "separator", *kinds),
-          allowed=("containers", "metadata", "command", "suffix", "drops_base", "scoped", "wrappers"))  # fmt: skip
-    for kind, roles in kinds.items():
-        only(path, f"{name}.{kind}", row[kind], required=tuple(roles))
-    containers = tuple(row.get("containers", ()))
-    if unknown := [one for one in containers if one not in BY_NAME or not BY_NAME[one].dtypes]:
-        written = ", ".join(container.name for container in CONTAINERS if container.dtypes)
-        raise bad(path, f"dialect {name} is to be written to {unknown[0]!r}, not to one of {written}")
-    return Dialect(
-        name=name,
-        title=row["title"],
-        framework=row["framework"],
-        containers=containers,
-        metadata=dict(row.get("metadata", {})),
-        command=row.get("command", ""),
-        separator=row["separator"],
-        suffix=row.get("suffix", ""),
-        drops_base=row.get("drops_base", False),
-        scoped=row.get("scoped", False),
-        wrappers=tuple(row.get("wrappers", ())),
-        kinds={
-            kind: {role: _role(path, row[kind][role], axes) for role, axes in kinds[kind].items()} for kind in kinds
-        },
-    )
-
-
-def _role(path: Path, text: str, axes: tuple[str, ...]) -> Role:
-    found = _STORED.fullmatch(text)
-    if not found:
-        raise bad(path, f"{text!r} is not of the form `leaf|alias [layout]`")
-    layout = tuple(found["layout"].split())
-    if sorted(axis.removeprefix("*") for axis in layout) != sorted(axes):
-        raise bad(path, f"layout of {text!r} is not a permutation of the axes {' '.join(axes)}")
-    return Role(tuple(found["leaves"].split("|")) if found["leaves"] else ("",), layout, axes)
+def _within(
+    path: Path, dialect: str, row: Mapping[str, Any], prefix: str, heads: Mapping[str, Mapping[str, Any]]
+) -> InDialect:
+    only(path, f"[in.{dialect}]", row, allowed=("heads", "lacks"))
+    own = tuple(prefix + rest for rest in row["heads"]) if "heads" in row else tuple(heads)
+    if unknown := [head for head in own if head not in heads]:
+        raise bad(path, f"[in.{dialect}] has {unknown[0].removeprefix(prefix)!r}, which is none of [heads]")
+    return InDialect(own, frozenset(row.get("lacks", ())))
 
 
 def _group(path: Path, name: str, row: dict[str, Any]) -> Group:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from bertconv.mapping.expand import TensorSpec
-from bertconv.mapping.table import Dialect, Table
+from bertconv.mapping.dialects import Dialect
+from bertconv.mapping.table import Table
 from bertconv.records import dataclass
 
 
@@ -17,14 +17,14 @@ class Ties:
         table: the architecture.
         source: dialect of the file.
         target: dialect that is written.
-        sources: the head's tensors in the source's dialect, by neutral id.
+        groups: the head's tensors that one of both dialects has, by neutral id, each with its group.
         is_tied: whether the config ties the decoder to the embeddings.
     """
 
     table: Table
     source: Dialect
     target: Dialect
-    sources: Mapping[str, TensorSpec]
+    groups: Mapping[str, str]
     is_tied: bool
 
     def is_written(self, tensor_id: str) -> bool:
@@ -49,6 +49,6 @@ class Ties:
         """The head's tensor that fills this one when the file lacks it; an untied decoder shares its bias at most."""
         copies = {original: copy for copy, original in self.table.tied.items()}
         partner = self.table.tied.get(tensor_id, copies.get(tensor_id))
-        if partner is None or partner not in self.sources or tensor_id not in self.sources:
+        if partner is None or partner not in self.groups or tensor_id not in self.groups:
             return None
-        return partner if self.is_tied or self.sources[partner].group == self.sources[tensor_id].group else None
+        return partner if self.is_tied or self.groups[partner] == self.groups[tensor_id] else None

@@ -22,7 +22,8 @@ from bertconv.errors import (
 )
 from bertconv.formats.readback import check_duplicates
 from bertconv.mapping.ignore import IgnoreLists
-from bertconv.mapping.plan import Plan, PlanOptions, make_plan
+from bertconv.mapping.plan import Plan, PlanOptions
+from bertconv.mapping.planner import make_plan
 from bertconv.models.filling import LoadingInfo, filled
 from bertconv.models.memory import blank_weights
 from bertconv.models.other_families import identified, read_config

@@ -9,9 +9,10 @@ from bertconv.config import Config
 from bertconv.containers.stored import StoredTensor
 from bertconv.errors import BertconvError, UnsupportedCheckpoint
 from bertconv.families import families
+from bertconv.mapping.dialects import Dialects
 from bertconv.mapping.identify import Identity, identify
 from bertconv.mapping.recognise import refuse_contradiction
-from bertconv.mapping.table import Dialects, Table
+from bertconv.mapping.table import Table
 from bertconv.tasks import BASE
 
 

@@ -18,8 +18,9 @@ from bertconv.containers.registry import BY_NAME, preferred
 from bertconv.containers.safetensors import Safetensors
 from bertconv.containers.stored import FLOATS
 from bertconv.errors import RequestError
+from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.ignore import IgnoreLists, ignore_lists
-from bertconv.mapping.table import Table, load_dialects, table_for
+from bertconv.mapping.table import Table, table_for
 from bertconv.models import loading, saving, weight_files
 from bertconv.models.body import MainLayer, check_decoder, finished
 from bertconv.models.calls import argument_names, made_call

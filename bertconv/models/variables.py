@@ -10,8 +10,9 @@ import keras
 
 from bertconv.config import Config
 from bertconv.errors import RequestError
+from bertconv.mapping.dialects import Dialect, Dialects, load_dialects
 from bertconv.mapping.expand import TensorSpec, expand
-from bertconv.mapping.table import Dialect, Dialects, Table, load_dialects
+from bertconv.mapping.table import Table
 from bertconv.models.keras_internals import inner_layers
 from bertconv.models.layers import BaseLayer
 from bertconv.records import dataclass

@@ -21,8 +21,9 @@ from bertconv.errors import DamagedCheckpoint
 from bertconv.formats.content import Content, Origin
 from bertconv.formats.output import Format, Model, formats
 from bertconv.formats.staging import StagedFolder
+from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import expand
-from bertconv.mapping.table import load_dialects, table_for
+from bertconv.mapping.table import table_for
 from bertconv.saving import save_weights
 
 HEAD = "BertModel"

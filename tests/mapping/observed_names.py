@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from bertconv.config import BertConfig
+from bertconv.mapping.dialects import Dialects
 from bertconv.mapping.expand import TensorSpec, expand
 from bertconv.mapping.layout import is_transposed
-from bertconv.mapping.table import Dialects, Table
+from bertconv.mapping.table import Table
 
 DATA = Path(__file__).parents[1] / "data"
 MODELS, FAMILY = "weight_names.json", "family_names.json"

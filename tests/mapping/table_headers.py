@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 from observed_names import SIZES, filled, keras_groups, named
 
 from bertconv.config import BertConfig
+from bertconv.mapping.dialects import Dialects, load_dialects
 from bertconv.mapping.identify import Identity, StoredTensor, identify
-from bertconv.mapping.plan import Plan, PlanOptions, make_plan
-from bertconv.mapping.table import Dialects, Table, load_dialects, table_for
+from bertconv.mapping.plan import Plan, PlanOptions
+from bertconv.mapping.planner import make_plan
+from bertconv.mapping.table import Table, table_for
 
 HEADS = tuple(table_for("bert").heads)
 
@@ -83,7 +85,7 @@ class Tables(NamedTuple):
         """The plan to the other dialect, under the small config with some keys changed."""
         chosen = PlanOptions(**options)
         identity = self.identify(tensors, chosen.strip_prefix)
-        speaks = target or next(name for name in self.dialects.by_name if name != identity.dialect.name)
+        speaks = target or next(name for name in self.dialects.everywhere if name != identity.dialect.name)
         raw = BertConfig.from_dict(SIZES | (config or {}))
         return make_plan(identity, self.table, self.dialects, raw, self.dialects.by_name[speaks], chosen)
 

@@ -13,9 +13,10 @@ from table_mutants import Raw, read, to_toml
 
 from bertconv.errors import BadTable, RequestError
 from bertconv.mapping.checks import check_table, probe_config
+from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import expand
 from bertconv.mapping.expressions import Condition, Size, fulfilled
-from bertconv.mapping.table import load_dialects, load_table, table_for
+from bertconv.mapping.table import load_table, table_for
 from bertconv.table_files import table_names, tables_folder
 
 Edit = Callable[[Raw], object]

@@ -17,8 +17,9 @@ import pytest
 from bertconv.config_auto import AutoConfig
 from bertconv.families import families
 from bertconv.formats.output import Model
+from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import expand
-from bertconv.mapping.table import load_dialects, table_for
+from bertconv.mapping.table import table_for
 from bertconv.tasks import QUESTION_ANSWERING
 
 DATA = Path(__file__).parents[1] / "data"

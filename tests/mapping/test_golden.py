@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from golden_script import golden
 
-from bertconv.mapping.table import load_dialects, load_table
+from bertconv.mapping.dialects import load_dialects
+from bertconv.mapping.table import load_table
 from bertconv.table_files import table_names, tables_folder
 
 WANTED = golden.every(load_dialects())

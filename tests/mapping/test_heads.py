@@ -13,7 +13,7 @@ from bertconv.errors import RequestError, ShapeMismatch
 from bertconv.mapping.heads import HeadChoice, choose_head, fit_config, rank_heads, sizes_seen
 from bertconv.mapping.identify import StoredTensor
 
-BOTH = pytest.mark.parametrize("dialect", REAL.dialects.by_name)
+BOTH = pytest.mark.parametrize("dialect", REAL.dialects.everywhere)
 SEQUENCE, CHOICE, TOKEN = "BertForSequenceClassification", "BertForMultipleChoice", "BertForTokenClassification"
 LM = ("BertForMaskedLM", "BertLMHeadModel")
 EQUALS = {SEQUENCE: (SEQUENCE, TOKEN), CHOICE: (SEQUENCE, CHOICE, TOKEN), LM[0]: LM, LM[1]: LM}

@@ -14,7 +14,7 @@ from bertconv.errors import DamagedCheckpoint, MappingError, UnknownTensors, Uns
 from bertconv.mapping.identify import StoredTensor
 
 WRAPPERS = REAL.dialects.by_name["pt"].wrappers
-BOTH = pytest.mark.parametrize("dialect", REAL.dialects.by_name)
+BOTH = pytest.mark.parametrize("dialect", REAL.dialects.everywhere)
 EVERY = pytest.mark.parametrize("head", HEADS)
 
 

@@ -32,7 +32,7 @@ EVERY = pytest.mark.parametrize("head", HEADS)
 def all_names() -> dict[str, set[str]]:
     """Every name that any class gives a tensor in any dialect, scoped and not, with the groups that it may be of."""
     names: dict[str, set[str]] = {}
-    for dialect in REAL.dialects.by_name.values():
+    for dialect in REAL.dialects.everywhere.values():
         base = REAL.table.base + dialect.separator
         for spec in expand(REAL.table, dialect, None).values():
             for name in spec.names:

@@ -13,11 +13,12 @@ from table_mutants import read, to_toml
 
 from bertconv.errors import BadTable
 from bertconv.mapping.checks import check_table, probe_config
+from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import expand
 from bertconv.mapping.heads import sizes_seen
 from bertconv.mapping.identify import identify
 from bertconv.mapping.indices import TensorId, fill, path_pattern, variables
-from bertconv.mapping.table import Table, load_dialects, load_table
+from bertconv.mapping.table import Table, load_table
 
 DIALECTS = load_dialects()
 NAMES = st.from_regex(r"[a-z_]{1,8}", fullmatch=True)

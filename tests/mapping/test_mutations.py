@@ -26,9 +26,10 @@ from bertconv.config import BertConfig
 from bertconv.errors import BadTable, BertconvError
 from bertconv.families import Schema
 from bertconv.mapping import checks
+from bertconv.mapping.dialects import Role, load_dialects
 from bertconv.mapping.identify import StoredTensor
 from bertconv.mapping.plan import Plan
-from bertconv.mapping.table import Role, load_dialects, load_table, table_for
+from bertconv.mapping.table import load_table, table_for
 
 WHOLE = "no row of BERT gives this axis more than one factor, so there is nothing to keep apart"
 SURVIVORS = {
@@ -68,7 +69,7 @@ def static(tables: Tables) -> Iterator[str]:
 
 def names(tables: Tables) -> Iterator[str]:
     """What transformers' classes call their weights."""
-    if set(tables.table.heads) != set(family_cases()) or set(tables.dialects.by_name) != {"pt", "tf"}:
+    if set(tables.table.heads) != set(family_cases()) or set(tables.dialects.by_name) != set(load_dialects().by_name):
         yield "other classes or dialects"
         return
     for case in ("BertForPreTraining", "BertLMHeadModel+is_decoder+cross", *model_cases()):

@@ -21,8 +21,9 @@ from observed_names import (
 )
 
 from bertconv.formats.output import Model
+from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import expand, specs_by_name
-from bertconv.mapping.table import load_dialects, table_for
+from bertconv.mapping.table import table_for
 
 TABLE, DIALECTS = table_for("bert"), load_dialects()
 
@@ -64,7 +65,7 @@ def test_relative_positions_add_one_embedding_per_layer_and_none_to_cross_attent
 
 
 def test_cross_attention_adds_the_same_ten_tensors_per_layer_in_both_dialects() -> None:
-    for dialect in DIALECTS.by_name:
+    for dialect in DIALECTS.everywhere:
         plain, cross = (named(TABLE, DIALECTS, dialect, "BertModel", filled(**changes)) for changes in ({}, CROSS))
         added = [place for place in cross if place not in plain]
         assert len(added) == 2 * 10
@@ -72,7 +73,7 @@ def test_cross_attention_adds_the_same_ten_tensors_per_layer_in_both_dialects() 
 
 
 def test_ids_are_the_same_in_every_dialect_and_in_the_same_order() -> None:
-    pt, tf = (list(expand(TABLE, dialect, filled(**CROSS))) for dialect in DIALECTS.by_name.values())
+    pt, tf = (list(expand(TABLE, dialect, filled(**CROSS))) for dialect in DIALECTS.everywhere.values())
     assert pt == tf
 
 
@@ -85,7 +86,7 @@ def test_keras_2_holds_the_embeddings_again_under_the_language_model_head() -> N
 
 def test_names_without_a_config_are_those_of_every_config() -> None:
     config = filled(**CROSS, position_embedding_type="relative_key")
-    for dialect in DIALECTS.by_name.values():
+    for dialect in DIALECTS.everywhere.values():
         names = {name: spec for spec in expand(TABLE, dialect, config).values() for name in spec.names}
         known = specs_by_name(TABLE, dialect, names)
         assert set(known) == set(names)

@@ -13,8 +13,9 @@ import pytest
 
 from bertconv.config_auto import AutoConfig
 from bertconv.families import families
+from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import expand
-from bertconv.mapping.table import load_dialects, table_for
+from bertconv.mapping.table import table_for
 
 SEEN = json.loads((Path(__file__).parents[1] / "data/names_parts.json").read_bytes())
 PT = load_dialects().by_name["pt"]

@@ -25,7 +25,7 @@ from bertconv.errors import (
 from bertconv.mapping.layout import Transpose
 from bertconv.mapping.plan import Plan
 
-DIALECTS = tuple(REAL.dialects.by_name)
+DIALECTS = tuple(REAL.dialects.everywhere)
 BOTH = pytest.mark.parametrize("dialect", DIALECTS)
 WORD, DECODER = "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"
 BIAS, DECODER_BIAS = "cls.predictions.bias", "cls.predictions.decoder.bias"

@@ -15,10 +15,12 @@ from bertconv.config_auto import AutoConfig
 from bertconv.errors import BadTable, MissingTensors
 from bertconv.mapping.checks import check_table
 from bertconv.mapping.describe import explain_name
+from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import expand
 from bertconv.mapping.identify import Identity, StoredTensor, identify
-from bertconv.mapping.plan import Plan, PlanOptions, make_plan
-from bertconv.mapping.table import Table, load_dialects, load_table, table_for
+from bertconv.mapping.plan import Plan, PlanOptions
+from bertconv.mapping.planner import make_plan
+from bertconv.mapping.table import Table, load_table, table_for
 from bertconv.table_files import read_toml, tables_folder
 
 DIALECTS = load_dialects()

@@ -8,8 +8,9 @@ import pytest
 
 from bertconv.config_auto import AutoConfig
 from bertconv.formats.output import formats
+from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import expand
-from bertconv.mapping.table import load_dialects, table_for
+from bertconv.mapping.table import table_for
 from bertconv.models.saving import contents_of
 from bertconv.models.variables import Inventory
 

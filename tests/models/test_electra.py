@@ -13,8 +13,9 @@ from tiny_models import relative_error
 
 import bertconv
 from bertconv.errors import UnsupportedCheckpoint
+from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import expand
-from bertconv.mapping.table import load_dialects, table_for
+from bertconv.mapping.table import table_for
 
 WORDS = ["ElectraForMaskedLM", "ElectraForCausalLM"]
 EVERYTHING = {"output_hidden_states": True, "output_attentions": True}

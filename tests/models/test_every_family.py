@@ -24,8 +24,9 @@ import bertconv
 from bertconv import tasks
 from bertconv.errors import RequestError
 from bertconv.families import family_of
+from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import TensorSpec, expand
-from bertconv.mapping.table import load_dialects, table_for
+from bertconv.mapping.table import table_for
 
 TOLERANCE, NOISE = 1e-9, 1e-13
 """Of a variable's largest gradient; and of the largest of all, for those that are zero but for rounding."""

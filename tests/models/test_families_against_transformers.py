@@ -21,8 +21,9 @@ from tiny_models import CACHE, relative_error
 
 import bertconv
 from bertconv import tasks
+from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import expand
-from bertconv.mapping.table import load_dialects, table_for
+from bertconv.mapping.table import table_for
 from bertconv.models.variables import inventory, named_variables
 
 pytestmark = pytest.mark.filterwarnings(  # Keras 3.15 and TensorFlow 2.21 on NumPy 2

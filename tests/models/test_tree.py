@@ -13,8 +13,9 @@ from tiny_models import HEADS, SIZES, config, inputs, tf_class, tf_state_of, tor
 
 import bertconv
 from bertconv.config import BertConfig
+from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import expand
-from bertconv.mapping.table import load_dialects, table_for
+from bertconv.mapping.table import table_for
 from bertconv.models.variables import named_variables
 
 Shapes = dict[str, tuple[int, ...]]

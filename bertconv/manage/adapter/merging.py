@@ -20,10 +20,11 @@ from bertconv.formats.readback import check_duplicates
 from bertconv.manage.adapter.files import Adapter, opened_adapter
 from bertconv.manage.adapter.names import Changes, Modules, changes_of, check_used
 from bertconv.manage.rewriting import LEVELS
+from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import TensorSpec, expand, transpose_specs
 from bertconv.mapping.plan import Move, Plan, PlanOptions
 from bertconv.mapping.recognise import Wanted
-from bertconv.mapping.table import Table, load_dialects
+from bertconv.mapping.table import Table
 from bertconv.progress import Progress, silent
 from bertconv.record import computed_report, short_name
 from bertconv.report import Operation, ParentReport, Report

@@ -23,10 +23,12 @@ from bertconv.manage.doctor.patient import NOTE, SEVERITIES, Finding, Patient
 from bertconv.manage.doctor.programs import chosen
 from bertconv.manage.doctor.refusals import check as check_refusals
 from bertconv.manage.doctor.tokens import check as check_tokens
+from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.identify import Identity
-from bertconv.mapping.plan import Plan, PlanOptions, make_plan
+from bertconv.mapping.plan import Plan, PlanOptions
+from bertconv.mapping.planner import make_plan
 from bertconv.mapping.recognise import Wanted, recognise
-from bertconv.mapping.table import Table, load_dialects
+from bertconv.mapping.table import Table
 from bertconv.parts import refuse_part
 from bertconv.progress import Progress, silent
 from bertconv.records import dataclass

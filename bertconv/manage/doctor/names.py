@@ -16,9 +16,9 @@ from bertconv.manage.doctor.programs import (
     TORCH_4,
     TRANSFORMERS_5,
 )
+from bertconv.mapping.dialects import Dialect
 from bertconv.mapping.evidence import named_in
 from bertconv.mapping.expand import expand
-from bertconv.mapping.table import Dialect
 from bertconv.text import brief, human_bytes, listed, printable
 
 _NORM = "LayerNorm"

@@ -16,11 +16,12 @@ from bertconv.errors import BertconvError
 from bertconv.formats.destination import is_of_hub_cache
 from bertconv.inspection import Inspection
 from bertconv.manage.doctor.programs import PROGRAMS
+from bertconv.mapping.dialects import Dialect, Dialects, load_dialects
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.ignore import first_match
 from bertconv.mapping.plan import Plan, UnloadedTensor
-from bertconv.mapping.table import Dialect, Dialects, Table, load_dialects
+from bertconv.mapping.table import Table
 from bertconv.records import dataclass
 from bertconv.source import Source
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bertconv.mapping.table import title_of
+from bertconv.mapping.dialects import title_of
 from bertconv.text import human_bytes
 from bertconv.verify.html.markup import Markup, count, facts, mono, prose, tag
 from bertconv.verify.html.shell import asset, head, mark
