@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -59,10 +60,18 @@ class InDialect:
     Attributes:
         heads: the model classes that there are in it.
         lacks: what it has no place for: a group, `group.module` or `group.module.role`.
+        activations: what its program can compute, by transformers' name -> the words for it in the program's own
+            config; empty where that has none. The first is computed where nothing is said. None: its program reads
+            transformers' configs, and computes what they say.
+        fixed: key of the config -> what its program computes with, whatever a config says.
+        head_fixed: model class -> the same of its head alone.
     """
 
     heads: tuple[str, ...]
     lacks: frozenset[str] = frozenset()
+    activations: Mapping[str, tuple[str, ...]] | None = None
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    head_fixed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def has(self, group: str, module: str, role: str) -> bool:
         """Whether it has a place for a tensor."""
@@ -236,11 +245,15 @@ def _check_inputs(path: Path, raw: Mapping[str, Any]) -> None:
 def _within(
     path: Path, dialect: str, row: Mapping[str, Any], prefix: str, heads: Mapping[str, Mapping[str, Any]]
 ) -> InDialect:
-    only(path, f"[in.{dialect}]", row, allowed=("heads", "lacks"))
+    only(path, f"[in.{dialect}]", row, allowed=("heads", "lacks", "activations", "fixed", "head_fixed"))
     own = tuple(prefix + rest for rest in row["heads"]) if "heads" in row else tuple(heads)
     if unknown := [head for head in own if head not in heads]:
         raise bad(path, f"[in.{dialect}] has {unknown[0].removeprefix(prefix)!r}, which is none of [heads]")
-    return InDialect(own, frozenset(row.get("lacks", ())))
+    known = row.get("activations")
+    words = {name: tuple(filter(None, one.split("|"))) for name, one in (known or {}).items()}
+    head_fixed = {prefix + rest: dict(keys) for rest, keys in row.get("head_fixed", {}).items()}
+    return InDialect(own, frozenset(row.get("lacks", ())), words if known is not None else None,
+                     dict(row.get("fixed", {})), head_fixed)  # fmt: skip
 
 
 def _group(path: Path, name: str, row: dict[str, Any]) -> Group:
