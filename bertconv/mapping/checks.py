@@ -17,11 +17,8 @@ from bertconv.mapping.expressions import fulfilled
 from bertconv.mapping.ignore import ignore_lists
 from bertconv.mapping.indices import TensorId, variables
 from bertconv.mapping.layout import transpose_between
-from bertconv.mapping.table import COPIES, Group, Module, Table, load_table
+from bertconv.mapping.table import ACTIVATION, COPIES, Group, Module, Table, load_table
 from bertconv.table_files import bad
-
-ACTIVATION = "hidden_act"
-"""The key of the activation, in BERT's spelling."""
 
 Problem = str
 """One sentence without its stop; a check yields every problem that it finds."""
@@ -229,7 +226,8 @@ def dialects_hold_what_there_is(table: Table, dialects: Dialects) -> Iterator[Pr
 
 def programs_compute_what_is_known(table: Table, _: Dialects) -> Iterator[Problem]:
     """Check 14: what a dialect's program computes is said by names of activations and keys that have a meaning."""
-    defaults = {**COMMON, **table.family.schema.defaults}
+    schema = table.family.schema
+    defaults = {**COMMON, **schema.defaults, **schema.fixed}
     for name, within in table.within.items():
         functions = within.activations
         if functions is not None and not functions:
@@ -244,7 +242,7 @@ def programs_compute_what_is_known(table: Table, _: Dialects) -> Iterator[Proble
                 yield f"[in.{name}] head_fixed has {head.removeprefix(table.prefix)!r}, which is none of its heads"
         for fixed in (within.fixed, *within.head_fixed.values()):
             for key, value in fixed.items():
-                own = defaults.get(table.family.schema.spelled(key))
+                own = defaults.get(schema.spelled(key))
                 if own is None or type(value) is not type(own):
                     yield f"[in.{name}] fixes {key} = {value!r}, which no config of the family has so"
                 elif key == ACTIVATION and value not in ACTIVATIONS:

@@ -15,6 +15,7 @@ from bertconv.mapping.heads import choose_head, fit_config, rank_heads, sizes_se
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.ignore import IgnoreLists, check_regexes, first_match, ignore_lists, module_patterns
 from bertconv.mapping.inside import is_inside, stranger_patterns
+from bertconv.mapping.meaning import meaning_of
 from bertconv.mapping.plan import Duplicate, Move, Plan, PlanOptions, UnloadedTensor
 from bertconv.mapping.refusals import (
     Unknown,
@@ -42,15 +43,18 @@ def make_plan(
         ShapeMismatch: tensors, config and table do not fit each other.
         MissingTensors: the file does not fill the head.
         UnknownTensors: names that no table, head or ignore list knows.
-        UnsupportedCheckpoint: weights that are not floating-point numbers, or a class or a tensor that the target's
-            dialect has no place for.
+        UnsupportedCheckpoint: weights that are not floating-point numbers, a class or a tensor that the target's
+            dialect has no place for, or a model that its program cannot compute.
     """
     chosen = choose_head(table, identity, config, options.head)
     if chosen.rivals:
         raise undecided(chosen, config)
     head = chosen.head
     check_has_class(table, target, head)
-    config, notes = fit_config(config, sizes_seen(table, identity, head), strict=not options.ignore_mismatched)
+    meaning = meaning_of(
+        table, identity.dialect, target, config, head, hidden_act=options.hidden_act, allow_loss=options.allow_loss
+    )
+    config, notes = fit_config(meaning.config, sizes_seen(table, identity, head), strict=not options.ignore_mismatched)
     if options.untie:
         config = config.replace(tie_word_embeddings=False)
     check_regexes(options.allow_unknown)
@@ -73,7 +77,13 @@ def make_plan(
         unfilled=unfilled,
         mismatched=tuple(planner.mismatched.values()) if options.ignore_mismatched else (),
         ignore=ignore,
-        notes=(*([f"the class is {head}: {chosen.why}"] if chosen.why else []), *notes, *planner.notes()),
+        meaning=replace(meaning, config=planner.config),
+        notes=(
+            *([f"the class is {head}: {chosen.why}"] if chosen.why else []),
+            *meaning.notes,
+            *notes,
+            *planner.notes(),
+        ),
     )
 
 
@@ -289,7 +299,7 @@ class _Planner:
                 why = f"owned by {', '.join(head for head, own in self.table.heads.items() if claimed & set(own))}"
             return UnloadedTensor(tensor, "unused", why)
         if tensor_id in self.lost:
-            return UnloadedTensor(tensor, "lost", f"{self.target.title} has no place for it")
+            return UnloadedTensor(tensor, "lost", f"{self.target.title} has no place for it", inside=True)
         if (counted := self.ties.counted(tensor_id)) is not None and (source := self.first(counted)) is not None:
             return UnloadedTensor(tensor, "tied", f"the model computes with {source.name}")
         original = self.first(self.table.tied.get(tensor_id, tensor_id))

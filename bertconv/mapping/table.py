@@ -18,6 +18,9 @@ from bertconv.table_files import bad, only, read_table, tables_folder
 VOCABULARY = "vocab_size"
 """The config key of the number of tokens, in every family's spelling."""
 
+ACTIVATION = "hidden_act"
+"""The config key of the activation, in BERT's spelling."""
+
 INPUTS = ("token_type_ids", "position_ids")
 """What models may take beyond `input_ids` and `attention_mask`."""
 
