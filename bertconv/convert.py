@@ -68,6 +68,7 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
     untie: bool = False,
     hidden_act: str | None = None,
     allow_loss: bool = False,
+    ema: bool = False,
     family: str | None = None,
     table: str | os.PathLike[str] | None = None,
     verify: str = "weights",
@@ -103,6 +104,7 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
             computes, which its program's own config may call otherwise.
         allow_loss: leave out what the format has no place for, and write weights for a program that cannot compute
             their model, instead of refusing; the report names both.
+        ema: take the averages over the steps of a training, where they lie beside the weights (TensorFlow 1).
         family: the `model_type` of the source's family, where its config does not say it.
         table: a mapping table of the caller's own.
         verify: "weights" reads every tensor back and compares it; "outputs" also rebuilds the model from what was
@@ -126,7 +128,7 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
                 to=to, head=head, dtype=dtype, init_missing=init_missing, untie=untie,
                 allow_unknown=allow_unknown, ignore_unexpected=ignore_unexpected, ignore_missing=ignore_missing,
                 strip_prefix=strip_prefix, subfolder=subfolder, variant=variant, hidden_act=hidden_act,
-                allow_loss=allow_loss,
+                allow_loss=allow_loss, ema=ema,
             )
             | recorded_limit(max_shard_size),
         ),
@@ -135,7 +137,7 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
             local_files_only=local_files_only, subfolder=subfolder, variant=variant,
             config=Path(config) if config else None, prefer=_preference(source_dialect),
         ),
-        wanted=Wanted.of(family, table, strip_prefix),
+        wanted=Wanted.of(family, table, strip_prefix, ema=ema),
         form=_known_format(to),
         source_dialect=source_dialect,
         plan=PlanOptions(

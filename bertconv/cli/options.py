@@ -93,6 +93,7 @@ def output_options(command: Command) -> Command:
         click.option("--allow-loss", is_flag=True,
                      help="Leave out what the format has no place for, and write weights for a program that cannot "
                           "compute their model, instead of refusing; the report names both."),
+        click.option("--ema", is_flag=True, help="Take the averaged weights of a TensorFlow 1 checkpoint."),
         click.option("--verify", type=click.Choice(["auto", "outputs", "weights", "none"]), default="auto",
                      show_default=True, envvar="BERTCONV_VERIFY", show_envvar=True,
                      help="weights: read every tensor back and compare it. outputs: also rebuild the model, run both "
