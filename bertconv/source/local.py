@@ -261,7 +261,7 @@ def _from_prefix(folder: Path, prefix: str, given: str, options: SourceOptions) 
         )
     checkpoint = LocalFolder(folder)
     index = prefix + prefixes.INDEX
-    if index not in checkpoint.names and (error := prefixes.incomplete(checkpoint.names, given, prefix)):
+    if error := prefixes.incomplete(checkpoint.names, given, prefix):
         raise error
     alone = not checkpoint.names.intersection(sidecars.CONFIGS)
     return _describe(checkpoint, Choice(index), given, _config(checkpoint, options), alone=alone)

@@ -95,9 +95,11 @@ def incomplete(names: Iterable[str], where: str, prefix: str | None = None) -> D
     parts = sorted(name for name in names if (own := prefix_of(name)) is not None and prefix in (None, own))
     if not parts:
         return None
+    kinds = {name.removeprefix(f"{prefix_of(name)}.").partition("-")[0] for name in parts}
+    if kinds >= {"index", "data"}:
+        return None
     own = printable(str(prefix_of(parts[0])))
     index, data = f"{own}{INDEX}", f"{own}.data-00000-of-00001"
-    kinds = {name.removeprefix(f"{prefix_of(name)}.").partition("-")[0] for name in parts}
     if kinds == {"meta"}:
         what, lacking = "is the graph of a TensorFlow checkpoint, which holds no weights", f"{index} and {data}"
     elif "index" in kinds:
