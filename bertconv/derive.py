@@ -24,6 +24,7 @@ from bertconv.formats.interrupts import held_back
 from bertconv.formats.output import Format, Model
 from bertconv.formats.readback import TensorCheck
 from bertconv.formats.staging import StagedFolder
+from bertconv.mapping.own_config import own_config
 from bertconv.mapping.table import Table
 from bertconv.modules import ModuleWeights, save_modules, with_modules
 from bertconv.parts import HeadPart
@@ -244,9 +245,17 @@ class _Work:
             raise
         return (*files, *beside), (*checks, *more)
 
+    @property
+    def own_config(self) -> tuple[str, bytes] | None:
+        """Name and content of the config that the format's own programs read."""
+        one = self.derivation
+        return own_config(one.table, one.form.dialect, one.config)
+
     def write_companions(self, staged: StagedFolder) -> None:
         """config.json, and what goes along."""
         staged.write("config.json", self.derivation.config.to_bytes())
+        if (own := self.own_config) is not None:
+            staged.write(*own)
         companions = self.derivation.companions
         if len(companions.carried) > MOST_COMPANIONS:
             raise self.too_much(f"has more than {MOST_COMPANIONS:,} tokenizer and label files")
@@ -279,6 +288,7 @@ class _Work:
                 "format": one.form.name,
                 "files": [file.name for file in files],
             },
+            sidecars=(*([self.own_config[0]] if self.own_config else []), *report.sidecars),
             notes=(*report.notes, *notes),
             dry_run=not files,
             operation=one.operation,

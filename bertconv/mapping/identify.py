@@ -6,7 +6,8 @@ Decided by names alone: never by a file's name or its metadata, which are wrong 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import field, replace
 
 from bertconv.containers.stored import StoredTensor
 from bertconv.errors import DamagedCheckpoint, MappingError, UnknownPrefix, UnsupportedCheckpoint
@@ -42,6 +43,8 @@ class Identity:
         specs: neutral id -> every tensor that some head may have in as many layers as the file has; sizes are all 1.
         unrecognised: tensors whose names no head of the table has.
         outside: tensors that the caller's prefix left out.
+        elsewhere: known tensors that are no part of this model, each with what it is.
+        views: the other models that lie in the file, by the names that the table gives them.
     """
 
     dialect: Dialect
@@ -50,6 +53,8 @@ class Identity:
     specs: Mapping[str, TensorSpec]
     unrecognised: tuple[StoredTensor, ...]
     outside: tuple[StoredTensor, ...]
+    elsewhere: tuple[tuple[StoredTensor, str], ...] = ()
+    views: Mapping[str, Identity] = field(default_factory=dict)
 
 
 def identify(
@@ -77,13 +82,23 @@ def identify(
     dialect, root = _root(names, table, dialects, every)
     if strip_prefix is None:
         _check_root(root, dialect, table)
+    whole = _assigned(inside, outside, table, dialect, root, strip_prefix or "")
+    views = {one.view: _assigned(inside, outside, table, one, root, strip_prefix or "") for one in table.views_in(dialect)}
+    return _with_views(whole, views)
+
+
+def _assigned(
+    inside: list[StoredTensor], outside: tuple[StoredTensor, ...], table: Table, dialect: Dialect, root: str, cut: str
+) -> Identity:
+    """The place of every tensor, by names of one dialect; `cut` is the caller's prefix."""
     speller = _Speller(table, dialect, root)
+    names = {tensor.name[len(cut) :] for tensor in inside}
     spelled = {spelling for name in names for spelling in speller.spellings(name)}
     known = specs_by_name(table, dialect, spelled)
     by_id: dict[str, list[StoredTensor]] = {}
     unrecognised = []
     for tensor in inside:
-        specs = speller.look_up(tensor.name[len(strip_prefix or "") :], known)
+        specs = speller.look_up(tensor.name[len(cut) :], known)
         for spec in specs:
             by_id.setdefault(spec.id, []).append(tensor)
         if not specs:
@@ -91,12 +106,35 @@ def identify(
     _refuse_doubles(by_id)
     return Identity(
         dialect,
-        (strip_prefix or "") + speller.prefix,
+        cut + speller.prefix,
         {tensor_id: tuple(found) for tensor_id, found in by_id.items()},
         {spec.id: spec for specs in known.values() for spec in specs},
         tuple(unrecognised),
         outside,
     )
+
+
+def _with_views(whole: Identity, views: Mapping[str, Identity]) -> Identity:
+    """An identity with those of the other models in the file, of which each has tensors that nothing else explains."""
+    strange = {id(tensor) for tensor in whole.unrecognised}
+    present = {name: one for name, one in views.items() if any(id(it) in strange for it in _claimed(one))}
+    if not present:
+        return whole
+    known = {id(it): f"of another model in the file, its {name}" for name, one in present.items() for it in _claimed(one)}
+    other = {id(it): "of another model in the file" for it in _claimed(whole)}
+    apart = {name: _set_aside(one, other) for name, one in present.items()}
+    return replace(_set_aside(whole, known), views=apart)
+
+
+def _claimed(identity: Identity) -> Iterator[StoredTensor]:
+    return (tensor for tensors in identity.by_id.values() for tensor in tensors)
+
+
+def _set_aside(identity: Identity, known: Mapping[int, str]) -> Identity:
+    """An identity without those unrecognised tensors whose `id()` is known."""
+    aside = tuple((one, known[id(one)]) for one in identity.unrecognised if id(one) in known)
+    left = tuple(one for one in identity.unrecognised if id(one) not in known)
+    return replace(identity, unrecognised=left, elsewhere=aside)
 
 
 class _Speller:
