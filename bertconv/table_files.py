@@ -23,6 +23,7 @@ TABLE_SHAPE = {
     "heads": {"*": {"task": str, "groups": [str], "optional": [str]}}, "tied": _TEXTS, "keras2_repeats": _TEXTS,
     "stored_copies": {"*": _TEXTS}, "unused": {"*": [str]},
     "in": {"*": {"heads": [str], "lacks": [str], "sizes": {"*": int}, "foreign": _TEXTS,
+                 "activations": _TEXTS, "fixed": {}, "head_fixed": {"*": {}},
                  "config": {"name": str, "keys": [str], "fixed": {}, "spelled": {"*": _TEXTS}}}},
     "views": {"*": {"*": {"heads": [str], "names": _TEXTS}}},
     "ignore": {"*": [str]}, "names": {"*": _TEXTS},
