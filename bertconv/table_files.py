@@ -22,7 +22,7 @@ TABLE_SHAPE = {
     "group": {"*": {"at": str, "when": str, "repeat": _TEXTS, "*": _TEXTS}},
     "heads": {"*": {"task": str, "groups": [str], "optional": [str]}}, "tied": _TEXTS, "keras2_repeats": _TEXTS,
     "stored_copies": {"*": _TEXTS}, "unused": {"*": [str]},
-    "in": {"*": {"heads": [str], "lacks": [str]}},
+    "in": {"*": {"heads": [str], "lacks": [str], "twice": [str], "fills": [str], "says": _TEXTS}},
     "ignore": {"*": [str]}, "names": {"*": _TEXTS},
 }  # fmt: skip
 """What the values of a table are; `*` is every key that is not named."""

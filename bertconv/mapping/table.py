@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -59,10 +60,16 @@ class InDialect:
     Attributes:
         heads: the model classes that there are in it.
         lacks: what it has no place for: a group, `group.module` or `group.module.role`.
+        twice: groups that a file may hold at several of their places; of these the one counts that is named last.
+        says: regex of a tensor's name -> the class that it is certain of, where several have the tensors.
+        fills: groups without which its programs load nothing: newly initialised where the class does not own them.
     """
 
     heads: tuple[str, ...]
     lacks: frozenset[str] = frozenset()
+    twice: frozenset[str] = frozenset()
+    fills: tuple[str, ...] = ()
+    says: Mapping[str, str] = field(default_factory=dict)
 
     def has(self, group: str, module: str, role: str) -> bool:
         """Whether it has a place for a tensor."""
@@ -127,7 +134,8 @@ class Table:
     def groups_in(self, dialect: Dialect) -> frozenset[str]:
         """The groups that files of a dialect may have."""
         own = self.in_dialect(dialect)
-        held = {group for head in own.heads for group in self.heads[head]} | {*self.unused.get(dialect.name, ())}
+        held = {group for head in own.heads for group in self.heads[head]}
+        held |= {*self.unused.get(dialect.name, ()), *own.fills}
         return frozenset(held - own.lacks)
 
     @property
@@ -236,11 +244,16 @@ def _check_inputs(path: Path, raw: Mapping[str, Any]) -> None:
 def _within(
     path: Path, dialect: str, row: Mapping[str, Any], prefix: str, heads: Mapping[str, Mapping[str, Any]]
 ) -> InDialect:
-    only(path, f"[in.{dialect}]", row, allowed=("heads", "lacks"))
+    only(path, f"[in.{dialect}]", row, allowed=("heads", "lacks", "twice", "fills", "says"))
     own = tuple(prefix + rest for rest in row["heads"]) if "heads" in row else tuple(heads)
     if unknown := [head for head in own if head not in heads]:
         raise bad(path, f"[in.{dialect}] has {unknown[0].removeprefix(prefix)!r}, which is none of [heads]")
-    return InDialect(own, frozenset(row.get("lacks", ())))
+    said = {pattern: prefix + rest for pattern, rest in row.get("says", {}).items()}
+    if unknown := [head for head in said.values() if head not in own]:
+        raise bad(path, f"[in.{dialect}] says is certain of {unknown[0]!r}, which is none of its classes")
+    return InDialect(
+        own, frozenset(row.get("lacks", ())), frozenset(row.get("twice", ())), tuple(row.get("fills", ())), said
+    )
 
 
 def _group(path: Path, name: str, row: dict[str, Any]) -> Group:
