@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from bertconv.containers.bundle import Bundle
 from bertconv.containers.container import Container, SpreadContainer
 from bertconv.containers.distributed import Distributed
 from bertconv.containers.hdf5 import KerasHdf5
@@ -19,7 +20,7 @@ CONTAINERS: tuple[Container, ...] = (
 )
 """In the order in which they are recognised, and looked for in a folder."""
 
-SPREAD: tuple[SpreadContainer, ...] = (Distributed(),)
+SPREAD: tuple[SpreadContainer, ...] = (Distributed(), Bundle())
 """Those whose files say nothing by themselves: known by the name of their index, and looked for last."""
 
 BY_NAME: dict[str, Container] = {container.name: container for container in (*CONTAINERS, *SPREAD)}
