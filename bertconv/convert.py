@@ -65,6 +65,7 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
     ignore_missing: Iterable[str] = (),
     strip_prefix: str | None = None,
     untie: bool = False,
+    ema: bool = False,
     family: str | None = None,
     table: str | os.PathLike[str] | None = None,
     verify: str = "weights",
@@ -96,6 +97,7 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
         ignore_missing: more regexes for `_keys_to_ignore_on_load_missing`.
         strip_prefix: use only the names that begin with this, and take it off.
         untie: keep a decoder that differs from the embeddings, and say so in the config.
+        ema: take the averages over the steps of a training, where they lie beside the weights (TensorFlow 1).
         family: the `model_type` of the source's family, where its config does not say it.
         table: a mapping table of the caller's own.
         verify: "weights" reads every tensor back and compares it; "outputs" also rebuilds the model from what was
@@ -118,7 +120,7 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
             given_options(
                 to=to, head=head, dtype=dtype, init_missing=init_missing, untie=untie,
                 allow_unknown=allow_unknown, ignore_unexpected=ignore_unexpected, ignore_missing=ignore_missing,
-                strip_prefix=strip_prefix, subfolder=subfolder, variant=variant,
+                strip_prefix=strip_prefix, subfolder=subfolder, variant=variant, ema=ema,
             )
             | recorded_limit(max_shard_size),
         ),
@@ -127,7 +129,7 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
             local_files_only=local_files_only, subfolder=subfolder, variant=variant,
             config=Path(config) if config else None, prefer=_preference(source_dialect),
         ),
-        wanted=Wanted.of(family, table, strip_prefix),
+        wanted=Wanted.of(family, table, strip_prefix, ema=ema),
         form=_known_format(to),
         source_dialect=source_dialect,
         plan=PlanOptions(

@@ -24,6 +24,7 @@ from bertconv.formats.interrupts import held_back
 from bertconv.formats.output import Format, Model
 from bertconv.formats.readback import TensorCheck
 from bertconv.formats.staging import StagedFolder
+from bertconv.mapping.own_config import own_config
 from bertconv.mapping.table import Table
 from bertconv.modules import ModuleWeights, save_modules, with_modules
 from bertconv.parts import HeadPart
@@ -246,7 +247,10 @@ class _Work:
 
     def write_companions(self, staged: StagedFolder) -> None:
         """config.json, and what goes along."""
-        staged.write("config.json", self.derivation.config.to_bytes())
+        one = self.derivation
+        staged.write("config.json", one.config.to_bytes())
+        if (own := own_config(one.table, one.form.dialect, one.config)) is not None:
+            staged.write(*own)
         companions = self.derivation.companions
         if len(companions.carried) > MOST_COMPANIONS:
             raise self.too_much(f"has more than {MOST_COMPANIONS:,} tokenizer and label files")

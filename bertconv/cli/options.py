@@ -87,6 +87,7 @@ def output_options(command: Command) -> Command:
         click.option("--ignore-missing", multiple=True, metavar="REGEX",
                      help="More of _keys_to_ignore_on_load_missing; repeatable."),
         click.option("--untie", is_flag=True, help="Keep a decoder that differs from the embeddings."),
+        click.option("--ema", is_flag=True, help="Take the averaged weights of a TensorFlow 1 checkpoint."),
         click.option("--verify", type=click.Choice(["auto", "outputs", "weights", "none"]), default="auto",
                      show_default=True, envvar="BERTCONV_VERIFY", show_envvar=True,
                      help="weights: read every tensor back and compare it. outputs: also rebuild the model, run both "

@@ -18,6 +18,7 @@ _DIALECTS_SHAPE = {
     "*": {
         "title": str, "framework": str, "containers": [str], "metadata": _TEXTS, "command": str, "separator": str,
         "suffix": str, "drops_base": bool, "scoped": bool, "wrappers": [str], "declared": bool, "format": str,
+        "training": [str], "average": str,
         "*": _TEXTS,
     },
 }  # fmt: skip
@@ -60,6 +61,9 @@ class Dialect:
         declared: only the families whose tables have a section `[in.DIALECT]` are spoken in it.
         format: the name of the format that it is in its default container, where that is not its own.
         kinds: kind -> role -> how it is stored.
+        training: regexes of what its files keep beside the weights: state of the training.
+        average: stands behind the name of a tensor in that of its average over the steps; empty where there are none.
+        view: which of the models is meant that lie in one file, see `Table.views`; empty for the one that counts.
     """
 
     name: str
@@ -76,6 +80,9 @@ class Dialect:
     declared: bool
     format: str
     kinds: Mapping[str, Mapping[str, Role]]
+    training: tuple[str, ...] = ()
+    average: str = ""
+    view: str = ""
 
     def format_in(self, container: str) -> str:
         """The name of the format that it is in one of its containers; the default one goes without saying."""
@@ -125,13 +132,15 @@ def title_of(dialect: str) -> str:
 def _dialect(path: Path, name: str, row: dict[str, Any], kinds: Mapping[str, Mapping[str, tuple[str, ...]]]) -> Dialect:
     only(path, f"dialect {name}", row, required=("title", "framework", "separator", *kinds),
           allowed=("containers", "metadata", "command", "suffix", "drops_base", "scoped", "wrappers", "declared",
-                  "format"))  # fmt: skip
+                  "format", "training", "average"))  # fmt: skip
     for kind, roles in kinds.items():
         only(path, f"{name}.{kind}", row[kind], required=tuple(roles))
     containers = tuple(row.get("containers", ()))
     if unknown := [one for one in containers if one not in BY_NAME or not BY_NAME[one].dtypes]:
         written = ", ".join(container.name for container in CONTAINERS if container.dtypes)
         raise bad(path, f"dialect {name} is to be written to {unknown[0]!r}, not to one of {written}")
+    for pattern in row.get("training", ()):
+        _check_regex(path, name, pattern)
     return Dialect(
         name=name,
         title=row["title"],
@@ -149,7 +158,16 @@ def _dialect(path: Path, name: str, row: dict[str, Any], kinds: Mapping[str, Map
         kinds={
             kind: {role: _role(path, row[kind][role], axes) for role, axes in kinds[kind].items()} for kind in kinds
         },
+        training=tuple(row.get("training", ())),
+        average=row.get("average", ""),
     )
+
+
+def _check_regex(path: Path, dialect: str, pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise bad(path, f"dialect {dialect} has {pattern!r}, which does not compile: {error}") from error
 
 
 def _role(path: Path, text: str, axes: tuple[str, ...]) -> Role:

@@ -78,13 +78,13 @@ def expand(
 
 def paths_of(table: Table, dialect: Dialect, group: Group) -> list[str]:
     """Where a group stands in a dialect, indices not yet filled in; the first is written, all are read."""
-    override = table.names.get(dialect.name, {}).get(group.id)
+    override = table.names_in(dialect).get(group.id)
     return (group.at.replace(".", dialect.separator) if override is None else override).split("|")
 
 
 def spellings(table: Table, dialect: Dialect, group: Group, module: Module) -> list[str]:
     """Names of a module below its group's path; the first is written, all are read."""
-    override = table.names.get(dialect.name, {}).get(f"{group.id}.{module.id}")
+    override = table.names_in(dialect).get(f"{group.id}.{module.id}")
     return (module.name.replace(".", dialect.separator) if override is None else override).split("|")
 
 
@@ -119,7 +119,7 @@ class _Expansion:
         self.dialect = dialect
         self.config = config
         self.sizes = {name: 1 if config is None else size.value(config) for name, size in table.sizes.items()}
-        self.overrides = table.names.get(dialect.name, {})
+        self.overrides = table.names_in(dialect)
         self.within = table.in_dialect(dialect)
         self.known: dict[str, list[_Row]] = {}
 
@@ -238,7 +238,7 @@ def target_specs(
     table: Table, dialect: Dialect, config: Config, head: str, groups: Iterable[str]
 ) -> dict[str, TensorSpec]:
     """What a class's own file holds in a dialect, tied copies included: the base class may leave its prefix out."""
-    specs = expand(table, dialect, config.values, groups)
+    specs = expand(table, table.as_written(dialect, head), config.values, groups)
     if dialect.drops_base and head == table.base_head:
         specs = {tensor_id: spec.without(table.base + dialect.separator) for tensor_id, spec in specs.items()}
     return specs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from bertconv.config import Config
 from bertconv.errors import RequestError, ShapeMismatch
@@ -73,7 +74,7 @@ def rank_heads(table: Table, identity: Identity, architectures: tuple[str, ...])
     fitting = _by_group(identity.specs[tensor_id] for tensor_id in identity.by_id if _fits(identity, tensor_id))
     tied = {original for copy, original in table.tied.items() if copy in identity.by_id}
     fits = []
-    for head, groups in ((head, table.heads[head]) for head in table.in_dialect(identity.dialect).heads):
+    for head, groups in ((head, table.heads[head]) for head in heads_of(table, identity)):
         left_out = [group for group in table.optional.get(head, ()) if group not in there]
         needed = {one for group in groups if group not in left_out for one in certain.get(group, ())}
         taken = {one for group in groups for one in fitting.get(group, ())}
@@ -86,6 +87,56 @@ def rank_heads(table: Table, identity: Identity, architectures: tuple[str, ...])
         return bool(fit.missing), -len(fit.own), len(fit.missing), fit.head not in architectures, -fit.taken
 
     return sorted(fits, key=order)
+
+
+def heads_of(table: Table, identity: Identity) -> tuple[str, ...]:
+    """The classes that a model may be: those of its dialect, but for what another model in the file is."""
+    others = {head for one in identity.views.values() for head in table.in_dialect(one.dialect).heads}
+    return tuple(head for head in table.in_dialect(identity.dialect).heads if head not in others)
+
+
+def fills_none(table: Table, identity: Identity) -> bool:
+    """Whether no class can be filled from a header, whichever of the models in it is meant."""
+    return all(rank_heads(table, one, ())[0].missing for one in (identity, *identity.views.values()))
+
+
+def model_of(table: Table, identity: Identity, config: Config | None, forced: str | None) -> Identity:
+    """The one of several models in a file that is meant: the one that counts, unless another class is wanted or there.
+
+    Args:
+        table: the architecture.
+        identity: what the names say.
+        config: of the checkpoint; None where there is none.
+        forced: the class that the caller wants.
+
+    Raises:
+        RequestError: `forced` is no class of the table.
+    """
+    wanted = {known_head(table, forced)} if forced is not None else {*(config.architectures if config else ())}
+    for one in identity.views.values():
+        if wanted & {*table.in_dialect(one.dialect).heads}:
+            return one
+    if forced is None and identity.views and rank_heads(table, identity, ())[0].missing:
+        return next((one for one in identity.views.values() if not rank_heads(table, one, ())[0].missing), identity)
+    return identity
+
+
+def implied_sizes(table: Table, identity: Identity, head: str) -> dict[str, int]:
+    """Config keys that a config need not say: what shapes imply, and what is the same in every model of the dialect."""
+    found = {key: seen.value for key, seen in sizes_seen(table, identity, head).items()}
+    for size, value in table.in_dialect(identity.dialect).sizes.items():
+        divided = table.sizes[size]
+        if divided.divisor is not None and divided.key in found:
+            found[divided.divisor] = max(1, found[divided.key] // value)
+    return found
+
+
+def implied_keys(table: Table, identity: Identity) -> dict[str, Any] | None:
+    """The keys of a config that a checkpoint does not need, since shapes and its dialect say it all; None elsewhere."""
+    if not table.in_dialect(identity.dialect).sizes:
+        return None
+    meant = model_of(table, identity, None, None)
+    return {"model_type": table.model_type, **implied_sizes(table, meant, choose_head(table, meant, None).head)}
 
 
 def known_head(table: Table, name: str) -> str:
@@ -122,6 +173,7 @@ def choose_head(table: Table, identity: Identity, config: Config | None, forced:
     if forced is not None:
         head = known_head(table, forced)
         return HeadChoice(head, (head,))
+    identity = model_of(table, identity, config, forced)
     architectures = config.architectures if config else ()
     ranked = rank_heads(table, identity, architectures)
     best = ranked[0]

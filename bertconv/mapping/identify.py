@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import field, replace
 
 from bertconv.containers.stored import StoredTensor
 from bertconv.errors import DamagedCheckpoint, MappingError, UnknownPrefix, UnsupportedCheckpoint
@@ -44,7 +45,8 @@ class Identity:
         specs: neutral id -> every tensor that some head may have in as many layers as the file has; sizes are all 1.
         unrecognised: tensors whose names no head of the table has.
         outside: tensors that the caller's prefix left out.
-        spare: tensors of which the file holds another one that counts, each with that one's name.
+        elsewhere: known tensors that are no part of this model, each with what it is.
+        views: the other models that lie in the file, by the names that the table gives them.
     """
 
     dialect: Dialect
@@ -53,7 +55,8 @@ class Identity:
     specs: Mapping[str, TensorSpec]
     unrecognised: tuple[StoredTensor, ...]
     outside: tuple[StoredTensor, ...]
-    spare: tuple[tuple[StoredTensor, str], ...] = ()
+    elsewhere: tuple[tuple[StoredTensor, str], ...] = ()
+    views: Mapping[str, Identity] = field(default_factory=dict)
 
 
 def identify(
@@ -81,30 +84,63 @@ def identify(
     dialect, root = _root(names, table, dialects, every)
     if strip_prefix is None:
         _check_root(root, dialect, table)
+    whole = _assigned(inside, outside, table, dialect, root, strip_prefix or "")
+    views = {one.view: _assigned(inside, outside, table, one, root, strip_prefix or "") for one in table.views_in(dialect)}
+    return _with_views(whole, views)
+
+
+def _assigned(
+    inside: list[StoredTensor], outside: tuple[StoredTensor, ...], table: Table, dialect: Dialect, root: str, cut: str
+) -> Identity:
+    """The place of every tensor, by names of one dialect; `cut` is the caller's prefix."""
     speller = _Speller(table, dialect, root)
+    names = {tensor.name[len(cut) :] for tensor in inside}
     spelled = {spelling for name in names for spelling in speller.spellings(name)}
     known = specs_by_name(table, dialect, spelled)
     by_id: dict[str, list[StoredTensor]] = {}
     unrecognised = []
     for tensor in inside:
-        specs = speller.look_up(tensor.name[len(strip_prefix or "") :], known)
+        specs = speller.look_up(tensor.name[len(cut) :], known)
         for spec in specs:
             by_id.setdefault(spec.id, []).append(tensor)
         if not specs:
             unrecognised.append(tensor)
     all_specs = {spec.id: spec for specs in known.values() for spec in specs}
-    cut = len(strip_prefix or "")
-    spare = tuple(_take_spare(by_id, all_specs, table.in_dialect(dialect).twice, lambda one: speller.spellings(one[cut:])))
+    twice = table.in_dialect(dialect).twice
+    elsewhere = tuple(_take_spare(by_id, all_specs, twice, lambda name: speller.spellings(name[len(cut) :])))
     _refuse_doubles(by_id)
     return Identity(
         dialect,
-        (strip_prefix or "") + speller.prefix,
+        cut + speller.prefix,
         {tensor_id: tuple(found) for tensor_id, found in by_id.items()},
         all_specs,
         tuple(unrecognised),
         outside,
-        spare,
+        elsewhere,
     )
+
+
+def _with_views(whole: Identity, views: Mapping[str, Identity]) -> Identity:
+    """An identity with those of the other models in the file, of which each has tensors that nothing else explains."""
+    strange = {id(tensor) for tensor in whole.unrecognised}
+    present = {name: one for name, one in views.items() if any(id(it) in strange for it in _claimed(one))}
+    if not present:
+        return whole
+    known = {id(it): f"of another model in the file, its {name}" for name, one in present.items() for it in _claimed(one)}
+    other = {id(it): "of another model in the file" for it in _claimed(whole)}
+    apart = {name: _set_aside(one, other) for name, one in present.items()}
+    return replace(_set_aside(whole, known), views=apart)
+
+
+def _claimed(identity: Identity) -> Iterator[StoredTensor]:
+    return (tensor for tensors in identity.by_id.values() for tensor in tensors)
+
+
+def _set_aside(identity: Identity, known: Mapping[int, str]) -> Identity:
+    """An identity without those unrecognised tensors whose `id()` is known."""
+    aside = tuple((one, known[id(one)]) for one in identity.unrecognised if id(one) in known)
+    left = tuple(one for one in identity.unrecognised if id(one) not in known)
+    return replace(identity, unrecognised=left, elsewhere=(*identity.elsewhere, *aside))
 
 
 class _Speller:
@@ -153,7 +189,7 @@ def _take_spare(
             best = max(tensors, key=lambda tensor: rank(tensor, spec.names))
             rest = [one for one in tensors if rank(one, spec.names) < rank(best, spec.names)]
             tensors[:] = [one for one in tensors if one not in rest]
-            yield from ((one, best.name) for one in rest)
+            yield from ((one, f"{best.name} counts instead") for one in rest)
 
 
 def refuse_foreign(tensors: list[StoredTensor]) -> None:

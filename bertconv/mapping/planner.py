@@ -11,7 +11,7 @@ from bertconv.containers.stored import FLOATS, StoredTensor
 from bertconv.errors import BertconvError, ShapeMismatch, UnsupportedCheckpoint
 from bertconv.mapping.dialects import Dialect, Dialects, load_dialects
 from bertconv.mapping.expand import TensorSpec, expand, target_specs, transpose_specs
-from bertconv.mapping.heads import choose_head, fit_config, rank_heads, sizes_seen
+from bertconv.mapping.heads import choose_head, fit_config, implied_sizes, model_of, rank_heads, sizes_seen
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.ignore import IgnoreLists, check_regexes, first_match, ignore_lists, module_patterns
 from bertconv.mapping.inside import is_inside, stranger_patterns
@@ -19,6 +19,7 @@ from bertconv.mapping.plan import Duplicate, Move, Plan, PlanOptions, UnloadedTe
 from bertconv.mapping.refusals import (
     Unknown,
     check_has_class,
+    has_foreign_part,
     missing_tensors,
     no_place,
     undecided,
@@ -45,17 +46,21 @@ def make_plan(
         UnsupportedCheckpoint: weights that are not floating-point numbers, or a class or a tensor that the target's
             dialect has no place for.
     """
+    identity = model_of(table, identity, config, options.head)
     chosen = choose_head(table, identity, config, options.head)
     if chosen.rivals:
         raise undecided(chosen, config)
     head = chosen.head
     check_has_class(table, target, head)
+    config, sized = _of_view(config, table, identity, head)
     config, notes = fit_config(config, sizes_seen(table, identity, head), strict=not options.ignore_mismatched)
+    notes = [*sized, *notes]
     if options.untie:
         config = config.replace(tie_word_embeddings=False)
     check_regexes(options.allow_unknown)
     ignore = options.ignore or ignore_lists(table, dialects, head)
     ignore = ignore.extended(options.ignore_unexpected, options.ignore_missing)
+    target = table.as_written(target, head)
     planner = _Planner(identity, table, config, target, options, head, ignore)
     planner.check_switched_off()
     planner.check_tensors()
@@ -75,6 +80,18 @@ def make_plan(
         ignore=ignore,
         notes=(*([f"the class is {head}: {chosen.why}"] if chosen.why else []), *notes, *planner.notes()),
     )
+
+
+def _of_view(config: Config, table: Table, identity: Identity, head: str) -> tuple[Config, list[str]]:
+    """The config of one of several models in a file: where the file's own is of another one, the sizes are made."""
+    if not identity.dialect.view:
+        return config, []
+    implied = implied_sizes(table, identity, head)
+    if all(config.values[key] == seen.value for key, seen in sizes_seen(table, identity, head).items()):
+        return config, []
+    said = ", ".join(f"{key} {value}" for key, value in implied.items() if config.values[key] != value)
+    note = f"the config is of another model in the file: of the {identity.dialect.view} the tensors say {said}"
+    return config.replace(**implied), [note]
 
 
 @dataclass(frozen=True)
@@ -258,8 +275,15 @@ class _Planner:
         return [
             tensor
             for tensor in self.identity.unrecognised
-            if self.expected(tensor.name) is None and first_match(self.options.allow_unknown, tensor.name) is None
+            if self.expected(tensor.name) is None
+            and not self.of_training(tensor)
+            and not (self.options.head is not None and self.foreign(tensor) is not None)
+            and first_match(self.options.allow_unknown, tensor.name) is None
         ]
+
+    def of_training(self, tensor: StoredTensor) -> bool:
+        """Whether it is what files of the source's dialect keep of a training."""
+        return first_match(self.identity.dialect.training, tensor.name) is not None
 
     def expected(self, name: str) -> str | None:
         """The first regex of the class's lists that leaves out a name that no table knows."""
@@ -282,6 +306,7 @@ class _Planner:
     def unloaded(self, moves: tuple[Move, ...]) -> tuple[UnloadedTensor, ...]:
         """What becomes of every source tensor that no move takes; UnknownTensors for unrecognised."""
         if unknown := self.unknown():
+            self.refuse_foreign(unknown)
             raise unknown_tensors(self.as_unknown(unknown), self.lacking())
         taken = {id(move.source) for move in moves}
         candidates: dict[int, tuple[StoredTensor, list[str]]] = {}
@@ -292,8 +317,19 @@ class _Planner:
         known = [self.unloaded_tensor(tensor, ids) for tensor, ids in candidates.values()]
         unrecognised = [self.unrecognised(tensor) for tensor in self.identity.unrecognised]
         outside = [UnloadedTensor(tensor, "outside", "not under --strip-prefix") for tensor in self.identity.outside]
-        spare = [UnloadedTensor(tensor, "unused", f"{other} counts instead") for tensor, other in self.identity.spare]
-        return (*known, *unrecognised, *outside, *spare)
+        elsewhere = [UnloadedTensor(tensor, "unused", why) for tensor, why in self.identity.elsewhere]
+        return (*known, *unrecognised, *outside, *elsewhere)
+
+    def refuse_foreign(self, unknown: list[StoredTensor]) -> None:
+        """Refuse parts of models that no class has; they may stay behind where the caller says which class it is."""
+        for tensor in unknown:
+            if self.options.head is None and (what := self.foreign(tensor)) is not None:
+                raise has_foreign_part(self.head, tensor, what)
+
+    def foreign(self, tensor: StoredTensor) -> str | None:
+        """What a tensor is, where no class has it."""
+        known = self.table.in_dialect(self.identity.dialect).foreign
+        return next((what for pattern, what in known.items() if first_match((pattern,), tensor.name)), None)
 
     def unloaded_tensor(self, tensor: StoredTensor, ids: list[str]) -> UnloadedTensor:
         """What becomes of a tensor that claims these ids and fills none."""
@@ -318,19 +354,36 @@ class _Planner:
         return UnloadedTensor(tensor, "tied", f"equal to {original.name}" if original else "")
 
     def unrecognised(self, tensor: StoredTensor) -> UnloadedTensor:
+        if self.of_training(tensor):
+            return UnloadedTensor(tensor, "ignored", "state of the training")
         if (pattern := first_match(self.table.ignore["unexpected"], tensor.name)) is not None:
             return UnloadedTensor(tensor, "ignored", f"matches {pattern!r}")
         inside = is_inside(tensor.name, self.identity, self.table, self.groups)
         if (pattern := first_match(self.options.ignore_unexpected, tensor.name)) is not None:
             return UnloadedTensor(tensor, "ignored", f"matches {pattern!r}", inside)
+        if self.options.head is not None and (what := self.foreign(tensor)) is not None:
+            return UnloadedTensor(tensor, "unused", what)
         if (pattern := self.expected(tensor.name)) is not None:
             known = pattern in self.of_modules
             return UnloadedTensor(tensor, "unused", f"not of this class: matches {pattern!r}", inside and not known)
         return UnloadedTensor(tensor, "unknown", "allowed by --allow-unknown", inside)
 
+    def notes_of_training(self) -> Iterator[str]:
+        """How many tensors are left out as state of the training, and whether averages are among them."""
+        kept = [one.name for one in self.identity.unrecognised if self.of_training(one)]
+        if kept:
+            every = len({id(one) for found in self.identity.by_id.values() for one in found})
+            every += len(self.identity.unrecognised) + len(self.identity.elsewhere) + len(self.identity.outside)
+            yield f"{every} tensors, {len(kept)} of them state of the training (optimizer, steps): left out"
+        average = self.identity.dialect.average
+        if average and (taken := {id(it) for found in self.identity.by_id.values() for it in found if it.name.endswith(average)}):
+            yield f"{len(taken)} tensors are averages over the training, as --ema asks for"
+        if averaged := sum(name.endswith(average) for name in kept if average):
+            yield f"{averaged} tensors have an average over the training beside them: --ema takes those"
+
     def notes(self) -> list[str]:
         """What is unusual about the plan as a whole."""
-        notes = []
+        notes = [*self.notes_of_training()]
         named = self.config.architectures
         if named and self.head not in named and self.options.head is None:
             notes.append(f"config names {', '.join(map(printable, named))}; the tensors are those of {self.head}")
@@ -341,8 +394,6 @@ class _Planner:
                 f"{self.target.title} makes {', '.join(fresh)} whether or not {self.head} computes with it: "
                 "newly initialised where the source has none"
             )
-        for tensor, other in self.identity.spare:
-            notes.append(f"{printable(other)} counts, and {printable(tensor.name)} is left out")
         if not self.ties.is_tied and any(copy in self.sources for copy in self.table.tied):
             notes.append("the decoder is untied and stays a tensor of its own; transformers' TF classes always tie it")
         return notes

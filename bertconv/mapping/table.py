@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import field
+from collections.abc import Iterable, Mapping
+from dataclasses import field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,31 @@ class Group:
 
 
 @dataclass(frozen=True)
+class OwnConfig:
+    """A config file that programs of a dialect read, beside config.json.
+
+    Attributes:
+        name: of the file.
+        keys: what it says of the config.
+        fixed: what else it says, always the same.
+        spelled: key -> value of the config -> how the file spells that value.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    fixed: Mapping[str, Any]
+    spelled: Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class View:
+    """One of several models that lie in one file: the classes that it is, and what its names differ in."""
+
+    heads: tuple[str, ...]
+    names: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class InDialect:
     """What files of a dialect can hold of a family.
 
@@ -63,6 +88,9 @@ class InDialect:
         twice: groups that a file may hold at several of their places; of these the one counts that is named last.
         says: regex of a tensor's name -> the class that it is certain of, where several have the tensors.
         fills: groups without which its programs load nothing: newly initialised where the class does not own them.
+        sizes: size -> what it is in every model of the dialect, so that a config need not say it.
+        foreign: regexes of names -> what they are: parts of models that no class has.
+        config: the config file of its own; None where it has none.
     """
 
     heads: tuple[str, ...]
@@ -70,6 +98,9 @@ class InDialect:
     twice: frozenset[str] = frozenset()
     fills: tuple[str, ...] = ()
     says: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    foreign: Mapping[str, str] = field(default_factory=dict)
+    config: OwnConfig | None = None
 
     def has(self, group: str, module: str, role: str) -> bool:
         """Whether it has a place for a tensor."""
@@ -99,6 +130,7 @@ class Table:
         names: dialect -> what differs there: group, group.module or group.module.role -> name; the latter two with
             `|` and other spellings that are read.
         within: dialect -> what its files can hold, where that is not everything.
+        views: dialect -> name -> a model that may lie in a file beside the one that counts, with names of its own.
     """
 
     path: Path
@@ -118,6 +150,7 @@ class Table:
     ignore: Mapping[str, tuple[str, ...]]
     names: Mapping[str, Mapping[str, str]]
     within: Mapping[str, InDialect]
+    views: Mapping[str, Mapping[str, View]]
 
     def speaks(self, dialect: Dialect) -> bool:
         """Whether there are files of this family in a dialect."""
@@ -129,7 +162,22 @@ class Table:
 
     def in_dialect(self, dialect: Dialect) -> InDialect:
         """What files of a dialect can hold; everything where the table says nothing of it."""
-        return self.within.get(dialect.name) or InDialect(tuple(self.heads))
+        own = self.within.get(dialect.name) or InDialect(tuple(self.heads))
+        return replace(own, heads=self.views[dialect.name][dialect.view].heads) if dialect.view else own
+
+    def names_in(self, dialect: Dialect) -> Mapping[str, str]:
+        """What differs in a dialect, in the view that is meant."""
+        names = self.names.get(dialect.name, {})
+        return {**names, **self.views[dialect.name][dialect.view].names} if dialect.view else names
+
+    def views_in(self, dialect: Dialect) -> tuple[Dialect, ...]:
+        """The dialect once for each model that may lie in its files beside the one that counts."""
+        return tuple(replace(dialect, view=view) for view in self.views.get(dialect.name, ()))
+
+    def as_written(self, dialect: Dialect, head: str) -> Dialect:
+        """The dialect with the names that files of a class are written in."""
+        fitting = (view for view in self.views_in(dialect) if head in self.in_dialect(view).heads)
+        return next(fitting, dialect)
 
     def groups_in(self, dialect: Dialect) -> frozenset[str]:
         """The groups that files of a dialect may have."""
@@ -223,6 +271,10 @@ def load_table(path: Path, model_type: str | None = None) -> Table:
         ignore={kind: tuple(raw.get("ignore", {}).get(kind, ())) for kind in ("unexpected", "missing")},
         names={dialect: dict(row) for dialect, row in raw.get("names", {}).items()},
         within={name: _within(path, name, row, family.prefix, heads) for name, row in raw.get("in", {}).items()},
+        views={
+            dialect: {name: _view(path, f"[views.{dialect}.{name}]", row, family.prefix, heads) for name, row in rows.items()}
+            for dialect, rows in raw.get("views", {}).items()
+        },
     )
 
 
@@ -244,16 +296,41 @@ def _check_inputs(path: Path, raw: Mapping[str, Any]) -> None:
 def _within(
     path: Path, dialect: str, row: Mapping[str, Any], prefix: str, heads: Mapping[str, Mapping[str, Any]]
 ) -> InDialect:
-    only(path, f"[in.{dialect}]", row, allowed=("heads", "lacks", "twice", "fills", "says"))
-    own = tuple(prefix + rest for rest in row["heads"]) if "heads" in row else tuple(heads)
-    if unknown := [head for head in own if head not in heads]:
-        raise bad(path, f"[in.{dialect}] has {unknown[0].removeprefix(prefix)!r}, which is none of [heads]")
-    said = {pattern: prefix + rest for pattern, rest in row.get("says", {}).items()}
-    if unknown := [head for head in said.values() if head not in own]:
-        raise bad(path, f"[in.{dialect}] says is certain of {unknown[0]!r}, which is none of its classes")
+    where = f"[in.{dialect}]"
+    only(path, where, row, allowed=("heads", "lacks", "twice", "fills", "says", "sizes", "foreign", "config"))
+    own = _heads(path, where, row["heads"], prefix, heads) if "heads" in row else tuple(heads)
+    config = None
+    if "config" in row:
+        only(path, f"[in.{dialect}.config]", row["config"], required=("name", "keys"), allowed=("fixed", "spelled"))
+        said = row["config"]
+        config = OwnConfig(said["name"], tuple(said["keys"]), said.get("fixed", {}), said.get("spelled", {}))
+    certain = row.get("says", {})
+    says = dict(zip(certain, _heads(path, where, certain.values(), prefix, heads), strict=True))
     return InDialect(
-        own, frozenset(row.get("lacks", ())), frozenset(row.get("twice", ())), tuple(row.get("fills", ())), said
+        heads=own,
+        lacks=frozenset(row.get("lacks", ())),
+        twice=frozenset(row.get("twice", ())),
+        fills=tuple(row.get("fills", ())),
+        says=says,
+        sizes=row.get("sizes", {}),
+        foreign=row.get("foreign", {}),
+        config=config,
     )
+
+
+def _view(path: Path, where: str, row: Mapping[str, Any], prefix: str, heads: Mapping[str, Mapping[str, Any]]) -> View:
+    only(path, where, row, required=("heads", "names"))
+    return View(_heads(path, where, row["heads"], prefix, heads), dict(row["names"]))
+
+
+def _heads(
+    path: Path, where: str, named: Iterable[str], prefix: str, heads: Mapping[str, Mapping[str, Any]]
+) -> tuple[str, ...]:
+    """Classes by the rest of their names."""
+    own = tuple(prefix + rest for rest in named)
+    if unknown := [head for head in own if head not in heads]:
+        raise bad(path, f"{where} has {unknown[0].removeprefix(prefix)!r}, which is none of [heads]")
+    return own
 
 
 def _group(path: Path, name: str, row: dict[str, Any]) -> Group:

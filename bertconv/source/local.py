@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from dataclasses import field, replace
 from pathlib import Path
@@ -36,6 +36,8 @@ from bertconv.source.weights import (
 from bertconv.text import some
 
 _DEFAULTS = SourceOptions()
+_IMPLIED = "config"
+"""What messages call the config that is implied."""
 _OLD_LAYOUTS = ("0_Transformer", "0_BERT")
 _ID_PART = r"(?=[A-Za-z0-9_])[\w.-]{1,96}(?<=[A-Za-z0-9_])"
 _HUB_ID = re.compile(rf"(?!.*(?:--|\.\.))(?:{_ID_PART}/)?{_ID_PART}(?<!\.git)", re.ASCII)
@@ -58,6 +60,7 @@ class Source:
         notes: what is unusual, one sentence each.
         modules: of sentence-transformers; None where no `modules.json` lists any.
         stored_config: the bytes of `config`, read when it was found; none where they are too many.
+        implied: the keys of a config where there is none and none is needed.
     """
 
     given: str
@@ -70,6 +73,7 @@ class Source:
     notes: tuple[str, ...] = ()
     modules: Modules | None = None
     stored_config: bytes = field(default=b"", repr=False)
+    implied: Mapping[str, Any] | None = None
 
     @property
     def carried(self) -> tuple[str, ...]:
@@ -94,7 +98,9 @@ class Source:
     def config_keys(self) -> dict[str, Any] | None:
         """The keys of its config as they are, unchecked; None where it has none; DamagedCheckpoint for no JSON."""
         found = self.config
-        return None if found is None else content.json_object(self.stored_config, found, content.MAX_BYTES)
+        if found is None:
+            return None if self.implied is None else dict(self.implied)
+        return content.json_object(self.stored_config, found, content.MAX_BYTES)
 
     def load_config(self, family: Family) -> Config:
         """Its config, which must be of that family.
@@ -109,7 +115,7 @@ class Source:
                 "has no config.json.", hint="Give one with --config FILE; shapes alone do not tell the activation.",
                 file=str(self.folder),
             )  # fmt: skip
-        return config_class(family).from_dict(keys, str(self.config), family)
+        return config_class(family).from_dict(keys, str(self.config or _IMPLIED), family)
 
 
 def open_source(src: str | os.PathLike[str], options: SourceOptions = _DEFAULTS) -> Source:
