@@ -51,12 +51,16 @@ class FileOptions:
         metadata: free text, where the container has room for it.
         is_shard: whether it is one of several files.
         padding: bytes to leave before the tensors, a multiple of 8; only where the container `pads`.
+        number: which of the output's files it is, from 0.
+        names: of all tensors of the output.
     """
 
     scope: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     is_shard: bool = False
     padding: int = 0
+    number: int = 0
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -174,6 +178,10 @@ class Container(ABC):
         index = {"metadata": {"total_size": total}, "weight_map": weight_map}
         return self.index_name, (json.dumps(index, indent=2, sort_keys=True) + "\n").encode()
 
+    def beside(self) -> Mapping[str, bytes]:
+        """Names and contents of small files that tell programs of an output; most containers need none."""
+        return {}
+
     def confirm(self, header: Header) -> None:  # noqa: B027  (most have no such library)
         """Have a file that was just written read by the container's own library too, where that costs next to nothing.
 
@@ -238,7 +246,17 @@ class Spread(ABC):
 
 
 class SpreadContainer(Container):
-    """A container whose files say what they hold only together with their index."""
+    """A container whose files say what they hold only together with their index.
+
+    Attributes:
+        keeps_record: whether its files have records in a manifest, as each tensor of one lies in it in one piece.
+    """
+
+    keeps_record: ClassVar[bool] = False
+
+    def index_of(self, name: str) -> str | None:  # noqa: ARG002  (not every index can be told from a file's name)
+        """The name of the index that says what a file of this name holds; None where no name tells it."""
+        return None
 
     @abstractmethod
     def is_index(self, name: str) -> bool:

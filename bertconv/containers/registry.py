@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 
-from bertconv.containers.bundle import Bundle
+from bertconv.containers.bundle import Bundle, ObjectBundle
 from bertconv.containers.container import Container, SpreadContainer
 from bertconv.containers.distributed import Distributed
 from bertconv.containers.hdf5 import KerasHdf5
@@ -20,7 +21,7 @@ CONTAINERS: tuple[Container, ...] = (
 )
 """In the order in which they are recognised, and looked for in a folder."""
 
-SPREAD: tuple[SpreadContainer, ...] = (Distributed(), Bundle())
+SPREAD: tuple[SpreadContainer, ...] = (Distributed(), Bundle(), ObjectBundle())
 """Those whose files say nothing by themselves: known by the name of their index, and looked for last."""
 
 BY_NAME: dict[str, Container] = {container.name: container for container in (*CONTAINERS, *SPREAD)}
@@ -48,6 +49,13 @@ _EXPORTS = (
 def preferred(*first: str) -> tuple[str, ...]:
     """Names of all containers, with these in front: the order in which they are looked for in a folder."""
     return tuple(dict.fromkeys((*first, *BY_NAME)))
+
+
+def containers_of(names: Iterable[str]) -> Iterator[str]:
+    """Names of the containers of files of weights, by the names of the files alone."""
+    given = list(names)
+    yield from (one.name for one in CONTAINERS if any(name.endswith(one.suffixes) for name in given))
+    yield from (one.name for one in SPREAD if any(one.index_of(name) is not None for name in given))
 
 
 def read_header(file: SourceFile, *, check_data: bool = True) -> Header:

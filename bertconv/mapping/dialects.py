@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bertconv.containers.registry import BY_NAME, CONTAINERS
+from bertconv.containers.registry import BY_NAME
 from bertconv.records import dataclass
 from bertconv.table_files import bad, only, read_toml, shaped, tables_folder
 
@@ -137,7 +137,7 @@ def _dialect(path: Path, name: str, row: dict[str, Any], kinds: Mapping[str, Map
         only(path, f"{name}.{kind}", row[kind], required=tuple(roles))
     containers = tuple(row.get("containers", ()))
     if unknown := [one for one in containers if one not in BY_NAME or not BY_NAME[one].dtypes]:
-        written = ", ".join(container.name for container in CONTAINERS if container.dtypes)
+        written = ", ".join(container.name for container in BY_NAME.values() if container.dtypes)
         raise bad(path, f"dialect {name} is to be written to {unknown[0]!r}, not to one of {written}")
     for pattern in row.get("training", ()):
         _check_regex(path, name, pattern)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
 
 from bertconv.containers.registry import read_header
-from bertconv.containers.stored import Header, StoredTensor
-from bertconv.errors import DamagedCheckpoint
+from bertconv.containers.stored import Header, SourceFile, StoredTensor
+from bertconv.errors import BertconvError, DamagedCheckpoint, UnsupportedCheckpoint
+from bertconv.source.checkpoint_folder import open_in
 from bertconv.source.local import Source
+from bertconv.source.weights import index_beside, read_spread
 from bertconv.text import listing, printable
 
 
@@ -44,6 +49,63 @@ def open_header(source: Source, *, check_data: bool = True) -> Header:
         tuple(other for header in headers.values() for other in header.others),
         tuple(other for header in headers.values() for other in header.beside),
     )
+
+
+def in_chunks(source: Source) -> UnsupportedCheckpoint:
+    """The error of a source of whose tensors a manifest can keep no record."""
+    return UnsupportedCheckpoint(
+        "holds tensors in chunks over several files, of which bertconv.json can keep no record.",
+        hint=f"Convert it instead: bertconv convert {shlex.quote(source.given)} DST --to FORMAT.", file=source.given,
+    )  # fmt: skip
+
+
+def headers_of(
+    folder: Path, files: Mapping[str, SourceFile], *, check_data: bool = True
+) -> tuple[dict[str, Header], dict[str, BertconvError]]:
+    """The header of each of some files of weights by its name, and the error of each that cannot be read.
+
+    Files that say what they hold only together with their index have the tensors that it says are in them.
+
+    Args:
+        folder: where they lie.
+        files: by their names relative to it, opened.
+        check_data: also check the checksums that their containers have.
+    """
+    headers: dict[str, Header] = {}
+    errors: dict[str, BertconvError] = {}
+    together: dict[str, dict[str, SourceFile]] = {}
+    for name, file in files.items():
+        if (index := index_beside(name)) is not None:
+            together.setdefault(index, {})[name] = file
+            continue
+        try:
+            headers[name] = read_header(file, check_data=check_data)
+        except BertconvError as error:
+            errors[name] = error
+    for index, own in together.items():
+        try:
+            headers |= _parts(folder, index, own, check_data=check_data)
+        except BertconvError as error:
+            errors |= dict.fromkeys(own, error)
+    return headers, errors
+
+
+def _parts(folder: Path, index: str, files: Mapping[str, SourceFile], *, check_data: bool) -> dict[str, Header]:
+    """What an index says of each of its files."""
+    with closing(open_in(folder, index)) as file:
+        spread = read_spread(file)
+    place = index[: index.rfind("/") + 1]
+    names = [place + name for name in spread.files]
+    if absent := [name for name in names if name not in files]:
+        raise DamagedCheckpoint(
+            f"names files that are not there: {listing(absent)}.", hint="Copy the checkpoint again.",
+            file=str(folder / index),
+        )  # fmt: skip
+    whole = spread.read([files[name] for name in names], check_data=check_data)
+    return {
+        name: Header(whole.container, tuple(one for one in whole.tensors if file in one.files), others=whole.others)
+        for name, file in files.items()
+    }
 
 
 def _check_shards(headers: Mapping[str, Header], weight_map: Mapping[str, str], index: str) -> None:

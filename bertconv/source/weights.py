@@ -163,6 +163,18 @@ def is_spread(name: str) -> bool:
     return any(container.is_index(name) for container in SPREAD)
 
 
+def keeps_record(name: str) -> bool:
+    """Whether a manifest can keep a record of files that an index of this name is about."""
+    return any(container.keeps_record for container in SPREAD if container.is_index(name))
+
+
+def index_beside(name: str) -> str | None:
+    """The name of the index that alone says what a file holds, by the file's name; None where it needs none."""
+    place, slash, own = name.rpartition("/")
+    found = (container.index_of(own) for container in SPREAD)
+    return next((place + slash + index for index in found if index is not None), None)
+
+
 def read_spread(file: SourceFile) -> Spread:
     """What an index says for whose name `is_spread` holds.
 

@@ -7,8 +7,7 @@ checkpoint that was made of the model.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from typing import NamedTuple
 
 from bertconv.containers.protobuf import WireError, content, fields, number, text, write_bytes, write_number
@@ -76,13 +75,26 @@ def read_graph(data: bytes) -> dict[str, Named]:
     return found
 
 
-def names_of(keys: Iterable[str], graph: Mapping[str, Named]) -> dict[str, str]:
-    """The name of each of some keys: its variable's own, or its path where that is nobody's or several ones'."""
+def names_of(keys: Iterable[str], graph: Mapping[str, Named], content: Callable[[str], Hashable]) -> dict[str, str]:
+    """The name of each of some keys: its variable's own, or its path where that is nobody's or several ones'.
+
+    Keras 3 exports every variable under two keys: where all that share a name are equal, each is taken once.
+
+    Args:
+        keys: of variables.
+        graph: what is known of them.
+        content: what is equal for keys of equal tensors.
+    """
     found = {key: graph.get(key, Named("", "", is_training=False)) for key in keys}
-    own = {key: named.full_name.removesuffix(":0") for key, named in found.items()}
     paths = {key: named.path or key.removesuffix(VARIABLE) for key, named in found.items()}
-    often = Counter(filter(None, own.values()))
-    names = {key: own[key] if often[own[key]] == 1 else paths[key] for key in found}
+    sharing: dict[str, list[str]] = {}
+    for key, named in found.items():
+        sharing.setdefault(named.full_name.removesuffix(":0"), []).append(key)
+    nameless = sharing.pop("", [])
+    are_equal = all(len({content(key) for key in same}) == 1 for same in sharing.values() if len(same) > 1)
+    names = {key: paths[key] for key in nameless}
+    for name, same in sharing.items():
+        names.update({same[0]: name} if are_equal or len(same) == 1 else {key: paths[key] for key in same})
     if len(set(names.values())) < len(names):  # a path that is another variable's name
         names = {key: paths[key] for key in found}
     return names if len(set(names.values())) == len(names) else {key: key for key in found}

@@ -165,10 +165,16 @@ class Bundle(Spread):
         self._index = index
         self._shards = sorted({entry.shard for entry in index.used()})
         names = [f"{prefix}.data-{number:05}-of-{header.shards:05}" for number in range(header.shards)]
+        self._names = names
         self.files = tuple(names[number] for number in self._shards)
         self.named = frozenset(names)
         if not self.files:
             raise _bad(file, "holds no tensors")
+
+    def places(self, file: str) -> set[tuple[str, str, tuple[int, ...], int]]:
+        """Key, element type, shape and first byte of everything that lies whole in a file."""
+        whole = self._index.whole.items()
+        return {(key, one.dtype, one.shape, one.offset) for key, one in whole if self._names[one.shard] == file}
 
     def read(self, files: Sequence[SourceFile], *, check_data: bool) -> Header:
         """The header of the bundle; errors as for `Container.read`."""
@@ -180,16 +186,17 @@ class Bundle(Spread):
         keys = {*self._index.whole, *self._index.cut}
         others = {key for key in keys if self._is_other(key, graph)} - {GRAPH_KEY}
         wanted = sorted(keys - others - {GRAPH_KEY})
-        names = names_of(wanted, graph) if graph else {key: key for key in wanted}
+        names = names_of(wanted, graph, self._content) if graph else {key: key for key in wanted}
         tensors = []
-        for key in wanted:
-            name = names[key]
+        for key, name in names.items():
             if not name or len(name) > MAX_NAME or not name.isprintable():
                 problem = "has a name that is not printable text of at most 1,024 characters."
                 raise DamagedCheckpoint(problem, hint=_AGAIN, file=self._path, tensor=key[:100])
             tensors.append(self._tensor(key, name, opened))
         count = len(self._index.cut)
         notes = [f"{count:,} tensors were saved in slices"] if count else []
+        if again := len(wanted) - len(names):
+            notes.append(f"{again:,} tensors were saved twice under two keys, and are taken once")
         return Header("bundle", tuple(tensors), notes=tuple(notes), others=tuple(sorted(others)))
 
     def _is_other(self, key: str, graph: Mapping[str, Named]) -> bool:
@@ -201,6 +208,13 @@ class Bundle(Spread):
         entry = self._index.whole[key]
         counts = entry.shape == () and "float" not in entry.dtype
         return not entry.dtype or counts or key in _COUNTS
+
+    def _content(self, key: str) -> tuple[object, ...]:
+        """Equal for two keys of equal tensors."""
+        entry, pieces = self._index.cut.get(key, (None, ()))
+        whole = entry or self._index.whole[key]
+        sums = [(box, one.checksum) for box, one in pieces] if pieces else whole.checksum
+        return whole.code, whole.shape, str(sums)
 
     def _tensor(self, key: str, name: str, opened: Mapping[int, SourceFile]) -> StoredTensor:
         if key in self._index.whole:
