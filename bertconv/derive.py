@@ -245,11 +245,16 @@ class _Work:
             raise
         return (*files, *beside), (*checks, *more)
 
+    @property
+    def own_config(self) -> tuple[str, bytes] | None:
+        """Name and content of the config that the format's own programs read."""
+        one = self.derivation
+        return own_config(one.table, one.form.dialect, one.config)
+
     def write_companions(self, staged: StagedFolder) -> None:
         """config.json, and what goes along."""
-        one = self.derivation
-        staged.write("config.json", one.config.to_bytes())
-        if (own := own_config(one.table, one.form.dialect, one.config)) is not None:
+        staged.write("config.json", self.derivation.config.to_bytes())
+        if (own := self.own_config) is not None:
             staged.write(*own)
         companions = self.derivation.companions
         if len(companions.carried) > MOST_COMPANIONS:
@@ -283,6 +288,7 @@ class _Work:
                 "format": one.form.name,
                 "files": [file.name for file in files],
             },
+            sidecars=(*([self.own_config[0]] if self.own_config else []), *report.sidecars),
             notes=(*report.notes, *notes),
             dry_run=not files,
             operation=one.operation,

@@ -222,11 +222,11 @@ EXCEPTIONS = {
     ("models/auto.py", "Bert"): EXAMPLE, ("models/optimization.py", "bert"): EXAMPLE,
     ("table_files.py", "bert"): EXAMPLE, ("table_files.py", "Bert"): EXAMPLE,
     ("config_content.py", "bert"): "bert_config.json, Google's name of a config file",
+    ("config_content.py", "albert"): "albert_config.json, Google's name of a config file",
     ("source/sidecars.py", "bert"): "bert_config.json and sentence_bert_config.json, names of files",
     ("source/module_settings.py", "bert"): TOKENIZER, ("tokenizer/files.py", "bert"): TOKENIZER,
     ("tokenizer/rules.py", "Bert"): TOKENIZER,
-    ("source/refusals.py", "bert"): "rust-bert and load_tf_weights_in_bert, the names of other programs",
-    ("source/refusals.py", "Bert"): "BertForPreTraining of transformers, which reads a TensorFlow 1 checkpoint",
+    ("source/refusals.py", "bert"): "rust-bert, the name of another program",
     **dict.fromkeys(
         (("manage/doctor/programs.py", name) for name in ("bert", "roberta", "xlm-roberta", "distilbert", "albert")),
         "the families that KerasHub loads",

@@ -96,8 +96,8 @@ def _show_tensors(report: Report, *, verbose: bool) -> None:
 
 
 def _without_many_alike(report: Report) -> Report:
-    """Print the number of tensors that nothing uses for one reason, where there are many; the report without them."""
-    amounts = Counter((one.state, one.details) for one in report.left_out if one.state == "unused")
+    """Print the number of tensors left out for one reason, where there are many; the report without them."""
+    amounts = Counter((one.state, one.details) for one in report.left_out if one.state in ("unused", "ignored"))
     many = {reason for reason, amount in amounts.items() if amount > _MANY}
     for state, details in sorted(many):
         click.echo(f"{amounts[state, details]} tensors left out, {state}: {printable(details)} (--verbose lists them)")

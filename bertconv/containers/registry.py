@@ -33,7 +33,7 @@ _IMPOSTORS = (
     (b"<?xml", "is an XML page, not a checkpoint", "The download went wrong: fetch the file itself."),
     (b"\x1f\x8b", "is a gzip archive", "Unpack it first."),
     (b"model_checkpoint_path:", "is TensorFlow's list of checkpoints, not one of them",
-     "Give the folder, to hear what can be done with the checkpoints in it."),
+     "Give the folder, or the prefix of one of them: FOLDER/PREFIX."),
     (b"{", "is a JSON text, not a checkpoint", "Give the file or folder that holds the weights."),
 )  # fmt: skip
 
@@ -69,6 +69,11 @@ def read_header(file: SourceFile, *, check_data: bool = True) -> Header:
         DamagedCheckpoint, UnsafeCheckpoint, UnsupportedCheckpoint: as for `Container.read`; or it is none of them.
     """
     return _recognised(file).read(file, check_data=check_data)
+
+
+def refuse_impostor(file: SourceFile) -> None:
+    """DamagedCheckpoint or UnsupportedCheckpoint for what stands in place of a file, such as a Git-LFS pointer."""
+    _refuse_known(file, file.read(0, min(512, file.size)))
 
 
 def _recognised(file: SourceFile) -> Container:

@@ -116,9 +116,16 @@ def model_of(table: Table, identity: Identity, config: Config | None, forced: st
     for one in identity.views.values():
         if wanted & {*table.in_dialect(one.dialect).heads}:
             return one
-    if forced is None and identity.views and rank_heads(table, identity, ())[0].missing:
-        return next((one for one in identity.views.values() if not rank_heads(table, one, ())[0].missing), identity)
+    if forced is None:
+        return next((one for one in identity.views.values() if _is_alone(table, identity, one)), identity)
     return identity
+
+
+def _is_alone(table: Table, identity: Identity, view: Identity) -> bool:
+    """Whether a file holds this other model and, of what it names in its own way, nothing of the one that counts."""
+    named = table.views[view.dialect.name][view.dialect.view].names
+    groups = {key.partition(".")[0] for key in named}
+    return not any(identity.specs[place].group in groups for place in identity.by_id)
 
 
 def implied_sizes(table: Table, identity: Identity, head: str) -> dict[str, int]:

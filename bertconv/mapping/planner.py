@@ -90,7 +90,7 @@ def _of_view(config: Config, table: Table, identity: Identity, head: str) -> tup
     if all(config.values[key] == seen.value for key, seen in sizes_seen(table, identity, head).items()):
         return config, []
     said = ", ".join(f"{key} {value}" for key, value in implied.items() if config.values[key] != value)
-    note = f"the config is of another model in the file: of the {identity.dialect.view} the tensors say {said}"
+    note = f"this is the file's {identity.dialect.view}, and the config is of its other model: the tensors say {said}"
     return config.replace(**implied), [note]
 
 

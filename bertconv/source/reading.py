@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
-from bertconv.containers.registry import read_header
+from bertconv.containers.registry import read_header, refuse_impostor
 from bertconv.containers.stored import Header, SourceFile, StoredTensor
 from bertconv.errors import BertconvError, DamagedCheckpoint, UnsupportedCheckpoint
 from bertconv.source.checkpoint_folder import open_in
@@ -30,7 +30,10 @@ def open_header(source: Source, *, check_data: bool = True) -> Header:
         UnsupportedCheckpoint: a kind that bertconv does not read.
     """
     if source.weights.spread is not None:
-        return source.weights.spread.read([source.open(name) for name in source.weights.files], check_data=check_data)
+        files = [source.open(name) for name in source.weights.files]
+        for file in files:
+            refuse_impostor(file)
+        return source.weights.spread.read(files, check_data=check_data)
     headers = {name: read_header(source.open(name), check_data=check_data) for name in source.weights.files}
     if len(headers) > 1 or source.weights.weight_map is not None:
         _check_shards(headers, source.weights.weight_map or {}, str(source.folder / (source.weights.index or "")))

@@ -9,16 +9,12 @@ from fnmatch import fnmatchcase
 from bertconv.errors import BertconvError, UnsupportedCheckpoint
 from bertconv.source.checkpoint_folder import CheckpointFolder
 from bertconv.source.folder import LocalFolder
+from bertconv.source.prefixes import LIST, incomplete
 from bertconv.text import some
 
 _MERGE = "Merge it into its base model: bertconv merge-adapter BASE ADAPTER -o FOLDER."
 _EXPORTED = "Give the checkpoint that it was made from: an export has other names and layouts, and often other values."
 _FLAX = "In transformers 4 with flax, load it with from_pretrained(FOLDER, from_flax=True), then save_pretrained."
-_TF1 = (
-    "One of Google's BERTs is read by transformers 4.57: load_tf_weights_in_bert(model, config, PREFIX) of "
-    "transformers.models.bert.modeling_bert fills a BertForPreTraining(config), then save_pretrained."
-)
-_TENSORFLOW = "Restore it into the model that wrote it, then save_pretrained. " + _TF1
 _KERAS = (
     "Load it with keras.models.load_model (import its class from bertconv before), then "
     'save_pretrained(FOLDER, format="pt").'
@@ -50,11 +46,6 @@ _KINDS = (
     ("adapter_config.json", "a LoRA adapter, not a whole model", _MERGE),
     ("adapter_model.*", "a LoRA adapter, not a whole model", _MERGE),
     ("*.msgpack", "a Flax checkpoint", _FLAX),
-    ("*.ckpt.index", "a TensorFlow 1 checkpoint", _TF1),
-    ("*.ckpt.meta", "a TensorFlow 1 checkpoint", _TF1),
-    ("*.ckpt.data-?????-of-?????", "a TensorFlow 1 checkpoint", _TF1),
-    ("*.data-?????-of-?????", "a TensorFlow checkpoint", _TENSORFLOW),
-    ("*.index", "a TensorFlow checkpoint", _TENSORFLOW),
     ("*.weights.h5", "a Keras 3 weights file", _KERAS_WEIGHTS),
     ("*.keras", "a Keras 3 model", _KERAS),
     (SAVED_MODEL, "a TensorFlow SavedModel without its variables", _NO_VARIABLES),
@@ -71,8 +62,6 @@ _KINDS = (
     ("*.ot", "a rust-bert model", _EXPORTED),
     ("*.pdparams", "a PaddlePaddle model", "Give the PyTorch or TensorFlow version of the model."),
 )  # fmt: skip
-_LIST = "checkpoint"
-"""TensorFlow's text file with the prefixes of a folder's checkpoints; a file of weights may be called so as well."""
 _CT2_VOCABULARY = re.compile(r"(shared_|source_|target_)?vocabulary(_\d+)?\.(json|txt)")
 
 
@@ -89,11 +78,11 @@ def unsupported(names: Iterable[str], where: str) -> UnsupportedCheckpoint | Non
 def no_weights(checkpoint: CheckpointFolder, where: str) -> BertconvError:
     """The error for a folder in which no file looks like weights."""
     here = sorted(name for name in checkpoint.names if "/" not in name)
-    if error := unsupported(here, where):
+    if error := incomplete(here, where) or unsupported(here, where):
         return error
-    if _LIST in here:
-        what = f"{_LIST} is TensorFlow's list of the checkpoints that lay beside it, and none of them is here."
-        return UnsupportedCheckpoint(what, hint=f"Copy their .index and .data files too. {_TF1}", file=where)
+    if LIST in here:  # a file of weights may be called so as well
+        what = f"{LIST} is TensorFlow's list of the checkpoints that lay beside it, and none of them is here."
+        return UnsupportedCheckpoint(what, hint="Copy their .index and .data files too.", file=where)
     hint = _checkpoint_hint(checkpoint.names)
     if not hint and (error := unsupported(checkpoint.names, where)):  # in folders below: onnx/model.onnx
         return error
@@ -101,7 +90,8 @@ def no_weights(checkpoint: CheckpointFolder, where: str) -> BertconvError:
     if isinstance(checkpoint, LocalFolder):
         hint = (
             hint
-            or "Give the folder that holds model.safetensors, pytorch_model.bin or tf_model.h5, or the file itself."
+            or "Give the folder that holds model.safetensors, pytorch_model.bin, tf_model.h5 or TensorFlow's checkpoint, or "
+            "the file itself."
         )
     return checkpoint.missing(problem, hint, where)
 

@@ -9,10 +9,11 @@ from fnmatch import fnmatchcase
 
 from bertconv.config_content import json_object
 from bertconv.containers.container import Spread
-from bertconv.containers.registry import BY_NAME, CONTAINERS, SPREAD
+from bertconv.containers.registry import BY_NAME, CONTAINERS, SPREAD, refuse_impostor
 from bertconv.containers.stored import SourceFile
 from bertconv.errors import DamagedCheckpoint, RequestError, UnsafeCheckpoint
 from bertconv.records import dataclass
+from bertconv.source import prefixes
 from bertconv.source.checkpoint_folder import is_plain
 from bertconv.text import printable, some
 
@@ -67,7 +68,11 @@ class Choice:
 
 
 def choose(
-    names: Collection[str], prefer: Iterable[str], variant: str | None = None, named: str | None = None
+    names: Collection[str],
+    prefer: Iterable[str],
+    variant: str | None = None,
+    named: str | None = None,
+    listed: str | None = None,
 ) -> Choice | None:
     """The file or the index to read; None when no name looks like weights.
 
@@ -76,9 +81,10 @@ def choose(
         prefer: names of containers, the first that is there wins.
         variant: the one asked for.
         named: the file that the config's `transformers_weights` names.
+        listed: the prefix that a folder's list of TensorFlow's checkpoints names.
 
     Raises:
-        RequestError: the variant is not there, or several files could be meant.
+        RequestError: the variant is not there, or several checkpoints of TensorFlow are and nothing decides, or several files could be meant.
         UnsafeCheckpoint: the config names a file outside of the folder.
         DamagedCheckpoint: the file that the config names, or the index for shards, is missing.
     """
@@ -86,11 +92,22 @@ def choose(
     if named is not None and variant is None:
         return _named(here, named)
     candidates = [name for container in prefer for name in BY_NAME[container].among(names, variant)]
+    if candidates and prefixes.is_index(candidates[0]):
+        return _of_prefixes([name for name in candidates if prefixes.is_index(name)], listed)
     if candidates:
         return Choice(candidates[0], (*_beside(candidates), *_stale(here, candidates[0])))
     if variant is not None:
         raise RequestError(f"there are no weights of variant {variant!r}.", hint=_variants(here))
     return _lone(here)
+
+
+def _of_prefixes(indexes: list[str], listed: str | None) -> Choice:
+    """Of TensorFlow's checkpoints in a folder the one that is meant; that of a SavedModel lies in a folder below."""
+    here = [name for name in indexes if "/" not in name]
+    if not here:
+        return Choice(indexes[0])
+    chosen = prefixes.choose_prefix(here, listed)
+    return Choice(chosen.index, chosen.notes)
 
 
 def _named(here: set[str], named: str) -> Choice:
@@ -182,6 +199,7 @@ def read_spread(file: SourceFile) -> Spread:
         UnsafeCheckpoint: a file's name would lead out of the folder; or as for `Container.read`.
         DamagedCheckpoint, UnsupportedCheckpoint: as for `Container.read`.
     """
+    refuse_impostor(file)
     spread = next(container for container in SPREAD if container.is_index(file.name)).read_index(file)
     for name in spread.files:
         if not is_plain(name):

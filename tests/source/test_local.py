@@ -150,9 +150,6 @@ def test_shards_without_index(tmp_path: Path) -> None:
         (("adapter_config.json", "adapter_model.safetensors"), "LoRA", "merge-adapter"),
         (("adapter_model.bin",), "LoRA", "merge-adapter"),
         (("flax_model.msgpack",), "Flax", "from_flax=True"),
-        (("bert_model.ckpt.index", "bert_model.ckpt.data-00000-of-00001"), "TensorFlow 1", "load_tf_weights_in_bert"),
-        (("bert_model.ckpt.data-00000-of-00001",), "TensorFlow 1", "load_tf_weights_in_bert"),
-        (("checkpoint", "model-300.index", "model-300.data-00000-of-00001"), "TensorFlow", "Restore it"),
         (("model.weights.h5", "metadata.json"), "Keras 3", "load_weights"),
         (("model.keras",), "Keras 3", "keras.models.load_model (import its class from bertconv before)"),
         (("saved_model.pb", "fingerprint.pb"), "SavedModel", "tf_model.h5"),
@@ -200,11 +197,6 @@ def test_weights_without_a_suffix_may_be_called_checkpoint(tmp_path: Path) -> No
 @pytest.mark.parametrize("beside", ["vocab.txt", "vocabulary.csv", "my_vocabulary.json"])
 def test_a_model_bin_of_pytorch(tmp_path: Path, beside: str) -> None:
     assert open_source(make(tmp_path, "model.bin", beside)).weights.files == ("model.bin",)
-
-
-def test_prefix_of_a_tensorflow_checkpoint(tmp_path: Path) -> None:
-    make(tmp_path, "bert_model.ckpt.index")
-    assert "TensorFlow 1" in refusal(UnsupportedCheckpoint, str(tmp_path / "bert_model.ckpt")).message
 
 
 def test_no_weights(tmp_path: Path) -> None:
