@@ -22,7 +22,7 @@ TABLE_SHAPE = {
     "group": {"*": {"at": str, "when": str, "repeat": _TEXTS, "*": _TEXTS}},
     "heads": {"*": {"task": str, "groups": [str], "optional": [str]}}, "tied": _TEXTS, "keras2_repeats": _TEXTS,
     "stored_copies": {"*": _TEXTS}, "unused": {"*": [str]},
-    "in": {"*": {"heads": [str], "lacks": [str], "twice": [str], "fills": [str], "says": _TEXTS,
+    "in": {"*": {"heads": [str], "lacks": [str], "twice": [str], "fills": [str], "says": _TEXTS, "links": {"*": _TEXTS},
                  "sizes": {"*": int}, "foreign": _TEXTS,
                  "config": {"name": str, "keys": [str], "fixed": {}, "spelled": {"*": _TEXTS}}}},
     "views": {"*": {"*": {"heads": [str], "names": _TEXTS}}},

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bertconv.containers.container import Links
 from bertconv.families import Family, family_of, read_families
 from bertconv.mapping.dialects import Dialect, Dialects
 from bertconv.mapping.expressions import Condition, Conditions, Size
@@ -86,6 +87,7 @@ class InDialect:
         heads: the model classes that there are in it.
         lacks: what it has no place for: a group, `group.module` or `group.module.role`.
         twice: groups that a file may hold at several of their places; of these the one counts that is named last.
+        links: other places of the objects that tensors belong to, where files have a graph of them.
         says: regex of a tensor's name -> the class that it is certain of, where several have the tensors.
         fills: groups without which its programs load nothing: newly initialised where the class does not own them.
         sizes: size -> what it is in every model of the dialect, so that a config need not say it.
@@ -97,6 +99,7 @@ class InDialect:
     lacks: frozenset[str] = frozenset()
     twice: frozenset[str] = frozenset()
     fills: tuple[str, ...] = ()
+    links: Links = field(default_factory=Links)
     says: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     foreign: Mapping[str, str] = field(default_factory=dict)
@@ -297,7 +300,7 @@ def _within(
     path: Path, dialect: str, row: Mapping[str, Any], prefix: str, heads: Mapping[str, Mapping[str, Any]]
 ) -> InDialect:
     where = f"[in.{dialect}]"
-    only(path, where, row, allowed=("heads", "lacks", "twice", "fills", "says", "sizes", "foreign", "config"))
+    only(path, where, row, allowed=("heads", "lacks", "twice", "fills", "links", "says", "sizes", "foreign", "config"))
     own = _heads(path, where, row["heads"], prefix, heads) if "heads" in row else tuple(heads)
     config = None
     if "config" in row:
@@ -311,11 +314,17 @@ def _within(
         lacks=frozenset(row.get("lacks", ())),
         twice=frozenset(row.get("twice", ())),
         fills=tuple(row.get("fills", ())),
+        links=_links(path, where, row.get("links", {})),
         says=says,
         sizes=row.get("sizes", {}),
         foreign=row.get("foreign", {}),
         config=config,
     )
+
+
+def _links(path: Path, where: str, row: Mapping[str, Mapping[str, str]]) -> Links:
+    only(path, f"{where[:-1]}.links]", row, allowed=("same", "copies"))
+    return Links(tuple(row.get("same", {}).items()), tuple(row.get("copies", {}).items()))
 
 
 def _view(path: Path, where: str, row: Mapping[str, Any], prefix: str, heads: Mapping[str, Mapping[str, Any]]) -> View:
