@@ -43,6 +43,20 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Links:
+    """Other places of the objects that tensors belong to, where a file has a graph of them: paths of objects.
+
+    Attributes:
+        same: place -> the object that is there too.
+        copies: place -> the object of which another one is there that has the same values; only where something else
+            lies below the object around it.
+    """
+
+    same: tuple[tuple[str, str], ...] = ()
+    copies: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class FileOptions:
     """How a file is laid out, beside its tensors.
 
@@ -53,6 +67,7 @@ class FileOptions:
         padding: bytes to leave before the tensors, a multiple of 8; only where the container `pads`.
         number: which of the output's files it is, from 0.
         names: of all tensors of the output.
+        links: other places of them, for containers with a graph of objects.
     """
 
     scope: str = ""
@@ -61,6 +76,7 @@ class FileOptions:
     padding: int = 0
     number: int = 0
     names: tuple[str, ...] = ()
+    links: Links = field(default_factory=Links)
 
 
 @dataclass(frozen=True)

@@ -222,6 +222,8 @@ def dialects_hold_what_there_is(table: Table, dialects: Dialects) -> Iterator[Pr
         if name not in dialects.by_name:
             yield f"[in.{name}] is of an unknown dialect"
         yield from (f"[in.{name}] lacks {place!r}, which there is not" for place in sorted(within.lacks - known))
+        named = sorted({*within.twice, *within.fills} - table.groups.keys())
+        yield from (f"[in.{name}] names the unknown group {group!r}" for group in named)
 
 
 def programs_compute_what_is_known(table: Table, _: Dialects) -> Iterator[Problem]:

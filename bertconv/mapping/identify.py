@@ -6,7 +6,7 @@ Decided by names alone: never by a file's name or its metadata, which are wrong 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import field, replace
 
 from bertconv.containers.stored import StoredTensor
@@ -29,6 +29,8 @@ _FOREIGN = (
     (re.compile(r"\.self_attention\.query_key_value\.|(^|\.)language_model\.embedding\."),
      "is Megatron's, whose BERT is another architecture (normalised before each layer, query, key and value fused)",
      "transformers' MegatronBert classes run it; bertconv does not convert it."),
+    (re.compile(r"(^|/)mobile_bert_embedding/|(^|/)layer_with_weights-\d+/block_layers/"),
+     "is Model Garden's MobileBERT, another architecture", "bertconv converts its BERT and its ALBERT."),
 )  # fmt: skip
 
 
@@ -103,14 +105,18 @@ def _assigned(
             by_id.setdefault(spec.id, []).append(tensor)
         if not specs:
             unrecognised.append(tensor)
+    all_specs = {spec.id: spec for specs in known.values() for spec in specs}
+    twice = table.in_dialect(dialect).twice
+    elsewhere = tuple(_take_spare(by_id, all_specs, twice, lambda name: speller.spellings(name[len(cut) :])))
     _refuse_doubles(by_id)
     return Identity(
         dialect,
         cut + speller.prefix,
         {tensor_id: tuple(found) for tensor_id, found in by_id.items()},
-        {spec.id: spec for specs in known.values() for spec in specs},
+        all_specs,
         tuple(unrecognised),
         outside,
+        elsewhere,
     )
 
 
@@ -134,7 +140,7 @@ def _set_aside(identity: Identity, known: Mapping[int, str]) -> Identity:
     """An identity without those unrecognised tensors whose `id()` is known."""
     aside = tuple((one, known[id(one)]) for one in identity.unrecognised if id(one) in known)
     left = tuple(one for one in identity.unrecognised if id(one) not in known)
-    return replace(identity, unrecognised=left, elsewhere=aside)
+    return replace(identity, unrecognised=left, elsewhere=(*identity.elsewhere, *aside))
 
 
 class _Speller:
@@ -163,6 +169,27 @@ class _Speller:
     def look_up(self, name: str, known: Mapping[str, tuple[TensorSpec, ...]]) -> tuple[TensorSpec, ...]:
         """The specs that `name` stands for; none when no head has it."""
         return next((known[spelling] for spelling in self.spellings(name) if spelling in known), ())
+
+
+def _take_spare(
+    by_id: Mapping[str, list[StoredTensor]],
+    specs: Mapping[str, TensorSpec],
+    twice: Collection[str],
+    spellings: Callable[[str], list[str]],
+) -> Iterator[tuple[StoredTensor, str]]:
+    """Take out of `by_id` what stands at a place that does not count, where the group also has one that does."""
+
+    def rank(tensor: StoredTensor, names: tuple[str, ...]) -> int:
+        spelled = spellings(tensor.name)
+        return next(number for number, name in enumerate(names) if name in spelled)
+
+    for tensor_id, tensors in by_id.items():
+        spec = specs[tensor_id]
+        if len(tensors) > 1 and spec.group in twice:
+            best = max(tensors, key=lambda tensor: rank(tensor, spec.names))
+            rest = [one for one in tensors if rank(one, spec.names) < rank(best, spec.names)]
+            tensors[:] = [one for one in tensors if one not in rest]
+            yield from ((one, f"{best.name} counts instead") for one in rest)
 
 
 def refuse_foreign(tensors: list[StoredTensor]) -> None:
@@ -202,9 +229,12 @@ def _best_roots(names: set[str], table: Table, dialects: Dialects) -> list[tuple
         for dialect in table.spoken(dialects)
         for root, explained in sorted(_roots(names, table, dialect).items())
     ]
-    return [
-        (dialect, root) for dialect, root, explained in found if not any(explained < other for _, _, other in found)
-    ]
+    best = [one for one in found if not any(one[2] < other for _, _, other in found)]
+    # The same names of one dialect with a longer and a shorter beginning: one encoder, spelled in two ways.
+    shortest: dict[tuple[str, frozenset[str]], tuple[Dialect, str]] = {}
+    for dialect, root, explained in best:  # sorted by root
+        shortest.setdefault((dialect.name, frozenset(explained)), (dialect, root))
+    return list(shortest.values())
 
 
 def _roots(names: set[str], table: Table, dialect: Dialect) -> dict[str, set[str]]:

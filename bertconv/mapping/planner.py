@@ -136,6 +136,14 @@ class _Planner:
         return target_specs(self.table, self.target, self.config, self.head, self.groups)
 
     @cached_property
+    def fillers(self) -> dict[str, TensorSpec]:
+        """What the target's files hold although this model does without it."""
+        if self.options.groups is not None:
+            return {}
+        groups = [group for group in self.table.in_dialect(self.target).fills if group not in self.groups]
+        return target_specs(self.table, self.target, self.config, self.head, groups)
+
+    @cached_property
     def mismatched(self) -> dict[str, tuple[StoredTensor, TensorSpec]]:
         """Places whose tensor has another shape than the table's."""
         return {
@@ -217,7 +225,18 @@ class _Planner:
             untied = not self.ties.is_tied and all(spec.id in self.table.tied for spec in missing)
             unknown = self.as_unknown(self.unknown())
             raise missing_tensors(self.head, missing, unknown, fitting, fresh=fresh, untied=untied)
-        return tuple(moves), tuple(unfilled)
+        return (*moves, *self.filling()), tuple(unfilled)
+
+    def filling(self) -> Iterator[Move]:
+        """What fills the places that the target's files cannot do without: a tensor of the source that fits, or fresh."""
+        groups = {spec.group for spec in self.fillers.values()}
+        own = expand(self.table, self.identity.dialect, self.config.values, groups)
+        for tensor_id, target in self.fillers.items():
+            source, here = own.get(tensor_id), next(iter(self.identity.by_id.get(tensor_id, ())), None)
+            if source is None or here is None or here.shape != source.shape or here.dtype not in FLOATS:
+                yield Move(target, None, None, "initialised")
+            else:
+                yield Move(target, here, transpose_specs(source, target), "loaded")
 
     def identified(self, tensor_id: str) -> TensorSpec:
         """A tensor as the source calls it, or as the target does where the source's dialect has no place for it."""
@@ -382,6 +401,11 @@ class _Planner:
             notes.append(f"config names {', '.join(map(printable, named))}; the tensors are those of {self.head}")
         if left_out := [group for group in self.table.heads[self.head] if group not in self.groups]:
             notes.append(f"the file has no {', '.join(left_out)}: load it with add_pooling_layer=False")
+        if fresh := [group for group in dict.fromkeys(one.group for one in self.fillers.values())]:
+            notes.append(
+                f"{self.target.title} makes {', '.join(fresh)} whether or not {self.head} computes with it: "
+                "newly initialised where the source has none"
+            )
         if not self.ties.is_tied and any(copy in self.sources for copy in self.table.tied):
             notes.append("the decoder is untied and stays a tensor of its own; transformers' TF classes always tie it")
         return notes

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bertconv.containers.container import Links
 from bertconv.families import Family, family_of, read_families
 from bertconv.mapping.dialects import Dialect, Dialects
 from bertconv.mapping.expressions import Condition, Conditions, Size
@@ -93,6 +94,10 @@ class InDialect:
             transformers' configs, and computes what they say.
         fixed: key of the config -> what its program computes with, whatever a config says.
         head_fixed: model class -> the same of its head alone.
+        twice: groups that a file may hold at several of their places; of these the one counts that is named last.
+        links: other places of the objects that tensors belong to, where files have a graph of them.
+        says: regex of a tensor's name -> the class that it is certain of, where several have the tensors.
+        fills: groups without which its programs load nothing: newly initialised where the class does not own them.
         sizes: size -> what it is in every model of the dialect, so that a config need not say it.
         foreign: regexes of names -> what they are: parts of models that no class has.
         config: the config file of its own; None where it has none.
@@ -103,6 +108,10 @@ class InDialect:
     activations: Mapping[str, tuple[str, ...]] | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
     head_fixed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    twice: frozenset[str] = frozenset()
+    fills: tuple[str, ...] = ()
+    links: Links = field(default_factory=Links)
+    says: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     foreign: Mapping[str, str] = field(default_factory=dict)
     config: OwnConfig | None = None
@@ -187,7 +196,8 @@ class Table:
     def groups_in(self, dialect: Dialect) -> frozenset[str]:
         """The groups that files of a dialect may have."""
         own = self.in_dialect(dialect)
-        held = {group for head in own.heads for group in self.heads[head]} | {*self.unused.get(dialect.name, ())}
+        held = {group for head in own.heads for group in self.heads[head]}
+        held |= {*self.unused.get(dialect.name, ()), *own.fills}
         return frozenset(held - own.lacks)
 
     @property
@@ -304,17 +314,25 @@ def _within(
 ) -> InDialect:
     where = f"[in.{dialect}]"
     only(
-        path, where, row, allowed=("heads", "lacks", "sizes", "foreign", "config", "activations", "fixed", "head_fixed")
-    )
+        path, where, row,
+        allowed=("heads", "lacks", "twice", "fills", "links", "says", "sizes", "foreign", "config", "activations", "fixed",
+                 "head_fixed"),
+    )  # fmt: skip
     own = _heads(path, where, row["heads"], prefix, heads) if "heads" in row else tuple(heads)
     config = None
     if "config" in row:
         only(path, f"[in.{dialect}.config]", row["config"], required=("name", "keys"), allowed=("fixed", "spelled"))
         said = row["config"]
         config = OwnConfig(said["name"], tuple(said["keys"]), said.get("fixed", {}), said.get("spelled", {}))
+    certain = row.get("says", {})
+    says = dict(zip(certain, _heads(path, where, certain.values(), prefix, heads), strict=True))
     return InDialect(
         heads=own,
         lacks=frozenset(row.get("lacks", ())),
+        twice=frozenset(row.get("twice", ())),
+        fills=tuple(row.get("fills", ())),
+        links=_links(path, where, row.get("links", {})),
+        says=says,
         sizes=row.get("sizes", {}),
         foreign=row.get("foreign", {}),
         config=config,
@@ -327,6 +345,11 @@ def _within(
 def _activations(row: Mapping[str, str] | None) -> Mapping[str, tuple[str, ...]] | None:
     """Each with the words for it; None where nothing is said."""
     return None if row is None else {name: tuple(filter(None, words.split("|"))) for name, words in row.items()}
+
+
+def _links(path: Path, where: str, row: Mapping[str, Mapping[str, str]]) -> Links:
+    only(path, f"{where[:-1]}.links]", row, allowed=("same", "copies"))
+    return Links(tuple(row.get("same", {}).items()), tuple(row.get("copies", {}).items()))
 
 
 def _view(path: Path, where: str, row: Mapping[str, Any], prefix: str, heads: Mapping[str, Mapping[str, Any]]) -> View:

@@ -19,9 +19,9 @@ from bertconv.families import Family
 from bertconv.records import dataclass
 from bertconv.source import modules, prefixes, sidecars
 from bertconv.source.checkpoint_folder import CheckpointFolder, SourceOptions, open_in
-from bertconv.source.folder import LocalFolder
+from bertconv.source.folder import SAVED_MODELS, LocalFolder
 from bertconv.source.modules import Modules
-from bertconv.source.refusals import ctranslate2, no_weights, unsupported
+from bertconv.source.refusals import SAVED_MODEL, ctranslate2, no_weights, unsupported
 from bertconv.source.weights import (
     SHARD,
     Choice,
@@ -235,6 +235,8 @@ def _from_path(path: Path, given: str, options: SourceOptions, *, also_id: bool)
 
 
 def _from_file(path: Path, given: str, options: SourceOptions, notes: tuple[str, ...]) -> Source:
+    if path.name == SAVED_MODEL:
+        return _from_place(LocalFolder(path.parent), given, options, notes)
     if error := unsupported([path.name], given):
         raise error
     if SHARD.fullmatch(path.name):
@@ -376,10 +378,19 @@ def _config(checkpoint: CheckpointFolder, options: SourceOptions) -> _Config | N
         return _Config(options.config, content.stored_text(options.config, content.MAX_BYTES))
     name = next((name for name in sidecars.CONFIGS if name in checkpoint.names), None)
     if name is None:
-        return None
+        around = _around_saved_model(checkpoint)
+        return None if around is None else _config(around, options)
     checkpoint.need([name])
     with closing(open_in(checkpoint.folder, name)) as file:
         return _Config(file.path, file.read_up_to(content.MAX_BYTES))
+
+
+def _around_saved_model(checkpoint: CheckpointFolder) -> LocalFolder | None:
+    """The folder of a model that has this SavedModel in `saved_model/1`, and the config, which a SavedModel has not."""
+    if SAVED_MODEL not in checkpoint.names or not isinstance(checkpoint, LocalFolder):
+        return None
+    above = checkpoint.folder.absolute().parent
+    return LocalFolder(above.parent) if above.name == SAVED_MODELS else None
 
 
 def _named_weights(config: _Config) -> str | None:

@@ -23,9 +23,11 @@ _KERAS_WEIGHTS = (
     "Load it with load_weights into a model of its class, made from its config, or give model.save's .keras file to "
     'keras.models.load_model; then save_pretrained(FOLDER, format="pt").'
 )
-_SAVED_MODEL = (
-    "Give the checkpoint that it was exported from: a SavedModel has no config. save_pretrained(saved_model=True) puts "
-    "it into saved_model/1 below tf_model.h5."
+SAVED_MODEL = "saved_model.pb"
+"""The file with the graph of a SavedModel, which is never read: its weights lie in the folder `variables` beside it."""
+_NO_VARIABLES = (
+    "Its weights would lie in variables/variables.index and variables/variables.data-00000-of-00001: copy these too, or "
+    "give the checkpoint that it was exported from."
 )
 _DCP = (
     "Give the folder that has it beside its .metadata, which says what lies where; copy that file too if it is missing."
@@ -46,7 +48,7 @@ _KINDS = (
     ("*.msgpack", "a Flax checkpoint", _FLAX),
     ("*.weights.h5", "a Keras 3 weights file", _KERAS_WEIGHTS),
     ("*.keras", "a Keras 3 model", _KERAS),
-    ("saved_model.pb", "a TensorFlow SavedModel", _SAVED_MODEL),
+    (SAVED_MODEL, "a TensorFlow SavedModel without its variables", _NO_VARIABLES),
     ("__*.metadata", "a distributed checkpoint of PyTorch with an index for each process", _RANKS),
     ("*.distcp", "a part of a distributed checkpoint of PyTorch (FSDP)", _DCP),
     ("shard-?????-model-*.safetensors", "shards of the processes that saved it, without an index of all", _HF_SHARDS),
