@@ -13,7 +13,6 @@ from bertconv.text import some
 
 _MERGE = "Merge it into its base model: bertconv merge-adapter BASE ADAPTER -o FOLDER."
 _EXPORTED = "Give the checkpoint that it was made from: an export has other names and layouts, and often other values."
-_FLAX = "In transformers 4 with flax, load it with from_pretrained(FOLDER, from_flax=True), then save_pretrained."
 _TF1 = (
     "One of Google's BERTs is read by transformers 4.57: load_tf_weights_in_bert(model, config, PREFIX) of "
     "transformers.models.bert.modeling_bert fills a BertForPreTraining(config), then save_pretrained."
@@ -47,7 +46,6 @@ _NUMPY = (
 _KINDS = (
     ("adapter_config.json", "a LoRA adapter, not a whole model", _MERGE),
     ("adapter_model.*", "a LoRA adapter, not a whole model", _MERGE),
-    ("*.msgpack", "a Flax checkpoint", _FLAX),
     ("*.ckpt.index", "a TensorFlow 1 checkpoint", _TF1),
     ("*.ckpt.meta", "a TensorFlow 1 checkpoint", _TF1),
     ("*.ckpt.data-?????-of-?????", "a TensorFlow 1 checkpoint", _TF1),
