@@ -216,7 +216,8 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
             revision: branch, tag or commit on the Hub.
             use_safetensors: True for safetensors files only, False for the others.
             kwargs: `from_pt` and `from_flax` (look for `pytorch_model.bin` or `flax_model.msgpack` first), `subfolder`,
-                `variant`, `output_loading_info`, `dtype`, `trainable`, `name`, `add_pooling_layer`; keys of the config, which override it.
+                `variant`, `output_loading_info`, `dtype`, `trainable`, `name`,
+                `add_pooling_layer`; keys of the config, which override it.
 
         Returns:
             The model; with `output_loading_info` also missing_keys, unexpected_keys, mismatched_keys and error_msgs.

@@ -131,8 +131,8 @@ class Cursor:
         number = self._number("b") if kind is Kind.EXTENSION else None
         least = 2 * size if kind is Kind.MAP else size  # a key and its value are a byte each at the least
         if least > self.left:
-            what = f"a {kind.value} of {size:,}" + ("" if kind in {Kind.MAP, Kind.ARRAY} else " bytes")
-            raise self.bad(f"ends at byte {self.file.size:,}, within {what} that begins before byte {self.position:,}")
+            what = f"the {kind.value} of {size:,}" + ("" if kind in {Kind.MAP, Kind.ARRAY} else " bytes")
+            raise self.bad(f"ends at byte {self.file.size:,}, within {what} before byte {self.position:,}")
         return Value(kind, size, number)
 
     def _number(self, form: str) -> int:

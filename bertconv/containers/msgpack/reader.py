@@ -52,6 +52,8 @@ def read_msgpack(file: SourceFile) -> Header:
     if first.kind is not Kind.MAP:
         raise reader.cursor.bad("is no map of names")
     tree = reader.map(first, ())
+    if CHUNKED in tree:
+        raise reader.cursor.bad("is one array without a name")
     if reader.cursor.left:
         raise reader.cursor.bad(f"has {reader.cursor.left:,} bytes after its last value")
     tensors: list[StoredTensor] = []
