@@ -8,8 +8,8 @@ DIR is a virtual environment with transformers 4.57.6, flax, jax and PyTorch, ma
 For every class, and for language models also untied:
     read      what the Flax class saved (msgpack, shards, safetensors) comes back as PyTorch's checkpoint, bit for bit
     bytes     our flax_model.msgpack is the file that Flax writes, byte for byte
-    load      the Flax class loads our files (msgpack, shards, safetensors) without a warning, every parameter equal, and
-              computes what PyTorch computes, to 1e-10 in float64
+    load      the Flax class loads our files (msgpack, shards, safetensors) without a warning, every parameter equal,
+              and computes what PyTorch computes, to 1e-10 in float64
 One line per case; exit code 1 when anything differs.
 """
 
@@ -129,12 +129,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bertconv-witness-") as temp:
         jobs = list(cases(options.families.split(","), Path(temp)))
         results = ask(python, "make", jobs, Path(temp))
-        for job, result in zip(jobs, results, strict=True):
-            if not result:
+        for number, job in enumerate(jobs):
+            if not results[number]:
                 try:
-                    result |= own(job)
+                    results[number] = own(job)
                 except BertconvError as error:
-                    result["bertconv"] = [str(error)]
+                    results[number] = {"bertconv": [str(error)]}
         judged = [
             number for number, result in enumerate(results) if "failed" not in result and "bertconv" not in result
         ]

@@ -18,8 +18,8 @@ FILE, INDEX = "flax_model.msgpack", "flax_model.msgpack.index.json"
 def flax_state(tensors: Tensors) -> Tensors:
     """The names and layouts that transformers' Flax classes have for these, separated with a slash."""
     found: Tensors = {}
-    for name, value in tensors.items():
-        path, _, leaf = name.rpartition(".")
+    for name, given in tensors.items():
+        value, (path, _, leaf) = given, name.rpartition(".")
         if leaf == "weight" and value.ndim == 2:
             table = "embeddings" in path.rpartition(".")[2] or path.endswith("_embedding")
             is_linear = not table or path.endswith("embeddings_project")

@@ -1,4 +1,4 @@
-"""Flax checkpoints from end to end: read, written, back, in shards and in safetensors, and what they have no place for."""
+"""Flax checkpoints from end to end: read, written, back, in shards and in safetensors, and what they have not."""
 
 from __future__ import annotations
 

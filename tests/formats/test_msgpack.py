@@ -91,8 +91,8 @@ def test_every_length_has_the_code_that_msgpack_gives_it(count: int) -> None:
 
 
 @given(
-    names=st.lists(st.lists(st.text("abc019_", min_size=1, max_size=3), min_size=1, max_size=3).map("/".join), min_size=1,
-                   max_size=8, unique=True),
+    names=st.lists(st.lists(st.text("abc019_", min_size=1, max_size=3), min_size=1, max_size=3).map("/".join),
+                   min_size=1, max_size=8, unique=True),
     rank=st.integers(0, 3), chunk=st.integers(1, 40),
 )  # fmt: skip
 def test_any_tree_is_written_as_flax_does_and_read_again(
@@ -166,9 +166,11 @@ def test_what_begins_like_a_map_of_names_is_recognised() -> None:
     container = FlaxMsgpack()
     assert container.recognises(flax_bytes(tensors())[:512], 1000)
     assert container.recognises(b"\xde\x00\x10\xd9\x40" + b"k" * 64 + b"\x80", 1000)
-    for start in (b"", b"\x80", b"\x80\x02}q\x00", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", b"\x81\x01\x02", b"\x81\xa1\x00\xc0",
-                  b"\x81\xa3ab", b"\x81\xa1a", b"\x81\xa1a\xc1", b"\x81\xa0\xc0", b"\xde\x00", b"\xdf\0\0\0\1\xa1a\xc0"):  # fmt: skip
-        assert not container.recognises(start, 1000), start
+    others = (
+        b"", b"\x80", b"\x80\x02}q\x00", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", b"\x81\x01\x02", b"\x81\xa1\x00\xc0",
+        b"\x81\xa3ab", b"\x81\xa1a", b"\x81\xa1a\xc1", b"\x81\xa0\xc0", b"\xde\x00", b"\xdf\0\0\0\1\xa1a\xc0",
+    )  # fmt: skip
+    assert not any(container.recognises(start, 1000) for start in others)
 
 
 def test_an_index_has_slashes() -> None:

@@ -1,4 +1,4 @@
-"""msgpack files of Flax, each a whole BERT that would convert but for one thing; case by case, with how it is refused."""
+"""msgpack files of Flax, each a whole BERT that would convert but for one thing, with how it is refused."""
 
 from __future__ import annotations
 
@@ -144,7 +144,8 @@ _CASES: dict[str, tuple[Callable[[], bytes], str, type[BertconvError], str | Non
     "whole numbers": (lambda: described(ONES, b"\xa5int32", DATA), "not a floating-point", UNSUPPORTED, VICTIM),
     "data that is a text": (lambda: described(ONES, data=b"\xa1x"), "do not end where", DAMAGED, VICTIM),
     "data beyond its extension": (
-        lambda: with_victim(extension(b"\x93" + ONES + b"\xa7float32" + DATA, length=20)), "do not end", DAMAGED, VICTIM,
+        lambda: with_victim(extension(b"\x93" + ONES + b"\xa7float32" + DATA, length=20)), "do not end",
+        DAMAGED, VICTIM,
     ),
     "data that ends before it": (lambda: described(ONES, data=DATA + b"\0"), "do not end where", DAMAGED, VICTIM),
     "pieces without a shape": (lambda: pieces(shape=None), "not described by exactly", DAMAGED, VICTIM),
@@ -162,7 +163,8 @@ _CASES: dict[str, tuple[Callable[[], bytes], str, type[BertconvError], str | Non
     "pieces of pieces": (lambda: pieces(chunks={"0": in_pieces(VALUE, 64)}), "flat arrays", DAMAGED, VICTIM),
     "a piece that is a number": (lambda: pieces(chunks={"0": 7}), "flat arrays", DAMAGED, VICTIM),
     "5,000 pieces": (
-        lambda: pieces(chunks={str(n): array(np.zeros(0, np.float32)) for n in range(5000)}), "more than", DAMAGED, VICTIM,
+        lambda: pieces(chunks={str(n): array(np.zeros(0, np.float32)) for n in range(5000)}), "more than",
+        DAMAGED, VICTIM,
     ),
     "one array without a name": (lambda: msgpack.packb(in_pieces(VALUE, 64)), "without a name", DAMAGED, None),
 }  # fmt: skip

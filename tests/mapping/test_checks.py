@@ -120,7 +120,7 @@ BAD_TABLES = {
     "8 same place": (put("names", "tf", "pooler", value="bert/pooler"), "pooler only repeats the default"),
     "8 same name": (put("names", "tf", "pooler.dense", value="dense"), "pooler.dense only repeats the default"),
     "8 same leaf": (put("names", "tf", "pooler.dense.bias", value="dense/bias"), "only repeats the default"),
-    "8 unknown dialect": (put("names", "flax", value={}), "[names.flax] is of an unknown dialect"),
+    "8 unknown dialect": (put("names", "jax", value={}), "[names.jax] is of an unknown dialect"),
     "8 spellings in a row": (put("group", "pooler", "dense", "name", value="dense|dense_act"),
                              "these belong into [names.D]"),
     "8 spellings of a place": (put("names", "tf", "pooler", value="bert/pooler|bert/pool"), "holds other spellings"),

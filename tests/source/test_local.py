@@ -149,7 +149,6 @@ def test_shards_without_index(tmp_path: Path) -> None:
     [
         (("adapter_config.json", "adapter_model.safetensors"), "LoRA", "merge-adapter"),
         (("adapter_model.bin",), "LoRA", "merge-adapter"),
-        (("flax_model.msgpack",), "Flax", "from_flax=True"),
         (("bert_model.ckpt.index", "bert_model.ckpt.data-00000-of-00001"), "TensorFlow 1", "load_tf_weights_in_bert"),
         (("bert_model.ckpt.data-00000-of-00001",), "TensorFlow 1", "load_tf_weights_in_bert"),
         (("checkpoint", "model-300.index", "model-300.data-00000-of-00001"), "TensorFlow", "Restore it"),
