@@ -9,6 +9,7 @@ from bertconv.containers.bundle import Bundle, ObjectBundle
 from bertconv.containers.container import Container, SpreadContainer
 from bertconv.containers.distributed import Distributed
 from bertconv.containers.hdf5 import KerasHdf5
+from bertconv.containers.msgpack import FlaxMsgpack
 from bertconv.containers.pytorch import PyTorch
 from bertconv.containers.safetensors import Safetensors
 from bertconv.containers.stored import Header, SourceFile
@@ -18,6 +19,7 @@ CONTAINERS: tuple[Container, ...] = (
     Safetensors(),  # first: the bytes of a length may look like any of the others
     PyTorch(),
     KerasHdf5(),
+    FlaxMsgpack(),  # after those with a magic: it has none
 )
 """In the order in which they are recognised, and looked for in a folder."""
 

@@ -14,7 +14,6 @@ from bertconv.text import some
 
 _MERGE = "Merge it into its base model: bertconv merge-adapter BASE ADAPTER -o FOLDER."
 _EXPORTED = "Give the checkpoint that it was made from: an export has other names and layouts, and often other values."
-_FLAX = "In transformers 4 with flax, load it with from_pretrained(FOLDER, from_flax=True), then save_pretrained."
 _KERAS = (
     "Load it with keras.models.load_model (import its class from bertconv before), then "
     'save_pretrained(FOLDER, format="pt").'
@@ -45,7 +44,6 @@ _NUMPY = (
 _KINDS = (
     ("adapter_config.json", "a LoRA adapter, not a whole model", _MERGE),
     ("adapter_model.*", "a LoRA adapter, not a whole model", _MERGE),
-    ("*.msgpack", "a Flax checkpoint", _FLAX),
     ("*.weights.h5", "a Keras 3 weights file", _KERAS_WEIGHTS),
     ("*.keras", "a Keras 3 model", _KERAS),
     (SAVED_MODEL, "a TensorFlow SavedModel without its variables", _NO_VARIABLES),

@@ -149,7 +149,6 @@ def test_shards_without_index(tmp_path: Path) -> None:
     [
         (("adapter_config.json", "adapter_model.safetensors"), "LoRA", "merge-adapter"),
         (("adapter_model.bin",), "LoRA", "merge-adapter"),
-        (("flax_model.msgpack",), "Flax", "from_flax=True"),
         (("model.weights.h5", "metadata.json"), "Keras 3", "load_weights"),
         (("model.keras",), "Keras 3", "keras.models.load_model (import its class from bertconv before)"),
         (("saved_model.pb", "fingerprint.pb"), "SavedModel", "tf_model.h5"),
