@@ -12,6 +12,7 @@ from bertconv.containers.stored import StoredTensor
 from bertconv.errors import DamagedCheckpoint, MappingError, UnknownPrefix, UnsupportedCheckpoint
 from bertconv.mapping.dialects import Dialect, Dialects
 from bertconv.mapping.expand import TensorSpec, specs_by_name
+from bertconv.mapping.numbered import are_numbered, named
 from bertconv.mapping.table import Table
 from bertconv.records import dataclass
 from bertconv.text import printable
@@ -23,8 +24,6 @@ _FOREIGN = (
      "Merge them into the model first, or convert the base model."),
     (re.compile(r"\.(SCB|weight_format|qweight|qzeros|absmax|quant_state\b.*|_packed_params.*|weight_scale(_inv)?)$"),
      "holds quantised weights", "Dequantise the model and save it again in float32, float16 or bfloat16."),
-    (re.compile(r"(^|/)vars/\d+$"), "is a Keras 3 weights file, which numbers a layer's weights and does not name them",
-     'Load it with load_weights into a model of its class, then save_pretrained(FOLDER, format="pt").'),
     (re.compile(r"\.self_attention\.query_key_value\.|(^|\.)language_model\.embedding\."),
      "is Megatron's, whose BERT is another architecture (normalised before each layer, query, key and value fused)",
      "transformers' MegatronBert classes run it; bertconv does not convert it."),
@@ -64,13 +63,16 @@ def identify(
         strip_prefix: use only the names that begin with this, and take it off; None finds the prefix.
 
     Raises:
-        UnsupportedCheckpoint: adapters, quantised weights, or nothing of the family at all.
+        UnsupportedCheckpoint: adapters, quantised weights, numbered ones of layers that are not known, or nothing of the
+            family at all.
         UnknownPrefix: a prefix that is neither known nor given.
         MappingError: several encoders, or names of two dialects.
         DamagedCheckpoint: two tensors with one id.
     """
     every = list(tensors)
     refuse_foreign(every)
+    if are_numbered(every) and not _best_roots({tensor.name for tensor in every}, table, dialects):
+        every = named(every, table, dialects)
     inside = [tensor for tensor in every if tensor.name.startswith(strip_prefix or "")]
     outside = tuple(tensor for tensor in every if not tensor.name.startswith(strip_prefix or ""))
     names = {tensor.name[len(strip_prefix or "") :] for tensor in inside}
@@ -128,7 +130,7 @@ class _Speller:
 
 
 def refuse_foreign(tensors: list[StoredTensor]) -> None:
-    """UnsupportedCheckpoint for what is no family's weights: adapters, quantised weights, numbered ones."""
+    """UnsupportedCheckpoint for what is no family's weights: adapters, quantised weights."""
     for pattern, what, hint in _FOREIGN:
         for tensor in tensors:
             if pattern.search(tensor.name):
