@@ -17,8 +17,8 @@ _DIALECTS_SHAPE = {
     "kinds": {"*": _TEXTS},
     "*": {
         "title": str, "framework": str, "containers": [str], "metadata": _TEXTS, "command": str, "separator": str,
-        "suffix": str, "drops_base": bool, "scoped": bool, "wrappers": [str], "declared": bool, "format": str, "numbered": bool,
-        "*": _TEXTS,
+        "suffix": str, "drops_base": bool, "scoped": bool, "wrappers": [str], "declared": bool, "format": str,
+        "numbered": bool, "*": _TEXTS,
     },
 }  # fmt: skip
 """What the values of dialects.toml are; `*` is every key that is not named."""

@@ -163,6 +163,11 @@ def is_spread(name: str) -> bool:
     return any(container.is_index(name) for container in SPREAD)
 
 
+def parts_beside(name: str, names: Collection[str]) -> list[str]:
+    """Files that hold other parts of the model whose body is in one of this name."""
+    return [file for container in CONTAINERS for file in container.with_parts(name, names)]
+
+
 def read_spread(file: SourceFile) -> Spread:
     """What an index says for whose name `is_spread` holds.
 
