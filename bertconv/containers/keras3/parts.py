@@ -16,7 +16,7 @@ WEIGHTS, CONFIG, METADATA = "model.weights.h5", "config.json", "metadata.json"
 ARCHIVE = ".keras"
 """How its name ends."""
 
-VARIABLE = re.compile(r"(^|/)vars/\d+$")
+VARIABLE = re.compile(r"(^|/)vars/[0-9]+$")
 """The end of a variable's path; one that its layer named itself has a word instead of the number."""
 
 _START, _NAME = b"PK\3\4", 30
