@@ -34,6 +34,7 @@ RUNS = {
     "index": 3000,
     "config": 3000,
     "hdf5": 300,
+    "keras3": 300,
     "bundle": 2000,
     "msgpack": 3000,
 }

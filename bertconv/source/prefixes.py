@@ -106,7 +106,10 @@ def incomplete(names: Iterable[str], where: str, prefix: str | None = None) -> D
         what, lacking = "says what the files of a TensorFlow checkpoint hold, and these are not there", data
         parts = [index]
     else:
-        what, lacking = f"is a part of a TensorFlow checkpoint, and {index}, which says what it holds, is not there", index
+        what, lacking = (
+            f"is a part of a TensorFlow checkpoint, and {index}, which says what it holds, is not there",
+            index,
+        )
     return DamagedCheckpoint(f"{some(parts)} {what}.", hint=f"Copy or download {lacking} too.", file=where)
 
 

@@ -14,14 +14,6 @@ from bertconv.text import some
 
 _MERGE = "Merge it into its base model: bertconv merge-adapter BASE ADAPTER -o FOLDER."
 _EXPORTED = "Give the checkpoint that it was made from: an export has other names and layouts, and often other values."
-_KERAS = (
-    "Load it with keras.models.load_model (import its class from bertconv before), then "
-    'save_pretrained(FOLDER, format="pt").'
-)
-_KERAS_WEIGHTS = (
-    "Load it with load_weights into a model of its class, made from its config, or give model.save's .keras file to "
-    'keras.models.load_model; then save_pretrained(FOLDER, format="pt").'
-)
 SAVED_MODEL = "saved_model.pb"
 """The file with the graph of a SavedModel, which is never read: its weights lie in the folder `variables` beside it."""
 _NO_VARIABLES = (
@@ -44,8 +36,6 @@ _NUMPY = (
 _KINDS = (
     ("adapter_config.json", "a LoRA adapter, not a whole model", _MERGE),
     ("adapter_model.*", "a LoRA adapter, not a whole model", _MERGE),
-    ("*.weights.h5", "a Keras 3 weights file", _KERAS_WEIGHTS),
-    ("*.keras", "a Keras 3 model", _KERAS),
     (SAVED_MODEL, "a TensorFlow SavedModel without its variables", _NO_VARIABLES),
     ("__*.metadata", "a distributed checkpoint of PyTorch with an index for each process", _RANKS),
     ("*.distcp", "a part of a distributed checkpoint of PyTorch (FSDP)", _DCP),

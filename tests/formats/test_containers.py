@@ -92,7 +92,9 @@ def test_a_new_container_is_written_checked_and_read(toy: Toy, tmp_path: Path, l
 
 def test_a_file_of_no_container_is_told_which_there_are(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"\0" * 99)
-    with pytest.raises(DamagedCheckpoint, match="is neither safetensors nor a PyTorch file nor HDF5 nor msgpack of Flax"):
+    with pytest.raises(
+        DamagedCheckpoint, match="is neither safetensors nor a PyTorch file nor HDF5 nor msgpack of Flax"
+    ):
         read_header(SourceFile(tmp_path / "a.bin"))
 
 
@@ -108,7 +110,7 @@ def test_formats_follow_from_dialects_and_containers() -> None:
 
 
 def test_names_of_files() -> None:
-    [st, torch, hdf5, flax] = CONTAINERS
+    st, torch, hdf5 = CONTAINERS[:3]
     assert st.names_of("fp16") == ("model.fp16.safetensors", "model.safetensors.index.fp16.json")
     assert torch.names_of(None) == ("pytorch_model.bin", "pytorch_model.bin.index.json")
     assert hdf5.file_names(2) == ["tf_model-00001-of-00002.h5", "tf_model-00002-of-00002.h5"]
