@@ -176,7 +176,7 @@ class _Expansion:
                     leaves=self.leaves(group, module, role, stored),
                     layout=self.layout(module, stored.layout),
                     canonical=self.layout(module, stored.canonical),
-                    factors=tuple(module.axes[token.removeprefix("*")] for token in stored.layout),
+                    factors=self.factors(module, stored.layout),
                     when=(*group.when, *module.when),
                 )
                 for module in group.modules.values()
@@ -191,6 +191,13 @@ class _Expansion:
             return by_role.split("|")
         names = spellings(self.table, self.dialect, group, module)
         return [join(self.dialect, spelling, leaf) for spelling in names for leaf in stored.leaves]
+
+    def factors(self, module: Module, tokens: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+        dims: list[tuple[str, ...]] = []
+        for token in tokens:
+            sizes = module.axes[token.removeprefix("*")]
+            dims += [(size,) for size in sizes] if token.startswith("*") else [sizes]
+        return tuple(dims)
 
     def layout(self, module: Module, tokens: tuple[str, ...]) -> Layout:
         dims: list[tuple[Axis, ...]] = []
