@@ -7,6 +7,7 @@ import re
 from bertconv.containers.container import Container, SpreadContainer
 from bertconv.containers.distributed import Distributed
 from bertconv.containers.hdf5 import KerasHdf5
+from bertconv.containers.onnx import Onnx
 from bertconv.containers.pytorch import PyTorch
 from bertconv.containers.safetensors import Safetensors
 from bertconv.containers.stored import Header, SourceFile
@@ -16,6 +17,7 @@ CONTAINERS: tuple[Container, ...] = (
     Safetensors(),  # first: the bytes of a length may look like any of the others
     PyTorch(),
     KerasHdf5(),
+    Onnx(),  # last: it has no magic
 )
 """In the order in which they are recognised, and looked for in a folder."""
 

@@ -46,7 +46,7 @@ def test_every_dialect_that_is_spoken_is_shown(cli: Cli, own: Path) -> None:
     assert query["pt_axes"] == "heads*head hidden"
     assert query["garden"] == "mpnet/encoder/layer/{0...11}/attention/attn/q/kernel"
     assert query["garden_axes"] == "hidden heads head"
-    for lacking in ("layer.{0...11}.query.bias", "pooler.dense.weight", "classifier.logits.bias"):
+    for lacking in ("layer.{0...11}.query.bias", "pooler.dense.weight", "classifier.dense.bias"):
         assert rows[lacking]["garden"] is rows[lacking]["garden_axes"] is None
         assert rows[lacking]["tf"]
 
