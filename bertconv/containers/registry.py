@@ -11,6 +11,7 @@ from bertconv.containers.distributed import Distributed
 from bertconv.containers.hdf5 import KerasHdf5
 from bertconv.containers.keras3 import Keras3
 from bertconv.containers.msgpack import FlaxMsgpack
+from bertconv.containers.onnx import Onnx
 from bertconv.containers.pytorch import PyTorch
 from bertconv.containers.safetensors import Safetensors
 from bertconv.containers.stored import Header, SourceFile
@@ -24,6 +25,7 @@ CONTAINERS: tuple[Container, ...] = (
     KerasHdf5(),
     _KERAS3,
     FlaxMsgpack(),  # after those with a magic: it has none
+    Onnx(),  # last: it has no magic
 )
 """In the order in which they are recognised, and looked for in a folder."""
 

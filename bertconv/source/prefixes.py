@@ -11,8 +11,7 @@ from collections.abc import Collection, Iterable
 
 from bertconv.errors import DamagedCheckpoint, RequestError
 from bertconv.records import dataclass
-from bertconv.source.checkpoint_folder import is_plain
-from bertconv.text import printable, some
+from bertconv.text import is_plain, printable, some
 
 INDEX = ".index"
 """Last part of the name of the file that says what the others hold."""

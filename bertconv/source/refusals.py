@@ -42,7 +42,6 @@ _KINDS = (
     ("shard-?????-model-*.safetensors", "shards of the processes that saved it, without an index of all", _HF_SHARDS),
     ("zero_to_fp32.py", "a DeepSpeed checkpoint, spread over its processes", _ZERO),
     ("*.npz", "an archive of numpy arrays", _NUMPY),
-    ("*.onnx", "an ONNX model", _EXPORTED),
     ("*.gguf", "a GGUF model", _EXPORTED),
     ("*.tflite", "a TensorFlow Lite model", _EXPORTED),
     ("*.mlmodel", "a Core ML model", _EXPORTED),
@@ -72,7 +71,7 @@ def no_weights(checkpoint: CheckpointFolder, where: str) -> BertconvError:
         what = f"{LIST} is TensorFlow's list of the checkpoints that lay beside it, and none of them is here."
         return UnsupportedCheckpoint(what, hint="Copy their .index and .data files too.", file=where)
     hint = _checkpoint_hint(checkpoint.names)
-    if not hint and (error := unsupported(checkpoint.names, where)):  # in folders below: onnx/model.onnx
+    if not hint and (error := unsupported(checkpoint.names, where)):  # in folders below
         return error
     problem = f"there are no weights; it has {some(here)}." if here else "there are no weights; it has no files."
     if isinstance(checkpoint, LocalFolder):
@@ -94,6 +93,10 @@ def ctranslate2(names: Collection[str], chosen: str, where: str) -> UnsupportedC
 
 
 def _checkpoint_hint(names: Iterable[str]) -> str:
-    """Where a Trainer folder has its newest checkpoint."""
+    """Where a folder below has weights: a Trainer's newest checkpoint, or the export that some repositories have."""
     steps = {int(match[1]) for name in names if (match := re.match(r"checkpoint-(\d+)/", name))}
-    return f"Give its newest checkpoint: the folder checkpoint-{max(steps)}." if steps else ""
+    if steps:
+        return f"Give its newest checkpoint: the folder checkpoint-{max(steps)}."
+    exports = sorted(name for name in names if re.fullmatch(r"\w+/model\.onnx", name))
+    where = exports[0].partition("/")[0] if exports else ""
+    return f"Give --subfolder {where}, and the config with --config: there is {exports[0]}." if exports else ""

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from bertconv.containers.stored import SourceFile
 from bertconv.errors import BertconvError, DamagedCheckpoint, RequestError, UnsafeCheckpoint, UnsupportedCheckpoint
 from bertconv.source import Source, SourceOptions, Weights, open_source
-from bertconv.source.checkpoint_folder import is_plain, open_in
+from bertconv.source.checkpoint_folder import open_in
 from bertconv.source.weights import choose, is_index, is_weights, read_index
+from bertconv.text import is_plain
 
 ST, BIN, H5 = "model.safetensors", "pytorch_model.bin", "tf_model.h5"
 INDEX = "model.safetensors.index.json"
@@ -156,7 +157,6 @@ def test_shards_without_index(tmp_path: Path) -> None:
         (("__0.metadata", "__0_0.distcp"), "index for each process", "use_collectives=False"),
         (("latest", "zero_to_fp32.py"), "DeepSpeed", "zero_to_fp32.py FOLDER OUTPUT"),
         (("bert.npz",), "numpy", "safetensors.numpy.save_file"),
-        (("model.onnx",), "ONNX", "made from"),
         (("model.gguf",), "GGUF", "made from"),
         (("model.tflite",), "TensorFlow Lite", "made from"),
         (("model.mlmodel",), "Core ML", "made from"),
