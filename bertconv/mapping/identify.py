@@ -13,6 +13,7 @@ from bertconv.containers.stored import StoredTensor
 from bertconv.errors import DamagedCheckpoint, MappingError, UnknownPrefix, UnsupportedCheckpoint
 from bertconv.mapping.dialects import Dialect, Dialects
 from bertconv.mapping.expand import TensorSpec, specs_by_name
+from bertconv.mapping.numbered import are_numbered, named, unresolved
 from bertconv.mapping.table import Table
 from bertconv.records import dataclass
 from bertconv.text import printable
@@ -24,8 +25,6 @@ _FOREIGN = (
      "Merge them into the model first, or convert the base model."),
     (re.compile(r"\.(SCB|weight_format|qweight|qzeros|absmax|quant_state\b.*|_packed_params.*|weight_scale(_inv)?)$"),
      "holds quantised weights", "Dequantise the model and save it again in float32, float16 or bfloat16."),
-    (re.compile(r"(^|/)vars/\d+$"), "is a Keras 3 weights file, which numbers a layer's weights and does not name them",
-     'Load it with load_weights into a model of its class, then save_pretrained(FOLDER, format="pt").'),
     (re.compile(r"\.self_attention\.query_key_value\.|(^|\.)language_model\.embedding\."),
      "is Megatron's, whose BERT is another architecture (normalised before each layer, query, key and value fused)",
      "transformers' MegatronBert classes run it; bertconv does not convert it."),
@@ -71,13 +70,18 @@ def identify(
         strip_prefix: use only the names that begin with this, and take it off; None finds the prefix.
 
     Raises:
-        UnsupportedCheckpoint: adapters, quantised weights, or nothing of the family at all.
+        UnsupportedCheckpoint: adapters, quantised weights, numbered ones of unknown layers, or nothing of the family at
+            all.
         UnknownPrefix: a prefix that is neither known nor given.
         MappingError: several encoders, or names of two dialects.
         DamagedCheckpoint: two tensors with one id.
     """
     every = list(tensors)
     refuse_foreign(every)
+    if are_numbered(every) and not _best_roots({tensor.name for tensor in every}, table, dialects):
+        numbered, every = every, named(every, table, dialects)
+        if not _best_roots({tensor.name for tensor in every}, table, dialects):
+            raise unresolved(numbered)
     inside = [tensor for tensor in every if tensor.name.startswith(strip_prefix or "")]
     outside = tuple(tensor for tensor in every if not tensor.name.startswith(strip_prefix or ""))
     names = {tensor.name[len(strip_prefix or "") :] for tensor in inside}
@@ -85,7 +89,9 @@ def identify(
     if strip_prefix is None:
         _check_root(root, dialect, table)
     whole = _assigned(inside, outside, table, dialect, root, strip_prefix or "")
-    views = {one.view: _assigned(inside, outside, table, one, root, strip_prefix or "") for one in table.views_in(dialect)}
+    views = {
+        one.view: _assigned(inside, outside, table, one, root, strip_prefix or "") for one in table.views_in(dialect)
+    }
     return _with_views(whole, views)
 
 
@@ -126,7 +132,9 @@ def _with_views(whole: Identity, views: Mapping[str, Identity]) -> Identity:
     present = {name: one for name, one in views.items() if any(id(it) in strange for it in _claimed(one))}
     if not present:
         return whole
-    known = {id(it): f"of another model in the file, its {name}" for name, one in present.items() for it in _claimed(one)}
+    known = {
+        id(it): f"of another model in the file, its {name}" for name, one in present.items() for it in _claimed(one)
+    }
     other = {id(it): "of another model in the file" for it in _claimed(whole)}
     apart = {name: _set_aside(one, other) for name, one in present.items()}
     return replace(_set_aside(whole, known), views=apart)
@@ -193,7 +201,7 @@ def _take_spare(
 
 
 def refuse_foreign(tensors: list[StoredTensor]) -> None:
-    """UnsupportedCheckpoint for what is no family's weights: adapters, quantised weights, numbered ones."""
+    """UnsupportedCheckpoint for what is no family's weights: adapters, quantised weights."""
     for pattern, what, hint in _FOREIGN:
         for tensor in tensors:
             if pattern.search(tensor.name):

@@ -12,7 +12,9 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-_VARIABLE = re.compile(r"{(?:(?P<step>[1-9]\d*)\*)?(?P<variable>[a-z_]\w*)(?:\+(?P<offset>\d+))?(?P<keras>:keras)?(?P<only>:only)?}")
+_VARIABLE = re.compile(
+    r"{(?:(?P<step>[1-9]\d*)\*)?(?P<variable>[a-z_]\w*)(?:\+(?P<offset>\d+))?(?P<keras>:keras)?(?P<only>:only)?}"
+)
 _BRACES = re.compile(r"{[^{}]*}?|}")
 
 Indices = tuple[int, ...]
