@@ -19,7 +19,7 @@ from bertconv.containers.stored import MAX_NAME, Header, SourceFile, StoredTenso
 from bertconv.errors import DamagedCheckpoint, UnsafeCheckpoint, UnsupportedCheckpoint
 from bertconv.text import printable
 
-MAX_INDEX = 32_000_000
+MAX_INDEX = 16_000_000
 """Most bytes of an index: a tensor has a hundred, and three times that with the slots of its optimizer."""
 _MAX_TEXTS = 16_000_000
 """Most bytes of a tensor of texts whose checksum is taken; the graph has a limit of its own."""
