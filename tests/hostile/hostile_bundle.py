@@ -208,6 +208,7 @@ def link(path: Path) -> None:
     path.symlink_to(path.parent.parent / "secret")
 
 
+EMPTY = wire.entry_bytes(BundleEntry(1, (COUNT,)))
 CHAIN = b"".join(node((number + 1, b"x" * 50)) for number in range(400)) + node(keys=(KEY,))
 
 CASES: dict[str, Case] = {
@@ -252,14 +253,16 @@ CASES: dict[str, Case] = {
     "a place inside of an entry": Case(table((b"z", block(HEAD, ONE, restarts=(0, 3)))), D, "list of places"),
     "places out of order": Case(table((b"z", block(HEAD, ONE, restarts=(len(HEAD), 0)))), D, "list of places"),
     "a key that shares what was not there": Case(table((b"z", block(item(b"a", b"", 5)))), D, "leads out"),
-    "an entry of 2**40 bytes": Case(table((b"z", block(varint(0) + varint(1) + varint(1 << 40) + b"a"))), D, "leads out"),
+    "an entry of 2**40 bytes": Case(
+        table((b"z", block(varint(0) + varint(1) + varint(1 << 40) + b"a"))), D, "leads out"
+    ),
     "a key of a megabyte": Case(table((b"\xff", block(HEAD, item(b"k" * 1_000_000, b"")))), D, "leads out"),
     "keys that grow and share": Case(
         table((b"\xff", block(HEAD, item(b"a", b""), *(item(b"a", b"", n) for n in range(1, 9000))))), D, "leads out"
     ),
-    "an index of something else": Case(table((b"z", block(HEAD)), meta=block(ONE)), D, "something else than its blocks"),
+    "an index of something else": Case(table((b"z", block(HEAD)), meta=block(ONE)), D, "something else than"),
     "100,001 entries": Case(
-        table((b"\xff", block(HEAD, *(item(b"%07d" % number, b"") for number in range(100_001))))), D, "more than 100,000"
+        table((b"\xff", block(HEAD, *(item(b"%07d" % number, b"") for number in range(100_001))))), D, "than 100,000"
     ),
     "an index of 100 MB": Case(
         place=lambda folder: os.truncate(folder / INDEX, 100_000_000), error=U, words="limit 16,000,000"
@@ -269,7 +272,7 @@ CASES: dict[str, Case] = {
     "another order of bytes": Case(header(write_number(1, 1) + write_number(2, 1)), X, "big-endian"),
     "the first version": Case(header(write_bytes(1, b"")), X, "the first version"),
     "a version to come": Case(header(write_number(1, 1) + write_bytes(3, write_number(2, 2))), X, "not known"),
-    "a version that is forbidden": Case(header(write_number(1, 1) + write_bytes(3, write_number(3, 1))), X, "not known"),
+    "a version that is forbidden": Case(header(write_number(1, 1) + write_bytes(3, write_number(3, 1))), X, "not kn"),
     "no files": Case(header(b""), D, "0 files"),
     "a billion files": Case(header(write_number(1, 10**9)), D, "1,000,000,000 files"),
     "two numbers of files": Case(header(write_number(1, 1) * 2), D, "twice"),
@@ -280,7 +283,7 @@ CASES: dict[str, Case] = {
     # Entries
     "an entry that ends in the middle": Case(added(lambda value: value[:-1]), D),
     "an entry of nothing": Case(row(b""), MappingError, later=True),
-    "texts for a weight": Case(entry(code=STRING), MappingError, later=True),
+    "texts for a weight": Case(entry(code=STRING), D, later=True),
     "a type that is no number": Case(entry(code=21), MappingError, later=True),
     "a type that is not known": Case(entry(code=1 << 40), MappingError, later=True),
     "a type of twice the size": Case(entry(code=2), D, "bytes instead of"),
@@ -308,18 +311,22 @@ CASES: dict[str, Case] = {
     "a name for the terminal": Case(row(wire.entry_bytes(BundleEntry(1, (0,))), b"a\x1b[2J"), D, "not printable"),
     "a name of 2,000 letters": Case(row(wire.entry_bytes(BundleEntry(1, (0,))), b"a" * 2000), D, "at most 1,024"),
     # Slices
-    "a slice that is not there": Case(then(sliced((0, 3), (3, COUNT - 3)), lambda made: made.rows.pop(slice_key(KEY, ((0, 3),)))), D, "lacks its slice"),
+    "a slice that is not there": Case(
+        then(sliced((0, 3), (3, COUNT - 3)), lambda made: made.rows.pop(slice_key(KEY, ((0, 3),)))), D, "lacks its slice"
+    ),
     "slices of no tensor": Case(then(sliced((0, None)), lambda made: made.rows.pop(KEY)), D, "no tensor names"),
     "slices that leave a hole": Case(sliced((0, 3), (4, COUNT - 4)), D, "elements in all instead"),
     "slices that overlap": Case(sliced((0, 4), (2, COUNT - 4)), D, "overlap"),
     "a slice outside": Case(sliced((0, 1), (1, COUNT)), D, "outside"),
     "a slice of another type": Case(sliced((0, None), code=3), D, "another slice than it names"),
     "a slice of another shape": Case(sliced((0, None), shape=(1, COUNT)), D, "another slice than it names"),
-    "a slice of two axes": Case(added(lambda value: wire.entry_bytes(BundleEntry(1, (COUNT,))) + write_bytes(7, _extent(0, None) * 2)), D, "another number of axes"),
-    "a slice from below zero": Case(added(lambda value: wire.entry_bytes(BundleEntry(1, (COUNT,))) + write_bytes(7, _extent(-1, None))), D, "a slice that is none"),
-    "slices beside bytes of its own": Case(added(lambda value: value + write_bytes(7, _extent(0, None))), D, "bytes of its own"),
+    "a slice of two axes": Case(row(EMPTY + write_bytes(7, _extent(0, None) * 2)), D, "another number of axes"),
+    "a slice from below zero": Case(row(EMPTY + write_bytes(7, _extent(-1, None))), D, "a slice that is none"),
+    "slices beside bytes of its own": Case(
+        added(lambda value: value + write_bytes(7, _extent(0, None))), D, "bytes of its own"
+    ),
     "a slice that ends nowhere": Case(row(write_number(1, 1) + write_bytes(7, b"\x0a\x7f")), D, "bytes where"),
-    "5,000 slices": Case(sliced(*((number, 0) for number in range(5000))), D),
+    "4,097 slices": Case(sliced(*((0, 0) for _ in range(4097))), D, "more than 4,096"),
     "a checksum of a slice": Case(sliced((0, None), checksum=3), D, "differs from its checksum", later=True),
     # The graph
     "a graph of numbers": Case(graph(b"", code=1, shape=(0,), size=0), D, "no object graph"),
@@ -329,7 +336,7 @@ CASES: dict[str, Case] = {
     "a graph that ends in the middle": Case(graph(node((1, b"a"))[:-1]), D, "bytes where"),
     "a graph with a wrong checksum": Case(graph(node(), checksum=9), D, "differs from its checksum"),
     "a graph whose text is longer": Case(graph(node(), whole=b"\x20" + bytes(8)), D, "do not end"),
-    "a graph whose length has another checksum": Case(graph(node(), whole=b"\1" + bytes(4) + b"a"), D, "lengths differ"),
+    "a graph whose length has another checksum": Case(graph(node(), whole=b"\1" + bytes(4) + b"a"), D, "differ"),
     "a graph that leads nowhere": Case(graph(node((7, b"a"))), D, "an object which it does not have"),
     "a graph that leads below zero": Case(graph(node((-1, b"a"))), D, "an object which it does not have"),
     "a graph with a name that is no text": Case(graph(node((0, b"\xff"))), D, "no UTF-8"),
@@ -342,7 +349,7 @@ CASES: dict[str, Case] = {
         graph(b"".join(node(*((other, b"%d" % other) for other in range(100))) for _ in range(100))), None
     ),
     "a graph of a thousand ways to each": Case(
-        graph(b"".join(node(*((other, b"%d" % other) for other in range(1000))) for _ in range(1000))), D, "more paths"
+        graph(b"".join(node(*((other, b"%d" % other) for other in range(1000))) for _ in range(300))), D, "more paths"
     ),
     "a name in the graph that leads out": Case(graph(node((1, b"a" * 9)).replace(b"\x0a\x0d", b"\x0a\x0c")), D),
     "a graph of keys that are not there": Case(graph(node(keys=(b"other", b"../../etc"))), None),
