@@ -213,8 +213,6 @@ EXCEPTIONS = {
     ("cli/convert.py", "pt"): USER, ("cli/convert.py", "tf"): USER, ("convert.py", "tf"): USER,
     ("cli/demo.py", "pt"): USER, ("cli/demo.py", "tf"): USER,
     ("models/saving.py", "tf"): USER, ("models/pretrained.py", "tf"): "what transformers' classes say of themselves",
-    ("mapping/describe.py", "pt"): "the two columns of `tables show`, which users read as pt and tf",
-    ("mapping/describe.py", "tf"): "the two columns of `tables show`, which users read as pt and tf",
     ("mapping/evidence.py", "tf"): "what classes of TensorFlow begin with, not the dialect",
     ("cli/options.py", "roberta"): EXAMPLE, ("cli/verify.py", "roberta"): EXAMPLE,
     ("cli/parts.py", "Bert"): EXAMPLE,

@@ -82,7 +82,8 @@ def lay_out(
     scope = scope_of(form, model)
     in_file, in_index = ("", scope) if sharded else (scope, "")
     names = tuple(entry.name for entry in entries)
-    options = FileOptions(in_file, form.dialect.metadata, is_shard=sharded, names=names)
+    links = model.table.in_dialect(form.dialect).links
+    options = FileOptions(in_file, form.dialect.metadata, is_shard=sharded, names=names, links=links)
     own = {name: [entries[number] for number in numbers] for name, numbers in shards}
     files = [
         _file(container, name, [tensors[one] for one in numbers], own[name], replace(options, number=place))

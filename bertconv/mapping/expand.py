@@ -152,7 +152,10 @@ class _Expansion:
                 yield from self.at(group, numbers)
 
     def at(self, group: Group, numbers: Indices) -> Iterator[TensorSpec]:
-        paths = [fill(path, group.repeat, numbers) for path in paths_of(self.table, self.dialect, group)]
+        spelled = (fill(path, group.repeat, numbers) for path in paths_of(self.table, self.dialect, group))
+        paths = [path for path in spelled if path is not None]
+        if not paths:
+            return
         prefix = TensorId(group.id, numbers, "", "").at
         for place, leaves, layout, canonical, factors, when in self.rows(group):
             yield TensorSpec(
@@ -176,7 +179,7 @@ class _Expansion:
                     leaves=self.leaves(group, module, role, stored),
                     layout=self.layout(module, stored.layout),
                     canonical=self.layout(module, stored.canonical),
-                    factors=tuple(module.axes[token.removeprefix("*")] for token in stored.layout),
+                    factors=tuple(dim for token in stored.layout for dim in _factors(module, token)),
                     when=(*group.when, *module.when),
                 )
                 for module in group.modules.values()
@@ -201,6 +204,12 @@ class _Expansion:
             )
             dims += [(factor,) for factor in factors] if token.startswith("*") else [factors]
         return Layout(tuple(dims))
+
+
+def _factors(module: Module, token: str) -> list[tuple[str, ...]]:
+    """The dimensions of one axis of a layout, each as the sizes that it is the product of."""
+    axis = module.axes[token.removeprefix("*")]
+    return [(size,) for size in axis] if token.startswith("*") else [axis]
 
 
 def specs_by_name(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -206,12 +207,21 @@ def _decided(equals: tuple[str, ...], table: Table, identity: Identity, config: 
     reasons = {head: why for task, why in votes(config) for head in left if table.tasks[head] == task}
     if identity.dialect.scoped and (scoped := scope_vote(identity.prefix, left)) is not None:
         reasons |= {scoped: f"the names begin with {printable(identity.prefix)}"}
+    reasons |= _said_by_names(left, table, identity)
     if len(left) == 1:
         return HeadChoice(left[0], equals)
     if len(reasons) == 1:
         head, why = next(iter(reasons.items()))
         return HeadChoice(head, equals, why=why)
     return HeadChoice(left[0], equals, left, " but ".join(reasons.values()))
+
+
+def _said_by_names(heads: tuple[str, ...], table: Table, identity: Identity) -> dict[str, str]:
+    """Those of some classes that a tensor's name is certain of by the table, each with the reason."""
+    names = [tensor.name for tensors in identity.by_id.values() for tensor in tensors]
+    certain = table.in_dialect(identity.dialect).says.items()
+    found = ((head, next((name for name in names if re.search(said, name)), None)) for said, head in certain)
+    return {head: f"one of the tensors is {printable(name)}" for head, name in found if name and head in heads}
 
 
 def _possible(heads: tuple[str, ...], table: Table, identity: Identity, config: Config) -> tuple[str, ...]:

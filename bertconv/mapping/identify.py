@@ -6,13 +6,14 @@ Decided by names alone: never by a file's name or its metadata, which are wrong 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import field, replace
 
 from bertconv.containers.stored import StoredTensor
 from bertconv.errors import DamagedCheckpoint, MappingError, UnknownPrefix, UnsupportedCheckpoint
 from bertconv.mapping.dialects import Dialect, Dialects
 from bertconv.mapping.expand import TensorSpec, specs_by_name
+from bertconv.mapping.numbered import are_numbered, named, unresolved
 from bertconv.mapping.table import Table
 from bertconv.records import dataclass
 from bertconv.text import printable
@@ -24,11 +25,11 @@ _FOREIGN = (
      "Merge them into the model first, or convert the base model."),
     (re.compile(r"\.(SCB|weight_format|qweight|qzeros|absmax|quant_state\b.*|_packed_params.*|weight_scale(_inv)?)$"),
      "holds quantised weights", "Dequantise the model and save it again in float32, float16 or bfloat16."),
-    (re.compile(r"(^|/)vars/\d+$"), "is a Keras 3 weights file, which numbers a layer's weights and does not name them",
-     'Load it with load_weights into a model of its class, then save_pretrained(FOLDER, format="pt").'),
     (re.compile(r"\.self_attention\.query_key_value\.|(^|\.)language_model\.embedding\."),
      "is Megatron's, whose BERT is another architecture (normalised before each layer, query, key and value fused)",
      "transformers' MegatronBert classes run it; bertconv does not convert it."),
+    (re.compile(r"(^|/)mobile_bert_embedding/|(^|/)layer_with_weights-\d+/block_layers/"),
+     "is Model Garden's MobileBERT, another architecture", "bertconv converts its BERT and its ALBERT."),
 )  # fmt: skip
 
 
@@ -69,13 +70,18 @@ def identify(
         strip_prefix: use only the names that begin with this, and take it off; None finds the prefix.
 
     Raises:
-        UnsupportedCheckpoint: adapters, quantised weights, or nothing of the family at all.
+        UnsupportedCheckpoint: adapters, quantised weights, numbered ones of unknown layers, or nothing of the family at
+            all.
         UnknownPrefix: a prefix that is neither known nor given.
         MappingError: several encoders, or names of two dialects.
         DamagedCheckpoint: two tensors with one id.
     """
     every = list(tensors)
     refuse_foreign(every)
+    if are_numbered(every) and not _best_roots({tensor.name for tensor in every}, table, dialects):
+        numbered, every = every, named(every, table, dialects)
+        if not _best_roots({tensor.name for tensor in every}, table, dialects):
+            raise unresolved(numbered)
     inside = [tensor for tensor in every if tensor.name.startswith(strip_prefix or "")]
     outside = tuple(tensor for tensor in every if not tensor.name.startswith(strip_prefix or ""))
     names = {tensor.name[len(strip_prefix or "") :] for tensor in inside}
@@ -83,7 +89,9 @@ def identify(
     if strip_prefix is None:
         _check_root(root, dialect, table)
     whole = _assigned(inside, outside, table, dialect, root, strip_prefix or "")
-    views = {one.view: _assigned(inside, outside, table, one, root, strip_prefix or "") for one in table.views_in(dialect)}
+    views = {
+        one.view: _assigned(inside, outside, table, one, root, strip_prefix or "") for one in table.views_in(dialect)
+    }
     return _with_views(whole, views)
 
 
@@ -103,14 +111,18 @@ def _assigned(
             by_id.setdefault(spec.id, []).append(tensor)
         if not specs:
             unrecognised.append(tensor)
+    all_specs = {spec.id: spec for specs in known.values() for spec in specs}
+    twice = table.in_dialect(dialect).twice
+    elsewhere = tuple(_take_spare(by_id, all_specs, twice, lambda name: speller.spellings(name[len(cut) :])))
     _refuse_doubles(by_id)
     return Identity(
         dialect,
         cut + speller.prefix,
         {tensor_id: tuple(found) for tensor_id, found in by_id.items()},
-        {spec.id: spec for specs in known.values() for spec in specs},
+        all_specs,
         tuple(unrecognised),
         outside,
+        elsewhere,
     )
 
 
@@ -120,7 +132,9 @@ def _with_views(whole: Identity, views: Mapping[str, Identity]) -> Identity:
     present = {name: one for name, one in views.items() if any(id(it) in strange for it in _claimed(one))}
     if not present:
         return whole
-    known = {id(it): f"of another model in the file, its {name}" for name, one in present.items() for it in _claimed(one)}
+    known = {
+        id(it): f"of another model in the file, its {name}" for name, one in present.items() for it in _claimed(one)
+    }
     other = {id(it): "of another model in the file" for it in _claimed(whole)}
     apart = {name: _set_aside(one, other) for name, one in present.items()}
     return replace(_set_aside(whole, known), views=apart)
@@ -134,7 +148,7 @@ def _set_aside(identity: Identity, known: Mapping[int, str]) -> Identity:
     """An identity without those unrecognised tensors whose `id()` is known."""
     aside = tuple((one, known[id(one)]) for one in identity.unrecognised if id(one) in known)
     left = tuple(one for one in identity.unrecognised if id(one) not in known)
-    return replace(identity, unrecognised=left, elsewhere=aside)
+    return replace(identity, unrecognised=left, elsewhere=(*identity.elsewhere, *aside))
 
 
 class _Speller:
@@ -165,8 +179,29 @@ class _Speller:
         return next((known[spelling] for spelling in self.spellings(name) if spelling in known), ())
 
 
+def _take_spare(
+    by_id: Mapping[str, list[StoredTensor]],
+    specs: Mapping[str, TensorSpec],
+    twice: Collection[str],
+    spellings: Callable[[str], list[str]],
+) -> Iterator[tuple[StoredTensor, str]]:
+    """Take out of `by_id` what stands at a place that does not count, where the group also has one that does."""
+
+    def rank(tensor: StoredTensor, names: tuple[str, ...]) -> int:
+        spelled = spellings(tensor.name)
+        return next(number for number, name in enumerate(names) if name in spelled)
+
+    for tensor_id, tensors in by_id.items():
+        spec = specs[tensor_id]
+        if len(tensors) > 1 and spec.group in twice:
+            best = max(tensors, key=lambda tensor: rank(tensor, spec.names))
+            rest = [one for one in tensors if rank(one, spec.names) < rank(best, spec.names)]
+            tensors[:] = [one for one in tensors if one not in rest]
+            yield from ((one, f"{best.name} counts instead") for one in rest)
+
+
 def refuse_foreign(tensors: list[StoredTensor]) -> None:
-    """UnsupportedCheckpoint for what is no family's weights: adapters, quantised weights, numbered ones."""
+    """UnsupportedCheckpoint for what is no family's weights: adapters, quantised weights."""
     for pattern, what, hint in _FOREIGN:
         for tensor in tensors:
             if pattern.search(tensor.name):
@@ -202,9 +237,12 @@ def _best_roots(names: set[str], table: Table, dialects: Dialects) -> list[tuple
         for dialect in table.spoken(dialects)
         for root, explained in sorted(_roots(names, table, dialect).items())
     ]
-    return [
-        (dialect, root) for dialect, root, explained in found if not any(explained < other for _, _, other in found)
-    ]
+    best = [one for one in found if not any(one[2] < other for _, _, other in found)]
+    # The same names of one dialect with a longer and a shorter beginning: one encoder, spelled in two ways.
+    shortest: dict[tuple[str, frozenset[str]], tuple[Dialect, str]] = {}
+    for dialect, root, explained in best:  # sorted by root
+        shortest.setdefault((dialect.name, frozenset(explained)), (dialect, root))
+    return list(shortest.values())
 
 
 def _roots(names: set[str], table: Table, dialect: Dialect) -> dict[str, set[str]]:

@@ -15,6 +15,7 @@ from bertconv.mapping.heads import choose_head, fit_config, implied_sizes, model
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.ignore import IgnoreLists, check_regexes, first_match, ignore_lists, module_patterns
 from bertconv.mapping.inside import is_inside, stranger_patterns
+from bertconv.mapping.meaning import meaning_of
 from bertconv.mapping.plan import Duplicate, Move, Plan, PlanOptions, UnloadedTensor
 from bertconv.mapping.refusals import (
     Unknown,
@@ -43,8 +44,8 @@ def make_plan(
         ShapeMismatch: tensors, config and table do not fit each other.
         MissingTensors: the file does not fill the head.
         UnknownTensors: names that no table, head or ignore list knows.
-        UnsupportedCheckpoint: weights that are not floating-point numbers, or a class or a tensor that the target's
-            dialect has no place for.
+        UnsupportedCheckpoint: weights that are not floating-point numbers, a class or a tensor that the target's
+            dialect has no place for, or a model that its program cannot compute.
     """
     identity = model_of(table, identity, config, options.head)
     chosen = choose_head(table, identity, config, options.head)
@@ -52,7 +53,10 @@ def make_plan(
         raise undecided(chosen, config)
     head = chosen.head
     check_has_class(table, target, head)
-    config, sized = _of_view(config, table, identity, head)
+    meaning = meaning_of(
+        table, identity.dialect, target, config, head, hidden_act=options.hidden_act, allow_loss=options.allow_loss
+    )
+    config, sized = _of_view(meaning.config, table, identity, head)
     config, notes = fit_config(config, sizes_seen(table, identity, head), strict=not options.ignore_mismatched)
     notes = [*sized, *notes]
     if options.untie:
@@ -78,7 +82,13 @@ def make_plan(
         unfilled=unfilled,
         mismatched=tuple(planner.mismatched.values()) if options.ignore_mismatched else (),
         ignore=ignore,
-        notes=(*([f"the class is {head}: {chosen.why}"] if chosen.why else []), *notes, *planner.notes()),
+        meaning=replace(meaning, config=planner.config),
+        notes=(
+            *([f"the class is {head}: {chosen.why}"] if chosen.why else []),
+            *meaning.notes,
+            *notes,
+            *planner.notes(),
+        ),
     )
 
 
@@ -124,6 +134,14 @@ class _Planner:
     @cached_property
     def targets(self) -> dict[str, TensorSpec]:
         return target_specs(self.table, self.target, self.config, self.head, self.groups)
+
+    @cached_property
+    def fillers(self) -> dict[str, TensorSpec]:
+        """What the target's files hold although this model does without it."""
+        if self.options.groups is not None:
+            return {}
+        groups = [group for group in self.table.in_dialect(self.target).fills if group not in self.groups]
+        return target_specs(self.table, self.target, self.config, self.head, groups)
 
     @cached_property
     def mismatched(self) -> dict[str, tuple[StoredTensor, TensorSpec]]:
@@ -207,7 +225,18 @@ class _Planner:
             untied = not self.ties.is_tied and all(spec.id in self.table.tied for spec in missing)
             unknown = self.as_unknown(self.unknown())
             raise missing_tensors(self.head, missing, unknown, fitting, fresh=fresh, untied=untied)
-        return tuple(moves), tuple(unfilled)
+        return (*moves, *self.filling()), tuple(unfilled)
+
+    def filling(self) -> Iterator[Move]:
+        """What fills the places that the target's files cannot do without: a tensor of the source that fits, or fresh."""
+        groups = {spec.group for spec in self.fillers.values()}
+        own = expand(self.table, self.identity.dialect, self.config.values, groups)
+        for tensor_id, target in self.fillers.items():
+            source, here = own.get(tensor_id), next(iter(self.identity.by_id.get(tensor_id, ())), None)
+            if source is None or here is None or here.shape != source.shape or here.dtype not in FLOATS:
+                yield Move(target, None, None, "initialised")
+            else:
+                yield Move(target, here, transpose_specs(source, target), "loaded")
 
     def identified(self, tensor_id: str) -> TensorSpec:
         """A tensor as the source calls it, or as the target does where the source's dialect has no place for it."""
@@ -326,7 +355,7 @@ class _Planner:
                 why = f"owned by {', '.join(head for head, own in self.table.heads.items() if claimed & set(own))}"
             return UnloadedTensor(tensor, "unused", why)
         if tensor_id in self.lost:
-            return UnloadedTensor(tensor, "lost", f"{self.target.title} has no place for it")
+            return UnloadedTensor(tensor, "lost", f"{self.target.title} has no place for it", inside=True)
         if (counted := self.ties.counted(tensor_id)) is not None and (source := self.first(counted)) is not None:
             return UnloadedTensor(tensor, "tied", f"the model computes with {source.name}")
         original = self.first(self.table.tied.get(tensor_id, tensor_id))
@@ -357,7 +386,9 @@ class _Planner:
             every += len(self.identity.unrecognised) + len(self.identity.elsewhere) + len(self.identity.outside)
             yield f"{every} tensors, {len(kept)} of them state of the training (optimizer, steps): left out"
         average = self.identity.dialect.average
-        if average and (taken := {id(it) for found in self.identity.by_id.values() for it in found if it.name.endswith(average)}):
+        if average and (
+            taken := {id(it) for found in self.identity.by_id.values() for it in found if it.name.endswith(average)}
+        ):
             yield f"{len(taken)} tensors are averages over the training, as --ema asks for"
         if averaged := sum(name.endswith(average) for name in kept if average):
             yield f"{averaged} tensors have an average over the training beside them: --ema takes those"
@@ -370,6 +401,11 @@ class _Planner:
             notes.append(f"config names {', '.join(map(printable, named))}; the tensors are those of {self.head}")
         if left_out := [group for group in self.table.heads[self.head] if group not in self.groups]:
             notes.append(f"the file has no {', '.join(left_out)}: load it with add_pooling_layer=False")
+        if fresh := [group for group in dict.fromkeys(one.group for one in self.fillers.values())]:
+            notes.append(
+                f"{self.target.title} makes {', '.join(fresh)} whether or not {self.head} computes with it: "
+                "newly initialised where the source has none"
+            )
         if not self.ties.is_tied and any(copy in self.sources for copy in self.table.tied):
             notes.append("the decoder is untied and stays a tensor of its own; transformers' TF classes always tie it")
         return notes

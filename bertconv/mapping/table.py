@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bertconv.containers.container import Links
 from bertconv.families import Family, family_of, read_families
 from bertconv.mapping.dialects import Dialect, Dialects
 from bertconv.mapping.expressions import Condition, Conditions, Size
@@ -17,6 +18,9 @@ from bertconv.table_files import bad, only, read_table, tables_folder
 
 VOCABULARY = "vocab_size"
 """The config key of the number of tokens, in every family's spelling."""
+
+ACTIVATION = "hidden_act"
+"""The config key of the activation, in BERT's spelling."""
 
 INPUTS = ("token_type_ids", "position_ids")
 """What models may take beyond `input_ids` and `attention_mask`."""
@@ -85,6 +89,15 @@ class InDialect:
     Attributes:
         heads: the model classes that there are in it.
         lacks: what it has no place for: a group, `group.module` or `group.module.role`.
+        activations: what its program can compute, by transformers' name -> the words for it in the program's own
+            config; empty where that has none. The first is computed where nothing is said. None: its program reads
+            transformers' configs, and computes what they say.
+        fixed: key of the config -> what its program computes with, whatever a config says.
+        head_fixed: model class -> the same of its head alone.
+        twice: groups that a file may hold at several of their places; of these the one counts that is named last.
+        links: other places of the objects that tensors belong to, where files have a graph of them.
+        says: regex of a tensor's name -> the class that it is certain of, where several have the tensors.
+        fills: groups without which its programs load nothing: newly initialised where the class does not own them.
         sizes: size -> what it is in every model of the dialect, so that a config need not say it.
         foreign: regexes of names -> what they are: parts of models that no class has.
         config: the config file of its own; None where it has none.
@@ -92,6 +105,13 @@ class InDialect:
 
     heads: tuple[str, ...]
     lacks: frozenset[str] = frozenset()
+    activations: Mapping[str, tuple[str, ...]] | None = None
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    head_fixed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    twice: frozenset[str] = frozenset()
+    fills: tuple[str, ...] = ()
+    links: Links = field(default_factory=Links)
+    says: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     foreign: Mapping[str, str] = field(default_factory=dict)
     config: OwnConfig | None = None
@@ -176,7 +196,8 @@ class Table:
     def groups_in(self, dialect: Dialect) -> frozenset[str]:
         """The groups that files of a dialect may have."""
         own = self.in_dialect(dialect)
-        held = {group for head in own.heads for group in self.heads[head]} | {*self.unused.get(dialect.name, ())}
+        held = {group for head in own.heads for group in self.heads[head]}
+        held |= {*self.unused.get(dialect.name, ()), *own.fills}
         return frozenset(held - own.lacks)
 
     @property
@@ -265,7 +286,9 @@ def load_table(path: Path, model_type: str | None = None) -> Table:
         names={dialect: dict(row) for dialect, row in raw.get("names", {}).items()},
         within={name: _within(path, name, row, family.prefix, heads) for name, row in raw.get("in", {}).items()},
         views={
-            dialect: {name: _view(path, f"[views.{dialect}.{name}]", row, family.prefix, heads) for name, row in rows.items()}
+            dialect: {
+                name: _view(path, f"[views.{dialect}.{name}]", row, family.prefix, heads) for name, row in rows.items()
+            }
             for dialect, rows in raw.get("views", {}).items()
         },
     )
@@ -290,14 +313,43 @@ def _within(
     path: Path, dialect: str, row: Mapping[str, Any], prefix: str, heads: Mapping[str, Mapping[str, Any]]
 ) -> InDialect:
     where = f"[in.{dialect}]"
-    only(path, where, row, allowed=("heads", "lacks", "sizes", "foreign", "config"))
+    only(
+        path, where, row,
+        allowed=("heads", "lacks", "twice", "fills", "links", "says", "sizes", "foreign", "config", "activations", "fixed",
+                 "head_fixed"),
+    )  # fmt: skip
     own = _heads(path, where, row["heads"], prefix, heads) if "heads" in row else tuple(heads)
     config = None
     if "config" in row:
         only(path, f"[in.{dialect}.config]", row["config"], required=("name", "keys"), allowed=("fixed", "spelled"))
         said = row["config"]
         config = OwnConfig(said["name"], tuple(said["keys"]), said.get("fixed", {}), said.get("spelled", {}))
-    return InDialect(own, frozenset(row.get("lacks", ())), row.get("sizes", {}), row.get("foreign", {}), config)
+    certain = row.get("says", {})
+    says = dict(zip(certain, _heads(path, where, certain.values(), prefix, heads), strict=True))
+    return InDialect(
+        heads=own,
+        lacks=frozenset(row.get("lacks", ())),
+        twice=frozenset(row.get("twice", ())),
+        fills=tuple(row.get("fills", ())),
+        links=_links(path, where, row.get("links", {})),
+        says=says,
+        sizes=row.get("sizes", {}),
+        foreign=row.get("foreign", {}),
+        config=config,
+        activations=_activations(row.get("activations")),
+        fixed=row.get("fixed", {}),
+        head_fixed={prefix + rest: keys for rest, keys in row.get("head_fixed", {}).items()},
+    )
+
+
+def _activations(row: Mapping[str, str] | None) -> Mapping[str, tuple[str, ...]] | None:
+    """Each with the words for it; None where nothing is said."""
+    return None if row is None else {name: tuple(filter(None, words.split("|"))) for name, words in row.items()}
+
+
+def _links(path: Path, where: str, row: Mapping[str, Mapping[str, str]]) -> Links:
+    only(path, f"{where[:-1]}.links]", row, allowed=("same", "copies"))
+    return Links(tuple(row.get("same", {}).items()), tuple(row.get("copies", {}).items()))
 
 
 def _view(path: Path, where: str, row: Mapping[str, Any], prefix: str, heads: Mapping[str, Mapping[str, Any]]) -> View:

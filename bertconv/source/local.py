@@ -13,15 +13,16 @@ from typing import Any, NamedTuple
 from bertconv import config_content as content
 from bertconv.config import Config
 from bertconv.config_auto import config_class
+from bertconv.containers.registry import CONTAINERS
 from bertconv.containers.stored import SourceFile, is_so
 from bertconv.errors import BertconvError, MappingError, RequestError
 from bertconv.families import Family
 from bertconv.records import dataclass
 from bertconv.source import modules, prefixes, sidecars
 from bertconv.source.checkpoint_folder import CheckpointFolder, SourceOptions, open_in
-from bertconv.source.folder import LocalFolder
+from bertconv.source.folder import SAVED_MODELS, LocalFolder
 from bertconv.source.modules import Modules
-from bertconv.source.refusals import ctranslate2, no_weights, unsupported
+from bertconv.source.refusals import SAVED_MODEL, ctranslate2, no_weights, unsupported
 from bertconv.source.weights import (
     SHARD,
     Choice,
@@ -30,6 +31,7 @@ from bertconv.source.weights import (
     is_index,
     is_spread,
     is_weights,
+    parts_beside,
     read_index,
     read_spread,
 )
@@ -235,6 +237,8 @@ def _from_path(path: Path, given: str, options: SourceOptions, *, also_id: bool)
 
 
 def _from_file(path: Path, given: str, options: SourceOptions, notes: tuple[str, ...]) -> Source:
+    if path.name == SAVED_MODEL:
+        return _from_place(LocalFolder(path.parent), given, options, notes)
     if error := unsupported([path.name], given):
         raise error
     if SHARD.fullmatch(path.name):
@@ -314,6 +318,7 @@ def _describe(
     checkpoint: CheckpointFolder, choice: Choice, given: str, config: _Config | None, *, alone: bool = False
 ) -> Source:
     weights, notes = _weights(checkpoint, choice.name)
+    config = config or _config_within(checkpoint, choice.name)
     listed = None if alone else modules.listed(checkpoint)
     folders = listed.folders if listed is not None else {}
     names = modules.names_with(checkpoint, folders)
@@ -331,7 +336,7 @@ def _weights(checkpoint: CheckpointFolder, name: str) -> tuple[Weights, tuple[st
     if is_spread(name):
         return _spread_weights(checkpoint, name)
     if not is_index(name):
-        return Weights((name,)), ()
+        return Weights((name, *parts_beside(name, checkpoint.names))), ()
     checkpoint.need([name])
     with closing(open_in(checkpoint.folder, name)) as file:
         weight_map = read_index(file)
@@ -348,7 +353,7 @@ def _spread_weights(checkpoint: CheckpointFolder, name: str) -> tuple[Weights, t
     with closing(open_in(checkpoint.folder, name)) as file:
         spread = read_spread(file)
     folder = name[: name.rfind("/") + 1]
-    files = tuple(folder + one for one in spread.files)
+    files = (*(folder + one for one in spread.files), *parts_beside(name, checkpoint.names))
     if absent := [one for one in files if one not in checkpoint.names]:
         raise checkpoint.missing(f"names files that are not there: {some(absent)}.", file=str(checkpoint.folder / name))
     here = (one.removeprefix(folder) for one in checkpoint.names if one.startswith(folder))
@@ -376,10 +381,30 @@ def _config(checkpoint: CheckpointFolder, options: SourceOptions) -> _Config | N
         return _Config(options.config, content.stored_text(options.config, content.MAX_BYTES))
     name = next((name for name in sidecars.CONFIGS if name in checkpoint.names), None)
     if name is None:
-        return None
+        around = _around_saved_model(checkpoint)
+        return None if around is None else _config(around, options)
     checkpoint.need([name])
     with closing(open_in(checkpoint.folder, name)) as file:
         return _Config(file.path, file.read_up_to(content.MAX_BYTES))
+
+
+def _around_saved_model(checkpoint: CheckpointFolder) -> LocalFolder | None:
+    """The folder of a model that has this SavedModel in `saved_model/1`, and the config, which a SavedModel has not."""
+    if SAVED_MODEL not in checkpoint.names or not isinstance(checkpoint, LocalFolder):
+        return None
+    above = checkpoint.folder.absolute().parent
+    return LocalFolder(above.parent) if above.name == SAVED_MODELS else None
+
+
+def _config_within(checkpoint: CheckpointFolder, name: str) -> _Config | None:
+    """The config in the file of weights itself, where its container has a place for one."""
+    containers = [container for container in CONTAINERS if container.has_config(name)]
+    if not containers:
+        return None
+    checkpoint.need([name])
+    with closing(open_in(checkpoint.folder, name)) as file:
+        found = next(filter(None, (container.config_in(file) for container in containers)), None)
+        return None if found is None else _Config(file.path, found)
 
 
 def _named_weights(config: _Config) -> str | None:

@@ -11,8 +11,7 @@ from collections.abc import Collection, Iterable
 
 from bertconv.errors import DamagedCheckpoint, RequestError
 from bertconv.records import dataclass
-from bertconv.source.checkpoint_folder import is_plain
-from bertconv.text import printable, some
+from bertconv.text import is_plain, printable, some
 
 INDEX = ".index"
 """Last part of the name of the file that says what the others hold."""
@@ -106,7 +105,10 @@ def incomplete(names: Iterable[str], where: str, prefix: str | None = None) -> D
         what, lacking = "says what the files of a TensorFlow checkpoint hold, and these are not there", data
         parts = [index]
     else:
-        what, lacking = f"is a part of a TensorFlow checkpoint, and {index}, which says what it holds, is not there", index
+        what, lacking = (
+            f"is a part of a TensorFlow checkpoint, and {index}, which says what it holds, is not there",
+            index,
+        )
     return DamagedCheckpoint(f"{some(parts)} {what}.", hint=f"Copy or download {lacking} too.", file=where)
 
 

@@ -47,18 +47,18 @@ def header(name: str) -> list[StoredTensor]:
     """A file's tensors; those of a classifier are the body's and its own."""
     names: dict[str, list[int]] = NAMES[name]
     if not any("/embeddings/" in one for one in names):
-        body = NAMES[f"{name.split('_')[0]}_pretrain"]
+        body = NAMES[f"{name.split('_', maxsplit=1)[0]}_pretrain"]
         names = {one: shape for one, shape in body.items() if not one.startswith("cls/")} | names
     return [stored(one, *shape) for one, shape in names.items()]
 
 
 def table_of(name: str) -> Table:
-    return table_for(name.split("_")[0])
+    return table_for(name.split("_", maxsplit=1)[0])
 
 
 def plan_of(name: str, tensors: list[StoredTensor], target: str = "pt", config: Any = None, **options: Any) -> Plan:
     table = table_of(name)
-    raw = config_class(table.family).from_dict(CONFIGS[name.split("_")[0]] | (config or {}))
+    raw = config_class(table.family).from_dict(CONFIGS[name.split("_", maxsplit=1)[0]] | (config or {}))
     return make_plan(identified(name, tensors), table, DIALECTS, raw, DIALECTS.by_name[target], PlanOptions(**options))
 
 
@@ -140,7 +140,9 @@ def test_slots_of_other_optimizers(slot: str) -> None:
     assert [one.state for one in plan.unloaded] == ["ignored"]
 
 
-@pytest.mark.parametrize("number", ["good_steps", "bad_steps", "loss_scale", "beta1_power", "beta2_power_1", "global_step"])
+@pytest.mark.parametrize(
+    "number", ["good_steps", "bad_steps", "loss_scale", "beta1_power", "beta2_power_1", "global_step"]
+)
 def test_numbers_of_a_training(number: str) -> None:
     plan = plan_of("bert_pretrain", [*header("bert_pretrain"), stored(number)])
     assert [one.state for one in plan.unloaded] == ["ignored"]
@@ -148,7 +150,9 @@ def test_numbers_of_a_training(number: str) -> None:
 
 def test_what_is_no_state_of_a_training_stays_unknown() -> None:
     with pytest.raises(UnknownTensors) as refusal:
-        plan_of("bert_pretrain", [*trained(header("bert_pretrain")), stored("bert/encoder/layer_0/adapter/kernel", 4, 4)])
+        plan_of(
+            "bert_pretrain", [*trained(header("bert_pretrain")), stored("bert/encoder/layer_0/adapter/kernel", 4, 4)]
+        )
     assert "adapter" in refusal.value.message
     assert "adam_m" not in refusal.value.message
 
@@ -193,7 +197,9 @@ def test_of_two_models_in_a_file_the_discriminator_counts() -> None:
 def test_the_generator_is_taken_with_its_own_sizes_and_the_common_embeddings(asked: str) -> None:
     tensors = header("electra_pretrain")
     head = "ElectraForMaskedLM"
-    plan = plan_of("electra_pretrain", tensors, **({"head": head} if asked == "head" else {"config": {"architectures": [head]}}))
+    plan = plan_of(
+        "electra_pretrain", tensors, **({"head": head} if asked == "head" else {"config": {"architectures": [head]}})
+    )
     sources = {move.source.name for move in plan.moves}
     assert (plan.head, len(plan.moves)) == (head, 60)
     assert "electra/embeddings/word_embeddings" in sources
@@ -289,7 +295,10 @@ def test_classes_that_google_has_not_are_refused(head: str) -> None:
 
 @pytest.mark.parametrize(
     ("family", "file", "more"),
-    [("bert", "bert_config.json", set()), ("albert", "albert_config.json", {"net_structure_type", "down_scale_factor"})],
+    [
+        ("bert", "bert_config.json", set()),
+        ("albert", "albert_config.json", {"net_structure_type", "down_scale_factor"}),
+    ],
 )
 def test_the_config_that_googles_programs_read(family: str, file: str, more: set[str]) -> None:
     table = table_for(family)

@@ -17,9 +17,11 @@ from bertconv.containers.stored import ITEM_SIZE, Header, SourceFile
 from bertconv.errors import DamagedCheckpoint, MappingError
 
 _DATA = re.compile(r"(.+)\.data-\d{5}-of-\d{5}")
-_VARIABLES = "variables/variables"
 _SAVED_MODEL = "saved_model.pb"
 _LIST = "checkpoint"
+_SAVED_AT = re.compile(r"((?:saved_model/\d{1,18}/)?)variables/variables")
+"""Where the variables of a SavedModel lie in its folder, and in that of a model that has it as transformers saves it."""
+_MOST = "9" * 19
 _NUMBER = re.compile(r"\d+")
 
 
@@ -43,8 +45,9 @@ class Bundle(SpreadContainer):
         prefixes = {found[1] for name in names if (found := _DATA.fullmatch(name))}
         here = [one for one in prefixes if "/" not in one and not one.startswith(".")]
         here.sort(key=lambda one: (one != self.stem, [-int(part) for part in reversed(_NUMBER.findall(one))], one))
-        inner = [_VARIABLES] if _SAVED_MODEL in names and _VARIABLES in prefixes else []
-        return [one + self.suffix for one in (*here, *inner) if one + self.suffix in names]
+        below = [one for one in prefixes if (found := _SAVED_AT.fullmatch(one)) and found[1] + _SAVED_MODEL in names]
+        below.sort(key=lambda one: -int("".join(_NUMBER.findall(one)) or _MOST))
+        return [one + self.suffix for one in (*here, *below) if one + self.suffix in names]
 
     def is_index(self, name: str) -> bool:
         """Whether a file of this name says what lies in the others."""
@@ -54,7 +57,7 @@ class Bundle(SpreadContainer):
         """As `read_bundle`."""
         from bertconv.containers.bundle.reader import read_bundle  # which most conversions do not need
 
-        return read_bundle(file, file.name.removesuffix(self.suffix))
+        return read_bundle(file, file.name.rpartition("/")[2].removesuffix(self.suffix))
 
     def index_of(self, name: str) -> str | None:
         """The index beside a file of tensors; None for other files."""

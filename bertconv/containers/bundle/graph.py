@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from typing import NamedTuple
 
+from bertconv.containers.container import Links
 from bertconv.containers.protobuf import WireError, content, fields, number, text, write_bytes, write_number
 
 GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -86,7 +87,7 @@ def names_of(keys: Iterable[str], graph: Mapping[str, Named], content: Callable[
         content: what is equal for keys of equal tensors.
     """
     found = {key: graph.get(key, Named("", "", is_training=False)) for key in keys}
-    paths = {key: named.path or key.removesuffix(VARIABLE) for key, named in found.items()}
+    paths = {key: key.removesuffix(VARIABLE) for key in found}
     sharing: dict[str, list[str]] = {}
     for key, named in found.items():
         sharing.setdefault(named.full_name.removesuffix(":0"), []).append(key)
@@ -100,29 +101,76 @@ def names_of(keys: Iterable[str], graph: Mapping[str, Named], content: Callable[
     return names if len(set(names.values())) == len(names) else {key: key for key in found}
 
 
-def graph_bytes(paths: Collection[str]) -> bytes:
-    """The graph of variables at these paths, whose parts are spelled as in keys: nothing but the way to each."""
-    children: list[dict[str, int]] = [{}]
-    variables: dict[int, str] = {}
+def graph_bytes(paths: Collection[str], links: Links) -> bytes:
+    """The graph of variables at these paths, whose parts are spelled as in keys: nothing but the way to each.
+
+    Args:
+        paths: of the variables.
+        links: other places of objects; those of objects that are not there are passed over.
+    """
+    objects = _Objects()
     for path in paths:
+        objects.variables[objects.make(path)] = path
+    for place, source in links.same:
+        objects.put(place, objects.find(source))
+    for place, source in links.copies:
+        if objects.find(place.rpartition("/")[0]) is not None:
+            objects.put(place, objects.copy(objects.find(source)))
+    return b"".join(write_bytes(1, objects.node(number)) for number in range(len(objects.children)))
+
+
+class _Objects:
+    """Objects by number, the first the root: those that each holds by name, and the path of each variable."""
+
+    def __init__(self) -> None:
+        self.children: list[dict[str, int]] = [{}]
+        self.variables: dict[int, str] = {}
+
+    def make(self, path: str) -> int:
+        """The object at a path, with all that it needs on the way."""
         at = 0
-        for part in path.split("/"):
-            if part not in children[at]:
-                children[at][part] = len(children)
-                children.append({})
-            at = children[at][part]
-        variables[at] = path
-    out = []
-    for place, below in enumerate(children):
+        for part in path.split("/") if path else ():
+            if part not in self.children[at]:
+                self.children[at][part] = len(self.children)
+                self.children.append({})
+            at = self.children[at][part]
+        return at
+
+    def find(self, path: str) -> int | None:
+        """The object at a path; None where there is none."""
+        at: int | None = 0
+        for part in path.split("/") if path else ():
+            at = None if at is None else self.children[at].get(part)
+        return at
+
+    def put(self, path: str, number: int | None) -> None:
+        """An object at one more place, unless there is none, or one is there already."""
+        if number is not None and self.find(path) is None:
+            around, _, last = path.rpartition("/")
+            self.children[self.make(around)][last] = number
+
+    def copy(self, number: int | None) -> int | None:
+        """Another object with the same values below it."""
+        if number is None:
+            return None
+        made = len(self.children)
+        self.children.append({})
+        for part, below in self.children[number].items():
+            self.children[made][part] = self.copy(below) or 0
+        if number in self.variables:
+            self.variables[made] = self.variables[number]
+        return made
+
+    def node(self, number: int) -> bytes:
+        """An object in the file."""
         node = b"".join(
             write_bytes(1, write_number(1, other) + write_bytes(2, _unescaped(part).encode()))
-            for part, other in below.items()
+            for part, other in self.children[number].items()
         )
-        if place in variables:
-            key = variables[place] + VARIABLE
-            node += write_bytes(2, write_bytes(1, _VALUE.encode()) + write_bytes(3, key.encode()))
-        out.append(write_bytes(1, node))
-    return b"".join(out)
+        if number not in self.variables:
+            return node
+        key = self.variables[number] + VARIABLE
+        return node + write_bytes(2, write_bytes(1, _VALUE.encode()) + write_bytes(3, key.encode()))
 
 
 def _node(data: bytes) -> _Node:

@@ -15,7 +15,7 @@ from bertconv.containers.bundle.checksum import masked
 from bertconv.containers.bundle.entries import CODES, BundleEntry
 from bertconv.containers.bundle.graph import COUNTER, GRAPH_KEY, VARIABLE, graph_bytes
 from bertconv.containers.bundle.table import write_table
-from bertconv.containers.bundle.texts import write_text
+from bertconv.containers.bundle.texts import read_texts, write_text
 from bertconv.containers.container import Entry, FileLayout, FileOptions, PlannedFile
 from bertconv.containers.stored import SourceFile
 
@@ -30,7 +30,8 @@ def key_of(name: str, *, objects: bool) -> str:
 
 def lay_out(tensors: Sequence[Entry], options: FileOptions, *, objects: bool) -> FileLayout:
     """A file with room for tensors, one after the other in their order, behind what belongs to all files."""
-    extra = _extra(options.names) if objects and options.number == 0 else {}
+    graph = graph_bytes([COUNTER, *sorted(options.names)], options.links) if objects and options.number == 0 else None
+    extra = {} if graph is None else _extra(graph)
     parts = {entry.offset: data for entry, data in extra.values()}
     at = sum(map(len, parts.values()))
     offsets = []
@@ -42,8 +43,7 @@ def lay_out(tensors: Sequence[Entry], options: FileOptions, *, objects: bool) ->
 
 def index_bytes(folder: Path, files: Sequence[PlannedFile], *, objects: bool) -> bytes:
     """The index of files that were written, with a checksum of everything that lies in them."""
-    names = [entry.name for file in files for entry in file.entries]
-    items = {key: entry for key, (entry, _) in (_extra(names) if objects else {}).items()}
+    items = {key: entry for key, (entry, _) in (_extra(_graph_in(files[0].layout)) if objects else {}).items()}
     for number, file in enumerate(files):
         items.update(_described(folder, number, file, objects=objects))
     rows = sorted((key.encode(), entries.entry_bytes(entry)) for key, entry in items.items())
@@ -58,8 +58,13 @@ def _described(folder: Path, number: int, file: PlannedFile, *, objects: bool) -
             yield key_of(entry.name, objects=objects), place
 
 
-def _extra(names: Sequence[str]) -> Mapping[str, tuple[BundleEntry, bytes]]:
+def _graph_in(layout: FileLayout) -> bytes:
+    """The graph that lies at the beginning of the first file."""
+    return read_texts(layout.parts[0], 1)[0][0]
+
+
+def _extra(graph: bytes) -> Mapping[str, tuple[BundleEntry, bytes]]:
     """By its key what a checkpoint of objects has beside their variables; all of it in the first file."""
-    text, graph = write_text(graph_bytes([COUNTER, *sorted(names)]), 0, 0)
+    text, entry = write_text(graph, 0, 0)
     count = BundleEntry(CODES["int64"], (), 0, len(text), len(_COUNT), masked([_COUNT]))
-    return {GRAPH_KEY: (graph, text), COUNTER + VARIABLE: (count, _COUNT)}
+    return {GRAPH_KEY: (entry, text), COUNTER + VARIABLE: (count, _COUNT)}
