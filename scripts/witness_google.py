@@ -17,6 +17,7 @@ One line per model; exit code 1 when anything differs.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import subprocess
@@ -256,9 +257,8 @@ def pretrained(program: Any, pair: Any, config: Any, model: Any) -> dict[str, An
 
 def of_electra(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Google's ELECTRA, with both models in its file: the generator's hidden size is a quarter of the discriminator's."""
-    import arabert
-
-    sys.path.insert(0, str(Path(arabert.__file__).parent / "araelectra"))
+    found = importlib.util.find_spec("arabert")  # itself it is not imported: it needs packages that this does not
+    sys.path.insert(0, str(Path(str(found and found.origin)).parent / "araelectra"))
     import run_pretraining
     import tensorflow as tf
     from model import modeling
