@@ -128,11 +128,11 @@ def graph_bytes(paths: Collection[str], links: Links) -> bytes:
     objects = _Objects()
     for path in paths:
         objects.variables[objects.make(path)] = path
-    for place, source in links.same:
-        objects.put(place, objects.find(source))
     for place, source in links.copies:
         if objects.find(place.rpartition("/")[0]) is not None:
             objects.put(place, objects.copy(objects.find(source)))
+    for place, source in links.same:  # of the copies too
+        objects.put(place, objects.find(source))
     return b"".join(write_bytes(1, objects.node(number)) for number in range(len(objects.children)))
 
 
