@@ -32,11 +32,10 @@ import torch
 import transformers
 
 import bertconv
-from bertconv.checkpoint import opened
 from bertconv.formats.streaming import Workspace, as_floats, pieces
 from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.table import table_for
-from bertconv.source import SourceOptions, open_source
+from bertconv.source import open_source
 from bertconv.source.reading import open_header
 
 SIDE = Path(__file__).with_name("witness_garden_side.py")

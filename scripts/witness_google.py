@@ -266,20 +266,20 @@ def of_electra(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
     program = object.__new__(run_pretraining.PretrainingModel)
     settings = types.SimpleNamespace(uniform_generator=False, generator_hidden_size=GENERATOR, generator_layers=1.0,
                                      electric_objective=False, two_tower_generator=False)  # fmt: skip
-    program._config, program._bert_config = settings, modeling.BertConfig.from_dict(ELECTRA)  # noqa: SLF001
-    own = run_pretraining.get_generator_config(settings, program._bert_config)  # noqa: SLF001
+    program._config, program._bert_config = settings, modeling.BertConfig.from_dict(ELECTRA)
+    own = run_pretraining.get_generator_config(settings, program._bert_config)
     models = {
         scope: modeling.BertModel(config, False, given["ids"], given["mask"], given["segments"], False, scope,
                                   embedding_size=EMBEDDING)
-        for scope, config in (("generator", own), ("electra", program._bert_config))  # noqa: SLF001
+        for scope, config in (("generator", own), ("electra", program._bert_config))
     }  # fmt: skip
     places = tf.constant(np.tile(np.arange(SEQUENCE, dtype="i4"), (2, 1)))
     inputs = types.SimpleNamespace(
         input_mask=given["mask"], masked_lm_positions=places, masked_lm_ids=tf.zeros_like(places),
         masked_lm_weights=tf.ones_like(places, tf.float32),
     )  # fmt: skip
-    words = program._get_masked_lm_output(inputs, models["generator"]).logits  # noqa: SLF001
-    fake = program._get_discriminator_output(inputs, models["electra"], tf.zeros_like(places)).probs  # noqa: SLF001
+    words = program._get_masked_lm_output(inputs, models["generator"]).logits
+    fake = program._get_discriminator_output(inputs, models["electra"], tf.zeros_like(places)).probs
     return {"fake": fake} if task == "discriminator" else {"words": words}
 
 
