@@ -141,6 +141,7 @@ def groups_are_known_and_used(table: Table, _: Dialects) -> Iterator[Problem]:
     """Check 3: heads own groups that exist, every group is owned, every head builds on the first, the base model."""
     owned = {group for groups in table.heads.values() for group in groups}
     stored = {group for groups in table.unused.values() for group in groups}
+    stored |= {group for within in table.within.values() for group in within.needs}
     yield from (f"a head owns the unknown group {group!r}" for group in owned if group not in table.groups)
     yield from (f"no head owns group {group!r}" for group in table.groups if group not in owned | stored)
     base = set(table.heads[table.base_head]) - set(table.optional.get(table.base_head, ()))
@@ -221,17 +222,21 @@ def dialects_hold_what_there_is(table: Table, dialects: Dialects) -> Iterator[Pr
         if name not in dialects.by_name:
             yield f"[in.{name}] is of an unknown dialect"
         yield from (f"[in.{name}] lacks {place!r}, which there is not" for place in sorted(within.lacks - known))
+        yield from (f"[in.{name}] needs the unknown group {one!r}" for one in within.needs if one not in table.groups)
+        folded = {place: at for at, fold in within.folds.items() for place in (at, fold.add_row)}
+        yield from (f"[fold.{name}] {at} names {one!r}, which there is not" for one, at in folded.items() if one not in every)
 
 
 def names_are_unique(table: Table, dialects: Dialects) -> Iterator[Problem]:
     """Check 6: with two and three layers, no two tensors of a head share a name, aliases and base-less included."""
     for dialect in table.spoken(dialects):
-        base = table.base + dialect.separator
+        base = table.base_in(dialect)
         for layers in (2, 3):
             for head, groups in ((head, table.heads[head]) for head in table.in_dialect(dialect).heads):
                 every = dict.fromkeys((*groups, *table.unused.get(dialect.name, ())))
                 specs = expand(table, dialect, probe_config(table, layers), every).values()
-                names = Counter(name for spec in specs for name in _spellings(spec, base if dialect.drops_base else ""))
+                is_dropped = dialect.drops_base and (head == table.base_head or not dialect.base)
+                names = Counter(name for spec in specs for name in _spellings(spec, base if is_dropped else ""))
                 yield from (f"{head} has two tensors {name!r} in {dialect.name}" for name in names if names[name] > 1)
 
 
@@ -258,7 +263,9 @@ def layouts_come_back(table: Table, dialects: Dialects) -> Iterator[Problem]:
     config = probe_config(table, 2)
     for one, other in permutations(table.spoken(dialects), 2):
         left, right = expand(table, one, config), expand(table, other, config)
-        for tensor_id, spec in ((tensor_id, left[tensor_id]) for tensor_id in left if tensor_id in right):
+        folds = table.in_dialect(one).folds.keys() ^ table.in_dialect(other).folds.keys()
+        both = [tensor_id for tensor_id in left if tensor_id in right and tensor_id not in folds]
+        for tensor_id, spec in ((tensor_id, left[tensor_id]) for tensor_id in both):
             try:
                 there = transpose_between(spec.layout, right[tensor_id].layout)
                 back = transpose_between(right[tensor_id].layout, spec.layout)

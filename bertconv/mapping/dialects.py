@@ -17,7 +17,7 @@ _DIALECTS_SHAPE = {
     "kinds": {"*": _TEXTS},
     "*": {
         "title": str, "framework": str, "containers": [str], "metadata": _TEXTS, "command": str, "separator": str,
-        "suffix": str, "drops_base": bool, "scoped": bool, "wrappers": [str], "declared": bool, "format": str,
+        "suffix": str, "drops_base": bool, "base": str, "base_seen": str, "scoped": bool, "wrappers": [str], "declared": bool, "format": str,
         "*": _TEXTS,
     },
 }  # fmt: skip
@@ -55,6 +55,9 @@ class Dialect:
         separator: between the parts of a name.
         suffix: after every name, such as ":0".
         drops_base: a base model's file leaves the base prefix out.
+        base: the base prefix that all families have in it, and that a file without it has no heads; empty where each
+            family has its own and heads may stand beside a body without it.
+        base_seen: regex of other spellings of `base`.
         scoped: every name begins with the name of the model, whatever it was.
         wrappers: parts that other tools put before every name.
         declared: only the families whose tables have a section `[in.DIALECT]` are spoken in it.
@@ -71,11 +74,19 @@ class Dialect:
     separator: str
     suffix: str
     drops_base: bool
+    base: str
+    base_seen: str
     scoped: bool
     wrappers: tuple[str, ...]
     declared: bool
     format: str
     kinds: Mapping[str, Mapping[str, Role]]
+
+    def respelled(self, name: str) -> str:
+        """A name with the base prefix as tables spell it."""
+        if not self.base_seen:
+            return name
+        return re.sub(f"^{self.base_seen}{self.separator}", self.base + self.separator, name)
 
     def format_in(self, container: str) -> str:
         """The name of the format that it is in one of its containers; the default one goes without saying."""
@@ -124,8 +135,8 @@ def title_of(dialect: str) -> str:
 
 def _dialect(path: Path, name: str, row: dict[str, Any], kinds: Mapping[str, Mapping[str, tuple[str, ...]]]) -> Dialect:
     only(path, f"dialect {name}", row, required=("title", "framework", "separator", *kinds),
-          allowed=("containers", "metadata", "command", "suffix", "drops_base", "scoped", "wrappers", "declared",
-                  "format"))  # fmt: skip
+          allowed=("containers", "metadata", "command", "suffix", "drops_base", "base", "base_seen", "scoped", "wrappers",
+                  "declared", "format"))  # fmt: skip
     for kind, roles in kinds.items():
         only(path, f"{name}.{kind}", row[kind], required=tuple(roles))
     containers = tuple(row.get("containers", ()))
@@ -142,6 +153,8 @@ def _dialect(path: Path, name: str, row: dict[str, Any], kinds: Mapping[str, Map
         separator=row["separator"],
         suffix=row.get("suffix", ""),
         drops_base=row.get("drops_base", False),
+        base=row.get("base", ""),
+        base_seen=row.get("base_seen", ""),
         scoped=row.get("scoped", False),
         wrappers=tuple(row.get("wrappers", ())),
         declared=row.get("declared", False),

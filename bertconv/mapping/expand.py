@@ -13,7 +13,7 @@ from bertconv.mapping.dialects import Dialect, Role
 from bertconv.mapping.expressions import Conditions
 from bertconv.mapping.indices import Indices, TensorId, fill
 from bertconv.mapping.layout import Axis, Layout, Transpose, both, transpose_between
-from bertconv.mapping.table import Group, Module, Table
+from bertconv.mapping.table import Fold, Group, Module, Table
 from bertconv.records import dataclass
 
 
@@ -152,7 +152,10 @@ class _Expansion:
                 yield from self.at(group, numbers)
 
     def at(self, group: Group, numbers: Indices) -> Iterator[TensorSpec]:
-        paths = [fill(path, group.repeat, numbers) for path in paths_of(self.table, self.dialect, group)]
+        spelled = (fill(path, group.repeat, numbers) for path in paths_of(self.table, self.dialect, group))
+        paths = [path for path in spelled if path is not None]
+        if not paths:
+            return
         prefix = TensorId(group.id, numbers, "", "").at
         for place, leaves, layout, canonical, factors, when in self.rows(group):
             yield TensorSpec(
@@ -174,14 +177,15 @@ class _Expansion:
                 _Row(
                     place=f"{module.id}.{role}",
                     leaves=self.leaves(group, module, role, stored),
-                    layout=self.layout(module, stored.layout),
-                    canonical=self.layout(module, stored.canonical),
-                    factors=tuple(module.axes[token.removeprefix("*")] for token in stored.layout),
+                    layout=self.layout(module, stored.layout, fold),
+                    canonical=self.layout(module, stored.canonical, fold),
+                    factors=self.factors(module, stored, fold),
                     when=(*group.when, *module.when),
                 )
                 for module in group.modules.values()
                 if self.holds(module.when)
                 for role, stored in self.dialect.kinds[module.kind].items()
+                for fold in (self.within.folds.get(f"{group.id}.{module.id}.{role}"),)
                 if self.within.has(group.id, module.id, role)
             ]
         return self.known[group.id]
@@ -192,7 +196,12 @@ class _Expansion:
         names = spellings(self.table, self.dialect, group, module)
         return [join(self.dialect, spelling, leaf) for spelling in names for leaf in stored.leaves]
 
-    def layout(self, module: Module, tokens: tuple[str, ...]) -> Layout:
+    def factors(self, module: Module, stored: Role, fold: Fold | None) -> tuple[tuple[str, ...], ...]:
+        """The sizes of every dimension; a table without some of its rows does not show their number."""
+        factors = tuple(module.axes[token.removeprefix("*")] for token in stored.layout)
+        return factors if fold is None else ((*factors[0], "1"), *factors[1:])
+
+    def layout(self, module: Module, tokens: tuple[str, ...], fold: Fold | None) -> Layout:
         dims: list[tuple[Axis, ...]] = []
         for token in tokens:
             axis = token.removeprefix("*")
@@ -200,6 +209,9 @@ class _Expansion:
                 (f"{axis}.{size}", int(size) if size.isdigit() else self.sizes[size]) for size in module.axes[axis]
             )
             dims += [(factor,) for factor in factors] if token.startswith("*") else [factors]
+        if fold is not None and self.config is not None:
+            ((name, rows),) = dims[0]
+            dims[0] = ((name, rows - fold.skip_rows),)
         return Layout(tuple(dims))
 
 
@@ -231,7 +243,7 @@ def target_specs(
     """What a class's own file holds in a dialect, tied copies included: the base class may leave its prefix out."""
     specs = expand(table, dialect, config.values, groups)
     if dialect.drops_base and head == table.base_head:
-        specs = {tensor_id: spec.without(table.base + dialect.separator) for tensor_id, spec in specs.items()}
+        specs = {tensor_id: spec.without(table.base_in(dialect)) for tensor_id, spec in specs.items()}
     return specs
 
 

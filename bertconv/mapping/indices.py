@@ -2,7 +2,8 @@
 
 An id is group, indices, module and role: `layer.3.query.weight`, or `layer.0.1.query.weight` where a group repeats over
 two variables. A path spells an index as `{layer}`, with an offset or a step as `{layer+4}` and `{6*layer+1}`, and with
-`:keras` as Keras numbers layers of one name: nothing, `_1`, `_2` (`dense{layer:keras}`).
+`:keras` as Keras numbers layers of one name: nothing, `_1`, `_2` (`dense{layer:keras}`); `{group:only}` is nothing, in a
+path that is there for index 0 alone.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-_VARIABLE = re.compile(r"{(?:(?P<step>[1-9]\d*)\*)?(?P<variable>[a-z_]\w*)(?:\+(?P<offset>\d+))?(?P<keras>:keras)?}")
+_VARIABLE = re.compile(r"{(?:(?P<step>[1-9]\d*)\*)?(?P<variable>[a-z_]\w*)(?:\+(?P<offset>\d+))?(?P<keras>:keras)?(?P<only>:only)?}")
 _BRACES = re.compile(r"{[^{}]*}?|}")
 
 Indices = tuple[int, ...]
@@ -51,9 +52,11 @@ def variables(path: str) -> list[str]:
     return found
 
 
-def fill(path: str, repeat: Sequence[tuple[str, str]], indices: Indices) -> str:
-    """The path with an index for each of the variables that its group repeats over."""
+def fill(path: str, repeat: Sequence[tuple[str, str]], indices: Indices) -> str | None:
+    """The path with an index for each of the variables that its group repeats over; None where it has none for them."""
     values = {variable: index for (variable, _), index in zip(repeat, indices, strict=True)}
+    if any(found["only"] and values[found["variable"]] for found in _VARIABLE.finditer(path)):
+        return None
     return _VARIABLE.sub(lambda found: _spelled(found, values[found["variable"]]), path)
 
 
@@ -61,12 +64,15 @@ def path_pattern(path: str) -> str:
     """A regex of the path, with any number for every index."""
     found, end = "", 0
     for variable in _VARIABLE.finditer(path):
-        found += re.escape(path[end : variable.start()]) + (r"(_\d+)?" if variable["keras"] else r"\d+")
+        index = "" if variable["only"] else r"(_\d+)?" if variable["keras"] else r"\d+"
+        found += re.escape(path[end : variable.start()]) + index
         end = variable.end()
     return found + re.escape(path[end:])
 
 
 def _spelled(found: re.Match[str], index: int) -> str:
+    if found["only"]:
+        return ""
     number = int(found["step"] or 1) * index + int(found["offset"] or 0)
     if not found["keras"]:
         return str(number)

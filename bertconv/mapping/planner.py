@@ -10,6 +10,7 @@ from bertconv.config import Config
 from bertconv.containers.stored import FLOATS, StoredTensor
 from bertconv.errors import BertconvError, ShapeMismatch, UnsupportedCheckpoint
 from bertconv.mapping.dialects import Dialect, Dialects, load_dialects
+from bertconv.mapping.folding import Folding
 from bertconv.mapping.expand import TensorSpec, expand, target_specs, transpose_specs
 from bertconv.mapping.heads import choose_head, fit_config, rank_heads, sizes_seen
 from bertconv.mapping.identify import Identity
@@ -18,6 +19,7 @@ from bertconv.mapping.inside import is_inside, stranger_patterns
 from bertconv.mapping.plan import Duplicate, Move, Plan, PlanOptions, UnloadedTensor
 from bertconv.mapping.refusals import (
     Unknown,
+    check_computes,
     check_has_class,
     missing_tensors,
     no_place,
@@ -56,6 +58,7 @@ def make_plan(
     check_regexes(options.allow_unknown)
     ignore = options.ignore or ignore_lists(table, dialects, head)
     ignore = ignore.extended(options.ignore_unexpected, options.ignore_missing)
+    check_computes(table, target, config)
     planner = _Planner(identity, table, config, target, options, head, ignore)
     planner.check_switched_off()
     planner.check_tensors()
@@ -101,12 +104,24 @@ class _Planner:
         return tuple(group for group in self.table.heads[self.head] if group in present or group not in optional)
 
     @cached_property
+    def needed(self) -> tuple[str, ...]:
+        """Groups beyond the head's own that a file of the target must hold."""
+        return tuple(group for group in self.table.in_dialect(self.target).needs if group not in self.groups)
+
+    @cached_property
     def sources(self) -> dict[str, TensorSpec]:
-        return expand(self.table, self.identity.dialect, self.config.values, self.groups)
+        held = self.table.groups_in(self.identity.dialect)
+        needed = [group for group in self.needed if group in held]
+        return expand(self.table, self.identity.dialect, self.config.values, (*self.groups, *needed))
 
     @cached_property
     def targets(self) -> dict[str, TensorSpec]:
-        return target_specs(self.table, self.target, self.config, self.head, self.groups)
+        return target_specs(self.table, self.target, self.config, self.head, (*self.groups, *self.needed))
+
+    @cached_property
+    def folding(self) -> Folding:
+        own = self.table.in_dialect(self.identity.dialect).folds
+        return Folding(own, self.table.in_dialect(self.target).folds, self.targets, self.first)
 
     @cached_property
     def mismatched(self) -> dict[str, tuple[StoredTensor, TensorSpec]]:
@@ -132,6 +147,7 @@ class _Planner:
         """Refuse tensors of the head that the config switches off."""
         specs, groups = self.identity.specs, self.groups
         off = [one for one in self.identity.by_id if specs[one].group in groups and one not in self.sources]
+        off = [one for one in off if not self.is_another(one)]
         if off:
             keys = {one.key: None for one in specs[off[0]].when if not one.holds(self.config.values)}
             values = " and ".join(f"{key} = {self.config.values.get(key)!r}" for key in keys)
@@ -140,6 +156,12 @@ class _Planner:
                 hint=f"Set {' and '.join(keys)} in the config as the model was trained.",
                 file=self.config.path,
             )
+
+    def is_another(self, tensor_id: str) -> bool:
+        """Whether all that claims an id is, by the config, another tensor of the same name."""
+        on = (one for one, spec in self.identity.specs.items() if all(when.holds(self.config.values) for when in spec.when))
+        others = {id(tensor) for one in on for tensor in self.identity.by_id.get(one, ())}
+        return all(id(tensor) in others for tensor in self.identity.by_id[tensor_id])
 
     def check_tensors(self) -> None:
         """Refuse shapes that are not the table's and element types that are not floating point."""
@@ -174,11 +196,15 @@ class _Planner:
         for tensor_id, target in self.targets.items():
             if not self.ties.is_written(tensor_id):
                 continue
-            if (candidate := next(filter(self.first, self.ties.candidates(tensor_id)), None)) is not None:
+            if (folded := self.folding.move(target)) is not None:
+                moves.append(folded)
+            elif (candidate := next(filter(self.first, self.ties.candidates(tensor_id)), None)) is not None:
                 turn = transpose_specs(self.identified(candidate), target)
                 moves.append(Move(target, self.first(candidate), turn, "loaded" if candidate == tensor_id else "tied"))
             elif self.may_lack(self.identified(tensor_id).name) or self.may_lack(target.name):
                 unfilled.append(target)
+            elif target.group in self.needed:
+                moves.append(Move(target, None, None, "initialised"))
             elif self.options.init_missing and (tensor_id in self.mismatched or self.may_initialise(target.group)):
                 moves.append(Move(target, None, None, "initialised"))
             else:
@@ -203,7 +229,9 @@ class _Planner:
         return {
             tensor_id: tensor
             for tensor_id, tensor in there.items()
-            if tensor is not None and self.ties.partner_of(tensor_id) not in self.targets
+            if tensor is not None
+            and self.ties.partner_of(tensor_id) not in self.targets
+            and tensor_id not in self.folding.added
         }
 
     def check_losses(self) -> None:
@@ -283,11 +311,15 @@ class _Planner:
             return UnloadedTensor(tensor, "mismatched", f"is {list(tensor.shape)}, not {list(should)}")
         if tensor_id is None:
             claimed = {self.identity.specs[tensor_id].group for tensor_id in ids}
-            if claimed & set(self.table.unused.get(self.identity.dialect.name, ())):
+            spoken = self.identity.dialect
+            stored = {*self.table.unused.get(spoken.name, ()), *self.table.in_dialect(spoken).needs}
+            if claimed & stored:
                 why = "in every class's file, and this class does not compute with it"
             else:
                 why = f"owned by {', '.join(head for head, own in self.table.heads.items() if claimed & set(own))}"
             return UnloadedTensor(tensor, "unused", why)
+        if tensor_id in self.folding.added:
+            return UnloadedTensor(tensor, "tied", f"added to every row of {self.folding.added[tensor_id]}")
         if tensor_id in self.lost:
             return UnloadedTensor(tensor, "lost", f"{self.target.title} has no place for it")
         if (counted := self.ties.counted(tensor_id)) is not None and (source := self.first(counted)) is not None:
@@ -308,6 +340,11 @@ class _Planner:
             return UnloadedTensor(tensor, "unused", f"not of this class: matches {pattern!r}", inside and not known)
         return UnloadedTensor(tensor, "unknown", "allowed by --allow-unknown", inside)
 
+    @property
+    def filled(self) -> list[TensorSpec]:
+        """What the source has of the target's tensors."""
+        return [spec for tensor_id, spec in self.targets.items() if self.first(tensor_id) is not None]
+
     def notes(self) -> list[str]:
         """What is unusual about the plan as a whole."""
         notes = []
@@ -316,6 +353,9 @@ class _Planner:
             notes.append(f"config names {', '.join(map(printable, named))}; the tensors are those of {self.head}")
         if left_out := [group for group in self.table.heads[self.head] if group not in self.groups]:
             notes.append(f"the file has no {', '.join(left_out)}: load it with add_pooling_layer=False")
+        if fresh := [group for group in self.needed if not any(spec.group == group for spec in self.filled)]:
+            notes.append(f"{self.target.title} needs {', '.join(fresh)}, which {self.head} has not: newly initialised")
+        notes += self.folding.notes(self.target)
         if not self.ties.is_tied and any(copy in self.sources for copy in self.table.tied):
             notes.append("the decoder is untied and stays a tensor of its own; transformers' TF classes always tie it")
         return notes

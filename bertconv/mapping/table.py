@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from bertconv.mapping.dialects import Dialect, Dialects
 from bertconv.mapping.expressions import Condition, Conditions, Size
 from bertconv.mapping.indices import variables
 from bertconv.records import dataclass
-from bertconv.table_files import bad, only, read_table, tables_folder
+from bertconv.table_files import PRESET_KEYS, bad, only, read_table, tables_folder
 
 VOCABULARY = "vocab_size"
 """The config key of the number of tokens, in every family's spelling."""
@@ -53,16 +54,35 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Fold:
+    """How a dialect keeps a table: without its first rows, the first row of another table added to each of the others.
+
+    Attributes:
+        skip_rows: how many rows it leaves out.
+        add_row: id of the other table, which it has no place for.
+    """
+
+    skip_rows: int
+    add_row: str
+
+
+@dataclass(frozen=True)
 class InDialect:
     """What files of a dialect can hold of a family.
 
     Attributes:
         heads: the model classes that there are in it.
         lacks: what it has no place for: a group, `group.module` or `group.module.role`.
+        needs: groups without which no program loads a file: written newly initialised where the source has none.
+        only: config keys with the one value that its programs compute with.
+        folds: id of a table -> how it is kept.
     """
 
     heads: tuple[str, ...]
     lacks: frozenset[str] = frozenset()
+    needs: tuple[str, ...] = ()
+    only: Mapping[str, Any] = field(default_factory=dict)
+    folds: Mapping[str, Fold] = field(default_factory=dict)
 
     def has(self, group: str, module: str, role: str) -> bool:
         """Whether it has a place for a tensor."""
@@ -124,10 +144,15 @@ class Table:
         """What files of a dialect can hold; everything where the table says nothing of it."""
         return self.within.get(dialect.name) or InDialect(tuple(self.heads))
 
+    def base_in(self, dialect: Dialect) -> str:
+        """What stands before the names of the body in another class's file, with its separator."""
+        return (dialect.base or self.base) + dialect.separator
+
     def groups_in(self, dialect: Dialect) -> frozenset[str]:
         """The groups that files of a dialect may have."""
         own = self.in_dialect(dialect)
-        held = {group for head in own.heads for group in self.heads[head]} | {*self.unused.get(dialect.name, ())}
+        held = {group for head in own.heads for group in self.heads[head]}
+        held |= {*self.unused.get(dialect.name, ()), *own.needs}
         return frozenset(held - own.lacks)
 
     @property
@@ -214,7 +239,7 @@ def load_table(path: Path, model_type: str | None = None) -> Table:
         keras2_repeats=dict(raw.get("keras2_repeats", {})),
         ignore={kind: tuple(raw.get("ignore", {}).get(kind, ())) for kind in ("unexpected", "missing")},
         names={dialect: dict(row) for dialect, row in raw.get("names", {}).items()},
-        within={name: _within(path, name, row, family.prefix, heads) for name, row in raw.get("in", {}).items()},
+        within={name: _within(path, name, raw, family.prefix, heads) for name in raw.get("in", {})},
     )
 
 
@@ -234,13 +259,22 @@ def _check_inputs(path: Path, raw: Mapping[str, Any]) -> None:
 
 
 def _within(
-    path: Path, dialect: str, row: Mapping[str, Any], prefix: str, heads: Mapping[str, Mapping[str, Any]]
+    path: Path, dialect: str, raw: Mapping[str, Any], prefix: str, heads: Mapping[str, Mapping[str, Any]]
 ) -> InDialect:
-    only(path, f"[in.{dialect}]", row, allowed=("heads", "lacks"))
+    row, folds = raw["in"][dialect], raw.get("fold", {}).get(dialect, {})
+    only(path, f"[in.{dialect}]", row, allowed=("heads", "lacks", "needs", "only", *PRESET_KEYS))
+    for place, fold in folds.items():
+        only(path, f"[fold.{dialect}] {place}", fold, required=("skip_rows", "add_row"))
     own = tuple(prefix + rest for rest in row["heads"]) if "heads" in row else tuple(heads)
     if unknown := [head for head in own if head not in heads]:
         raise bad(path, f"[in.{dialect}] has {unknown[0].removeprefix(prefix)!r}, which is none of [heads]")
-    return InDialect(own, frozenset(row.get("lacks", ())))
+    return InDialect(
+        heads=own,
+        lacks=frozenset(row.get("lacks", ())),
+        needs=tuple(row.get("needs", ())),
+        only=dict(row.get("only", {})),
+        folds={place: Fold(**fold) for place, fold in folds.items()},
+    )
 
 
 def _group(path: Path, name: str, row: dict[str, Any]) -> Group:
