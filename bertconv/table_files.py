@@ -23,13 +23,13 @@ TABLE_SHAPE = {
     "heads": {"*": {"task": str, "groups": [str], "optional": [str]}}, "tied": _TEXTS, "keras2_repeats": _TEXTS,
     "stored_copies": {"*": _TEXTS}, "unused": {"*": [str]},
     "in": {"*": {"heads": [str], "lacks": [str], "needs": [str], "only": {}, "classes": _TEXTS, "config": _TEXTS,
-                 "always": {}, "tasks": {"*": _TEXTS}}},
+                 "always": {}, "tasks": {"*": _TEXTS}, "assets": {"*": _TEXTS}}},
     "fold": {"*": {"*": {"skip_rows": int, "add_row": str}}},
     "ignore": {"*": [str]}, "names": {"*": _TEXTS},
 }  # fmt: skip
 """What the values of a table are; `*` is every key that is not named."""
 
-PRESET_KEYS = ("classes", "config", "always", "tasks")
+PRESET_KEYS = ("classes", "config", "always", "tasks", "assets")
 """Keys of `[in.DIALECT]` that say what its programs' own config files mean; see `presets`."""
 
 _TYPES = {str: "string", int: "whole number", float: "number", bool: "truth", list: "list", dict: "table"}

@@ -23,7 +23,7 @@ FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 LAYERS = (
     {"errors", "progress", "records", "text", "tasks"},
-    {"families", "table_files"},
+    {"families", "presets", "table_files"},
     {"containers"},
     {"config", "config_auto", "config_checks", "config_content"},
     {"source"},

@@ -230,13 +230,12 @@ def dialects_hold_what_there_is(table: Table, dialects: Dialects) -> Iterator[Pr
 def names_are_unique(table: Table, dialects: Dialects) -> Iterator[Problem]:
     """Check 6: with two and three layers, no two tensors of a head share a name, aliases and base-less included."""
     for dialect in table.spoken(dialects):
-        base = table.base_in(dialect)
+        base = table.base + dialect.separator
         for layers in (2, 3):
             for head, groups in ((head, table.heads[head]) for head in table.in_dialect(dialect).heads):
                 every = dict.fromkeys((*groups, *table.unused.get(dialect.name, ())))
                 specs = expand(table, dialect, probe_config(table, layers), every).values()
-                is_dropped = dialect.drops_base and (head == table.base_head or not dialect.base)
-                names = Counter(name for spec in specs for name in _spellings(spec, base if is_dropped else ""))
+                names = Counter(name for spec in specs for name in _spellings(spec, base if dialect.drops_base else ""))
                 yield from (f"{head} has two tensors {name!r} in {dialect.name}" for name in names if names[name] > 1)
 
 

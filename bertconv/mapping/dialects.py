@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ _DIALECTS_SHAPE = {
     "kinds": {"*": _TEXTS},
     "*": {
         "title": str, "framework": str, "containers": [str], "metadata": _TEXTS, "command": str, "separator": str,
-        "suffix": str, "drops_base": bool, "base": str, "base_seen": str, "scoped": bool, "wrappers": [str], "declared": bool, "format": str,
+        "suffix": str, "drops_base": bool, "nested": str, "apart": str, "scoped": bool, "wrappers": [str], "declared": bool, "format": str,
         "*": _TEXTS,
     },
 }  # fmt: skip
@@ -55,9 +55,9 @@ class Dialect:
         separator: between the parts of a name.
         suffix: after every name, such as ":0".
         drops_base: a base model's file leaves the base prefix out.
-        base: the base prefix that all families have in it, and that a file without it has no heads; empty where each
-            family has its own and heads may stand beside a body without it.
-        base_seen: regex of other spellings of `base`.
+        nested: regex of what stands before the names of the body in files that hold a head as well, where tables have
+            the body's names without it.
+        apart: what tables have before the names of a head then.
         scoped: every name begins with the name of the model, whatever it was.
         wrappers: parts that other tools put before every name.
         declared: only the families whose tables have a section `[in.DIALECT]` are spoken in it.
@@ -74,19 +74,21 @@ class Dialect:
     separator: str
     suffix: str
     drops_base: bool
-    base: str
-    base_seen: str
+    nested: str
+    apart: str
     scoped: bool
     wrappers: tuple[str, ...]
     declared: bool
     format: str
     kinds: Mapping[str, Mapping[str, Role]]
 
-    def respelled(self, name: str) -> str:
-        """A name with the base prefix as tables spell it."""
-        if not self.base_seen:
-            return name
-        return re.sub(f"^{self.base_seen}{self.separator}", self.base + self.separator, name)
+    def spelling(self, names: Iterable[str]) -> Callable[[str], str]:
+        """What brings the names of a file into the spelling of tables, by all of them."""
+        body = re.compile(f"{self.nested}{re.escape(self.separator)}")
+        if not self.nested or not any(map(body.match, names)):
+            return lambda name: name
+        head = self.apart + self.separator
+        return lambda name: name[found.end() :] if (found := body.match(name)) else head + name
 
     def format_in(self, container: str) -> str:
         """The name of the format that it is in one of its containers; the default one goes without saying."""
@@ -135,7 +137,7 @@ def title_of(dialect: str) -> str:
 
 def _dialect(path: Path, name: str, row: dict[str, Any], kinds: Mapping[str, Mapping[str, tuple[str, ...]]]) -> Dialect:
     only(path, f"dialect {name}", row, required=("title", "framework", "separator", *kinds),
-          allowed=("containers", "metadata", "command", "suffix", "drops_base", "base", "base_seen", "scoped", "wrappers",
+          allowed=("containers", "metadata", "command", "suffix", "drops_base", "nested", "apart", "scoped", "wrappers",
                   "declared", "format"))  # fmt: skip
     for kind, roles in kinds.items():
         only(path, f"{name}.{kind}", row[kind], required=tuple(roles))
@@ -153,8 +155,8 @@ def _dialect(path: Path, name: str, row: dict[str, Any], kinds: Mapping[str, Map
         separator=row["separator"],
         suffix=row.get("suffix", ""),
         drops_base=row.get("drops_base", False),
-        base=row.get("base", ""),
-        base_seen=row.get("base_seen", ""),
+        nested=row.get("nested", ""),
+        apart=row.get("apart", ""),
         scoped=row.get("scoped", False),
         wrappers=tuple(row.get("wrappers", ())),
         declared=row.get("declared", False),

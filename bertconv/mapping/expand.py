@@ -243,7 +243,7 @@ def target_specs(
     """What a class's own file holds in a dialect, tied copies included: the base class may leave its prefix out."""
     specs = expand(table, dialect, config.values, groups)
     if dialect.drops_base and head == table.base_head:
-        specs = {tensor_id: spec.without(table.base_in(dialect)) for tensor_id, spec in specs.items()}
+        specs = {tensor_id: spec.without(table.base + dialect.separator) for tensor_id, spec in specs.items()}
     return specs
 
 

@@ -6,7 +6,7 @@ Decided by names alone: never by a file's name or its metadata, which are wrong 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from bertconv.containers.stored import StoredTensor
 from bertconv.errors import DamagedCheckpoint, MappingError, UnknownPrefix, UnsupportedCheckpoint
@@ -23,6 +23,8 @@ _FOREIGN = (
      "Merge them into the model first, or convert the base model."),
     (re.compile(r"\.(SCB|weight_format|qweight|qzeros|absmax|quant_state\b.*|_packed_params.*|weight_scale(_inv)?)$"),
      "holds quantised weights", "Dequantise the model and save it again in float32, float16 or bfloat16."),
+    (re.compile(r"(^|/)vars/\d+$"), "is a Keras 3 weights file, which numbers a layer's weights and does not name them",
+     'Load it with load_weights into a model of its class, then save_pretrained(FOLDER, format="pt").'),
     (re.compile(r"\.self_attention\.query_key_value\.|(^|\.)language_model\.embedding\."),
      "is Megatron's, whose BERT is another architecture (normalised before each layer, query, key and value fused)",
      "transformers' MegatronBert classes run it; bertconv does not convert it."),
@@ -75,7 +77,7 @@ def identify(
     dialect, root = _root(names, table, dialects, every)
     if strip_prefix is None:
         _check_root(root, dialect, table)
-    speller = _Speller(table, dialect, root)
+    speller = _Speller(table, dialect, root, dialect.spelling(names))
     spelled = {spelling for name in names for spelling in speller.spellings(name)}
     known = specs_by_name(table, dialect, spelled)
     by_id: dict[str, list[StoredTensor]] = {}
@@ -100,16 +102,16 @@ def identify(
 class _Speller:
     """The names that a name of the file may stand for once prefix, scope and a left-out base are accounted for."""
 
-    def __init__(self, table: Table, dialect: Dialect, root: str) -> None:
+    def __init__(self, table: Table, dialect: Dialect, root: str, spelled: Callable[[str], str]) -> None:
         self.dialect = dialect
-        self.base = table.base_in(dialect)
+        self.spelled = spelled
+        self.base = table.base + dialect.separator
         self.has_base = root.endswith(self.base) or not dialect.drops_base
-        self.is_base = bool(dialect.base) and not self.has_base  # then no name is a head's
         self.prefix = root.removesuffix(self.base) if dialect.drops_base else root
 
     def spellings(self, name: str) -> list[str]:
         """Canonical names that `name` may stand for, likeliest first."""
-        name = self.dialect.respelled(name)
+        name = self.spelled(name)
         if self.prefix and name.startswith(self.prefix):
             found = [name[len(self.prefix) :]]
         else:
@@ -117,8 +119,7 @@ class _Speller:
             if self.dialect.scoped and self.dialect.separator in name:
                 found.append(name.split(self.dialect.separator, 1)[1])
         if not self.has_base:
-            based = [self.base + spelling for spelling in found]
-            found = based if self.is_base else found + based
+            found += [self.base + spelling for spelling in found]
         if self.dialect.suffix and not name.endswith(self.dialect.suffix):
             found = [spelling + self.dialect.suffix for spelling in found]
         return found
@@ -149,7 +150,7 @@ def _root(names: set[str], table: Table, dialects: Dialects, tensors: list[Store
             file=tensors[0].file.name if tensors else None,
         )
     if len(found) > 1:
-        roots = ", ".join(repr(root.removesuffix(table.base_in(dialect))) for dialect, root in found)
+        roots = ", ".join(repr(root.removesuffix(table.base + dialect.separator)) for dialect, root in found)
         raise MappingError(
             f"holds {len(found)} encoders, under {roots}.",
             hint="Choose one with --strip-prefix PREFIX.",
@@ -175,13 +176,13 @@ def _roots(names: set[str], table: Table, dialect: Dialect) -> dict[str, set[str
     first = next(iter(table.groups))
     known = specs_by_name(table, dialect, set(), only=first)
     anchors = {name.removesuffix(dialect.suffix) for name in known}
-    base = table.base_in(dialect)
+    base = table.base + dialect.separator
     if dialect.drops_base:
         anchors = {anchor.removeprefix(base) for anchor in anchors}
     roots: dict[str, set[str]] = {}
-    ends = tuple(anchors)
+    ends, spelled = tuple(anchors), dialect.spelling(names)
     for name in names:
-        bare = dialect.respelled(name).removesuffix(dialect.suffix)
+        bare = spelled(name).removesuffix(dialect.suffix)
         if not bare.endswith(ends):  # most names, and at once
             continue
         for anchor in anchors:
@@ -194,8 +195,8 @@ def _check_root(root: str, dialect: Dialect, table: Table) -> None:
     if dialect.scoped:
         return
     parts = root.split(dialect.separator)[:-1]
-    if unknown := [part for part in parts if part not in (*dialect.wrappers, dialect.base or table.base)]:
-        prefix = root.removesuffix(table.base_in(dialect))
+    if unknown := [part for part in parts if part not in (*dialect.wrappers, table.base)]:
+        prefix = root.removesuffix(table.base + dialect.separator)
         error = UnknownPrefix(
             f"every name begins with {prefix!r}, and bertconv does not know the prefix {unknown[0]!r}.",
             hint=f"If it is what some tool put before the names, pass --strip-prefix {printable(prefix)}",

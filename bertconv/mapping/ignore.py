@@ -73,7 +73,7 @@ def check_regexes(patterns: Iterable[str]) -> None:
 
 def _owned_names(table: Table, dialect: Dialect, head: str) -> tuple[list[str], list[str]]:
     """Names that the head owns (layers once, base left in and left out), and those of its tied copies."""
-    base = table.base_in(dialect)
+    base = table.base + dialect.separator
     specs = expand(table, dialect, None, table.heads[head]).values()
     owned = [name for spec in specs if spec.id not in table.tied for name in spec.names]
     copies = [name for spec in specs if spec.id in table.tied for name in spec.names]
@@ -82,7 +82,7 @@ def _owned_names(table: Table, dialect: Dialect, head: str) -> tuple[list[str], 
 
 def _module_patterns(table: Table, dialect: Dialect, group: Group) -> dict[str, str]:
     """A regex for each module of a group -> its path as far as it is in every name that the regex hits."""
-    base = table.base_in(dialect)
+    base = table.base + dialect.separator
     end = f"({re.escape(dialect.separator)}|{dialect.suffix}$)"
     paths = [path.removeprefix(base) for path in module_paths(table, dialect, group)]
     return {_bounded(dialect, path_pattern(path), end): path.partition("{")[0] for path in paths}

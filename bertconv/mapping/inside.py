@@ -24,7 +24,7 @@ def is_inside(name: str, identity: Identity, table: Table, groups: Collection[st
         groups: those that the class owns.
     """
     dialect = identity.dialect
-    base = table.base_in(dialect)
+    base = table.base + dialect.separator
     body = {path.removeprefix(base).split(dialect.separator)[0] for path in _body_paths(table, identity)}
     above = [group for group in groups if group not in table.heads[table.base_head]]
     paths = [re.escape(base), *(f"{part}{re.escape(dialect.separator)}" for part in map(re.escape, sorted(body)))]
@@ -37,7 +37,7 @@ def is_inside(name: str, identity: Identity, table: Table, groups: Collection[st
 def _is_of_others(name: str, identity: Identity, table: Table, groups: Collection[str]) -> bool:
     """Whether a name stands where a module of a group stands that the class does not own."""
     dialect = identity.dialect
-    base = table.base_in(dialect)
+    base = table.base + dialect.separator
     spelled = _spellings(name, identity)
     end = f"({re.escape(dialect.separator)}|{dialect.suffix}$)"
     paths = [

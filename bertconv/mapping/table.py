@@ -144,10 +144,6 @@ class Table:
         """What files of a dialect can hold; everything where the table says nothing of it."""
         return self.within.get(dialect.name) or InDialect(tuple(self.heads))
 
-    def base_in(self, dialect: Dialect) -> str:
-        """What stands before the names of the body in another class's file, with its separator."""
-        return (dialect.base or self.base) + dialect.separator
-
     def groups_in(self, dialect: Dialect) -> frozenset[str]:
         """The groups that files of a dialect may have."""
         own = self.in_dialect(dialect)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from dataclasses import field, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from bertconv.containers.stored import SourceFile, is_so
 from bertconv.errors import BertconvError, MappingError, RequestError
 from bertconv.families import Family
 from bertconv.records import dataclass
-from bertconv.source import modules, sidecars
+from bertconv.source import modules, preset, sidecars
 from bertconv.source.checkpoint_folder import CheckpointFolder, SourceOptions, open_in
 from bertconv.source.folder import LocalFolder
 from bertconv.source.modules import Modules
@@ -57,7 +57,9 @@ class Source:
         revision: the commit when it came from the Hub.
         notes: what is unusual, one sentence each.
         modules: of sentence-transformers; None where no `modules.json` lists any.
-        stored_config: the bytes of `config`, read when it was found; none where they are too many.
+        stored_config: the bytes of `config`, read when it was found; none where they are too many. Of a program's own
+            config file they are what transformers would write.
+        renamed: sidecar -> what the folder calls it, where that is something else.
     """
 
     given: str
@@ -70,6 +72,7 @@ class Source:
     notes: tuple[str, ...] = ()
     modules: Modules | None = None
     stored_config: bytes = field(default=b"", repr=False)
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def carried(self) -> tuple[str, ...]:
@@ -80,7 +83,8 @@ class Source:
     @property
     def inputs(self) -> tuple[Path, ...]:
         """Every file that is read or carried along."""
-        names = (*self.weights.files, *filter(None, (self.weights.index,)), *self.sidecars)
+        beside = (self.renamed.get(name, name) for name in self.sidecars)
+        names = (*self.weights.files, *filter(None, (self.weights.index,)), *beside)
         found = (*(self.folder / name for name in names), *filter(None, (self.config,)))
         if self.modules is None:
             return found
@@ -89,7 +93,7 @@ class Source:
 
     def open(self, name: str) -> SourceFile:
         """Open a file of it; errors as for `open_in`."""
-        return open_in(self.folder, name)
+        return open_in(self.folder, self.renamed.get(name, name))
 
     def config_keys(self) -> dict[str, Any] | None:
         """The keys of its config as they are, unchecked; None where it has none; DamagedCheckpoint for no JSON."""
@@ -275,6 +279,9 @@ def _describe(
     checkpoint: CheckpointFolder, choice: Choice, given: str, config: _Config | None, *, alone: bool = False
 ) -> Source:
     weights, notes = _weights(checkpoint, choice.name)
+    is_preset = config is not None and config.is_preset
+    if is_preset and not alone and preset.HEAD in checkpoint.names and choice.name != preset.HEAD:
+        weights = replace(weights, files=(*weights.files, preset.HEAD), parts=(preset.HEAD,))
     listed = None if alone else modules.listed(checkpoint)
     folders = listed.folders if listed is not None else {}
     names = modules.names_with(checkpoint, folders)
@@ -282,9 +289,15 @@ def _describe(
     of_modules = beside.weights if beside else ()
     used = (*weights.files, *of_modules, *(name for name in (weights.index, *sidecars.CONFIGS) if name))
     carried, left = sidecars.sort_out(names, used, folders)
-    checkpoint.need([*weights.files, *carried])
+    renamed: dict[str, str] = {}
+    if config is not None and config.is_preset:
+        renamed = preset.renamed(names, config.stored, config.path)
+        own = {*preset.OWN, *renamed.values()}
+        carried = tuple(sorted({*renamed, *(name for name in carried if name not in own)}))
+        left = tuple(sorted({*left, *(own & set(names))} - set(renamed.values())))
+    checkpoint.need([*weights.files, *(renamed.get(name, name) for name in carried)])
     notes = (*choice.notes, *notes, *(beside.notes if beside else ()), *sidecars.notes(left, of_modules))
-    found = Source(given, checkpoint.folder, weights, None, carried, left, None, notes, beside)
+    found = Source(given, checkpoint.folder, weights, None, carried, left, None, notes, beside, renamed=renamed)
     return found if config is None else replace(found, config=config.path, stored_config=config.stored)
 
 
@@ -326,21 +339,25 @@ def _unnamed(names: Collection[str], shards: tuple[str, ...], index: str) -> tup
 
 
 class _Config(NamedTuple):
-    """A config that was found, and its bytes."""
+    """A config that was found, its bytes as transformers would write it, and whether its folder is a preset."""
 
     path: Path
     stored: bytes
+    is_preset: bool = False
 
 
 def _config(checkpoint: CheckpointFolder, options: SourceOptions) -> _Config | None:
     if options.config is not None:
-        return _Config(options.config, content.stored_text(options.config, content.MAX_BYTES))
+        stored = content.stored_text(options.config, content.MAX_BYTES)
+        return _Config(options.config, preset.translated(None, options.config, stored))
     name = next((name for name in sidecars.CONFIGS if name in checkpoint.names), None)
     if name is None:
         return None
     checkpoint.need([name])
     with closing(open_in(checkpoint.folder, name)) as file:
-        return _Config(file.path, file.read_up_to(content.MAX_BYTES))
+        stored = file.read_up_to(content.MAX_BYTES)
+        is_preset = preset.is_preset(checkpoint, name, stored)
+        return _Config(file.path, preset.translated(checkpoint, file.path, stored), is_preset)
 
 
 def _named_weights(config: _Config) -> str | None:

@@ -50,12 +50,14 @@ class Weights:
         index: name of the index file when the weights are sharded.
         weight_map: name of a tensor -> shard that holds it, as the index says.
         spread: what the index says where it alone says what the files hold.
+        parts: those of `files` that hold a part of the model alone, such as its head.
     """
 
     files: tuple[str, ...]
     index: str | None = None
     weight_map: Mapping[str, str] | None = None
     spread: Spread | None = field(default=None, repr=False)
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def _prefix(patient: Patient) -> Iterator[Finding]:
     if identity is None or table is None or not identity.prefix:
         return
     affects: tuple[str, ...]
-    base = table.base_in(identity.dialect)
+    base = table.base + identity.dialect.separator
     prefix = printable(identity.prefix)
     if identity.prefix.replace(base, "") == "":  # doubled
         affects, who = (TORCH_4.key,), "transformers 4.57 does not know: it"
