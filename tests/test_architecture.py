@@ -30,7 +30,7 @@ LAYERS = (
     {"tokenizer"},
     {"mapping"},
     {"formats"},
-    {"checkpoint", "derive", "digests", "manifest", "modules", "parts", "record", "report", "saving"},
+    {"checkpoint", "derive", "digests", "manifest", "modules", "parts", "preset_files", "record", "report", "saving"},
     {"models"},
     {"verify"},
     {"convert", "inspection", "verification", "manage"},

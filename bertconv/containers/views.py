@@ -12,6 +12,7 @@ from bertconv.containers.stored import ITEM_SIZE, SourceFile, StoredTensor
 from bertconv.errors import UnsupportedCheckpoint
 from bertconv.records import dataclass
 
+
 @dataclass(frozen=True)
 class Padded(StoredTensor):
     """A tensor with rows of zeros before its own; of zeros alone where there is none.

@@ -224,7 +224,9 @@ def dialects_hold_what_there_is(table: Table, dialects: Dialects) -> Iterator[Pr
         yield from (f"[in.{name}] lacks {place!r}, which there is not" for place in sorted(within.lacks - known))
         yield from (f"[in.{name}] needs the unknown group {one!r}" for one in within.needs if one not in table.groups)
         folded = {place: at for at, fold in within.folds.items() for place in (at, fold.add_row)}
-        yield from (f"[fold.{name}] {at} names {one!r}, which there is not" for one, at in folded.items() if one not in every)
+        yield from (
+            f"[fold.{name}] {at} names {one!r}, which there is not" for one, at in folded.items() if one not in every
+        )
 
 
 def names_are_unique(table: Table, dialects: Dialects) -> Iterator[Problem]:

@@ -152,7 +152,8 @@ class _Expansion:
                 yield from self.at(group, numbers)
 
     def at(self, group: Group, numbers: Indices) -> Iterator[TensorSpec]:
-        spelled = (fill(path, group.repeat, numbers) for path in paths_of(self.table, self.dialect, group))
+        sizes = None if self.config is None else self.sizes
+        spelled = (fill(path, group.repeat, numbers, sizes) for path in paths_of(self.table, self.dialect, group))
         paths = [path for path in spelled if path is not None]
         if not paths:
             return
@@ -198,7 +199,10 @@ class _Expansion:
 
     def factors(self, module: Module, stored: Role, fold: Fold | None) -> tuple[tuple[str, ...], ...]:
         """The sizes of every dimension; a table without some of its rows does not show their number."""
-        factors = tuple(module.axes[token.removeprefix("*")] for token in stored.layout)
+        factors: tuple[tuple[str, ...], ...] = ()
+        for token in stored.layout:
+            own = module.axes[token.removeprefix("*")]
+            factors += tuple((one,) for one in own) if token.startswith("*") else (own,)
         return factors if fold is None else ((*factors[0], "1"), *factors[1:])
 
     def layout(self, module: Module, tokens: tuple[str, ...], fold: Fold | None) -> Layout:

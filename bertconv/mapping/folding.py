@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 
 from bertconv.containers.stored import StoredTensor
-from bertconv.containers.views import folded, padded, zeros
+from bertconv.containers.views import Folded, Padded, folded, padded, zeros
 from bertconv.mapping.dialects import Dialect
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.plan import Move
@@ -53,13 +53,19 @@ class Folding:
             return Move(target, view, None, "computed")
         return None
 
+    def read(self, moves: Iterable[Move]) -> Iterator[StoredTensor]:
+        """The tables that are read in another form."""
+        for move in moves:
+            if isinstance(move.source, Padded | Folded) and move.source.inner is not None:
+                yield move.source.inner
+
     def notes(self, dialect: Dialect) -> Iterator[str]:
         """What is done, one sentence each."""
         for other, table in self.added.items():
             fold = self.target[table]
             yield (
                 f"{dialect.title} keeps {table} without its first {fold.skip_rows} rows and with the first row of "
-                f"{other} added to each: both are lost, and come back as zeros"
+                f"{other} added to each: these rows, and all of {other}, come back as zeros"
             )
         for table, fold in self.taken_apart.items():
             yield (

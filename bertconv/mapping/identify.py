@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
+from bertconv.config import Config
 from bertconv.containers.stored import StoredTensor
 from bertconv.errors import DamagedCheckpoint, MappingError, UnknownPrefix, UnsupportedCheckpoint
 from bertconv.mapping.dialects import Dialect, Dialects
-from bertconv.mapping.expand import TensorSpec, specs_by_name
+from bertconv.mapping.expand import TensorSpec, paths_of, specs_by_name
+from bertconv.mapping.indices import TensorId, is_flat
 from bertconv.mapping.table import Table
 from bertconv.records import dataclass
 from bertconv.text import printable
@@ -23,8 +26,6 @@ _FOREIGN = (
      "Merge them into the model first, or convert the base model."),
     (re.compile(r"\.(SCB|weight_format|qweight|qzeros|absmax|quant_state\b.*|_packed_params.*|weight_scale(_inv)?)$"),
      "holds quantised weights", "Dequantise the model and save it again in float32, float16 or bfloat16."),
-    (re.compile(r"(^|/)vars/\d+$"), "is a Keras 3 weights file, which numbers a layer's weights and does not name them",
-     'Load it with load_weights into a model of its class, then save_pretrained(FOLDER, format="pt").'),
     (re.compile(r"\.self_attention\.query_key_value\.|(^|\.)language_model\.embedding\."),
      "is Megatron's, whose BERT is another architecture (normalised before each layer, query, key and value fused)",
      "transformers' MegatronBert classes run it; bertconv does not convert it."),
@@ -97,6 +98,30 @@ def identify(
         tuple(unrecognised),
         outside,
     )
+
+
+def regrouped(identity: Identity, table: Table, config: Config) -> Identity:
+    """What the names say once sizes are known: of an index that counts through two variables, names tell one alone."""
+    for group in table.groups.values():
+        if any(map(is_flat, paths_of(table, identity.dialect, group))):
+            inner = table.sizes[group.repeat[-1][1]].value(config.values)
+            new = {one: _divided(one, inner) if spec.group == group.id else one for one, spec in identity.specs.items()}
+            identity = replace(
+                identity,
+                by_id={new[one]: found for one, found in identity.by_id.items()},
+                specs={new[one]: replace(spec, id=new[one]) for one, spec in identity.specs.items()},
+            )
+    return identity
+
+
+def _divided(tensor_id: str, inner: int) -> str:
+    """An id whose second index goes on behind the last one of the first group, as that of the group that it is of."""
+    at = TensorId.parse(tensor_id)
+    outer, number = at.indices
+    if outer or inner < 1:
+        return tensor_id
+    outer, number = divmod(number, inner)
+    return f"{at._replace(indices=(outer, number)).at}.{at.module}.{at.role}"
 
 
 class _Speller:

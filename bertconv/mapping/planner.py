@@ -13,7 +13,7 @@ from bertconv.mapping.dialects import Dialect, Dialects, load_dialects
 from bertconv.mapping.folding import Folding
 from bertconv.mapping.expand import TensorSpec, expand, target_specs, transpose_specs
 from bertconv.mapping.heads import choose_head, fit_config, rank_heads, sizes_seen
-from bertconv.mapping.identify import Identity
+from bertconv.mapping.identify import Identity, regrouped
 from bertconv.mapping.ignore import IgnoreLists, check_regexes, first_match, ignore_lists, module_patterns
 from bertconv.mapping.inside import is_inside, stranger_patterns
 from bertconv.mapping.plan import Duplicate, Move, Plan, PlanOptions, UnloadedTensor
@@ -47,6 +47,7 @@ def make_plan(
         UnsupportedCheckpoint: weights that are not floating-point numbers, or a class or a tensor that the target's
             dialect has no place for.
     """
+    identity = regrouped(identity, table, config)
     chosen = choose_head(table, identity, config, options.head)
     if chosen.rivals:
         raise undecided(chosen, config)
@@ -159,7 +160,11 @@ class _Planner:
 
     def is_another(self, tensor_id: str) -> bool:
         """Whether all that claims an id is, by the config, another tensor of the same name."""
-        on = (one for one, spec in self.identity.specs.items() if all(when.holds(self.config.values) for when in spec.when))
+        on = (
+            one
+            for one, spec in self.identity.specs.items()
+            if all(when.holds(self.config.values) for when in spec.when)
+        )
         others = {id(tensor) for one in on for tensor in self.identity.by_id.get(one, ())}
         return all(id(tensor) in others for tensor in self.identity.by_id[tensor_id])
 
@@ -292,7 +297,7 @@ class _Planner:
         """What becomes of every source tensor that no move takes; UnknownTensors for unrecognised."""
         if unknown := self.unknown():
             raise unknown_tensors(self.as_unknown(unknown), self.lacking())
-        taken = {id(move.source) for move in moves}
+        taken = {id(move.source) for move in moves} | {id(tensor) for tensor in self.folding.read(moves)}
         candidates: dict[int, tuple[StoredTensor, list[str]]] = {}
         for tensor_id, tensors in self.identity.by_id.items():
             for tensor in tensors:
