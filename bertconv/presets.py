@@ -154,4 +154,4 @@ def _spelled(ours: str, value: Any) -> dict[str, Any]:
 def _value(ours: str, values: Mapping[str, Any]) -> Any:
     if (less := _MINUS.fullmatch(ours)) is not None:
         return values[less["key"]] - int(less["number"])
-    return values[ours.split("|")[0]]
+    return values[ours.partition("|")[0]]

@@ -7,20 +7,24 @@ import re
 from bertconv.containers.container import Container, SpreadContainer
 from bertconv.containers.distributed import Distributed
 from bertconv.containers.hdf5 import KerasHdf5
+from bertconv.containers.keras3 import Keras3
 from bertconv.containers.pytorch import PyTorch
 from bertconv.containers.safetensors import Safetensors
 from bertconv.containers.stored import Header, SourceFile
 from bertconv.errors import DamagedCheckpoint, UnsupportedCheckpoint
 
+_KERAS3 = Keras3()
+
 CONTAINERS: tuple[Container, ...] = (
     Safetensors(),  # first: the bytes of a length may look like any of the others
     PyTorch(),
     KerasHdf5(),
+    _KERAS3,
 )
 """In the order in which they are recognised, and looked for in a folder."""
 
-SPREAD: tuple[SpreadContainer, ...] = (Distributed(),)
-"""Those whose files say nothing by themselves: known by the name of their index, and looked for last."""
+SPREAD: tuple[SpreadContainer, ...] = (Distributed(), _KERAS3)
+"""Those whose index alone says what their files hold: known by its name; those that are only so are looked for last."""
 
 BY_NAME: dict[str, Container] = {container.name: container for container in (*CONTAINERS, *SPREAD)}
 

@@ -92,6 +92,11 @@ class SourceFile:
         """The open file descriptor, for copies inside the kernel."""
         return self._fd
 
+    @property
+    def start(self) -> int:
+        """Where it begins in what the descriptor stands for; not zero where it is a part of a file."""
+        return 0
+
     def read(self, offset: int, length: int, what: str = "") -> bytes:
         """`length` bytes from `offset`; fewer is an error that names `what`."""
         buffer = bytearray(length)
@@ -181,6 +186,7 @@ class StoredTensor:
         offset: first byte of the element at index zero, from the start of the file.
         strides: elements (not bytes) from one index to the next along each axis; None in C order.
         group: where the container repeats names, the place of this one (a layer group in HDF5), else "".
+        recorded: where the container numbers a layer's weights, its name by the names of the layers around it, else "".
     """
 
     name: str
@@ -190,6 +196,7 @@ class StoredTensor:
     offset: int
     strides: tuple[int, ...] | None = None
     group: str = ""
+    recorded: str = ""
 
     @cached_property
     def count(self) -> int:

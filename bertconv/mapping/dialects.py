@@ -17,7 +17,8 @@ _DIALECTS_SHAPE = {
     "kinds": {"*": _TEXTS},
     "*": {
         "title": str, "framework": str, "containers": [str], "metadata": _TEXTS, "command": str, "separator": str,
-        "suffix": str, "drops_base": bool, "nested": str, "apart": str, "scoped": bool, "wrappers": [str], "declared": bool, "format": str,
+        "suffix": str, "drops_base": bool, "nested": str, "apart": str, "scoped": bool, "wrappers": [str],
+        "declared": bool, "format": str, "numbered": bool,
         "*": _TEXTS,
     },
 }  # fmt: skip
@@ -62,6 +63,7 @@ class Dialect:
         wrappers: parts that other tools put before every name.
         declared: only the families whose tables have a section `[in.DIALECT]` are spoken in it.
         format: the name of the format that it is in its default container, where that is not its own.
+        numbered: files of Keras 3 number a layer's weights, and record the names of layers that are in its names.
         kinds: kind -> role -> how it is stored.
     """
 
@@ -80,6 +82,7 @@ class Dialect:
     wrappers: tuple[str, ...]
     declared: bool
     format: str
+    numbered: bool
     kinds: Mapping[str, Mapping[str, Role]]
 
     def spelling(self, names: Iterable[str]) -> Callable[[str], str]:
@@ -138,7 +141,7 @@ def title_of(dialect: str) -> str:
 def _dialect(path: Path, name: str, row: dict[str, Any], kinds: Mapping[str, Mapping[str, tuple[str, ...]]]) -> Dialect:
     only(path, f"dialect {name}", row, required=("title", "framework", "separator", *kinds),
           allowed=("containers", "metadata", "command", "suffix", "drops_base", "nested", "apart", "scoped", "wrappers",
-                  "declared", "format"))  # fmt: skip
+                  "declared", "format", "numbered"))  # fmt: skip
     for kind, roles in kinds.items():
         only(path, f"{name}.{kind}", row[kind], required=tuple(roles))
     containers = tuple(row.get("containers", ()))
@@ -161,6 +164,7 @@ def _dialect(path: Path, name: str, row: dict[str, Any], kinds: Mapping[str, Map
         wrappers=tuple(row.get("wrappers", ())),
         declared=row.get("declared", False),
         format=row.get("format", name),
+        numbered=row.get("numbered", False),
         kinds={
             kind: {role: _role(path, row[kind][role], axes) for role, axes in kinds[kind].items()} for kind in kinds
         },

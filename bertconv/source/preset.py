@@ -1,7 +1,7 @@
 """Folders that KerasHub keeps a model in: which of their files are the body, the head, the config and the tokenizer.
 
-The body's weights and those of a task's head lie in two files, and both have names such as `layers/dense`; the container
-keeps them apart.
+The body's weights and those of a task's head lie in two files, and both have names such as `layers/dense`; the
+container keeps them apart.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from bertconv import config_content as content
 from bertconv import presets
+from bertconv.containers.keras3.parts import PARTS
 from bertconv.source.checkpoint_folder import CheckpointFolder, open_in
 
 CONFIG = "transformers_config.json"
@@ -23,7 +24,7 @@ TOKENIZER = "tokenizer.json"
 FAST = "transformers_tokenizer.json"
 """Transformers' tokenizer.json in a preset that bertconv wrote."""
 ASSETS = "assets/tokenizer"
-HEAD = "task.weights.h5"
+HEAD = PARTS["task"]
 """Weights of a task's head alone, beside those of the body."""
 OWN = frozenset({TASK, METADATA, TOKENIZER, "preprocessor.json"})
 """Files that only KerasHub reads."""

@@ -19,14 +19,6 @@ _TF1 = (
     "transformers.models.bert.modeling_bert fills a BertForPreTraining(config), then save_pretrained."
 )
 _TENSORFLOW = "Restore it into the model that wrote it, then save_pretrained. " + _TF1
-_KERAS = (
-    "Load it with keras.models.load_model (import its class from bertconv before), then "
-    'save_pretrained(FOLDER, format="pt").'
-)
-_KERAS_WEIGHTS = (
-    "Load it with load_weights into a model of its class, made from its config, or give model.save's .keras file to "
-    'keras.models.load_model; then save_pretrained(FOLDER, format="pt").'
-)
 _SAVED_MODEL = (
     "Give the checkpoint that it was exported from: a SavedModel has no config. save_pretrained(saved_model=True) puts "
     "it into saved_model/1 below tf_model.h5."
@@ -53,8 +45,6 @@ _KINDS = (
     ("*.ckpt.data-?????-of-?????", "a TensorFlow 1 checkpoint", _TF1),
     ("*.data-?????-of-?????", "a TensorFlow checkpoint", _TENSORFLOW),
     ("*.index", "a TensorFlow checkpoint", _TENSORFLOW),
-    ("*.weights.h5", "a Keras 3 weights file", _KERAS_WEIGHTS),
-    ("*.keras", "a Keras 3 model", _KERAS),
     ("saved_model.pb", "a TensorFlow SavedModel", _SAVED_MODEL),
     ("__*.metadata", "a distributed checkpoint of PyTorch with an index for each process", _RANKS),
     ("*.distcp", "a part of a distributed checkpoint of PyTorch (FSDP)", _DCP),

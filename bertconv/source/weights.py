@@ -36,7 +36,7 @@ _VARIANT = re.compile(
 _SUFFIXES = tuple(suffix for container in CONTAINERS for suffix in container.suffixes)
 _NOT_WEIGHTS = (
     "training_args.bin", "optimizer.*", "scheduler.*", "rng_state*", "scaler.pt",
-    "adapter_model.*", "openvino_*", "*.weights.h5",
+    "adapter_model.*", "openvino_*",
 )  # fmt: skip
 """Files with a suffix of weights that hold training state, or weights of a kind that is not converted."""
 
