@@ -31,8 +31,8 @@ from bertconv.formats.staging import StagedFolder
 from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.plan import Move, Plan, PlanOptions
-from bertconv.mapping.refusals import check_folded
 from bertconv.mapping.recognise import ANYTHING, Wanted
+from bertconv.mapping.refusals import check_folded
 from bertconv.mapping.table import Table
 from bertconv.progress import Progress, silent
 from bertconv.record import Proof, report_of

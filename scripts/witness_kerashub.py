@@ -60,10 +60,15 @@ def arrays(path: Path, config: Path | None = None) -> list[tuple[str, np.ndarray
 def read_problems(place: Path) -> Iterator[str]:
     """What is not equal of the three ways in which KerasHub saved one model."""
     with np.load(place / "variables.npz") as stored:
-        wanted = sorted((value.shape, value.tobytes()) for name, value in stored.items() if "seed_generator" not in name)
+        wanted = sorted(
+            (value.shape, value.tobytes()) for name, value in stored.items() if "seed_generator" not in name
+        )
     for kind in ("preset", "whole.weights.h5", "whole.keras"):
         try:
-            found = sorted((value.shape, value.tobytes()) for _, value in arrays(place / kind, None if kind == "preset" else place / "preset" / "config.json"))
+            found = sorted(
+                (value.shape, value.tobytes())
+                for _, value in arrays(place / kind, None if kind == "preset" else place / "preset" / "config.json")
+            )
         except BertconvError as error:
             yield f"{kind}: {error}"
             continue
@@ -93,7 +98,7 @@ def main(python: str, work: Path) -> int:
         if len(digests) != 1:
             found.append("the three files are three models")
         problems += [f"{place.name}: {one}" for one in found]
-        print(f"{place.name:24} read {'bit by bit' if not found else found}", flush=True)
+        print(f"{place.name:24} read {found or 'bit by bit'}", flush=True)
         jobs.append((place / "preset", work / "read" / place.name / "preset", "float32"))
     for place in sorted((work / "torch").iterdir()):
         convert_checkpoint(place, work / "presets" / place.name, to="keras-hub", overwrite=True)
@@ -119,7 +124,9 @@ def judged(preset: str, dtype: str, differences: dict[str, float]) -> Iterator[s
     whose = "KerasHub's" if path.name == "preset" else "bertconv's"
     shown = ", ".join(f"{key} {value:.1e}" for key, value in differences.items())
     print(f"{name:24} {whose} preset, {dtype}: {shown}", flush=True)
-    yield from (f"{name} ({whose}): {key} differs by {value:.1e}" for key, value in differences.items() if value > limit)
+    yield from (
+        f"{name} ({whose}): {key} differs by {value:.1e}" for key, value in differences.items() if value > limit
+    )
 
 
 if __name__ == "__main__":

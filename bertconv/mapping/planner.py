@@ -10,8 +10,8 @@ from bertconv.config import Config
 from bertconv.containers.stored import FLOATS, StoredTensor
 from bertconv.errors import BertconvError, ShapeMismatch, UnsupportedCheckpoint
 from bertconv.mapping.dialects import Dialect, Dialects, load_dialects
-from bertconv.mapping.folding import Folding
 from bertconv.mapping.expand import TensorSpec, expand, target_specs, transpose_specs
+from bertconv.mapping.folding import Folding
 from bertconv.mapping.heads import choose_head, fit_config, rank_heads, sizes_seen
 from bertconv.mapping.identify import Identity, regrouped
 from bertconv.mapping.ignore import IgnoreLists, check_regexes, first_match, ignore_lists, module_patterns
@@ -208,9 +208,7 @@ class _Planner:
                 moves.append(Move(target, self.first(candidate), turn, "loaded" if candidate == tensor_id else "tied"))
             elif self.may_lack(self.identified(tensor_id).name) or self.may_lack(target.name):
                 unfilled.append(target)
-            elif target.group in self.needed:
-                moves.append(Move(target, None, None, "initialised"))
-            elif self.options.init_missing and (tensor_id in self.mismatched or self.may_initialise(target.group)):
+            elif target.group in self.needed or (self.options.init_missing and (tensor_id in self.mismatched or self.may_initialise(target.group))):
                 moves.append(Move(target, None, None, "initialised"))
             else:
                 missing.append(self.identified(tensor_id))
