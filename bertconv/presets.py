@@ -1,8 +1,8 @@
 """Config files of programs that have their own: what they say in transformers' keys, and the reverse.
 
 KerasHub keeps a model in a folder, a preset: config.json says the backbone's class and sizes, task.json which task is
-built on it. `[in.DIALECT]` of a family's table says what their classes and keys mean (`classes`, `config`, `tasks`), and
-what the program computes whatever a config says (`always`).
+built on it. `[in.DIALECT]` of a family's table says what their classes and keys mean (`classes`, `config`, `tasks`),
+and what the program computes whatever a config says (`always`).
 """
 
 from __future__ import annotations
@@ -122,6 +122,9 @@ def translated(keys: Mapping[str, Any], task: Mapping[str, Any], path: str) -> d
     Raises:
         UnsupportedCheckpoint: a backbone that no table knows.
     """
+    inner = keys["config"].get("backbone")
+    if isinstance(inner, dict) and is_preset(inner):  # a task, which has its backbone within
+        return translated(inner, keys, path)
     name = keys.get("class_name")
     preset = presets().get(name) if isinstance(name, str) else None
     if preset is None:

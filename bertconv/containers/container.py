@@ -215,6 +215,18 @@ class Container(ABC):
         """Those of a folder's files, given relative to it, from which weights of this container are read."""
         return [name for name in self.names_of(variant) if name in names]
 
+    def with_parts(self, name: str, names: Collection[str]) -> list[str]:  # noqa: ARG002  (most have none)
+        """Those of a folder's files that hold other parts of the same model than its file or index of this name."""
+        return []
+
+    def has_config(self, name: str) -> bool:  # noqa: ARG002  (most have none)
+        """Whether a file of this name may have the config of its model within it."""
+        return False
+
+    def config_in(self, file: SourceFile) -> bytes | None:  # noqa: ARG002  (most have none)
+        """The config.json of the model that a file of this container has within it; errors as for `read`."""
+        return None
+
     def is_output(self, name: str) -> bool:
         """Whether an output has files of this name: the file on its own, a shard or the index."""
         shard = rf"{re.escape(self.stem)}(-\d{{5}}-of-\d{{5}})?{re.escape(self.suffix)}(\.index\.json)?"

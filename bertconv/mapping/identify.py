@@ -15,7 +15,7 @@ from bertconv.errors import DamagedCheckpoint, MappingError, UnknownPrefix, Unsu
 from bertconv.mapping.dialects import Dialect, Dialects
 from bertconv.mapping.expand import TensorSpec, paths_of, specs_by_name
 from bertconv.mapping.indices import TensorId, is_flat
-from bertconv.mapping.numbered import are_numbered, named
+from bertconv.mapping.numbered import are_numbered, named, unresolved
 from bertconv.mapping.table import Table
 from bertconv.records import dataclass
 from bertconv.text import printable
@@ -66,8 +66,8 @@ def identify(
         strip_prefix: use only the names that begin with this, and take it off; None finds the prefix.
 
     Raises:
-        UnsupportedCheckpoint: adapters, quantised weights, numbered ones of layers that are not known, or nothing of the
-            family at all.
+        UnsupportedCheckpoint: adapters, quantised weights, numbered ones of unknown layers, or nothing of the family at
+            all.
         UnknownPrefix: a prefix that is neither known nor given.
         MappingError: several encoders, or names of two dialects.
         DamagedCheckpoint: two tensors with one id.
@@ -75,7 +75,9 @@ def identify(
     every = list(tensors)
     refuse_foreign(every)
     if are_numbered(every) and not _best_roots({tensor.name for tensor in every}, table, dialects):
-        every = named(every, table, dialects)
+        numbered, every = every, named(every, table, dialects)
+        if not _best_roots({tensor.name for tensor in every}, table, dialects):
+            raise unresolved(numbered)
     inside = [tensor for tensor in every if tensor.name.startswith(strip_prefix or "")]
     outside = tuple(tensor for tensor in every if not tensor.name.startswith(strip_prefix or ""))
     names = {tensor.name[len(strip_prefix or "") :] for tensor in inside}

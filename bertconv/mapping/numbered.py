@@ -1,7 +1,7 @@
 """Names for weights that Keras 3 numbered: `vars/0` of a layer is its first role, and layers are known by their names.
 
-A path in such a file is made of attributes and classes (`encoder/layer/encoder_layer_1`), which say little; the names of
-the layers that it records beside them are those that a dialect's names are made of (`encoder/layer_._1`).
+A path in such a file is made of attributes and classes (`encoder/layer/encoder_layer_1`), which say little; the names
+of the layers that it records beside them are those that a dialect's names are made of (`encoder/layer_._1`).
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def _possible(tensor: StoredTensor, leaves: Mapping[int, Sequence[str]], dialect
     if not VARIABLE.search(tensor.recorded):
         return
     layer, _, number = tensor.recorded.rsplit("/", 2)
-    if len(number) < 3:
-        for leaf in leaves.get(int(number), ()):
+    for place in range(int(number[:3]), len(leaves)):  # a layer may lack a variable: a decoder's weight is tied
+        for leaf in leaves[place]:
             yield dialect.separator.join((*layer.split("/"), leaf)) + dialect.suffix
 
 

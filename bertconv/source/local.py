@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from bertconv import config_content as content
 from bertconv.config import Config
 from bertconv.config_auto import config_class
+from bertconv.containers.registry import CONTAINERS
 from bertconv.containers.stored import SourceFile, is_so
 from bertconv.errors import BertconvError, MappingError, RequestError
 from bertconv.families import Family
@@ -30,6 +31,7 @@ from bertconv.source.weights import (
     is_index,
     is_spread,
     is_weights,
+    parts_beside,
     read_index,
     read_spread,
 )
@@ -279,9 +281,7 @@ def _describe(
     checkpoint: CheckpointFolder, choice: Choice, given: str, config: _Config | None, *, alone: bool = False
 ) -> Source:
     weights, notes = _weights(checkpoint, choice.name)
-    is_preset = config is not None and config.is_preset
-    if is_preset and not alone and preset.HEAD in checkpoint.names and choice.name != preset.HEAD:
-        weights = replace(weights, files=(*weights.files, preset.HEAD), parts=(preset.HEAD,))
+    config = config or _config_within(checkpoint, choice.name)
     listed = None if alone else modules.listed(checkpoint)
     folders = listed.folders if listed is not None else {}
     names = modules.names_with(checkpoint, folders)
@@ -290,7 +290,7 @@ def _describe(
     used = (*weights.files, *of_modules, *(name for name in (weights.index, *sidecars.CONFIGS) if name))
     carried, left = sidecars.sort_out(names, used, folders)
     renamed: dict[str, str] = {}
-    if config is not None and config.is_preset:
+    if config is not None and config.is_preset and not alone:
         renamed = preset.renamed(names, config.stored, config.path)
         own = {*preset.OWN, *renamed.values()}
         carried = tuple(sorted({*renamed, *(name for name in carried if name not in own)}))
@@ -305,7 +305,7 @@ def _weights(checkpoint: CheckpointFolder, name: str) -> tuple[Weights, tuple[st
     if is_spread(name):
         return _spread_weights(checkpoint, name)
     if not is_index(name):
-        return Weights((name,)), ()
+        return Weights((name, *parts_beside(name, checkpoint.names))), ()
     checkpoint.need([name])
     with closing(open_in(checkpoint.folder, name)) as file:
         weight_map = read_index(file)
@@ -322,7 +322,7 @@ def _spread_weights(checkpoint: CheckpointFolder, name: str) -> tuple[Weights, t
     with closing(open_in(checkpoint.folder, name)) as file:
         spread = read_spread(file)
     folder = name[: name.rfind("/") + 1]
-    files = tuple(folder + one for one in spread.files)
+    files = (*(folder + one for one in spread.files), *parts_beside(name, checkpoint.names))
     if absent := [one for one in files if one not in checkpoint.names]:
         raise checkpoint.missing(f"names files that are not there: {some(absent)}.", file=str(checkpoint.folder / name))
     here = (one.removeprefix(folder) for one in checkpoint.names if one.startswith(folder))
@@ -358,6 +358,17 @@ def _config(checkpoint: CheckpointFolder, options: SourceOptions) -> _Config | N
         stored = file.read_up_to(content.MAX_BYTES)
         is_preset = preset.is_preset(checkpoint, name, stored)
         return _Config(file.path, preset.translated(checkpoint, file.path, stored), is_preset)
+
+
+def _config_within(checkpoint: CheckpointFolder, name: str) -> _Config | None:
+    """The config in the file of weights itself, where its container has a place for one."""
+    containers = [container for container in CONTAINERS if container.has_config(name)]
+    if not containers:
+        return None
+    checkpoint.need([name])
+    with closing(open_in(checkpoint.folder, name)) as file:
+        found = next(filter(None, (container.config_in(file) for container in containers)), None)
+        return None if found is None else _Config(file.path, preset.translated(None, file.path, found))
 
 
 def _named_weights(config: _Config) -> str | None:

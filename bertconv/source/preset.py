@@ -13,7 +13,6 @@ from typing import Any
 
 from bertconv import config_content as content
 from bertconv import presets
-from bertconv.containers.keras3.parts import PARTS
 from bertconv.source.checkpoint_folder import CheckpointFolder, open_in
 
 CONFIG = "transformers_config.json"
@@ -24,8 +23,6 @@ TOKENIZER = "tokenizer.json"
 FAST = "transformers_tokenizer.json"
 """Transformers' tokenizer.json in a preset that bertconv wrote."""
 ASSETS = "assets/tokenizer"
-HEAD = PARTS["task"]
-"""Weights of a task's head alone, beside those of the body."""
 OWN = frozenset({TASK, METADATA, TOKENIZER, "preprocessor.json"})
 """Files that only KerasHub reads."""
 

@@ -27,9 +27,8 @@ def open_header(source: Source, *, check_data: bool = True) -> Header:
     if source.weights.spread is not None:
         return source.weights.spread.read([source.open(name) for name in source.weights.files], check_data=check_data)
     headers = {name: read_header(source.open(name), check_data=check_data) for name in source.weights.files}
-    shards = {name: header for name, header in headers.items() if name not in source.weights.parts}
-    if len(shards) > 1 or source.weights.weight_map is not None:
-        _check_shards(shards, source.weights.weight_map or {}, str(source.folder / (source.weights.index or "")))
+    if source.weights.weight_map is not None:
+        _check_shards(headers, source.weights.weight_map, str(source.folder / (source.weights.index or "")))
     first = next(iter(headers.values()))
     if not any(header.tensors for header in headers.values()):
         raise DamagedCheckpoint(

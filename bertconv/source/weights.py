@@ -50,14 +50,12 @@ class Weights:
         index: name of the index file when the weights are sharded.
         weight_map: name of a tensor -> shard that holds it, as the index says.
         spread: what the index says where it alone says what the files hold.
-        parts: those of `files` that hold a part of the model alone, such as its head.
     """
 
     files: tuple[str, ...]
     index: str | None = None
     weight_map: Mapping[str, str] | None = None
     spread: Spread | None = field(default=None, repr=False)
-    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -163,6 +161,11 @@ def is_index(name: str) -> bool:
 def is_spread(name: str) -> bool:
     """Whether it is the name of an index that alone says what its files hold."""
     return any(container.is_index(name) for container in SPREAD)
+
+
+def parts_beside(name: str, names: Collection[str]) -> list[str]:
+    """Files that hold other parts of the model whose body is in one of this name."""
+    return [file for container in CONTAINERS for file in container.with_parts(name, names)]
 
 
 def read_spread(file: SourceFile) -> Spread:

@@ -125,7 +125,7 @@ def test_transformers_weights_outside(tmp_path: Path, name: str) -> None:
     refusal(UnsafeCheckpoint, make(tmp_path, ST, config=config))
 
 
-@pytest.mark.parametrize("suffix", ["safetensors", "bin", "pt", "pth", "ckpt", "h5", "hdf5"])
+@pytest.mark.parametrize("suffix", ["safetensors", "bin", "pt", "pth", "ckpt", "h5", "hdf5", "weights.h5", "keras"])
 def test_the_only_file_of_weights(tmp_path: Path, suffix: str) -> None:
     state = ("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "rng_state.pth", "rng_state_0.pth",
              "scaler.pt")  # fmt: skip
@@ -153,8 +153,6 @@ def test_shards_without_index(tmp_path: Path) -> None:
         (("bert_model.ckpt.index", "bert_model.ckpt.data-00000-of-00001"), "TensorFlow 1", "load_tf_weights_in_bert"),
         (("bert_model.ckpt.data-00000-of-00001",), "TensorFlow 1", "load_tf_weights_in_bert"),
         (("checkpoint", "model-300.index", "model-300.data-00000-of-00001"), "TensorFlow", "Restore it"),
-        (("model.weights.h5", "metadata.json"), "Keras 3", "load_weights"),
-        (("model.keras",), "Keras 3", "keras.models.load_model (import its class from bertconv before)"),
         (("saved_model.pb", "fingerprint.pb"), "SavedModel", "tf_model.h5"),
         (("__0_0.distcp", "__1_0.distcp"), "distributed", "beside its .metadata"),
         (("pytorch_model_fsdp_0/__0_0.distcp", "optimizer.pt"), "distributed", "beside its .metadata"),

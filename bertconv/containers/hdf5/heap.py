@@ -1,6 +1,6 @@
 """The global heap of a file, where texts of a variable length lie: section III.E of the format's specification.
 
-Keras 3 keeps the names of its layers there. libhdf5 can be made to hang by a damaged one, so it is read to the last byte.
+Keras 3 keeps the names of its layers there. A damaged one can make libhdf5 hang: it is read to the last byte.
 """
 
 from __future__ import annotations

@@ -92,9 +92,9 @@ class Dataset(objects.Dataset):
     def element(self) -> objects.Element:
         """Its elements."""
         kind = self._own.id.get_type()
-        if kind.get_class() == h5py.h5t.OPAQUE and kind.get_size() == ITEM_SIZE[OPAQUE_DTYPE] and not kind.get_tag():
-            if _label(self._own, OPAQUE_ATTRIBUTE) == OPAQUE_DTYPE:
-                return objects.Element(number=True, dtype=OPAQUE_DTYPE, nbytes=kind.get_size())
+        opaque = kind.get_class() == h5py.h5t.OPAQUE and kind.get_size() == ITEM_SIZE[OPAQUE_DTYPE]
+        if opaque and not kind.get_tag() and _label(self._own, OPAQUE_ATTRIBUTE) == OPAQUE_DTYPE:
+            return objects.Element(number=True, dtype=OPAQUE_DTYPE, nbytes=kind.get_size())
         number = kind.get_class() in (h5py.h5t.FLOAT, h5py.h5t.INTEGER) and kind.get_order() == h5py.h5t.ORDER_LE
         return objects.Element(number, dtype_of(kind) if number else None, kind.get_size())
 

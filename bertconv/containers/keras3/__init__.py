@@ -1,9 +1,9 @@
 """Files of Keras 3: `.weights.h5`, `.keras`, and weights in several files with their `model.weights.json`.
 
-Keras 3 numbers the variables of a layer (`layers/dense/vars/0`) in groups that are named by attributes of the model and,
-for lists, by classes; beside them it records the names of the layers. Both are read: a tensor's name is its path, and
-`recorded` has the names around it. The HDF5 in all of them is read and laid out by `containers.hdf5`, which also tells
-a file of Keras 3 from one of Keras 2, by what is in it; `reader` says what is no weight, `archive` finds the HDF5
+Keras 3 numbers the variables of a layer (`layers/dense/vars/0`) in groups that are named by attributes of the model
+and, for lists, by classes; beside them it records the names of the layers. Both are read: a tensor's name is its path,
+and `recorded` has the names around it. The HDF5 in all of them is read and laid out by `containers.hdf5`, which also
+tells a file of Keras 3 from one of Keras 2, by what is in it; `reader` says what is no weight, `archive` finds the HDF5
 in a `.keras` without unpacking it, `index` reads `model.weights.json`, and `layout` says what a written file has.
 
 Source: keras/src/saving/saving_lib.py of Keras 3.15; design/dialects.md, section 5.
@@ -24,7 +24,7 @@ from bertconv.containers.container import (
     Spread,
     SpreadContainer,
 )
-from bertconv.containers.keras3.parts import PARTS, is_keras_archive, part_of
+from bertconv.containers.keras3.parts import ARCHIVE, PARTS, is_keras_archive, part_of
 from bertconv.containers.stored import FLOATS, Header, SourceFile
 
 __all__ = ["Keras3"]
@@ -37,7 +37,7 @@ class Keras3(SpreadContainer):
     title = "Keras 3"
     kind = "a Keras 3 file"
     stem = "model"
-    suffixes = (".weights.h5", ".keras")
+    suffixes = (".weights.h5", ARCHIVE)
     dtypes = FLOATS
     dtypes_in_words = "floating-point numbers"
 
@@ -52,6 +52,16 @@ class Keras3(SpreadContainer):
         from bertconv.containers.keras3.archive import read_archive  # which most conversions do not need
 
         return read_archive(file, crc=check_data)
+
+    def has_config(self, name: str) -> bool:
+        """Whether it is the name of an archive: a file of weights has no config."""
+        return name.endswith(ARCHIVE)
+
+    def config_in(self, file: SourceFile) -> bytes | None:
+        """As `archive.model_config`."""
+        from bertconv.containers.keras3.archive import model_config
+
+        return model_config(file)
 
     def is_index(self, name: str) -> bool:
         """Whether a file of this name says in which file the variables of each layer are."""

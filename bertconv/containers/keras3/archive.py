@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 from bertconv.containers.hdf5.reader import read_hdf5
-from bertconv.containers.keras3.parts import CONFIG, METADATA, WEIGHTS
+from bertconv.containers.keras3.parts import CONFIG, METADATA, WEIGHTS, is_keras_archive
 from bertconv.containers.keras3.reader import as_keras3
 from bertconv.containers.pytorch.archive import Archive, Member, check_crc, read_members
 from bertconv.containers.stored import Header, SourceFile
@@ -18,6 +19,8 @@ MAX_TEXT = 8_000_000
 MAX_MEMBERS = 10_000
 """Most records: weights, two texts, and the assets of a tokenizer."""
 _SIGNATURE = b"\x89HDF"
+_CLASS, _OF_KERAS = "TF", "keras"
+"""What our classes' names begin with beside PyTorch's, and the key of their config with what Keras itself wants."""
 _AGAIN = "Download it or save the model again."
 _UNPACK = (
     f"Take {WEIGHTS} out of it (`python -m zipfile -e FILE FOLDER`), lay the model's config.json beside it, and give "
@@ -54,9 +57,24 @@ def read_archive(file: SourceFile, *, crc: bool) -> Header:
     return replace(header, metadata=header.metadata | _version(archive))
 
 
-def read_config(file: SourceFile) -> bytes | None:
-    """The text in which a `.keras` archive says what the model is; None where it has none. Errors as `read_archive`."""
-    return _members(file).read(CONFIG, MAX_TEXT)
+def model_config(file: SourceFile) -> bytes | None:
+    """The config.json of a model of one of bertconv's classes in a `.keras` archive, as its `get_config` gave it.
+
+    None where it is no such model's, or where the file is no such archive, which whoever reads it will say. Errors as
+    for `read_archive`.
+    """
+    if not is_keras_archive(file.read(0, min(file.size, 64))):
+        return None
+    try:
+        said = parse_json(_members(file).read(CONFIG, MAX_TEXT) or b"{}")
+    except (ValueError, RecursionError):
+        return None
+    config = said.get("config") if isinstance(said, dict) else None
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        return None
+    name = said.get("class_name")
+    named = {"architectures": [name.removeprefix(_CLASS)]} if isinstance(name, str) and name.startswith(_CLASS) else {}
+    return json.dumps({key: value for key, value in config.items() if key != _OF_KERAS} | named).encode()
 
 
 def _members(file: SourceFile) -> Archive:

@@ -101,9 +101,11 @@ def read_index(file: SourceFile) -> Shards:
 
 
 def _files(group: str, files: object, path: str) -> tuple[str, ...]:
-    names = [files] if isinstance(files, str) else files
-    sound = isinstance(names, list) and 0 < len(names) <= MAX_FILES and all(isinstance(name, str) for name in names)
-    if not sound or not group.startswith("/") or len(group) > MAX_NAME or len(set(names)) != len(names):
+    given = [files] if isinstance(files, str) else files
+    given = given if isinstance(given, list) and len(given) <= MAX_FILES else []
+    names = [name for name in given if isinstance(name, str)]
+    named = bool(names) and len(names) == len(given) == len(set(names))
+    if not named or not group.startswith("/") or len(group) > MAX_NAME:
         raise DamagedCheckpoint(
             "names no file, or one twice, for a group of variables.",
             hint=_AGAIN,

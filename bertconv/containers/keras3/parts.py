@@ -13,8 +13,10 @@ Both files call what lies in them `layers/dense`, which are two layers.
 
 WEIGHTS, CONFIG, METADATA = "model.weights.h5", "config.json", "metadata.json"
 """Records of a `.keras` archive."""
+ARCHIVE = ".keras"
+"""How its name ends."""
 
-VARIABLE = re.compile(r"(^|/)vars/\d+$")
+VARIABLE = re.compile(r"(^|/)vars/[0-9]+$")
 """The end of a variable's path; one that its layer named itself has a word instead of the number."""
 
 _START, _NAME = b"PK\3\4", 30

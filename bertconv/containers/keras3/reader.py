@@ -1,4 +1,4 @@
-"""What a header of HDF5 says where Keras 3 wrote it: which datasets are weights, and which are state of the training."""
+"""What a header of HDF5 says where Keras 3 wrote it: what in it is a weight, and what state of the training."""
 
 from __future__ import annotations
 
