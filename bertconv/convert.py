@@ -33,6 +33,7 @@ from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.plan import Move, Plan, PlanOptions
 from bertconv.mapping.recognise import ANYTHING, Wanted
+from bertconv.mapping.refusals import check_folded
 from bertconv.mapping.table import Table
 from bertconv.progress import Progress, silent
 from bertconv.record import Proof, report_of
@@ -242,6 +243,8 @@ def planned(found: Opened, request: ConversionRequest, check_signals: Callable[[
     """The output of a conversion, planned to the last tensor."""
     form = request.form or own_format(found)
     plan = found.plan(form.dialect, request.plan)
+    if not request.plan.allow_loss:
+        check_folded(plan)
     stale = check_duplicates(plan.duplicates, lambda _: check_signals())
     plan = replace(plan, notes=(*plan.notes, *stale, *_other_container(found, request, form)))
     dtype = partial(_dtype, plan, found.table, request.types)
@@ -280,6 +283,7 @@ def _other_container(found: Opened, request: ConversionRequest, form: Format) ->
 def _is_lossless(plan: Plan, contents: Iterable[Content]) -> bool:
     """Whether an output has every tensor of its source that a table knows, each with its values."""
     whole = all(one.origin.tensor is not None and one.origin.tensor.dtype == one.dtype for one in contents)
+    whole = whole and all(move.state != "computed" for move in plan.moves)
     return whole and not any(one.state in ("unused", "mismatched", "lost") for one in plan.unloaded)
 
 

@@ -125,6 +125,8 @@ class Report:
         computes: which function each side computes, and under which word; empty where it is the same under the same.
         vocabulary: number of tokens and digest of its tokenizer's vocabulary; None where no file lists them.
         part: "head" where the output is the head of a model alone; `backbone_digest` is then that of its source.
+        stated: neutral id -> digest of every tensor of the class as the output is read, where its files hold more than
+            these, or some in another form; empty elsewhere.
     """
 
     source: dict[str, Any]
@@ -151,6 +153,7 @@ class Report:
     computes: dict[str, Any] = field(default_factory=dict)
     vocabulary: dict[str, Any] | None = None
     part: str = ""
+    stated: dict[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -188,13 +191,16 @@ class Report:
 
         It leaves out `copies`, which only some formats store: the same weights have the same digest in every format.
         """
-        return digest_of_tensors({tensor.id: tensor.digest for tensor in self.tensors if tensor.id not in self.copies})
+        own = {tensor.id: tensor.digest for tensor in self.tensors if tensor.id not in self.copies}
+        return digest_of_tensors(self.stated or own)
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for scripts."""
         derived = {"ok": self.ok, "coverage": self.coverage, "digest": self.digest, "omitted": list(self.omitted)}
         derived["lost"] = list(self.lost)
-        return asdict(self) | derived | {"cast": self.cast}
+        facts = asdict(self)
+        del facts["stated"]
+        return facts | derived | {"cast": self.cast}
 
     def rows(self, *, but: str = "", every: bool = False) -> Iterator[tuple[str, str, str]]:
         """Key, status and details; what was left out comes last.

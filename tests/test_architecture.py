@@ -23,14 +23,14 @@ FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 LAYERS = (
     {"errors", "progress", "records", "text", "tasks"},
-    {"families", "table_files"},
+    {"families", "presets", "table_files"},
     {"containers"},
     {"config", "config_auto", "config_checks", "config_content"},
     {"source"},
     {"tokenizer"},
     {"mapping"},
     {"formats"},
-    {"checkpoint", "derive", "digests", "manifest", "modules", "parts", "record", "report", "saving"},
+    {"checkpoint", "derive", "digests", "manifest", "modules", "parts", "preset_files", "record", "report", "saving"},
     {"models"},
     {"verify"},
     {"convert", "inspection", "verification", "manage"},

@@ -11,13 +11,14 @@ from typing import Any
 
 from bertconv.config import ABSENT, ACTIVATIONS, COMMON
 from bertconv.errors import BadTable
+from bertconv.families import ACTIVATION
 from bertconv.mapping.dialects import Dialect, Dialects, load_dialects
 from bertconv.mapping.expand import TensorSpec, expand, join
 from bertconv.mapping.expressions import fulfilled
 from bertconv.mapping.ignore import ignore_lists
 from bertconv.mapping.indices import TensorId, variables
 from bertconv.mapping.layout import transpose_between
-from bertconv.mapping.table import ACTIVATION, COPIES, Group, Module, Table, load_table
+from bertconv.mapping.table import COPIES, Group, Module, Table, load_table
 from bertconv.table_files import bad
 
 Problem = str
@@ -142,6 +143,7 @@ def groups_are_known_and_used(table: Table, _: Dialects) -> Iterator[Problem]:
     """Check 3: heads own groups that exist, every group is owned, every head builds on the first, the base model."""
     owned = {group for groups in table.heads.values() for group in groups}
     stored = {group for groups in table.unused.values() for group in groups}
+    stored |= {group for within in table.within.values() for group in within.fills}
     yield from (f"a head owns the unknown group {group!r}" for group in owned if group not in table.groups)
     yield from (f"no head owns group {group!r}" for group in table.groups if group not in owned | stored)
     base = set(table.heads[table.base_head]) - set(table.optional.get(table.base_head, ()))
@@ -224,6 +226,10 @@ def dialects_hold_what_there_is(table: Table, dialects: Dialects) -> Iterator[Pr
         yield from (f"[in.{name}] lacks {place!r}, which there is not" for place in sorted(within.lacks - known))
         named = sorted({*within.twice, *within.fills} - table.groups.keys())
         yield from (f"[in.{name}] names the unknown group {group!r}" for group in named)
+        folded = {place: at for at, fold in within.folds.items() for place in (at, fold.add_row)}
+        yield from (
+            f"[fold.{name}] {at} names {one!r}, which there is not" for one, at in folded.items() if one not in every
+        )
 
 
 def programs_compute_what_is_known(table: Table, _: Dialects) -> Iterator[Problem]:
@@ -286,7 +292,9 @@ def layouts_come_back(table: Table, dialects: Dialects) -> Iterator[Problem]:
     config = probe_config(table, 2)
     for one, other in permutations(table.spoken(dialects), 2):
         left, right = expand(table, one, config), expand(table, other, config)
-        for tensor_id, spec in ((tensor_id, left[tensor_id]) for tensor_id in left if tensor_id in right):
+        folds = table.in_dialect(one).folds.keys() ^ table.in_dialect(other).folds.keys()
+        both = [tensor_id for tensor_id in left if tensor_id in right and tensor_id not in folds]
+        for tensor_id, spec in ((tensor_id, left[tensor_id]) for tensor_id in both):
             try:
                 there = transpose_between(spec.layout, right[tensor_id].layout)
                 back = transpose_between(right[tensor_id].layout, spec.layout)

@@ -11,8 +11,9 @@ from bertconv.containers.stored import FLOATS, StoredTensor
 from bertconv.errors import BertconvError, ShapeMismatch, UnsupportedCheckpoint
 from bertconv.mapping.dialects import Dialect, Dialects, load_dialects
 from bertconv.mapping.expand import TensorSpec, expand, target_specs, transpose_specs
+from bertconv.mapping.folding import Folding
 from bertconv.mapping.heads import choose_head, fit_config, implied_sizes, model_of, rank_heads, sizes_seen
-from bertconv.mapping.identify import Identity
+from bertconv.mapping.identify import Identity, regrouped
 from bertconv.mapping.ignore import IgnoreLists, check_regexes, first_match, ignore_lists, module_patterns
 from bertconv.mapping.inside import is_inside, stranger_patterns
 from bertconv.mapping.meaning import meaning_of
@@ -47,7 +48,7 @@ def make_plan(
         UnsupportedCheckpoint: weights that are not floating-point numbers, a class or a tensor that the target's
             dialect has no place for, or a model that its program cannot compute.
     """
-    identity = model_of(table, identity, config, options.head)
+    identity = regrouped(model_of(table, identity, config, options.head), table, config)
     chosen = choose_head(table, identity, config, options.head)
     if chosen.rivals:
         raise undecided(chosen, config)
@@ -137,6 +138,11 @@ class _Planner:
         return target_specs(self.table, self.target, self.config, self.head, self.groups)
 
     @cached_property
+    def folding(self) -> Folding:
+        own = self.table.in_dialect(self.identity.dialect).folds
+        return Folding(own, self.table.in_dialect(self.target).folds, self.targets, self.first)
+
+    @cached_property
     def fillers(self) -> dict[str, TensorSpec]:
         """What the target's files hold although this model does without it."""
         if self.options.groups is not None:
@@ -168,6 +174,7 @@ class _Planner:
         """Refuse tensors of the head that the config switches off."""
         specs, groups = self.identity.specs, self.groups
         off = [one for one in self.identity.by_id if specs[one].group in groups and one not in self.sources]
+        off = [one for one in off if not self.is_another(one)]
         if off:
             keys = {one.key: None for one in specs[off[0]].when if not one.holds(self.config.values)}
             values = " and ".join(f"{key} = {self.config.values.get(key)!r}" for key in keys)
@@ -176,6 +183,16 @@ class _Planner:
                 hint=f"Set {' and '.join(keys)} in the config as the model was trained.",
                 file=self.config.path,
             )
+
+    def is_another(self, tensor_id: str) -> bool:
+        """Whether all that claims an id is, by the config, another tensor of the same name."""
+        on = (
+            one
+            for one, spec in self.identity.specs.items()
+            if all(when.holds(self.config.values) for when in spec.when)
+        )
+        others = {id(tensor) for one in on for tensor in self.identity.by_id.get(one, ())}
+        return all(id(tensor) in others for tensor in self.identity.by_id[tensor_id])
 
     def check_tensors(self) -> None:
         """Refuse shapes that are not the table's and element types that are not floating point."""
@@ -210,7 +227,9 @@ class _Planner:
         for tensor_id, target in self.targets.items():
             if not self.ties.is_written(tensor_id):
                 continue
-            if (candidate := next(filter(self.first, self.ties.candidates(tensor_id)), None)) is not None:
+            if (folded := self.folding.move(target)) is not None:
+                moves.append(folded)
+            elif (candidate := next(filter(self.first, self.ties.candidates(tensor_id)), None)) is not None:
                 turn = transpose_specs(self.identified(candidate), target)
                 moves.append(Move(target, self.first(candidate), turn, "loaded" if candidate == tensor_id else "tied"))
             elif self.may_lack(self.identified(tensor_id).name) or self.may_lack(target.name):
@@ -250,7 +269,9 @@ class _Planner:
         return {
             tensor_id: tensor
             for tensor_id, tensor in there.items()
-            if tensor is not None and self.ties.partner_of(tensor_id) not in self.targets
+            if tensor is not None
+            and self.ties.partner_of(tensor_id) not in self.targets
+            and tensor_id not in self.folding.added
         }
 
     def check_losses(self) -> None:
@@ -319,7 +340,7 @@ class _Planner:
         if unknown := self.unknown():
             self.refuse_foreign(unknown)
             raise unknown_tensors(self.as_unknown(unknown), self.lacking())
-        taken = {id(move.source) for move in moves}
+        taken = {id(move.source) for move in moves} | {id(tensor) for tensor in self.folding.read(moves)}
         candidates: dict[int, tuple[StoredTensor, list[str]]] = {}
         for tensor_id, tensors in self.identity.by_id.items():
             for tensor in tensors:
@@ -350,11 +371,15 @@ class _Planner:
             return UnloadedTensor(tensor, "mismatched", f"is {list(tensor.shape)}, not {list(should)}")
         if tensor_id is None:
             claimed = {self.identity.specs[tensor_id].group for tensor_id in ids}
-            if claimed & set(self.table.unused.get(self.identity.dialect.name, ())):
+            spoken = self.identity.dialect
+            stored = {*self.table.unused.get(spoken.name, ()), *self.table.in_dialect(spoken).fills}
+            if claimed & stored:
                 why = "in every class's file, and this class does not compute with it"
             else:
                 why = f"owned by {', '.join(head for head, own in self.table.heads.items() if claimed & set(own))}"
             return UnloadedTensor(tensor, "unused", why)
+        if tensor_id in self.folding.added:
+            return UnloadedTensor(tensor, "tied", f"added to every row of {self.folding.added[tensor_id]}")
         if tensor_id in self.lost:
             return UnloadedTensor(tensor, "lost", f"{self.target.title} has no place for it", inside=True)
         if (counted := self.ties.counted(tensor_id)) is not None and (source := self.first(counted)) is not None:
@@ -407,6 +432,7 @@ class _Planner:
                 f"{self.target.title} makes {', '.join(fresh)} whether or not {self.head} computes with it: "
                 "newly initialised where the source has none"
             )
+        notes += self.folding.notes(self.target)
         if not self.ties.is_tied and any(copy in self.sources for copy in self.table.tied):
             notes.append("the decoder is untied and stays a tensor of its own; transformers' TF classes always tie it")
         return notes

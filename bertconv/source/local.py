@@ -18,7 +18,7 @@ from bertconv.containers.stored import SourceFile, is_so
 from bertconv.errors import BertconvError, MappingError, RequestError
 from bertconv.families import Family
 from bertconv.records import dataclass
-from bertconv.source import modules, prefixes, sidecars
+from bertconv.source import modules, prefixes, preset, sidecars
 from bertconv.source.checkpoint_folder import CheckpointFolder, SourceOptions, open_in
 from bertconv.source.folder import SAVED_MODELS, LocalFolder
 from bertconv.source.modules import Modules
@@ -61,8 +61,10 @@ class Source:
         revision: the commit when it came from the Hub.
         notes: what is unusual, one sentence each.
         modules: of sentence-transformers; None where no `modules.json` lists any.
-        stored_config: the bytes of `config`, read when it was found; none where they are too many.
+        stored_config: the bytes of `config`, read when it was found; none where they are too many. Of a program's own
+            config file they are what transformers would write.
         implied: the keys of a config where there is none and none is needed.
+        renamed: sidecar -> what the folder calls it, where that is something else.
     """
 
     given: str
@@ -76,6 +78,7 @@ class Source:
     modules: Modules | None = None
     stored_config: bytes = field(default=b"", repr=False)
     implied: Mapping[str, Any] | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def carried(self) -> tuple[str, ...]:
@@ -86,7 +89,8 @@ class Source:
     @property
     def inputs(self) -> tuple[Path, ...]:
         """Every file that is read or carried along."""
-        names = (*self.weights.files, *filter(None, (self.weights.index,)), *self.sidecars)
+        beside = (self.renamed.get(name, name) for name in self.sidecars)
+        names = (*self.weights.files, *filter(None, (self.weights.index,)), *beside)
         found = (*(self.folder / name for name in names), *filter(None, (self.config,)))
         if self.modules is None:
             return found
@@ -95,7 +99,7 @@ class Source:
 
     def open(self, name: str) -> SourceFile:
         """Open a file of it; errors as for `open_in`."""
-        return open_in(self.folder, name)
+        return open_in(self.folder, self.renamed.get(name, name))
 
     def config_keys(self) -> dict[str, Any] | None:
         """The keys of its config as they are, unchecked; None where it has none; DamagedCheckpoint for no JSON."""
@@ -326,9 +330,15 @@ def _describe(
     of_modules = beside.weights if beside else ()
     used = (*weights.files, *of_modules, *(name for name in (weights.index, *sidecars.CONFIGS) if name))
     carried, left = sidecars.sort_out(names, used, folders)
-    checkpoint.need([*weights.files, *carried])
+    renamed: dict[str, str] = {}
+    if config is not None and config.is_preset and not alone:
+        renamed = preset.renamed(names, config.stored, config.path)
+        own = {*preset.OWN, *renamed.values()}
+        carried = tuple(sorted({*renamed, *(name for name in carried if name not in own)}))
+        left = tuple(sorted({*left, *(own & set(names))} - set(renamed.values())))
+    checkpoint.need([*weights.files, *(renamed.get(name, name) for name in carried)])
     notes = (*choice.notes, *notes, *(beside.notes if beside else ()), *sidecars.notes(left, of_modules))
-    found = Source(given, checkpoint.folder, weights, None, carried, left, None, notes, beside)
+    found = Source(given, checkpoint.folder, weights, None, carried, left, None, notes, beside, renamed=renamed)
     return found if config is None else replace(found, config=config.path, stored_config=config.stored)
 
 
@@ -370,22 +380,26 @@ def _unnamed(names: Collection[str], shards: tuple[str, ...], index: str) -> tup
 
 
 class _Config(NamedTuple):
-    """A config that was found, and its bytes."""
+    """A config that was found, its bytes as transformers would write it, and whether its folder is a preset."""
 
     path: Path
     stored: bytes
+    is_preset: bool = False
 
 
 def _config(checkpoint: CheckpointFolder, options: SourceOptions) -> _Config | None:
     if options.config is not None:
-        return _Config(options.config, content.stored_text(options.config, content.MAX_BYTES))
+        stored = content.stored_text(options.config, content.MAX_BYTES)
+        return _Config(options.config, preset.translated(None, options.config, stored))
     name = next((name for name in sidecars.CONFIGS if name in checkpoint.names), None)
     if name is None:
         around = _around_saved_model(checkpoint)
         return None if around is None else _config(around, options)
     checkpoint.need([name])
     with closing(open_in(checkpoint.folder, name)) as file:
-        return _Config(file.path, file.read_up_to(content.MAX_BYTES))
+        stored = file.read_up_to(content.MAX_BYTES)
+        is_preset = preset.is_preset(checkpoint, name, stored)
+        return _Config(file.path, preset.translated(checkpoint, file.path, stored), is_preset)
 
 
 def _around_saved_model(checkpoint: CheckpointFolder) -> LocalFolder | None:
@@ -404,7 +418,7 @@ def _config_within(checkpoint: CheckpointFolder, name: str) -> _Config | None:
     checkpoint.need([name])
     with closing(open_in(checkpoint.folder, name)) as file:
         found = next(filter(None, (container.config_in(file) for container in containers)), None)
-        return None if found is None else _Config(file.path, found)
+        return None if found is None else _Config(file.path, preset.translated(None, file.path, found))
 
 
 def _named_weights(config: _Config) -> str | None:
