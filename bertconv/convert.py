@@ -81,7 +81,8 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
     Args:
         src: folder, file or Hub id (`org/name`, `org/name@revision`).
         dst: folder to make; it may lie in the source's folder, but not replace or hold what is read.
-        to: "pt" (model.safetensors), "tf" (tf_model.h5), "flax" (flax_model.msgpack), or "tf-safetensors", "flax-safetensors".
+        to: the format: "pt" (model.safetensors), "tf" (tf_model.h5), "tf1", "garden", "flax", "keras-hub" ...; docs/formats.md
+            lists all.
         source_dialect: refuse a source that does not speak "pt" or "tf"; None takes either.
         revision: branch, tag or commit on the Hub.
         token: access token for the Hub; by default HF_TOKEN or the stored one.

@@ -248,7 +248,7 @@ class _Planner:
         return (*moves, *self.filling()), tuple(unfilled)
 
     def filling(self) -> Iterator[Move]:
-        """What fills the places that the target's files cannot do without: a tensor of the source that fits, or fresh."""
+        """What fills the places that the target's files cannot do without: a tensor that fits, or a fresh one."""
         groups = {spec.group for spec in self.fillers.values()}
         own = expand(self.table, self.identity.dialect, self.config.values, groups)
         for tensor_id, target in self.fillers.items():
@@ -370,24 +370,28 @@ class _Planner:
             should = self.sources[tensor_id].shape
             return UnloadedTensor(tensor, "mismatched", f"is {list(tensor.shape)}, not {list(should)}")
         if tensor_id is None:
-            claimed = {self.identity.specs[tensor_id].group for tensor_id in ids}
-            spoken = self.identity.dialect
-            stored = {*self.table.unused.get(spoken.name, ()), *self.table.in_dialect(spoken).fills}
-            if claimed & stored:
-                why = "in every class's file, and this class does not compute with it"
-            else:
-                why = f"owned by {', '.join(head for head, own in self.table.heads.items() if claimed & set(own))}"
-            return UnloadedTensor(tensor, "unused", why)
+            return UnloadedTensor(tensor, "unused", self.why_unused(ids))
         if tensor_id in self.folding.added:
             return UnloadedTensor(tensor, "tied", f"added to every row of {self.folding.added[tensor_id]}")
         if tensor_id in self.lost:
             return UnloadedTensor(tensor, "lost", f"{self.target.title} has no place for it", inside=True)
+        return UnloadedTensor(tensor, "tied", self.why_tied(tensor, tensor_id))
+
+    def why_unused(self, ids: list[str]) -> str:
+        """Of a tensor that is none of the class, by the ids that it claims."""
+        claimed, spoken = {self.identity.specs[tensor_id].group for tensor_id in ids}, self.identity.dialect
+        if claimed & {*self.table.unused.get(spoken.name, ()), *self.table.in_dialect(spoken).fills}:
+            return "in every class's file, and this class does not compute with it"
+        return f"owned by {', '.join(head for head, own in self.table.heads.items() if claimed & set(own))}"
+
+    def why_tied(self, tensor: StoredTensor, tensor_id: str) -> str:
+        """Of a tensor that another one stands for."""
         if (counted := self.ties.counted(tensor_id)) is not None and (source := self.first(counted)) is not None:
-            return UnloadedTensor(tensor, "tied", f"the model computes with {source.name}")
+            return f"the model computes with {source.name}"
         original = self.first(self.table.tied.get(tensor_id, tensor_id))
         if original is not None and original.name == tensor.name:  # Keras 2 stores a layer again under another one
-            return UnloadedTensor(tensor, "tied", f"a duplicate, stored under {tensor.group}")
-        return UnloadedTensor(tensor, "tied", f"equal to {original.name}" if original else "")
+            return f"a duplicate, stored under {tensor.group}"
+        return f"equal to {original.name}" if original else ""
 
     def unrecognised(self, tensor: StoredTensor) -> UnloadedTensor:
         if self.of_training(tensor):
@@ -427,7 +431,7 @@ class _Planner:
             notes.append(f"config names {', '.join(map(printable, named))}; the tensors are those of {self.head}")
         if left_out := [group for group in self.table.heads[self.head] if group not in self.groups]:
             notes.append(f"the file has no {', '.join(left_out)}: load it with add_pooling_layer=False")
-        if fresh := [group for group in dict.fromkeys(one.group for one in self.fillers.values())]:
+        if fresh := list(dict.fromkeys(one.group for one in self.fillers.values())):
             notes.append(
                 f"{self.target.title} makes {', '.join(fresh)} whether or not {self.head} computes with it: "
                 "newly initialised where the source has none"

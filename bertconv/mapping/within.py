@@ -116,8 +116,8 @@ def _within(path: Path, dialect: str, raw: Mapping[str, Any], prefix: str) -> In
     where = f"[in.{dialect}]"
     only(
         path, where, row,
-        allowed=("heads", "lacks", "twice", "fills", "links", "says", "sizes", "foreign", "config", "activations", "fixed",
-                 "head_fixed", "preset"),
+        allowed=("heads", "lacks", "twice", "fills", "links", "says", "sizes", "foreign", "config", "activations",
+                 "fixed", "head_fixed", "preset"),
     )  # fmt: skip
     own = _heads(path, where, row["heads"], prefix, heads) if "heads" in row else tuple(prefix + rest for rest in heads)
     config = None
@@ -159,9 +159,7 @@ def _view(path: Path, where: str, row: Mapping[str, Any], prefix: str, heads: Co
     return View(_heads(path, where, row["heads"], prefix, heads), dict(row["names"]))
 
 
-def _heads(
-    path: Path, where: str, named: Iterable[str], prefix: str, heads: Collection[str]
-) -> tuple[str, ...]:
+def _heads(path: Path, where: str, named: Iterable[str], prefix: str, heads: Collection[str]) -> tuple[str, ...]:
     """Classes by the rest of their names."""
     own = tuple(named)
     if unknown := [rest for rest in own if rest not in heads]:

@@ -1,6 +1,6 @@
 """TensorFlow's checkpoints by their prefix: which files belong to one, and which of several in a folder is meant.
 
-A checkpoint PREFIX is `PREFIX.index`, `PREFIX.data-00000-of-00001` and so on, and, if the graph was saved, `PREFIX.meta`;
+A checkpoint PREFIX is `PREFIX.index`, `PREFIX.data-00000-of-00001` and so on, and `PREFIX.meta` if the graph was saved;
 beside them lies a text file `checkpoint` that names the one of the last save.
 """
 

@@ -17,8 +17,8 @@ _EXPORTED = "Give the checkpoint that it was made from: an export has other name
 SAVED_MODEL = "saved_model.pb"
 """The file with the graph of a SavedModel, which is never read: its weights lie in the folder `variables` beside it."""
 _NO_VARIABLES = (
-    "Its weights would lie in variables/variables.index and variables/variables.data-00000-of-00001: copy these too, or "
-    "give the checkpoint that it was exported from."
+    "Its weights would lie in variables/variables.index and variables/variables.data-00000-of-00001: copy these too, "
+    "or give the checkpoint that it was exported from."
 )
 _DCP = (
     "Give the folder that has it beside its .metadata, which says what lies where; copy that file too if it is missing."
@@ -77,8 +77,8 @@ def no_weights(checkpoint: CheckpointFolder, where: str) -> BertconvError:
     if isinstance(checkpoint, LocalFolder):
         hint = (
             hint
-            or "Give the folder that holds model.safetensors, pytorch_model.bin, tf_model.h5 or TensorFlow's checkpoint, or "
-            "the file itself."
+            or "Give the folder that holds model.safetensors, pytorch_model.bin, tf_model.h5 or TensorFlow's checkpoint, "
+            "or the file itself."
         )
     return checkpoint.missing(problem, hint, where)
 

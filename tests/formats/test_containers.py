@@ -15,7 +15,7 @@ import pytest
 from bertconv.config import BertConfig
 from bertconv.containers import registry
 from bertconv.containers.container import Container, Entry, FileLayout, FileOptions
-from bertconv.containers.registry import CONTAINERS, preferred, read_header
+from bertconv.containers.registry import CONTAINERS, SPREAD, preferred, read_header
 from bertconv.containers.stored import FLOATS, Header, SourceFile, StoredTensor
 from bertconv.errors import DamagedCheckpoint
 from bertconv.formats.content import Content, Origin
@@ -110,7 +110,7 @@ def test_formats_follow_from_dialects_and_containers() -> None:
 
 
 def test_names_of_files() -> None:
-    st, torch, hdf5 = CONTAINERS[:3]
+    st, torch, hdf5, _, flax = CONTAINERS[:5]
     assert st.names_of("fp16") == ("model.fp16.safetensors", "model.safetensors.index.fp16.json")
     assert torch.names_of(None) == ("pytorch_model.bin", "pytorch_model.bin.index.json")
     assert hdf5.file_names(2) == ["tf_model-00001-of-00002.h5", "tf_model-00002-of-00002.h5"]
@@ -118,8 +118,9 @@ def test_names_of_files() -> None:
     assert not any(map(hdf5.is_output, ("model.h5", "tf_model.h5.bak", "tf_model.hdf5", "xtf_model.h5")))
     assert flax.names_of("fp16") == ("flax_model.fp16.msgpack", "flax_model.msgpack.index.fp16.json")
     assert flax.file_names(2) == ["flax_model-00001-of-00002.msgpack", "flax_model-00002-of-00002.msgpack"]
-    assert preferred("hdf5") == ("hdf5", "safetensors", "torch", "msgpack", "dcp")
-    assert preferred() == ("safetensors", "torch", "hdf5", "msgpack", "dcp")
+    every = [container.name for container in (*CONTAINERS, *SPREAD)]
+    assert preferred() == tuple(dict.fromkeys(every))
+    assert preferred("hdf5") == tuple(dict.fromkeys(("hdf5", *every)))
 
 
 def test_what_is_only_read_cannot_be_written() -> None:

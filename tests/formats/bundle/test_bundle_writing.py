@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def test_every_changed_bit_of_an_output_is_seen(tmp_path: Path) -> None:
         sound = file.read_bytes()
         for place in range(0, len(sound), 3):
             file.write_bytes(sound[:place] + bytes([sound[place] ^ 1 << place % 8]) + sound[place + 1 :])
-            with contextlib.suppress(BertconvError):
+            with suppress(BertconvError):
                 open_bundle(prefix).close()
                 unseen.append((file.name, place))
         file.write_bytes(sound)
