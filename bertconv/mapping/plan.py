@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from bertconv.config import Config
 from bertconv.containers.stored import StoredTensor
+from bertconv.mapping.dialects import Dialect
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.ignore import IgnoreLists
 from bertconv.mapping.layout import Transpose
-from bertconv.mapping.dialects import Dialect
 from bertconv.records import dataclass
 
 

@@ -123,7 +123,12 @@ BAD_TABLES = {
     "8 unknown dialect": (put("names", "jax", value={}), "[names.jax] is of an unknown dialect"),
     "8 spellings in a row": (put("group", "pooler", "dense", "name", value="dense|dense_act"),
                              "these belong into [names.D]"),
-    "8 spellings of a place": (put("names", "tf", "pooler", value="bert/pooler|bert/pool"), "holds other spellings"),
+    "5 spellings of a place": (put("names", "tf", "layer", value="bert/layer_{layer}|bert/layers"),
+                               "does not name exactly the variables"),
+    "13 held by no dialect": (put("in", "jax", value={}), "[in.jax] is of an unknown dialect"),
+    "13 lacks nothing": (put("in", "google", value={"lacks": ["pooler.dense", "pooler.dense.wait"]}),
+                         "[in.google] lacks 'pooler.dense.wait', which there is not"),
+    "13 no such class": (put("in", "google", value={"heads": ["ForNothing"]}), "which is none of [heads]"),
     "8 spelling of another": (put("names", "pt", "layer.key", value="attention.self.key|attention.self.query"),
                               "two tensors 'bert.encoder.layer.0.attention.self.query.weight'"),
     "9 no regex": (put("ignore", "unexpected", value=["("]), "'(' does not compile"),
@@ -194,6 +199,8 @@ def test_11_layouts_in_any_order_come_back(order: str, tmp_path: Path) -> None:
     dialects["kinds"]["cube"] = {"weight": "a b c"}
     dialects["pt"]["cube"] = {"weight": "weight [a b c]"}
     dialects["tf"]["cube"] = {"weight": f"kernel [{order}]"}
+    for name in load_dialects().by_name.keys() - {"pt", "tf"}:
+        dialects[name]["cube"] = {"weight": "kernel [c b a]"}
     row = {"kind": "cube", "a": "hidden", "b": "heads head", "c": "labels", "name": "cube"}
     assert check(tmp_path, "bert.toml", put("group", "qa", "cube", value=row), also=dialects)
 
