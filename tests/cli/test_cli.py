@@ -20,6 +20,7 @@ from checkpoints import Outcome
 from bertconv import __version__, checkpoint, errors, saving
 from bertconv.cli import demo
 from bertconv.cli.main import ALIASES, COMMANDS
+from bertconv.formats.output import formats
 
 Cli = Callable[..., Outcome]
 MLM, BASE = "BertForMaskedLM", "BertModel"
