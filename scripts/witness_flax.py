@@ -65,8 +65,10 @@ def cases(wanted: list[str], temp: Path) -> Iterator[dict[str, Any]]:
                 folder = temp / title.replace(" ", "-")
                 folder.mkdir()
                 config = table.family.schema.respelled(sizes)
-                yield {"name": title, "family": name, "head": head, "flax": flax, "config": config,
-                       "folder": str(folder), "seed": len(title)}  # fmt: skip
+                yield {
+                    "name": title, "family": name, "head": head, "flax": flax, "config": config, "folder": str(folder),
+                    "seed": len(title), "segments": "token_type_ids" in table.inputs,
+                }  # fmt: skip
 
 
 def own(case: dict[str, Any]) -> dict[str, list[str]]:

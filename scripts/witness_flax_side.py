@@ -125,7 +125,7 @@ def _inputs(job: dict[str, Any], config: Any) -> dict[str, Any]:
     mask[1, ..., 6:] = 0
     ids[1, ..., 6:] = config.pad_token_id
     inputs = {"input_ids": ids, "attention_mask": mask}
-    if hasattr(config, "type_vocab_size"):
+    if job["segments"]:
         inputs["token_type_ids"] = random.integers(0, config.type_vocab_size, shape)
     return inputs
 

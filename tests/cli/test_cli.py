@@ -20,6 +20,7 @@ from checkpoints import Outcome
 from bertconv import __version__, checkpoint, errors, saving
 from bertconv.cli import demo
 from bertconv.cli.main import ALIASES, COMMANDS
+from bertconv.formats.output import formats
 
 Cli = Callable[..., Outcome]
 MLM, BASE = "BertForMaskedLM", "BertModel"
@@ -121,17 +122,16 @@ def test_both_directions(cli: Cli, tmp_path: Path, out: Path, name: str, contain
 def test_help_says_what_can_be_written(cli: Cli, command: str) -> None:
     lines = cli(command, "--help").out.splitlines()
     begin = lines.index("Formats that can be written (`bertconv convert --to`):")
-    assert [line.split(maxsplit=1) for line in lines[begin + 1 :]] == [
-        ["pt", "model.safetensors with PyTorch's names"],
-        ["tf", "tf_model.h5 with TensorFlow's names"],
-        ["tf-safetensors", "model.safetensors with TensorFlow's names"],
-    ]
+    told = [line.split(maxsplit=1) for line in lines[begin + 1 :]]
+    assert told == [[name, form.contents] for name, form in formats().items()]
+    assert ["tf-safetensors", "model.safetensors with TensorFlow's names"] in told
+    assert ["flax", "flax_model.msgpack with Flax's names"] in told
 
 
 def test_a_format_that_cannot_be_written(cli: Cli, src: Path, out: Path) -> None:
     done = cli("convert", src, out, "--to", "pt-hdf5")
     assert done.code == 2
-    assert "'pt-hdf5' is not one of 'pt', 'tf', 'tf-safetensors'." in done.err
+    assert f"'pt-hdf5' is not one of {', '.join(map(repr, formats()))}." in done.err
 
 
 @pytest.mark.parametrize("form", ["pt", "tf", "tf-safetensors"])

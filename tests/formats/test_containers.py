@@ -92,9 +92,8 @@ def test_a_new_container_is_written_checked_and_read(toy: Toy, tmp_path: Path, l
 
 def test_a_file_of_no_container_is_told_which_there_are(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"\0" * 99)
-    with pytest.raises(
-        DamagedCheckpoint, match="is neither safetensors nor a PyTorch file nor HDF5 nor msgpack of Flax"
-    ):
+    kinds = "safetensors nor a PyTorch file nor HDF5 nor msgpack of Flax"
+    with pytest.raises(DamagedCheckpoint, match=f"is neither {kinds}"):
         read_header(SourceFile(tmp_path / "a.bin"))
 
 

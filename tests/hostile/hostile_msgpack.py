@@ -141,7 +141,6 @@ _CASES: dict[str, tuple[Callable[[], bytes], str, type[BertconvError], str | Non
     ),
     "an element type of 99 bytes": (lambda: described(ONES, msgpack.packb("f" * 99), DATA), "no name", DAMAGED, VICTIM),
     "a wider element type": (lambda: described(ONES, b"\xa7float64", DATA), "bytes instead of", DAMAGED, VICTIM),
-    "whole numbers": (lambda: described(ONES, b"\xa5int32", DATA), "not a floating-point", UNSUPPORTED, VICTIM),
     "data that is a text": (lambda: described(ONES, data=b"\xa1x"), "do not end where", DAMAGED, VICTIM),
     "data beyond its extension": (
         lambda: with_victim(extension(b"\x93" + ONES + b"\xa7float32" + DATA, length=20)), "do not end",
@@ -176,7 +175,6 @@ CASES = {
         words=words,
         tensor=tensor,
         file=FILE,
-        header_only="floating" in words,
     )
     for name, (make, words, error, tensor) in _CASES.items()
 }

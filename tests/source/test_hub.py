@@ -54,7 +54,8 @@ def test_one_format_with_config_and_sidecars_is_downloaded(hub: HubServer) -> No
     assert source.weights.files == ("model.safetensors",)
     assert source.sidecars == ("vocab.txt",)
     assert source.not_carried == ("README.md", "flax_model.msgpack", "pytorch_model.bin", "tf_model.h5")
-    assert source.notes == ("model.safetensors is used; pytorch_model.bin, tf_model.h5 are there too",)
+    others = "pytorch_model.bin, tf_model.h5, flax_model.msgpack"
+    assert source.notes == (f"model.safetensors is used; {others} are there too",)
     assert source.revision == COMMIT
     assert source.given == "org/bert"
     assert source.config == source.folder / "config.json"
