@@ -41,8 +41,8 @@ def sound() -> bytes:
     return k3.weights(TENSORS)
 
 
-def _case(make: Callable[[Path], bytes], error: type[BertconvError], words: str, tensor: str | None = None,
-          file: str = k3.WEIGHTS, **more: Any) -> Case:  # fmt: skip
+def _case(make: Callable[[Path], bytes], error: type[BertconvError], words: str,
+          tensor: str | None = None, file: str = k3.WEIGHTS, **more: Any) -> Case:  # fmt: skip
     return Case(make, error, words, tensor, file=file, child=True, **more)
 
 
@@ -149,7 +149,7 @@ def extent() -> bytes:
 
 
 def moved(to: int) -> Callable[[Path], bytes]:
-    return lambda canary: patched(extent(), struct.pack("<Q", to), 2)(canary)
+    return patched(extent(), struct.pack("<Q", to), 2)
 
 
 def other_place(canary: Path) -> bytes:
@@ -177,8 +177,8 @@ FILES = {
     "opaque bytes whose type is a list": opaque(["bfloat16"]),
     "four opaque bytes": opaque("bfloat16", 4),
     "opaque bytes with a tag": opaque("bfloat16", tag=b"x"),
-    "no names": _case(lambda _: k3.weights(TENSORS, names=False), X, "records no layers' names", k3.path_of(min(TENSORS)),
-                      header_only=True),
+    "no names": _case(lambda _: k3.weights(TENSORS, names=False), X, "records no layers' names",
+                      k3.path_of(min(TENSORS)), header_only=True),
     "names of another model": nameless(renamed, "no model's that bertconv knows"),
     "a name with a slash": nameless(named("bert_", "a/bert")),
     "a long name": nameless(named("bert_", "b" * 2000)),
@@ -216,8 +216,8 @@ def with_record(number: int, **lies: Any) -> Callable[[], bytes]:
     return make
 
 
-def zipped(make: Callable[[], bytes], error: type[BertconvError], words: str, tensor: str | None = None,
-           **more: Any) -> Case:  # fmt: skip
+def zipped(make: Callable[[], bytes], error: type[BertconvError], words: str,
+           tensor: str | None = None, **more: Any) -> Case:  # fmt: skip
     return _case(lambda _: make(), error, words, tensor, "model.keras", **more)
 
 
@@ -257,7 +257,10 @@ ARCHIVES = {
     "weights that are cut off": zipped(lambda: lying(records(sound()[:-9])), D, "ends at byte"),
     "weights that go on": zipped(lambda: lying(records(sound() + b"x" * 9)), D, "behind its end"),
     "data behind the weights, within the archive": zipped(
-        lambda: lying([*records(moved(len(sound()) - 4)(Path())), Record("assets/x", SECRET)]), D, "cannot be opened", PLACE
+        lambda: lying([*records(moved(len(sound()) - 4)(Path())), Record("assets/x", SECRET)]),
+        D,
+        "cannot be opened",
+        PLACE,
     ),
 }
 
@@ -298,8 +301,9 @@ class Indexed(Case):
         return folder
 
 
-def index(edit: Callable[[dict[str, Any]], Any] | bytes, error: type[BertconvError], words: str, tensor: str | None = None,
-          file: str = k3.INDEX, change: Callable[[Path], object] = lambda _: None) -> Indexed:  # fmt: skip
+def index(edit: Callable[[dict[str, Any]], Any] | bytes, error: type[BertconvError], words: str,
+          tensor: str | None = None, file: str = k3.INDEX,
+          change: Callable[[Path], object] = lambda _: None) -> Indexed:  # fmt: skip
     def make(_: Path) -> bytes:
         if isinstance(edit, bytes):
             return edit
