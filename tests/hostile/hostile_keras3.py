@@ -61,7 +61,7 @@ def changed(change: k3.Change, error: type[BertconvError], words: str, tensor: s
 
 def nameless(change: k3.Change, words: str = "records no layers' names") -> Case:
     """A file whose layers cannot be told by their names, which is sound all the same."""
-    return changed(change, X, words, k3.path_of(min(TENSORS)), header_only=True)
+    return changed(change, X, words, min(map(k3.path_of, TENSORS)), header_only=True)
 
 
 def again(error: type[BertconvError], words: str, *given: Any, **options: Any) -> Case:
@@ -178,7 +178,7 @@ FILES = {
     "four opaque bytes": opaque("bfloat16", 4),
     "opaque bytes with a tag": opaque("bfloat16", tag=b"x"),
     "no names": _case(lambda _: k3.weights(TENSORS, names=False), X, "records no layers' names",
-                      k3.path_of(min(TENSORS)), header_only=True),
+                      min(map(k3.path_of, TENSORS)), header_only=True),
     "names of another model": nameless(renamed, "no model's that bertconv knows"),
     "a name with a slash": nameless(named("bert_", "a/bert")),
     "a long name": nameless(named("bert_", "b" * 2000)),
