@@ -34,7 +34,7 @@ def unresolved(tensors: Sequence[StoredTensor]) -> UnsupportedCheckpoint:
     why = known if numbered.recorded else "records no layers' names"
     return UnsupportedCheckpoint(
         f"is a Keras 3 file, which numbers a layer's weights, and {why}.",
-        hint=_WAY_OUT, file=numbered.file.name, tensor=numbered.name,
+        hint=_WAY_OUT, file=str(numbered.file.path), tensor=numbered.name,
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
@@ -41,8 +42,8 @@ def sound() -> bytes:
     return k3.weights(TENSORS)
 
 
-def _case(make: Callable[[Path], bytes], error: type[BertconvError], words: str, tensor: str | None = None,
-          file: str = k3.WEIGHTS, **more: Any) -> Case:  # fmt: skip
+def _case(make: Callable[[Path], bytes], error: type[BertconvError], words: str,
+          tensor: str | None = None, file: str = k3.WEIGHTS, **more: Any) -> Case:  # fmt: skip
     return Case(make, error, words, tensor, file=file, child=True, **more)
 
 
@@ -61,7 +62,7 @@ def changed(change: k3.Change, error: type[BertconvError], words: str, tensor: s
 
 def nameless(change: k3.Change, words: str = "records no layers' names") -> Case:
     """A file whose layers cannot be told by their names, which is sound all the same."""
-    return changed(change, X, words, k3.path_of(min(TENSORS)), header_only=True)
+    return changed(change, X, words, min(map(k3.path_of, TENSORS)), header_only=True)
 
 
 def again(error: type[BertconvError], words: str, *given: Any, **options: Any) -> Case:
@@ -149,7 +150,7 @@ def extent() -> bytes:
 
 
 def moved(to: int) -> Callable[[Path], bytes]:
-    return lambda canary: patched(extent(), struct.pack("<Q", to), 2)(canary)
+    return patched(extent(), struct.pack("<Q", to), 2)
 
 
 def other_place(canary: Path) -> bytes:
@@ -177,8 +178,8 @@ FILES = {
     "opaque bytes whose type is a list": opaque(["bfloat16"]),
     "four opaque bytes": opaque("bfloat16", 4),
     "opaque bytes with a tag": opaque("bfloat16", tag=b"x"),
-    "no names": _case(lambda _: k3.weights(TENSORS, names=False), X, "records no layers' names", k3.path_of(min(TENSORS)),
-                      header_only=True),
+    "no names": _case(lambda _: k3.weights(TENSORS, names=False), X, "records no layers' names",
+                      min(map(k3.path_of, TENSORS)), header_only=True),
     "names of another model": nameless(renamed, "no model's that bertconv knows"),
     "a name with a slash": nameless(named("bert_", "a/bert")),
     "a long name": nameless(named("bert_", "b" * 2000)),
@@ -216,8 +217,8 @@ def with_record(number: int, **lies: Any) -> Callable[[], bytes]:
     return make
 
 
-def zipped(make: Callable[[], bytes], error: type[BertconvError], words: str, tensor: str | None = None,
-           **more: Any) -> Case:  # fmt: skip
+def zipped(make: Callable[[], bytes], error: type[BertconvError], words: str,
+           tensor: str | None = None, **more: Any) -> Case:  # fmt: skip
     return _case(lambda _: make(), error, words, tensor, "model.keras", **more)
 
 
@@ -301,8 +302,9 @@ class Indexed(Case):
         return folder
 
 
-def index(edit: Callable[[dict[str, Any]], Any] | bytes, error: type[BertconvError], words: str, tensor: str | None = None,
-          file: str = k3.INDEX, change: Callable[[Path], object] = lambda _: None) -> Indexed:  # fmt: skip
+def index(edit: Callable[[dict[str, Any]], Any] | bytes, error: type[BertconvError], words: str,
+          tensor: str | None = None, file: str = k3.INDEX,
+          change: Callable[[Path], object] = lambda _: None) -> Indexed:  # fmt: skip
     def make(_: Path) -> bytes:
         if isinstance(edit, bytes):
             return edit
@@ -337,7 +339,7 @@ INDEXES: Mapping[str, Indexed] = {
     "a tensor in two files": index(
         lambda made: made.update({group: ["model_00000.weights.h5", "model_00001.weights.h5"] for group in made}),
         D, "in two shards",
-        change=lambda folder: (folder / "model_00001.weights.h5").write_bytes((folder / "model_00000.weights.h5").read_bytes()),
+        change=lambda folder: shutil.copyfile(folder / "model_00000.weights.h5", folder / "model_00001.weights.h5"),
     ),
     "a pickle as a file": index(
         lambda _: None, D, "no HDF5", None, "model_00001.weights.h5",
