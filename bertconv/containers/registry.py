@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from bertconv.containers.bundle import Bundle, ObjectBundle
+from bertconv.containers.bundle import MAGIC, Bundle, ObjectBundle
 from bertconv.containers.container import Container, SpreadContainer
 from bertconv.containers.distributed import Distributed
 from bertconv.containers.hdf5 import KerasHdf5
@@ -77,6 +77,7 @@ def _recognised(file: SourceFile) -> Container:
         if container.recognises(start, file.size):
             return container
     _refuse_known(file, start)
+    _refuse_table(file)
     if file.size < 9:
         problem = f"has only {file.size} bytes." if file.size else "is empty: it has 0 bytes."
         raise DamagedCheckpoint(problem, hint="Download or copy it again.", file=str(file.path))
@@ -90,6 +91,17 @@ def _recognised(file: SourceFile) -> Container:
         hint="Give the file or folder that holds the weights.",
         file=str(file.path),
     )
+
+
+def _refuse_table(file: SourceFile) -> None:
+    """Refuse what ends as an index of TensorFlow does and is not named so: in its first version it was all of them."""
+    if file.size >= len(MAGIC) and file.read(file.size - len(MAGIC), len(MAGIC)) == MAGIC:
+        raise UnsupportedCheckpoint(
+            "is a TensorFlow checkpoint of the first version, in one file, or an index under another name.",
+            hint="Name an index PREFIX.index; a checkpoint of the first version is to be loaded with TensorFlow's Saver "
+            "and saved again.",
+            file=str(file.path),
+        )
 
 
 def _refuse_known(file: SourceFile, start: bytes) -> None:
