@@ -98,8 +98,7 @@ def _refuse_table(file: SourceFile) -> None:
     if file.size >= len(MAGIC) and file.read(file.size - len(MAGIC), len(MAGIC)) == MAGIC:
         raise UnsupportedCheckpoint(
             "is a TensorFlow checkpoint of the first version, in one file, or an index under another name.",
-            hint="Name an index PREFIX.index; a checkpoint of the first version is to be loaded with TensorFlow's Saver "
-            "and saved again.",
+            hint="Name an index PREFIX.index; load one of the first version with TensorFlow's Saver, and save it again.",
             file=str(file.path),
         )
 
