@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from bertconv.containers.bundle import MAGIC, Bundle, ObjectBundle
+from bertconv.containers.bundle import Bundle, ObjectBundle
+from bertconv.containers.bundle.constants import MAGIC
 from bertconv.containers.container import Container, SpreadContainer
 from bertconv.containers.distributed import Distributed
 from bertconv.containers.hdf5 import KerasHdf5
@@ -98,7 +99,7 @@ def _refuse_table(file: SourceFile) -> None:
     if file.size >= len(MAGIC) and file.read(file.size - len(MAGIC), len(MAGIC)) == MAGIC:
         raise UnsupportedCheckpoint(
             "is a TensorFlow checkpoint of the first version, in one file, or an index under another name.",
-            hint="Name an index PREFIX.index; load one of the first version with TensorFlow's Saver, and save it again.",
+            hint="Name an index PREFIX.index; load the first version with TensorFlow's Saver, and save it again.",
             file=str(file.path),
         )
 

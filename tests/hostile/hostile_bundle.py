@@ -11,9 +11,9 @@ from pathlib import Path
 import checkpoints as cp
 from hostile_case import CONFIG, STATE, VICTIM
 
-from bertconv.containers.bundle import MAGIC
 from bertconv.containers.bundle import entries as wire
 from bertconv.containers.bundle.checksum import masked
+from bertconv.containers.bundle.constants import MAGIC
 from bertconv.containers.bundle.entries import CODES, STRING, BundleEntry
 from bertconv.containers.bundle.graph import GRAPH_KEY
 from bertconv.containers.bundle.slices import slice_key

@@ -16,8 +16,6 @@ from bertconv.containers.container import Entry, FileLayout, FileOptions, Planne
 from bertconv.containers.stored import ITEM_SIZE, Header, SourceFile
 from bertconv.errors import DamagedCheckpoint, MappingError
 
-MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
-"""The last bytes of an index."""
 _DATA = re.compile(r"(.+)\.data-\d{5}-of-\d{5}")
 _VARIABLES = "variables/variables"
 _SAVED_MODEL = "saved_model.pb"

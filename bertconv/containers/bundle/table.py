@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
-from bertconv.containers.bundle import MAGIC
 from bertconv.containers.bundle.checksum import masked
+from bertconv.containers.bundle.constants import MAGIC
 from bertconv.containers.bundle.snappy import decompress
 from bertconv.containers.protobuf import WireError, read_varint, varint
 

@@ -12,9 +12,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from bertconv.containers.bundle import MAGIC
 from bertconv.containers.bundle import entries as wire
 from bertconv.containers.bundle.checksum import masked
+from bertconv.containers.bundle.constants import MAGIC
 from bertconv.containers.bundle.entries import BundleEntry
 from bertconv.containers.bundle.graph import GRAPH_KEY, VARIABLE, graph_bytes
 from bertconv.containers.bundle.reader import read_bundle
