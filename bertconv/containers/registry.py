@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from bertconv.containers.bundle import Bundle, ObjectBundle
+from bertconv.containers.bundle.constants import MAGIC
 from bertconv.containers.container import Container, SpreadContainer
 from bertconv.containers.distributed import Distributed
 from bertconv.containers.hdf5 import KerasHdf5
@@ -99,6 +100,7 @@ def _recognised(file: SourceFile) -> Container:
         if container.recognises(start, file.size):
             return container
     _refuse_known(file, start)
+    _refuse_table(file)
     if file.size < 9:
         problem = f"has only {file.size} bytes." if file.size else "is empty: it has 0 bytes."
         raise DamagedCheckpoint(problem, hint="Download or copy it again.", file=str(file.path))
@@ -112,6 +114,16 @@ def _recognised(file: SourceFile) -> Container:
         hint="Give the file or folder that holds the weights.",
         file=str(file.path),
     )
+
+
+def _refuse_table(file: SourceFile) -> None:
+    """Refuse what ends as an index of TensorFlow does and is not named so: in its first version it was all of them."""
+    if file.size >= len(MAGIC) and file.read(file.size - len(MAGIC), len(MAGIC)) == MAGIC:
+        raise UnsupportedCheckpoint(
+            "is a TensorFlow checkpoint of the first version, in one file, or an index under another name.",
+            hint="Name an index PREFIX.index; load the first version with TensorFlow's Saver, and save it again.",
+            file=str(file.path),
+        )
 
 
 def _refuse_known(file: SourceFile, start: bytes) -> None:

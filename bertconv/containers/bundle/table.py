@@ -11,11 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from bertconv.containers.bundle.checksum import masked
+from bertconv.containers.bundle.constants import MAGIC
 from bertconv.containers.bundle.snappy import decompress
 from bertconv.containers.protobuf import WireError, read_varint, varint
 
-MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
-"""The last bytes of a table."""
 MAX_ENTRIES = 100_000
 """Most entries that are read: tensors and their slices."""
 MAX_KEY = 8192

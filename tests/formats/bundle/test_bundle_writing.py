@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertconv.containers.bundle import Bundle, ObjectBundle
-from bertconv.containers.stored import ITEM_SIZE
-from bertconv.errors import BertconvError, MappingError
+from bertconv.containers.registry import read_header
+from bertconv.containers.stored import ITEM_SIZE, SourceFile
+from bertconv.errors import BertconvError, MappingError, UnsupportedCheckpoint
 from bertconv.formats.staging import StagedFolder
+from bertconv.source.reading import headers_of
 
 NAMES = ("a/kernel", "a/bias", "b", "encoder/layer_10/kernel", "encoder/layer_9/kernel", "ü/..x")
 
@@ -100,3 +102,27 @@ def test_every_changed_bit_of_an_output_is_seen(tmp_path: Path) -> None:
                 unseen.append((file.name, place))
         file.write_bytes(sound)
     assert unseen == []
+
+
+def test_a_checkpoint_of_the_first_version_is_named(tmp_path: Path, tensors: Any) -> None:
+    """It is such a table too, in one file without a name that says so."""
+    write(tmp_path / "out", tensors, Bundle())
+    alone = (tmp_path / "out" / "bert_model.ckpt.index").rename(tmp_path / "model.ckpt")
+    with closing(SourceFile(alone)) as file, pytest.raises(UnsupportedCheckpoint, match="of the first version"):
+        read_header(file)
+
+
+def test_the_parts_of_an_output_have_records_of_their_own(tmp_path: Path, tensors: Any) -> None:
+    """Each file of tensors has the tensors that the index says are in it; a damaged one is one error for all."""
+    write(tmp_path / "out", tensors, ObjectBundle(), 60)
+    names = sorted(path.name for path in (tmp_path / "out").glob("*.data-*"))
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(closing(SourceFile(tmp_path / "out" / name))) for name in names}
+        headers, errors = headers_of(tmp_path / "out", files)
+        assert not errors
+        assert {one.name: name for name, header in headers.items() for one in header.tensors}.keys() == tensors.keys()
+        assert all(one.file is files[name] for name, header in headers.items() for one in header.tensors)
+        del files[names[0]]
+        headers, errors = headers_of(tmp_path / "out", files)
+        assert not headers
+        assert set(errors) == set(names[1:])
