@@ -66,7 +66,11 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)
-        return int(any([not judged(name, folder / name.replace(" ", "_"), options.python) for name in options.cases.split(",")]))
+        return int(
+            any(
+                [not judged(name, folder / name.replace(" ", "_"), options.python) for name in options.cases.split(",")]
+            )
+        )
 
 
 def judged(name: str, folder: Path, python: str) -> bool:
@@ -151,7 +155,9 @@ def child(job: Mapping[str, Any]) -> None:
         "mask": np.array([[1] * SEQUENCE, [1] * (SEQUENCE - 4) + [0] * 4], "i4"),
         "segments": rng.integers(0, BERT["type_vocab_size"], (2, SEQUENCE)).astype("i4"),
     }
-    outputs = BUILDERS[job["case"].split()[0]](job["case"].split()[1], {key: tf.constant(one) for key, one in given.items()})
+    outputs = BUILDERS[job["case"].split()[0]](
+        job["case"].split()[1], {key: tf.constant(one) for key, one in given.items()}
+    )
     variables = tf.global_variables()
     folder = Path(job["folder"])
     with tf.Session() as session:
@@ -191,6 +197,7 @@ def compatible() -> Any:
         sys.modules[f"tensorflow.contrib.{name}"] = getattr(contrib, name)
     contrib.layers.layer_norm = layer_norm
     tf.contrib = contrib
+    tf.estimator = types.SimpleNamespace(SessionRunHook=object)  # which later versions have not
     sys.modules.update({"tensorflow.contrib": contrib, "tensorflow": tf})
     return tf
 
@@ -266,20 +273,20 @@ def of_electra(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
     program = object.__new__(run_pretraining.PretrainingModel)
     settings = types.SimpleNamespace(uniform_generator=False, generator_hidden_size=GENERATOR, generator_layers=1.0,
                                      electric_objective=False, two_tower_generator=False)  # fmt: skip
-    program._config, program._bert_config = settings, modeling.BertConfig.from_dict(ELECTRA)  # noqa: SLF001
-    own = run_pretraining.get_generator_config(settings, program._bert_config)  # noqa: SLF001
+    program._config, program._bert_config = settings, modeling.BertConfig.from_dict(ELECTRA)
+    own = run_pretraining.get_generator_config(settings, program._bert_config)
     models = {
         scope: modeling.BertModel(config, False, given["ids"], given["mask"], given["segments"], False, scope,
                                   embedding_size=EMBEDDING)
-        for scope, config in (("generator", own), ("electra", program._bert_config))  # noqa: SLF001
+        for scope, config in (("generator", own), ("electra", program._bert_config))
     }  # fmt: skip
     places = tf.constant(np.tile(np.arange(SEQUENCE, dtype="i4"), (2, 1)))
     inputs = types.SimpleNamespace(
         input_mask=given["mask"], masked_lm_positions=places, masked_lm_ids=tf.zeros_like(places),
         masked_lm_weights=tf.ones_like(places, tf.float32),
     )  # fmt: skip
-    words = program._get_masked_lm_output(inputs, models["generator"]).logits  # noqa: SLF001
-    fake = program._get_discriminator_output(inputs, models["electra"], tf.zeros_like(places)).probs  # noqa: SLF001
+    words = program._get_masked_lm_output(inputs, models["generator"]).logits
+    fake = program._get_discriminator_output(inputs, models["electra"], tf.zeros_like(places)).probs
     return {"fake": fake} if task == "discriminator" else {"words": words}
 
 

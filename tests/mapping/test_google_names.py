@@ -131,8 +131,8 @@ def test_state_of_the_training_is_known_and_left_out(name: str) -> None:
 
 @pytest.mark.parametrize(
     "slot",
-    ["lamb_m", "lamb_v", "Adam", "Adam_1", "LAMBOptimizer", "LAMB_1/x", "AdamWeightDecayOptimizer", "Momentum", "vr", "vc",
-     "ExponentialMovingAverage"],
+    ["lamb_m", "lamb_v", "Adam", "Adam_1", "LAMBOptimizer", "LAMB_1/x", "AdamWeightDecayOptimizer", "Momentum", "vr",
+     "vc", "ExponentialMovingAverage"],
 )  # fmt: skip
 def test_slots_of_other_optimizers(slot: str) -> None:
     tensors = header("bert_pretrain")
