@@ -3,8 +3,9 @@
     python scripts/witness_google.py --python WITNESS [--cases CASES] [--keep FOLDER]
 
 WITNESS is the interpreter of an environment with TensorFlow 2.19, tf-keras, and Google's code as the package index has
-it: bert-tensorflow, albert-tensorflow with sentencepiece, and, with `pip install --no-deps`, arabert, which carries that
-of ELECTRA. They run under TensorFlow 1 compatibility. bertconv, PyTorch and transformers are those of the Python that runs this file.
+it: bert-tensorflow, albert-tensorflow with sentencepiece, and, with `pip install --no-deps`, arabert, which has that of
+ELECTRA. They run under TensorFlow 1 compatibility. bertconv, PyTorch and transformers are those of the Python that
+runs this file.
 Neither the package nor its tests depend on any of this.
 
 For every model, tiny and with all sizes apart, Google's code makes it with random weights, saves it and computes; then
@@ -237,7 +238,7 @@ def of_albert(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
     if task == "classifier":
         from albert import run_classifier
 
-        tf.flags.FLAGS(["witness"])
+        run_classifier.FLAGS = types.SimpleNamespace(use_pooled_output=True)  # its default
         labels = tf.zeros([2], tf.int32)
         return {"labels": run_classifier.create_model(config, False, *inputs, labels, LABELS, False)[2]}
     from albert import run_pretraining
@@ -260,7 +261,7 @@ def pretrained(program: Any, pair: Any, config: Any, model: Any) -> dict[str, An
 
 
 def of_electra(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Google's ELECTRA, with both models in its file: the generator has a quarter of the discriminator's hidden size."""
+    """Google's ELECTRA, with both models in its file: the generator is a quarter as wide as the discriminator."""
     found = importlib.util.find_spec("arabert")  # itself it is not imported: it needs packages that this does not
     sys.path.insert(0, str(Path(str(found and found.origin)).parent / "araelectra"))
     import run_pretraining
