@@ -253,7 +253,7 @@ def programs_compute_what_is_known(table: Table, _: Dialects) -> Iterator[Proble
 
 
 def views_differ_in_what_there_is(table: Table, dialects: Dialects) -> Iterator[Problem]:
-    """Check 15: other models in a file are of dialects and places that there are; what a dialect implies can be used."""
+    """Check 15: other models in a file are of dialects and places that there are; what is implied can be used."""
     for name, views in table.views.items():
         if name not in dialects.by_name:
             yield f"[views.{name}] is of an unknown dialect"
