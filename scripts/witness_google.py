@@ -1,10 +1,11 @@
-"""Google's own code of 2018 to 2020 as witness for TensorFlow 1 checkpoints: what it wrote is read, what we wrote it reads.
+"""Google's own code of 2018 to 2020 as witness for TensorFlow 1 checkpoints: those it wrote and those we wrote.
 
     python scripts/witness_google.py --python WITNESS [--cases CASES] [--keep FOLDER]
 
-WITNESS is the interpreter of an environment with TensorFlow 2.19, tf-keras, and Google's code as the package index has it:
-bert-tensorflow, albert-tensorflow with sentencepiece, and, with `pip install --no-deps`, arabert, which carries that of ELECTRA. They run
-under TensorFlow 1 compatibility. bertconv, PyTorch and transformers are those of the Python that runs this file.
+WITNESS is the interpreter of an environment with TensorFlow 2.19, tf-keras, and Google's code as the package index has
+it: bert-tensorflow, albert-tensorflow with sentencepiece, and, with `pip install --no-deps`, arabert, which has that of
+ELECTRA. They run under TensorFlow 1 compatibility. bertconv, PyTorch and transformers are those of the Python that
+runs this file.
 Neither the package nor its tests depend on any of this.
 
 For every model, tiny and with all sizes apart, Google's code makes it with random weights, saves it and computes; then
@@ -66,11 +67,8 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)
-        return int(
-            any(
-                [not judged(name, folder / name.replace(" ", "_"), options.python) for name in options.cases.split(",")]
-            )
-        )
+        judged_well = [judged(one, folder / one.replace(" ", "_"), options.python) for one in options.cases.split(",")]
+        return 0 if all(judged_well) else 1
 
 
 def judged(name: str, folder: Path, python: str) -> bool:
@@ -109,7 +107,7 @@ def apart(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:
 
 
 def asked(python: str, name: str, folder: Path, weights: Path | None) -> dict[str, np.ndarray[Any, Any]]:
-    """What Google's code computes and stores: in a process of its own, with random weights or with those of a folder."""
+    """What Google's code computes and stores: in a process of its own, with random weights or a folder's."""
     folder.mkdir()
     job = json.dumps({"case": name, "folder": str(folder), "weights": weights and str(weights)})
     done = subprocess.run([python, __file__, "--child", job], capture_output=True, text=True, check=False)
@@ -197,6 +195,7 @@ def compatible() -> Any:
         sys.modules[f"tensorflow.contrib.{name}"] = getattr(contrib, name)
     contrib.layers.layer_norm = layer_norm
     tf.contrib = contrib
+    tf.estimator = types.SimpleNamespace(SessionRunHook=object)  # which later versions have not
     sys.modules.update({"tensorflow.contrib": contrib, "tensorflow": tf})
     return tf
 
@@ -239,7 +238,7 @@ def of_albert(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
     if task == "classifier":
         from albert import run_classifier
 
-        tf.flags.FLAGS(["witness"])
+        run_classifier.FLAGS = types.SimpleNamespace(use_pooled_output=True)  # its default
         labels = tf.zeros([2], tf.int32)
         return {"labels": run_classifier.create_model(config, False, *inputs, labels, LABELS, False)[2]}
     from albert import run_pretraining
@@ -262,7 +261,7 @@ def pretrained(program: Any, pair: Any, config: Any, model: Any) -> dict[str, An
 
 
 def of_electra(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Google's ELECTRA, with both models in its file: the generator's hidden size is a quarter of the discriminator's."""
+    """Google's ELECTRA, with both models in its file: the generator is a quarter as wide as the discriminator."""
     found = importlib.util.find_spec("arabert")  # itself it is not imported: it needs packages that this does not
     sys.path.insert(0, str(Path(str(found and found.origin)).parent / "araelectra"))
     import run_pretraining

@@ -44,6 +44,7 @@ def check_table(table: Table, dialects: Dialects) -> int:
         ties_fit,
         stored_copies_are_tied,
         dialects_hold_what_there_is,
+        views_differ_in_what_there_is,
         programs_compute_what_is_known,
         names_are_unique,
         ignore_lists_spare_owned_names,
@@ -255,6 +256,26 @@ def programs_compute_what_is_known(table: Table, _: Dialects) -> Iterator[Proble
                     yield f"[in.{name}] fixes {key} = {value!r}, which no config of the family has so"
                 elif key == ACTIVATION and value not in ACTIVATIONS:
                     yield f"[in.{name}] computes the unknown activation {value!r}"
+
+
+def views_differ_in_what_there_is(table: Table, dialects: Dialects) -> Iterator[Problem]:
+    """Check 15: other models in a file are of dialects and places that there are; what is implied can be used."""
+    for name, views in table.views.items():
+        if name not in dialects.by_name:
+            yield f"[views.{name}] is of an unknown dialect"
+            continue
+        every = [(view, key) for view, row in views.items() for key in row.names]
+        unknown = [one for one in every if _default(table, dialects.by_name[name], one[1]) is None]
+        yield from (f"[views.{name}.{view}] {key} points at nothing" for view, key in unknown)
+    for name, within in table.within.items():
+        for size in within.sizes:
+            if size not in table.sizes or table.sizes[size].divisor is None:
+                yield f"[in.{name}] sizes has {size!r}, which is no size with a divisor"
+        for pattern in within.foreign:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                yield f"[in.{name}] foreign {pattern!r} does not compile: {error}"
 
 
 def names_are_unique(table: Table, dialects: Dialects) -> Iterator[Problem]:

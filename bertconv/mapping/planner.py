@@ -12,7 +12,7 @@ from bertconv.errors import BertconvError, ShapeMismatch, UnsupportedCheckpoint
 from bertconv.mapping.dialects import Dialect, Dialects, load_dialects
 from bertconv.mapping.expand import TensorSpec, expand, target_specs, transpose_specs
 from bertconv.mapping.folding import Folding
-from bertconv.mapping.heads import choose_head, fit_config, implied_sizes, model_of, rank_heads, sizes_seen
+from bertconv.mapping.heads import choose_head, config_of_model, fit_config, model_of, rank_heads, sizes_seen
 from bertconv.mapping.identify import Identity, regrouped
 from bertconv.mapping.ignore import IgnoreLists, check_regexes, first_match, ignore_lists, module_patterns
 from bertconv.mapping.inside import is_inside, stranger_patterns
@@ -57,7 +57,7 @@ def make_plan(
     meaning = meaning_of(
         table, identity.dialect, target, config, head, hidden_act=options.hidden_act, allow_loss=options.allow_loss
     )
-    config, sized = _of_view(meaning.config, table, identity, head)
+    config, sized = config_of_model(meaning.config, table, identity, head)
     config, notes = fit_config(config, sizes_seen(table, identity, head), strict=not options.ignore_mismatched)
     notes = [*sized, *notes]
     if options.untie:
@@ -92,18 +92,6 @@ def make_plan(
             *planner.notes(),
         ),
     )
-
-
-def _of_view(config: Config, table: Table, identity: Identity, head: str) -> tuple[Config, list[str]]:
-    """The config of one of several models in a file: where the file's own is of another one, the sizes are made."""
-    if not identity.dialect.view:
-        return config, []
-    implied = implied_sizes(table, identity, head)
-    if all(config.values[key] == seen.value for key, seen in sizes_seen(table, identity, head).items()):
-        return config, []
-    said = ", ".join(f"{key} {value}" for key, value in implied.items() if config.values[key] != value)
-    note = f"this is the file's {identity.dialect.view}, and the config is of its other model: the tensors say {said}"
-    return config.replace(**implied), [note]
 
 
 @dataclass(frozen=True)

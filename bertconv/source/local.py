@@ -145,7 +145,7 @@ def open_source(src: str | os.PathLike[str], options: SourceOptions = _DEFAULTS)
     if os.path.lexists(given):
         also_id = isinstance(src, str) and _HUB_ID.fullmatch(given) is not None and not is_weights(given)
         return _from_path(Path(given), given, options, also_id=also_id)
-    if _is_prefix(Path(given)):
+    if prefixes.is_prefix(Path(given)):
         return _from_prefix(Path(given).parent, Path(given).name, given, options)
     return _from_hub(given, *hub_id(src, options), options)
 
@@ -254,14 +254,6 @@ def _from_file(path: Path, given: str, options: SourceOptions, notes: tuple[str,
     return replace(source, sidecars=(), not_carried=()) if alone else source
 
 
-def _is_prefix(path: Path) -> bool:
-    """Whether it is that of a TensorFlow checkpoint: the first part of the names of files."""
-    try:
-        return any(prefixes.prefix_of(one.name) == path.name for one in path.parent.iterdir())
-    except OSError:
-        return False
-
-
 def _from_prefix(folder: Path, prefix: str, given: str, options: SourceOptions) -> Source:
     if options.revision is not None:
         raise RequestError(
@@ -275,23 +267,13 @@ def _from_prefix(folder: Path, prefix: str, given: str, options: SourceOptions) 
     return _describe(checkpoint, Choice(index), given, _config(checkpoint, options), alone=alone)
 
 
-def _listed(checkpoint: CheckpointFolder) -> str | None:
-    """The prefix that TensorFlow's list of checkpoints names, where there is one beside several of them."""
-    several = sum(prefixes.is_index(name) for name in checkpoint.names) > 1
-    if not several or prefixes.LIST not in checkpoint.names:
-        return None
-    checkpoint.need([prefixes.LIST])
-    with closing(open_in(checkpoint.folder, prefixes.LIST)) as file:
-        return prefixes.listed_prefix(file.read_up_to(prefixes.LIST_BYTES))
-
-
 def _from_place(
     checkpoint: CheckpointFolder, given: str, options: SourceOptions, notes: tuple[str, ...] = ()
 ) -> Source:
     config = _config(checkpoint, options)
     named = _named_weights(config) if config else None
     try:
-        choice = choose(checkpoint.names, options.prefer, options.variant, named, _listed(checkpoint))
+        choice = choose(checkpoint.names, options.prefer, options.variant, named, prefixes.listed_in(checkpoint))
     except BertconvError as error:
         error.file = error.file or str(checkpoint.folder)  # names alone do not tell it
         raise

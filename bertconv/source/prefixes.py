@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from contextlib import closing
+from pathlib import Path
 
 from bertconv.errors import DamagedCheckpoint, RequestError
 from bertconv.records import dataclass
+from bertconv.source.checkpoint_folder import CheckpointFolder, open_in
 from bertconv.text import is_plain, printable, some
 
 INDEX = ".index"
@@ -44,6 +47,24 @@ def prefix_of(name: str) -> str | None:
 def is_index(name: str) -> bool:
     """Whether a file of this name says what lies in the others of a checkpoint."""
     return name.endswith(INDEX)
+
+
+def is_prefix(path: Path) -> bool:
+    """Whether a path is the first part of those of a checkpoint's files."""
+    try:
+        return any(prefix_of(one.name) == path.name for one in path.parent.iterdir())
+    except OSError:
+        return False
+
+
+def listed_in(checkpoint: CheckpointFolder) -> str | None:
+    """The prefix that the list of a folder names, where there is one beside several checkpoints."""
+    several = sum(is_index(name) for name in checkpoint.names) > 1
+    if not several or LIST not in checkpoint.names:
+        return None
+    checkpoint.need([LIST])
+    with closing(open_in(checkpoint.folder, LIST)) as file:
+        return listed_prefix(file.read_up_to(LIST_BYTES))
 
 
 def listed_prefix(text: bytes) -> str | None:

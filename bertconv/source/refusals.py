@@ -77,8 +77,8 @@ def no_weights(checkpoint: CheckpointFolder, where: str) -> BertconvError:
     if isinstance(checkpoint, LocalFolder):
         hint = (
             hint
-            or "Give the folder that holds model.safetensors, pytorch_model.bin, tf_model.h5 or TensorFlow's checkpoint, "
-            "or the file itself."
+            or "Give the folder that holds model.safetensors, pytorch_model.bin, tf_model.h5 or a checkpoint of "
+            "TensorFlow, or the file itself."
         )
     return checkpoint.missing(problem, hint, where)
 

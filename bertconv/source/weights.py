@@ -83,8 +83,7 @@ def choose(
         listed: the prefix that a folder's list of TensorFlow's checkpoints names.
 
     Raises:
-        RequestError: the variant is not there, several checkpoints of TensorFlow are and nothing decides, or several
-            files could be meant.
+        RequestError: the variant is not there, or several files or checkpoints of TensorFlow could be meant.
         UnsafeCheckpoint: the config names a file outside of the folder.
         DamagedCheckpoint: the file that the config names, or the index for shards, is missing.
     """

@@ -13,8 +13,9 @@ import pytest
 from table_headers import in_one_state, prefixed, stored, without
 
 from bertconv.config_auto import config_class
-from bertconv.errors import AmbiguousHead, RequestError, UnknownTensors, UnsupportedCheckpoint
+from bertconv.errors import AmbiguousHead, BadTable, RequestError, UnknownTensors, UnsupportedCheckpoint
 from bertconv.mapping.averages import with_averages
+from bertconv.mapping.checks import open_table
 from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import expand, target_specs
 from bertconv.mapping.heads import implied_keys
@@ -23,6 +24,7 @@ from bertconv.mapping.own_config import own_config
 from bertconv.mapping.plan import Plan, PlanOptions
 from bertconv.mapping.planner import make_plan
 from bertconv.mapping.table import Table, table_for
+from bertconv.table_files import tables_folder
 
 NAMES = json.loads((Path(__file__).parents[1] / "data" / "names_google.json").read_text())
 DIALECTS = load_dialects()
@@ -131,8 +133,8 @@ def test_state_of_the_training_is_known_and_left_out(name: str) -> None:
 
 @pytest.mark.parametrize(
     "slot",
-    ["lamb_m", "lamb_v", "Adam", "Adam_1", "LAMBOptimizer", "LAMB_1/x", "AdamWeightDecayOptimizer", "Momentum", "vr", "vc",
-     "ExponentialMovingAverage"],
+    ["lamb_m", "lamb_v", "Adam", "Adam_1", "LAMBOptimizer", "LAMB_1/x", "AdamWeightDecayOptimizer", "Momentum", "vr",
+     "vc", "ExponentialMovingAverage"],
 )  # fmt: skip
 def test_slots_of_other_optimizers(slot: str) -> None:
     tensors = header("bert_pretrain")
@@ -226,6 +228,26 @@ def test_what_is_written_of_an_electra_is_read_as_the_same_class(head: str) -> N
     assert (plan.head, len(plan.moves), plan.unloaded) == (head, len(tensors), ())
     layer = next(name for name in (one.name for one in tensors) if "/layer_0/" in name)
     assert layer.startswith("generator/" if head == "ElectraForMaskedLM" else "electra/")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("[views.google.generator]", "[views.jax.generator]", "[views.jax] is of an unknown dialect"),
+        ('names = { layer = "generator/', 'names = { tower = "generator/', "tower points at nothing"),
+        ('heads = ["ForMaskedLM"]', 'heads = ["ForNothing"]', "which is none of [heads]"),
+        ("sizes   = { head = 64 }", "sizes   = { hidden = 64 }", "'hidden', which is no size with a divisor"),
+        ('"^task_specific/"', '"(task_specific/"', "does not compile"),
+    ],
+)
+def test_a_table_that_says_nonsense_of_a_view_is_refused(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    text = (tables_folder() / "electra.toml").read_text()
+    assert old in text
+    path = tmp_path / "own.toml"
+    path.write_text(text.replace(old, new))
+    with pytest.raises(BadTable) as refusal:
+        open_table(path)
+    assert problem in refusal.value.message
 
 
 def test_an_electra_needs_no_config() -> None:
