@@ -85,7 +85,9 @@ def identify(
     if strip_prefix is None:
         _check_root(root, dialect, table)
     whole = _assigned(inside, outside, table, dialect, root, strip_prefix or "")
-    views = {one.view: _assigned(inside, outside, table, one, root, strip_prefix or "") for one in table.views_in(dialect)}
+    views = {
+        one.view: _assigned(inside, outside, table, one, root, strip_prefix or "") for one in table.views_in(dialect)
+    }
     return _with_views(whole, views)
 
 
@@ -126,7 +128,9 @@ def _with_views(whole: Identity, views: Mapping[str, Identity]) -> Identity:
     present = {name: one for name, one in views.items() if any(id(it) in strange for it in _claimed(one))}
     if not present:
         return whole
-    known = {id(it): f"of another model in the file, its {name}" for name, one in present.items() for it in _claimed(one)}
+    known = {
+        id(it): f"of another model in the file, its {name}" for name, one in present.items() for it in _claimed(one)
+    }
     other = {id(it): "of another model in the file" for it in _claimed(whole)}
     apart = {name: _set_aside(one, other) for name, one in present.items()}
     return replace(_set_aside(whole, known), views=apart)

@@ -275,7 +275,9 @@ def load_table(path: Path, model_type: str | None = None) -> Table:
         names={dialect: dict(row) for dialect, row in raw.get("names", {}).items()},
         within={name: _within(path, name, row, family.prefix, heads) for name, row in raw.get("in", {}).items()},
         views={
-            dialect: {name: _view(path, f"[views.{dialect}.{name}]", row, family.prefix, heads) for name, row in rows.items()}
+            dialect: {
+                name: _view(path, f"[views.{dialect}.{name}]", row, family.prefix, heads) for name, row in rows.items()
+            }
             for dialect, rows in raw.get("views", {}).items()
         },
     )

@@ -24,7 +24,7 @@ _KERAS_WEIGHTS = (
     'keras.models.load_model; then save_pretrained(FOLDER, format="pt").'
 )
 SAVED_MODEL = "saved_model.pb"
-"""The file with the graph of a SavedModel, which is never read: its weights lie in the folder `variables` beside it."""
+"""The file with the graph of a SavedModel, never read: its weights lie in the folder `variables` beside it."""
 _NO_VARIABLES = (
     "Its weights would lie in variables/variables.index and variables/variables.data-00000-of-00001: copy these too, or "
     "give the checkpoint that it was exported from."
