@@ -1,13 +1,13 @@
-"""The outside witness for Model Garden's checkpoints: tf-models-official judges what bertconv writes and reads.
+"""The outside witness for Model Garden's checkpoints: tf-models-official judges what bertconv reads and writes.
 
     python scripts/witness_garden.py --env DIR [--heads ForMaskedLM,Model]
 
-DIR is a virtual environment with tf-models-official 2.20 (about 5 GB: `pip install tf-models-official`). bertconv, torch
-and transformers are those of the Python that runs this file. Neither the package nor its tests depend on any of this.
+DIR is a virtual environment with tf-models-official 2.20 (about 5 GB: `pip install tf-models-official`).
+bertconv, torch and transformers are those of the Python that runs this file. Neither the package nor its tests depend on any of this.
 
-For every class of BERT and ALBERT that there is in Model Garden, tiny, with gelu_new, all sizes different:
-    restored  `bertconv convert --to garden`, then `tf.train.Checkpoint(encoder=...)` or `(model=...)` of it, restored with
-              assert_consumed(), computes what PyTorch's model computes in float64: the largest relative difference
+For every class of BERT and ALBERT that there is in Model Garden, tiny, gelu_new, sizes apart:
+    restored  `bertconv convert --to garden`: `tf.train.Checkpoint(encoder=...)` or `(model=...)` restores it with
+              assert_consumed() and computes what PyTorch computes in float64: the largest relative difference
     items     the items from which Model Garden's tasks begin a training are all found in the file
     read      what Model Garden saved is read with every tensor equal, by name
     computed  and converted to PyTorch, it computes what Model Garden's model computes
@@ -45,7 +45,7 @@ SIZES = {
 }  # fmt: skip
 MORE = {"bert": {}, "albert": {"embedding_size": 35}}
 TOLERANCE = 2e-5
-"""Largest relative difference that counts as equal: Model Garden makes its norms in float32 whatever else it is told."""
+"""Largest relative difference that counts as equal: Model Garden's norms are float32 whatever it is told."""
 LABELS = {"ForPreTraining": 2, "ForQuestionAnswering": 2}
 SEVERAL = 7
 

@@ -4,7 +4,7 @@ Not run by hand: `witness_garden.py` starts it as `python witness_garden_side.py
 list of `Job`s; RESULTS.json has {check: problem, or the largest relative difference of the outputs} for each.
 
 For every job and each of the encoders (`BertEncoderV2`, the functional `BertEncoder`, or `AlbertEncoder`):
-    restore  what bertconv wrote goes into Model Garden's model, with `assert_consumed()`, and computes PyTorch's outputs
+    restore  what bertconv wrote goes into Model Garden's model, with `assert_consumed()`, and computes its outputs
     write    a model of random values is saved, with its variables by name and what it computes
 """
 

@@ -236,7 +236,7 @@ class _Planner:
         return (*moves, *self.filling()), tuple(unfilled)
 
     def filling(self) -> Iterator[Move]:
-        """What fills the places that the target's files cannot do without: a tensor that fits, or a fresh one."""
+        """What fills the places that the target's files cannot do without: a fitting tensor of the source, or none."""
         groups = {spec.group for spec in self.fillers.values()}
         own = expand(self.table, self.identity.dialect, self.config.values, groups)
         for tensor_id, target in self.fillers.items():
@@ -419,11 +419,9 @@ class _Planner:
             notes.append(f"config names {', '.join(map(printable, named))}; the tensors are those of {self.head}")
         if left_out := [group for group in self.table.heads[self.head] if group not in self.groups]:
             notes.append(f"the file has no {', '.join(left_out)}: load it with add_pooling_layer=False")
-        if fresh := list(dict.fromkeys(one.group for one in self.fillers.values())):
-            notes.append(
-                f"{self.target.title} makes {', '.join(fresh)} whether or not {self.head} computes with it: "
-                "newly initialised where the source has none"
-            )
+        if fresh := dict.fromkeys(one.group for one in self.fillers.values()):
+            why = f"whether or not {self.head} computes with it: newly initialised where the source has none"
+            notes.append(f"{self.target.title} makes {', '.join(fresh)} {why}")
         notes += self.folding.notes(self.target)
         if not self.ties.is_tied and any(copy in self.sources for copy in self.table.tied):
             notes.append("the decoder is untied and stays a tensor of its own; transformers' TF classes always tie it")

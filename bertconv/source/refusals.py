@@ -15,7 +15,7 @@ from bertconv.text import some
 _MERGE = "Merge it into its base model: bertconv merge-adapter BASE ADAPTER -o FOLDER."
 _EXPORTED = "Give the checkpoint that it was made from: an export has other names and layouts, and often other values."
 SAVED_MODEL = "saved_model.pb"
-"""The file with the graph of a SavedModel, which is never read: its weights lie in the folder `variables` beside it."""
+"""The file with the graph of a SavedModel, never read: its weights lie in the folder `variables` beside it."""
 _NO_VARIABLES = (
     "Its weights would lie in variables/variables.index and variables/variables.data-00000-of-00001: copy these too, "
     "or give the checkpoint that it was exported from."

@@ -20,7 +20,7 @@ _DATA = re.compile(r"(.+)\.data-\d{5}-of-\d{5}")
 _SAVED_MODEL = "saved_model.pb"
 _LIST = "checkpoint"
 _SAVED_AT = re.compile(r"((?:saved_model/\d{1,18}/)?)variables/variables")
-"""Where the variables of a SavedModel lie: in its folder, and in a model's folder as transformers saves it there."""
+"""Where the variables of a SavedModel lie in its folder, and in that of a model that transformers saved it with."""
 _MOST = "9" * 19
 _NUMBER = re.compile(r"\d+")
 
