@@ -176,7 +176,7 @@ class _Expansion:
                     leaves=self.leaves(group, module, role, stored),
                     layout=self.layout(module, stored.layout),
                     canonical=self.layout(module, stored.canonical),
-                    factors=self.factors(module, stored.layout),
+                    factors=tuple(dim for token in stored.layout for dim in _factors(module, token)),
                     when=(*group.when, *module.when),
                 )
                 for module in group.modules.values()
@@ -192,13 +192,6 @@ class _Expansion:
         names = spellings(self.table, self.dialect, group, module)
         return [join(self.dialect, spelling, leaf) for spelling in names for leaf in stored.leaves]
 
-    def factors(self, module: Module, tokens: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-        dims: list[tuple[str, ...]] = []
-        for token in tokens:
-            sizes = module.axes[token.removeprefix("*")]
-            dims += [(size,) for size in sizes] if token.startswith("*") else [sizes]
-        return tuple(dims)
-
     def layout(self, module: Module, tokens: tuple[str, ...]) -> Layout:
         dims: list[tuple[Axis, ...]] = []
         for token in tokens:
@@ -208,6 +201,12 @@ class _Expansion:
             )
             dims += [(factor,) for factor in factors] if token.startswith("*") else [factors]
         return Layout(tuple(dims))
+
+
+def _factors(module: Module, token: str) -> list[tuple[str, ...]]:
+    """The dimensions of one axis of a layout, each as the sizes that it is the product of."""
+    axis = module.axes[token.removeprefix("*")]
+    return [(size,) for size in axis] if token.startswith("*") else [axis]
 
 
 def specs_by_name(

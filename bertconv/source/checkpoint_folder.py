@@ -11,7 +11,7 @@ from bertconv.containers.registry import BY_NAME
 from bertconv.containers.stored import SourceFile, is_so
 from bertconv.errors import BertconvError, RequestError, UnsafeCheckpoint
 from bertconv.records import dataclass
-from bertconv.text import is_plain
+from bertconv.text import is_plain as is_plain  # noqa: PLC0414  (its own readers ask for it here)
 
 _SHARED_BLOB = re.compile(r"[0-9a-f]{64}")
 SHARED_MARKER = ".huggingface-shared-blobs"

@@ -6,8 +6,9 @@ import re
 from collections.abc import Collection
 from fnmatch import fnmatchcase
 
+from bertconv.source.checkpoint_folder import is_plain
 from bertconv.source.weights import is_index, is_weights
-from bertconv.text import is_plain, printable, some
+from bertconv.text import printable, some
 
 CONFIGS = ("config.json", "bert_config.json")
 """Names of the config, the first that is there counts."""

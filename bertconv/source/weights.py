@@ -13,7 +13,8 @@ from bertconv.containers.registry import BY_NAME, CONTAINERS, SPREAD
 from bertconv.containers.stored import SourceFile
 from bertconv.errors import DamagedCheckpoint, RequestError, UnsafeCheckpoint
 from bertconv.records import dataclass
-from bertconv.text import is_plain, printable, some
+from bertconv.source.checkpoint_folder import is_plain
+from bertconv.text import printable, some
 
 INDEX_BYTES = 8_000_000
 """An index has about 100 bytes per tensor, and a model some hundred tensors; a larger file is something else."""
