@@ -60,8 +60,11 @@ def folded(table: Table, form: Format) -> set[str]:
 
 
 def digests(report: Report, without: set[str]) -> dict[str, str]:
-    tied = cp.table_of(report.head).tied
-    return {one.id: one.digest for one in report.tensors if one.id not in tied and one.id not in without}
+    """By id, of the class's own tensors: a dialect may have more in every file, which no class computes with."""
+    table = cp.table_of(report.head)
+    aside = without | set(table.tied)
+    own = (one for one in report.tensors if TensorId.parse(one.id).group in table.heads[report.head])
+    return {one.id: one.digest for one in own if one.id not in aside}
 
 
 def weights(folder: Path, report: Report) -> dict[str, bytes]:
