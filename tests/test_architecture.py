@@ -213,6 +213,7 @@ EXCEPTIONS = {
     ("cli/convert.py", "pt"): USER, ("cli/convert.py", "tf"): USER, ("convert.py", "tf"): USER,
     ("cli/demo.py", "pt"): USER, ("cli/demo.py", "tf"): USER,
     ("models/saving.py", "tf"): USER, ("models/pretrained.py", "tf"): "what transformers' classes say of themselves",
+    ("mapping/identify.py", "bert"): "bert4keras and keras-bert, the names of other programs",
     ("mapping/evidence.py", "tf"): "what classes of TensorFlow begin with, not the dialect",
     ("cli/options.py", "roberta"): EXAMPLE, ("cli/verify.py", "roberta"): EXAMPLE,
     ("cli/parts.py", "Bert"): EXAMPLE,
@@ -229,6 +230,7 @@ EXCEPTIONS = {
         (("manage/doctor/programs.py", name) for name in ("bert", "roberta", "xlm-roberta", "distilbert", "albert")),
         "the families that KerasHub loads",
     ),
+    ("models/serving.py", "onnx"): "what Keras calls the kind of its export",
     ("models/inputs.py", "torch"): MODULE, ("modules.py", "torch"): MODULE, ("verify/compare.py", "torch"): MODULE,
     ("verify/output_causes.py", "torch"): MODULE, ("verify/torch_runner.py", "torch"): MODULE,
 }  # fmt: skip

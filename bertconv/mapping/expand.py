@@ -220,12 +220,6 @@ class _Expansion:
         return Layout(tuple(dims))
 
 
-def _factors(module: Module, token: str) -> list[tuple[str, ...]]:
-    """The dimensions of one axis of a layout, each as the sizes that it is the product of."""
-    axis = module.axes[token.removeprefix("*")]
-    return [(size,) for size in axis] if token.startswith("*") else [axis]
-
-
 def specs_by_name(
     table: Table, dialect: Dialect, present: Collection[str], only: str | None = None
 ) -> dict[str, tuple[TensorSpec, ...]]:

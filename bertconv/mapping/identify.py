@@ -32,6 +32,12 @@ _FOREIGN = (
      "transformers' MegatronBert classes run it; bertconv does not convert it."),
     (re.compile(r"(^|/)mobile_bert_embedding/|(^|/)layer_with_weights-\d+/block_layers/"),
      "is Model Garden's MobileBERT, another architecture", "bertconv converts its BERT and its ALBERT."),
+    (re.compile(r"(^|/)Transformer-\d+-(MultiHeadSelfAttention|FeedForward)(-Norm)?/"),
+     "was saved by bert4keras, which numbers the layers of a block instead of naming them",
+     "Load it there, return_keras_model=False, and save_weights_as_checkpoint(PREFIX): a TensorFlow 1 checkpoint."),
+    (re.compile(r"(^|/)Encoder-\d+-(MultiHeadSelfAttention|FeedForward)(-Norm)?/"),
+     "was saved by keras-bert, which calls its weights otherwise than every other program",
+     "Give the TensorFlow 1 checkpoint that it was trained from; what was fine-tuned, keras-bert alone can load."),
 )  # fmt: skip
 
 
