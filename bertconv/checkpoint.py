@@ -17,6 +17,7 @@ from bertconv.formats.readback import check_duplicates
 from bertconv.mapping.dialects import Dialect, Dialects, load_dialects
 from bertconv.mapping.evidence import named_in
 from bertconv.mapping.expand import TensorSpec, expand
+from bertconv.mapping.heads import implied_keys
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.layout import Transpose
 from bertconv.mapping.plan import Move, Plan, PlanOptions
@@ -263,7 +264,15 @@ def opened(
         except BertconvError:
             refuse_part(source)
             raise
-        yield Opened(source, header, modules, table, identity)
+        yield Opened(with_implied(source, table, identity), header, modules, table, identity)
+
+
+def with_implied(source: Source, table: Table, identity: Identity) -> Source:
+    """A source with the config that it does not need to have, where its dialect and the shapes say all of it."""
+    if source.config is not None or (keys := implied_keys(table, identity)) is None:
+        return source
+    note = f"has no config: the sizes are those of the tensors, the rest what {table.family.title} has by default"
+    return replace(source, implied=keys, notes=(*source.notes, note))
 
 
 @contextmanager

@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from bertconv import config_content as content
-from bertconv.config import BertConfig, Config
+from bertconv.config import AlbertConfig, BertConfig, Config
 from bertconv.errors import RequestError
 from bertconv.families import Family, family_of, family_of_class
 
 _CLASSES: Mapping[str, type[Config]] = {kind.model_type: kind for kind in Config.__subclasses__()}
+
+
+_OF_FILES = dict(zip(content.CONFIG_FILES[1:], (BertConfig.model_type, AlbertConfig.model_type), strict=True))
+"""Google's names of config files -> what their configs are of, where they do not say it."""
 
 
 def config_class(family: Family) -> type[Config]:
@@ -49,12 +53,18 @@ class AutoConfig:
         return config_class(said_family(keys))(**keys)
 
 
+def is_said_by_file(raw: Mapping[str, Any]) -> bool:
+    """Whether nothing but the name of its file says of which family a config is: it may be another one all the same."""
+    return "model_type" not in raw and all(family_of_class(name) is None for name in content.architectures_of(raw))
+
+
 def said_family(raw: Mapping[str, Any], file: str = "") -> Family:
     """The built-in family that a config's keys name.
 
     Args:
         raw: the keys.
-        file: name of the config file: Google's BERT called it bert_config.json and wrote no model type.
+        file: name of the config file: Google's BERT called it bert_config.json, its ALBERT albert_config.json, and
+            neither wrote a model type.
 
     Raises:
         RequestError: the keys name a family that bertconv has not, or none at all.
@@ -64,6 +74,6 @@ def said_family(raw: Mapping[str, Any], file: str = "") -> Family:
     for name in content.architectures_of(raw):
         if (family := family_of_class(name)) is not None:
             return family
-    if file == content.CONFIG_FILES[1]:
-        return family_of(BertConfig.model_type)
+    if (model_type := _OF_FILES.get(file)) is not None:
+        return family_of(model_type)
     raise RequestError("the config has no model_type.", hint="Use a class such as BertConfig, or add the key.")

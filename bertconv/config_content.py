@@ -14,7 +14,7 @@ from bertconv.config_checks import bad
 from bertconv.errors import DamagedCheckpoint, OutputError, RequestError
 from bertconv.text import closest, parse_json
 
-CONFIG_FILES = ("config.json", "bert_config.json")
+CONFIG_FILES = ("config.json", "bert_config.json", "albert_config.json")
 """Names of a config file in a folder; the first is written."""
 
 OTHERS = (

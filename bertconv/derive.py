@@ -24,6 +24,7 @@ from bertconv.formats.interrupts import held_back
 from bertconv.formats.output import Format, Model
 from bertconv.formats.readback import TensorCheck
 from bertconv.formats.staging import StagedFolder
+from bertconv.mapping.own_config import own_config
 from bertconv.mapping.recognise import Wanted
 from bertconv.mapping.table import Table
 from bertconv.modules import ModuleWeights, save_modules, with_modules
@@ -253,6 +254,12 @@ class _Work:
             raise
         return (*files, *beside), (*checks, *more)
 
+    @property
+    def own_config(self) -> tuple[str, bytes] | None:
+        """Name and content of the config that the format's own programs read."""
+        one = self.derivation
+        return own_config(one.table, one.form.dialect, one.config)
+
     def write_companions(self, staged: StagedFolder) -> None:
         """config.json, or the config files of the format's own program, and what goes along."""
         files, companions = self.derivation.preset, self.derivation.companions
@@ -260,6 +267,8 @@ class _Work:
         for name, content in configs.items():
             staged.write(name, content)
         renamed = {} if files is None else files.renamed
+        if (own := self.own_config) is not None:
+            staged.write(*own)
         if len(companions.carried) > MOST_COMPANIONS:
             raise self.too_much(f"has more than {MOST_COMPANIONS:,} tokenizer and label files")
         for name, opened in companions.carried.items():
@@ -295,7 +304,10 @@ class _Work:
                 "files": [file.name for file in files],
             },
             notes=(*report.notes, *notes, *(() if own is None else own.notes())),
-            sidecars=tuple(sorted(renamed.get(name, name) for name in report.sidecars)),
+            sidecars=(
+                *([self.own_config[0]] if self.own_config else []),
+                *sorted(renamed.get(name, name) for name in report.sidecars),
+            ),
             dry_run=not files,
             operation=one.operation,
             parents=(*map(_unproven, one.parents), *one.others),

@@ -14,7 +14,7 @@ from bertconv.config import Config
 from bertconv.containers.stored import Header, SourceFile, StoredTensor
 from bertconv.errors import BertconvError, UnsupportedCheckpoint
 from bertconv.mapping.dialects import Dialects, load_dialects
-from bertconv.mapping.heads import HeadChoice, choose_head, sizes_seen
+from bertconv.mapping.heads import HeadChoice, choose_head, model_of, sizes_seen
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.ignore import first_match, ignore_lists, module_patterns
 from bertconv.mapping.inside import stranger_patterns
@@ -180,6 +180,7 @@ def describe(source: Source, header: Header, forced: str | None, wanted: Wanted)
         config, config_notes = (None, [problem]) if problem else _read_config(source, table)
         notes += config_notes
         family, dialect, prefix = table.model_type, identity.dialect.name, printable(identity.prefix)
+        identity = model_of(table, identity, config, forced)
         chosen = choose_head(table, identity, config, forced)
         equals, alternatives = chosen.equals, chosen.rivals
         head = "" if alternatives else chosen.head
@@ -190,6 +191,7 @@ def describe(source: Source, header: Header, forced: str | None, wanted: Wanted)
         stated = {key: config.values[key] for key in sizes if config and config.values[key] != sizes[key]}
         notes += _undecided(chosen, config)
         notes += [f"{key} is {sizes[key]} by the shapes, {value} by the config" for key, value in stated.items()]
+        notes += _beside(identity)
         notes += [f"no table knows {folded} ({len(names)} tensors)" for folded, names in fold(unrecognised).items()]
     except BertconvError as error:
         is_known = bool(dialect) or not isinstance(error, UnsupportedCheckpoint) or error.tensor is not None
@@ -221,10 +223,24 @@ def _place(tensor: StoredTensor) -> tuple[SourceFile, int, int]:
     return tensor.file, tensor.offset, tensor.nbytes
 
 
+def _beside(identity: Identity) -> Iterator[str]:
+    """What lies in the file beside the model: other models, and what a training keeps."""
+    for why, names in Counter(why for _, why in identity.elsewhere).items():
+        yield f"{names} tensors are {why}"
+    dialect = identity.dialect
+    kept = [one.name for one in identity.unrecognised if first_match(dialect.training, one.name) is not None]
+    if kept:
+        yield f"{len(kept)} tensors are state of the training (optimizer, steps)"
+    if averages := sum(name.endswith(dialect.average) for name in kept if dialect.average):
+        yield f"{averages} of them are averages of weights, which --ema takes"
+
+
 def _unknown(identity: Identity, table: Table, dialects: Dialects, head: str) -> Iterator[str]:
     """Names that neither the table nor the class's ignore list knows."""
     lists, of_modules = ignore_lists(table, dialects, head), module_patterns(table, dialects, head)
     for tensor in identity.unrecognised:
+        if first_match(identity.dialect.training, tensor.name) is not None:
+            continue
         patterns = stranger_patterns(tensor.name, lists.unexpected, of_modules, identity, table, table.heads[head])
         if first_match(patterns, tensor.name) is None:
             yield tensor.name

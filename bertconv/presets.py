@@ -1,7 +1,7 @@
 """Config files of programs that have their own: what they say in transformers' keys, and the reverse.
 
 KerasHub keeps a model in a folder, a preset: config.json says the backbone's class and sizes, task.json which task is
-built on it. `[in.DIALECT]` of a family's table says what their classes and keys mean (`classes`, `config`, `tasks`),
+built on it. `[in.DIALECT.preset]` of a family's table says what their classes and keys mean (`classes`, `keys`, `tasks`),
 and what the program computes whatever a config says (`always`).
 """
 
@@ -138,12 +138,13 @@ def translated(keys: Mapping[str, Any], task: Mapping[str, Any], path: str) -> d
 
 def _of(family: Family) -> Iterator[Preset]:
     raw, _ = read_table(family.path)
-    for dialect, row in raw.get("in", {}).items():
+    rows = {dialect: within["preset"] for dialect, within in raw.get("in", {}).items() if "preset" in within}
+    for dialect, row in rows.items():
         for backbone, model_type in row.get("classes", {}).items():
             if model_type == family.model_type:
                 tasks = {family.prefix + rest: facts for rest, facts in row.get("tasks", {}).items()}
                 files = row.get("assets", {}).get(backbone, {})
-                yield Preset(dialect, backbone, family, row.get("config", {}), row.get("always", {}), tasks, files)
+                yield Preset(dialect, backbone, family, row.get("keys", {}), row.get("always", {}), tasks, files)
 
 
 def _spelled(ours: str, value: Any) -> dict[str, Any]:

@@ -156,4 +156,6 @@ def _write(
     found = write_weights(staged.path, files, counter("writing", total), checksums=checksums)
     if (index := indexed(staged.path)) is not None:
         staged.write(*index)
+    for name, content in form.container.beside().items():
+        staged.write(name, content)
     return files, found

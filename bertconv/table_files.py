@@ -22,15 +22,16 @@ TABLE_SHAPE = {
     "group": {"*": {"at": str, "when": str, "repeat": _TEXTS, "*": _TEXTS}},
     "heads": {"*": {"task": str, "groups": [str], "optional": [str]}}, "tied": _TEXTS, "keras2_repeats": _TEXTS,
     "stored_copies": {"*": _TEXTS}, "unused": {"*": [str]},
-    "in": {"*": {"heads": [str], "lacks": [str], "needs": [str], "only": {}, "classes": _TEXTS, "config": _TEXTS,
-                 "always": {}, "tasks": {"*": _TEXTS}, "assets": {"*": _TEXTS}}},
+    "in": {"*": {"heads": [str], "lacks": [str], "twice": [str], "fills": [str], "says": _TEXTS, "links": {"*": _TEXTS},
+                 "sizes": {"*": int}, "foreign": _TEXTS, "activations": _TEXTS, "fixed": {}, "head_fixed": {"*": {}},
+                 "config": {"name": str, "keys": [str], "fixed": {}, "spelled": {"*": _TEXTS}}, "only": {},
+                 "preset": {"classes": _TEXTS, "keys": _TEXTS, "always": {}, "tasks": {"*": _TEXTS},
+                            "assets": {"*": _TEXTS}}}},
+    "views": {"*": {"*": {"heads": [str], "names": _TEXTS}}},
     "fold": {"*": {"*": {"skip_rows": int, "add_row": str}}},
     "ignore": {"*": [str]}, "names": {"*": _TEXTS},
 }  # fmt: skip
 """What the values of a table are; `*` is every key that is not named."""
-
-PRESET_KEYS = ("classes", "config", "always", "tasks", "assets")
-"""Keys of `[in.DIALECT]` that say what its programs' own config files mean; see `presets`."""
 
 _TYPES = {str: "string", int: "whole number", float: "number", bool: "truth", list: "list", dict: "table"}
 
@@ -61,7 +62,7 @@ def read_table(path: Path) -> tuple[Mapping[str, Any], str]:
                                            "heads"),
          allowed=("titles", "positions", "positional", "unset", "config_of", "config_names", "config_fixed", "tied",
                   "stored_copies", "unused",
-                  "keras2_repeats", "ignore", "names", "in", "fold"))  # fmt: skip
+                  "keras2_repeats", "ignore", "names", "in", "views", "fold"))  # fmt: skip
     if empty := [key for key in ("model_types", "config", "group", "heads") if not raw[key]]:
         raise bad(path, f"the table's {empty[0]} is empty")
     return raw, digest

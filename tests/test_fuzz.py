@@ -27,7 +27,17 @@ pytestmark = [
 ]
 
 
-RUNS = {"safetensors": 5000, "pickle": 2500, "zip": 3000, "index": 3000, "config": 3000, "hdf5": 300}
+RUNS = {
+    "safetensors": 5000,
+    "pickle": 2500,
+    "zip": 3000,
+    "index": 3000,
+    "config": 3000,
+    "hdf5": 300,
+    "keras3": 300,
+    "bundle": 2000,
+    "msgpack": 3000,
+}
 """Inputs per seed: some seconds for each target."""
 SEEDS = [1, *([int(os.environ["BERTCONV_FUZZ_SEED"])] if os.environ.get("BERTCONV_FUZZ_SEED") else [])]
 

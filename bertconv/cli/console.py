@@ -68,6 +68,8 @@ def show_report(report: Report, *, as_json: bool, quiet: bool, verbose: bool) ->
             digest = parent.digest.removeprefix("sha256:")[:12]
             click.echo(printable(f"  {parent.role} {_at(parent.given, parent.commit)} {digest}".rstrip()))
         _show_tensors(report, verbose=verbose)
+        if functions := report.functions():
+            show_line(f"Function: {functions}.", verbose=verbose)
         for note in report.notes:
             show_line(f"Note: {note}.", verbose=verbose)
         if report.not_carried:
@@ -96,8 +98,8 @@ def _show_tensors(report: Report, *, verbose: bool) -> None:
 
 
 def _without_many_alike(report: Report) -> Report:
-    """Print the number of tensors that nothing uses for one reason, where there are many; the report without them."""
-    amounts = Counter((one.state, one.details) for one in report.left_out if one.state == "unused")
+    """Print the number of tensors left out for one reason, where there are many; the report without them."""
+    amounts = Counter((one.state, one.details) for one in report.left_out if one.state in ("unused", "ignored"))
     many = {reason for reason, amount in amounts.items() if amount > _MANY}
     for state, details in sorted(many):
         click.echo(f"{amounts[state, details]} tensors left out, {state}: {printable(details)} (--verbose lists them)")

@@ -101,6 +101,9 @@ def convert(**options: Any) -> None:
     Examples:
       bertconv convert old/pytorch_model.bin out/ --to pt
       bertconv convert bert-base-uncased out/ --to tf-safetensors
+      bertconv convert bert_model.ckpt out/ --to pt                      # with gelu_new, as Google's code computes
+      bertconv convert bert_model.ckpt out/ --to pt --hidden-act gelu    # as Hugging Face's own conversions say
+      bertconv convert ./checkpoint out/ --to keras-hub --allow-loss     # what has no place there is left out
     """  # noqa: D301
     _run(**options)
 

@@ -15,7 +15,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from bertconv.containers.stored import ITEM_SIZE, Header, SourceFile
+from bertconv.containers.stored import ITEM_SIZE, Header, SourceFile, Span
 from bertconv.errors import UnsupportedCheckpoint
 from bertconv.records import dataclass
 
@@ -43,6 +43,20 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Links:
+    """Other places of the objects that tensors belong to, where a file has a graph of them: paths of objects.
+
+    Attributes:
+        same: place -> the object that is there too.
+        copies: place -> the object of which another one is there that has the same values; only where something else
+            lies below the object around it.
+    """
+
+    same: tuple[tuple[str, str], ...] = ()
+    copies: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class FileOptions:
     """How a file is laid out, beside its tensors.
 
@@ -51,12 +65,18 @@ class FileOptions:
         metadata: free text, where the container has room for it.
         is_shard: whether it is one of several files.
         padding: bytes to leave before the tensors, a multiple of 8; only where the container `pads`.
+        number: which of the output's files it is, from 0.
+        names: of all tensors of the output.
+        links: other places of them, for containers with a graph of objects.
     """
 
     scope: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     is_shard: bool = False
     padding: int = 0
+    number: int = 0
+    names: tuple[str, ...] = ()
+    links: Links = field(default_factory=Links)
 
 
 @dataclass(frozen=True)
@@ -67,11 +87,13 @@ class FileLayout:
         size: bytes of the whole file.
         offsets: first byte of every tensor, in the order of the entries; 0 may stand for one without elements.
         parts: offset -> bytes that lie there, outside of the tensors; every other byte outside of them is zero.
+        pieces: number of an entry -> where its bytes lie, in their order, of a tensor that does not lie in one piece.
     """
 
     size: int
     offsets: tuple[int, ...]
     parts: Mapping[int, bytes] = field(default_factory=dict)
+    pieces: Mapping[int, tuple[Span, ...]] = field(default_factory=dict)
 
 
 class PlannedFile(NamedTuple):
@@ -169,10 +191,18 @@ class Container(ABC):
         """
         if len(files) == 1:
             return None
-        weight_map = {f"{scope}{entry.name}": file.name for file in files for entry in file.entries}
+        weight_map = {self.in_index(f"{scope}{entry.name}"): file.name for file in files for entry in file.entries}
         total = sum(entry.nbytes for file in files for entry in file.entries)
         index = {"metadata": {"total_size": total}, "weight_map": weight_map}
         return self.index_name, (json.dumps(index, indent=2, sort_keys=True) + "\n").encode()
+
+    def beside(self) -> Mapping[str, bytes]:
+        """Names and contents of small files that tell programs of an output; most containers need none."""
+        return {}
+
+    def in_index(self, name: str) -> str:
+        """How the index of shards spells the name of a tensor that a shard has under `name`."""
+        return name
 
     def confirm(self, header: Header) -> None:  # noqa: B027  (most have no such library)
         """Have a file that was just written read by the container's own library too, where that costs next to nothing.
@@ -250,7 +280,17 @@ class Spread(ABC):
 
 
 class SpreadContainer(Container):
-    """A container whose files say what they hold only together with their index."""
+    """A container whose files say what they hold only together with their index.
+
+    Attributes:
+        keeps_record: whether its files have records in a manifest, as each tensor of one lies in it in one piece.
+    """
+
+    keeps_record: ClassVar[bool] = False
+
+    def index_of(self, name: str) -> str | None:  # noqa: ARG002  (not every index can be told from a file's name)
+        """The name of the index that says what a file of this name holds; None where no name tells it."""
+        return None
 
     @abstractmethod
     def is_index(self, name: str) -> bool:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 
+from bertconv.containers.bundle import Bundle, ObjectBundle
 from bertconv.containers.container import Container, SpreadContainer
 from bertconv.containers.distributed import Distributed
 from bertconv.containers.hdf5 import KerasHdf5
 from bertconv.containers.keras3 import Keras3
+from bertconv.containers.msgpack import FlaxMsgpack
+from bertconv.containers.onnx import Onnx
 from bertconv.containers.pytorch import PyTorch
 from bertconv.containers.safetensors import Safetensors
 from bertconv.containers.stored import Header, SourceFile
@@ -20,10 +24,12 @@ CONTAINERS: tuple[Container, ...] = (
     PyTorch(),
     KerasHdf5(),
     _KERAS3,
+    FlaxMsgpack(),  # after those with a magic: it has none
+    Onnx(),  # last: it has no magic
 )
 """In the order in which they are recognised, and looked for in a folder."""
 
-SPREAD: tuple[SpreadContainer, ...] = (Distributed(), _KERAS3)
+SPREAD: tuple[SpreadContainer, ...] = (Distributed(), Bundle(), ObjectBundle(), _KERAS3)
 """Those whose index alone says what their files hold: known by its name; those that are only so are looked for last."""
 
 BY_NAME: dict[str, Container] = {container.name: container for container in (*CONTAINERS, *SPREAD)}
@@ -35,7 +41,7 @@ _IMPOSTORS = (
     (b"<?xml", "is an XML page, not a checkpoint", "The download went wrong: fetch the file itself."),
     (b"\x1f\x8b", "is a gzip archive", "Unpack it first."),
     (b"model_checkpoint_path:", "is TensorFlow's list of checkpoints, not one of them",
-     "Give the folder, to hear what can be done with the checkpoints in it."),
+     "Give the folder, or the prefix of one of them: FOLDER/PREFIX."),
     (b"{", "is a JSON text, not a checkpoint", "Give the file or folder that holds the weights."),
 )  # fmt: skip
 
@@ -53,6 +59,13 @@ def preferred(*first: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*first, *BY_NAME)))
 
 
+def containers_of(names: Iterable[str]) -> Iterator[str]:
+    """Names of the containers of files of weights, by the names of the files alone."""
+    given = list(names)
+    yield from (one.name for one in CONTAINERS if any(name.endswith(one.suffixes) for name in given))
+    yield from (one.name for one in SPREAD if any(one.index_of(name) is not None for name in given))
+
+
 def read_header(file: SourceFile, *, check_data: bool = True) -> Header:
     """The header of one file.
 
@@ -64,6 +77,11 @@ def read_header(file: SourceFile, *, check_data: bool = True) -> Header:
         DamagedCheckpoint, UnsafeCheckpoint, UnsupportedCheckpoint: as for `Container.read`; or it is none of them.
     """
     return _recognised(file).read(file, check_data=check_data)
+
+
+def refuse_impostor(file: SourceFile) -> None:
+    """DamagedCheckpoint or UnsupportedCheckpoint for what stands in place of a file, such as a Git-LFS pointer."""
+    _refuse_known(file, file.read(0, min(512, file.size)))
 
 
 def _recognised(file: SourceFile) -> Container:

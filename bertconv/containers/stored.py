@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import field
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from bertconv.errors import DamagedCheckpoint, UnsafeCheckpoint
 from bertconv.records import dataclass
@@ -174,6 +175,13 @@ class SourceFile:
         self.close()
 
 
+class Span(NamedTuple):
+    """Bytes of a file that follow each other: the first one, and how many."""
+
+    start: int
+    nbytes: int
+
+
 @dataclass(frozen=True)
 class StoredTensor:
     """One tensor as it lies in a file.
@@ -212,6 +220,11 @@ class StoredTensor:
     def is_range(self) -> bool:
         """Whether its elements lie in one file one after the other, in C order."""
         return self.strides is None
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """The bytes of its file that are its own, where its elements lie in C order."""
+        return (Span(self.offset, self.nbytes),)
 
     @property
     def files(self) -> tuple[SourceFile, ...]:

@@ -81,10 +81,13 @@ def lay_out(
     sharded = len(shards) > 1
     scope = scope_of(form, model)
     in_file, in_index = ("", scope) if sharded else (scope, "")
-    options = FileOptions(in_file, form.dialect.metadata, is_shard=sharded)
+    names = tuple(entry.name for entry in entries)
+    links = model.table.in_dialect(form.dialect).links
+    options = FileOptions(in_file, form.dialect.metadata, is_shard=sharded, names=names, links=links)
     own = {name: [entries[number] for number in numbers] for name, numbers in shards}
     files = [
-        _file(container, name, [tensors[number] for number in numbers], own[name], options) for name, numbers in shards
+        _file(container, name, [tensors[one] for one in numbers], own[name], replace(options, number=place))
+        for place, (name, numbers) in enumerate(shards)
     ]
     planned = [PlannedFile(file.name, own[file.name], file.layout) for file in files]
     return files, lambda folder: container.index(folder, planned, in_index)

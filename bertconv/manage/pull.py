@@ -6,7 +6,6 @@ listing -> the files that a checkpoint needs, hashed -> copied -> hashed again -
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
@@ -15,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bertconv.checkpoint import Checkpoint, Opened
-from bertconv.containers.registry import CONTAINERS, preferred, read_header
+from bertconv.containers.chunks import ChunkedTensor
+from bertconv.containers.registry import containers_of, preferred
 from bertconv.containers.stored import StoredTensor
 from bertconv.digests import backbone_ids, digest_of_tensors, digests, own_tensors, vocabulary_facts
-from bertconv.errors import BertconvError, DamagedCheckpoint, ParityError, RequestError, UnsupportedCheckpoint
+from bertconv.errors import BertconvError, DamagedCheckpoint, ParityError, RequestError
 from bertconv.formats.destination import MANIFEST, MANIFEST_BYTES
 from bertconv.formats.frame import frame_digest, spans_of
 from bertconv.formats.interrupts import held_back
@@ -35,9 +35,9 @@ from bertconv.source.checkpoint_folder import open_in
 from bertconv.source.hashed_file import HashedFile
 from bertconv.source.local import repository_id, source_in
 from bertconv.source.modules import LISTING
-from bertconv.source.reading import open_header
+from bertconv.source.reading import headers_of, in_chunks, open_header
 from bertconv.source.sidecars import CONFIGS
-from bertconv.source.weights import is_index, is_spread
+from bertconv.source.weights import is_index, is_spread, keeps_record
 from bertconv.text import human_bytes, listing, printable, some
 from bertconv.verify.certificate import check_folder
 
@@ -166,6 +166,8 @@ def pull_checkpoint(  # noqa: PLR0913  (one argument per option of the command)
     staged = StagedFolder(Path(folder), overwrite=overwrite, inputs=source.inputs)
     with ExitStack() as stack:
         header = stack.enter_context(closing(open_header(source)))
+        if any(isinstance(tensor, ChunkedTensor) for tensor in header.tensors):
+            raise in_chunks(source)
         modules = stack.enter_context(opened_modules(source))
         check_signals = stack.enter_context(held_back())
         table, identity = recognise(header.tensors, source, wanted)
@@ -202,11 +204,8 @@ class _Looking:
 def _found(there: HubFolder | _Looking, repository: str, options: SourceOptions) -> Source:
     """The checkpoint in a repository; UnsupportedCheckpoint where no manifest can say what lies in its files."""
     source = source_in(there, repository, options)
-    if source.weights.spread is not None:
-        raise UnsupportedCheckpoint(
-            "holds tensors in chunks over several files, of which bertconv.json can keep no record.",
-            hint=f"Convert it instead: bertconv convert {shlex.quote(source.given)} DST --to FORMAT.", file=repository,
-        )  # fmt: skip
+    if source.weights.spread is not None and not keeps_record(source.weights.index or ""):
+        raise in_chunks(source)
     return source
 
 
@@ -232,8 +231,7 @@ def _recorded(folder: Path) -> Iterator[str]:
         files = read_manifest(folder)["files"]
     except DamagedCheckpoint:  # `misfit` says so
         return
-    weights = [name for name, facts in files.items() if "sha256_outside_tensors" in facts and "/" not in name]
-    yield from (one.name for one in CONTAINERS if any(name.endswith(one.suffixes) for name in weights))
+    yield from containers_of(name for name, one in files.items() if "sha256_outside_tensors" in one and "/" not in name)
 
 
 def _others(source: Source) -> tuple[str, ...]:
@@ -371,10 +369,12 @@ class _Pulling:
         prefix = _prefix(source.folder, self.there.folder)
         weights = [prefix + name for name in source.weights.files]
         weights += source.modules.weights if source.modules else ()
-        frames = {}
-        for name in weights:
-            with closing(open_in(path, name)) as file:
-                frames[name] = frame_digest(file, spans_of(read_header(file, check_data=False)))
+        with ExitStack() as stack:
+            files = {name: stack.enter_context(closing(open_in(path, name))) for name in weights}
+            headers, errors = headers_of(path, files, check_data=False)
+            if errors:
+                raise next(iter(errors.values()))
+            frames = {name: frame_digest(file, spans_of(headers[name])) for name, file in files.items()}
         self.staged.write(MANIFEST, manifest_bytes(report, path, (), frames))
         if changes := check_folder(path).changes:
             changed = listing(f"{one.tensor} {one.what}" for one in changes)

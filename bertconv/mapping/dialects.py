@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bertconv.containers.registry import BY_NAME, CONTAINERS
+from bertconv.containers.registry import BY_NAME
 from bertconv.records import dataclass
 from bertconv.table_files import bad, only, read_toml, shaped, tables_folder
 
@@ -18,7 +18,7 @@ _DIALECTS_SHAPE = {
     "*": {
         "title": str, "framework": str, "containers": [str], "metadata": _TEXTS, "command": str, "separator": str,
         "suffix": str, "drops_base": bool, "nested": str, "apart": str, "scoped": bool, "wrappers": [str],
-        "declared": bool, "format": str, "numbered": bool, "*": _TEXTS,
+        "declared": bool, "format": str, "training": [str], "average": str, "numbered": bool, "*": _TEXTS,
     },
 }  # fmt: skip
 """What the values of dialects.toml are; `*` is every key that is not named."""
@@ -64,6 +64,9 @@ class Dialect:
         format: the name of the format that it is in its default container, where that is not its own.
         numbered: files of Keras 3 number a layer's weights, and record the names of layers that are in its names.
         kinds: kind -> role -> how it is stored.
+        training: regexes of what its files keep beside the weights: state of the training.
+        average: stands behind the name of a tensor in that of its average over the steps; empty where there are none.
+        view: which of the models is meant that lie in one file, see `Table.views`; empty for the one that counts.
     """
 
     name: str
@@ -83,6 +86,9 @@ class Dialect:
     format: str
     numbered: bool
     kinds: Mapping[str, Mapping[str, Role]]
+    training: tuple[str, ...] = ()
+    average: str = ""
+    view: str = ""
 
     def spelling(self, names: Iterable[str]) -> Callable[[str], str]:
         """What brings the names of a file into the spelling of tables, by all of them."""
@@ -140,13 +146,15 @@ def title_of(dialect: str) -> str:
 def _dialect(path: Path, name: str, row: dict[str, Any], kinds: Mapping[str, Mapping[str, tuple[str, ...]]]) -> Dialect:
     only(path, f"dialect {name}", row, required=("title", "framework", "separator", *kinds),
           allowed=("containers", "metadata", "command", "suffix", "drops_base", "nested", "apart", "scoped", "wrappers",
-                  "declared", "format", "numbered"))  # fmt: skip
+                  "declared", "format", "training", "average", "numbered"))  # fmt: skip
     for kind, roles in kinds.items():
         only(path, f"{name}.{kind}", row[kind], required=tuple(roles))
     containers = tuple(row.get("containers", ()))
     if unknown := [one for one in containers if one not in BY_NAME or not BY_NAME[one].dtypes]:
-        written = ", ".join(container.name for container in CONTAINERS if container.dtypes)
+        written = ", ".join(container.name for container in BY_NAME.values() if container.dtypes)
         raise bad(path, f"dialect {name} is to be written to {unknown[0]!r}, not to one of {written}")
+    for pattern in row.get("training", ()):
+        _check_regex(path, name, pattern)
     return Dialect(
         name=name,
         title=row["title"],
@@ -167,7 +175,16 @@ def _dialect(path: Path, name: str, row: dict[str, Any], kinds: Mapping[str, Map
         kinds={
             kind: {role: _role(path, row[kind][role], axes) for role, axes in kinds[kind].items()} for kind in kinds
         },
+        training=tuple(row.get("training", ())),
+        average=row.get("average", ""),
     )
+
+
+def _check_regex(path: Path, dialect: str, pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise bad(path, f"dialect {dialect} has {pattern!r}, which does not compile: {error}") from error
 
 
 def _role(path: Path, text: str, axes: tuple[str, ...]) -> Role:

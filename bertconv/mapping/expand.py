@@ -78,13 +78,13 @@ def expand(
 
 def paths_of(table: Table, dialect: Dialect, group: Group) -> list[str]:
     """Where a group stands in a dialect, indices not yet filled in; the first is written, all are read."""
-    override = table.names.get(dialect.name, {}).get(group.id)
+    override = table.names_in(dialect).get(group.id)
     return (group.at.replace(".", dialect.separator) if override is None else override).split("|")
 
 
 def spellings(table: Table, dialect: Dialect, group: Group, module: Module) -> list[str]:
     """Names of a module below its group's path; the first is written, all are read."""
-    override = table.names.get(dialect.name, {}).get(f"{group.id}.{module.id}")
+    override = table.names_in(dialect).get(f"{group.id}.{module.id}")
     return (module.name.replace(".", dialect.separator) if override is None else override).split("|")
 
 
@@ -119,7 +119,7 @@ class _Expansion:
         self.dialect = dialect
         self.config = config
         self.sizes = {name: 1 if config is None else size.value(config) for name, size in table.sizes.items()}
-        self.overrides = table.names.get(dialect.name, {})
+        self.overrides = table.names_in(dialect)
         self.within = table.in_dialect(dialect)
         self.known: dict[str, list[_Row]] = {}
 
@@ -180,7 +180,7 @@ class _Expansion:
                     leaves=self.leaves(group, module, role, stored),
                     layout=self.layout(module, stored.layout, fold),
                     canonical=self.layout(module, stored.canonical, fold),
-                    factors=self.factors(module, stored, fold),
+                    factors=_factors_of(module, stored, fold),
                     when=(*group.when, *module.when),
                 )
                 for module in group.modules.values()
@@ -197,14 +197,6 @@ class _Expansion:
         names = spellings(self.table, self.dialect, group, module)
         return [join(self.dialect, spelling, leaf) for spelling in names for leaf in stored.leaves]
 
-    def factors(self, module: Module, stored: Role, fold: Fold | None) -> tuple[tuple[str, ...], ...]:
-        """The sizes of every dimension; a table without some of its rows does not show their number."""
-        factors: tuple[tuple[str, ...], ...] = ()
-        for token in stored.layout:
-            own = module.axes[token.removeprefix("*")]
-            factors += tuple((one,) for one in own) if token.startswith("*") else (own,)
-        return factors if fold is None else ((*factors[0], "1"), *factors[1:])
-
     def layout(self, module: Module, tokens: tuple[str, ...], fold: Fold | None) -> Layout:
         dims: list[tuple[Axis, ...]] = []
         for token in tokens:
@@ -217,6 +209,12 @@ class _Expansion:
             ((name, rows),) = dims[0]
             dims[0] = ((name, rows - fold.skip_rows),)
         return Layout(tuple(dims))
+
+
+def _factors(module: Module, token: str) -> list[tuple[str, ...]]:
+    """The dimensions of one axis of a layout, each as the sizes that it is the product of."""
+    axis = module.axes[token.removeprefix("*")]
+    return [(size,) for size in axis] if token.startswith("*") else [axis]
 
 
 def specs_by_name(
@@ -245,7 +243,7 @@ def target_specs(
     table: Table, dialect: Dialect, config: Config, head: str, groups: Iterable[str]
 ) -> dict[str, TensorSpec]:
     """What a class's own file holds in a dialect, tied copies included: the base class may leave its prefix out."""
-    specs = expand(table, dialect, config.values, groups)
+    specs = expand(table, table.as_written(dialect, head), config.values, groups)
     if dialect.drops_base and head == table.base_head:
         specs = {tensor_id: spec.without(table.base + dialect.separator) for tensor_id, spec in specs.items()}
     return specs
@@ -255,3 +253,9 @@ def transpose_specs(source: TensorSpec, target: TensorSpec) -> Transpose | None:
     """The transpose from one tensor's layout to another's, of the same sizes in the same canonical order."""
     there = transpose_between(source.layout, source.canonical)
     return both(there, transpose_between(target.canonical, target.layout))
+
+
+def _factors_of(module: Module, stored: Role, fold: Fold | None) -> tuple[tuple[str, ...], ...]:
+    """The sizes of every dimension; a table without some of its rows does not show their number."""
+    factors = tuple(dim for token in stored.layout for dim in _factors(module, token))
+    return factors if fold is None else ((*factors[0], "1"), *factors[1:])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from bertconv.config import Config
 from bertconv.errors import RequestError, ShapeMismatch
@@ -72,7 +74,7 @@ def rank_heads(table: Table, identity: Identity, architectures: tuple[str, ...])
     fitting = _by_group(identity.specs[tensor_id] for tensor_id in identity.by_id if _fits(identity, tensor_id))
     tied = {original for copy, original in table.tied.items() if copy in identity.by_id}
     fits = []
-    for head, groups in ((head, table.heads[head]) for head in table.in_dialect(identity.dialect).heads):
+    for head, groups in ((head, table.heads[head]) for head in heads_of(table, identity)):
         left_out = [group for group in table.optional.get(head, ()) if group not in there]
         needed = {one for group in groups if group not in left_out for one in certain.get(group, ())}
         taken = {one for group in groups for one in fitting.get(group, ())}
@@ -85,6 +87,63 @@ def rank_heads(table: Table, identity: Identity, architectures: tuple[str, ...])
         return bool(fit.missing), -len(fit.own), len(fit.missing), fit.head not in architectures, -fit.taken
 
     return sorted(fits, key=order)
+
+
+def heads_of(table: Table, identity: Identity) -> tuple[str, ...]:
+    """The classes that a model may be: those of its dialect, but for what another model in the file is."""
+    others = {head for one in identity.views.values() for head in table.in_dialect(one.dialect).heads}
+    return tuple(head for head in table.in_dialect(identity.dialect).heads if head not in others)
+
+
+def fills_none(table: Table, identity: Identity) -> bool:
+    """Whether no class can be filled from a header, whichever of the models in it is meant."""
+    return all(rank_heads(table, one, ())[0].missing for one in (identity, *identity.views.values()))
+
+
+def model_of(table: Table, identity: Identity, config: Config | None, forced: str | None) -> Identity:
+    """The one of several models in a file that is meant: the one that counts, unless another class is wanted or there.
+
+    Args:
+        table: the architecture.
+        identity: what the names say.
+        config: of the checkpoint; None where there is none.
+        forced: the class that the caller wants.
+
+    Raises:
+        RequestError: `forced` is no class of the table.
+    """
+    wanted = {known_head(table, forced)} if forced is not None else {*(config.architectures if config else ())}
+    for one in identity.views.values():
+        if wanted & {*table.in_dialect(one.dialect).heads}:
+            return one
+    if forced is None:
+        return next((one for one in identity.views.values() if _is_alone(table, identity, one)), identity)
+    return identity
+
+
+def _is_alone(table: Table, identity: Identity, view: Identity) -> bool:
+    """Whether a file holds this other model and, of what it names in its own way, nothing of the one that counts."""
+    named = table.views[view.dialect.name][view.dialect.view].names
+    groups = {key.partition(".")[0] for key in named}
+    return not any(identity.specs[place].group in groups for place in identity.by_id)
+
+
+def implied_sizes(table: Table, identity: Identity, head: str) -> dict[str, int]:
+    """Config keys that a config need not say: what shapes imply, and what is the same in every model of the dialect."""
+    found = {key: seen.value for key, seen in sizes_seen(table, identity, head).items()}
+    for size, value in table.in_dialect(identity.dialect).sizes.items():
+        divided = table.sizes[size]
+        if divided.divisor is not None and divided.key in found:
+            found[divided.divisor] = max(1, found[divided.key] // value)
+    return found
+
+
+def implied_keys(table: Table, identity: Identity) -> dict[str, Any] | None:
+    """The keys of a config that a checkpoint does not need, since shapes and its dialect say it all; None elsewhere."""
+    if not table.in_dialect(identity.dialect).sizes:
+        return None
+    meant = model_of(table, identity, None, None)
+    return {"model_type": table.model_type, **implied_sizes(table, meant, choose_head(table, meant, None).head)}
 
 
 def known_head(table: Table, name: str) -> str:
@@ -121,6 +180,7 @@ def choose_head(table: Table, identity: Identity, config: Config | None, forced:
     if forced is not None:
         head = known_head(table, forced)
         return HeadChoice(head, (head,))
+    identity = model_of(table, identity, config, forced)
     architectures = config.architectures if config else ()
     ranked = rank_heads(table, identity, architectures)
     best = ranked[0]
@@ -147,12 +207,21 @@ def _decided(equals: tuple[str, ...], table: Table, identity: Identity, config: 
     reasons = {head: why for task, why in votes(config) for head in left if table.tasks[head] == task}
     if identity.dialect.scoped and (scoped := scope_vote(identity.prefix, left)) is not None:
         reasons |= {scoped: f"the names begin with {printable(identity.prefix)}"}
+    reasons |= _said_by_names(left, table, identity)
     if len(left) == 1:
         return HeadChoice(left[0], equals)
     if len(reasons) == 1:
         head, why = next(iter(reasons.items()))
         return HeadChoice(head, equals, why=why)
     return HeadChoice(left[0], equals, left, " but ".join(reasons.values()))
+
+
+def _said_by_names(heads: tuple[str, ...], table: Table, identity: Identity) -> dict[str, str]:
+    """Those of some classes that a tensor's name is certain of by the table, each with the reason."""
+    names = [tensor.name for tensors in identity.by_id.values() for tensor in tensors]
+    certain = table.in_dialect(identity.dialect).says.items()
+    found = ((head, next((name for name in names if re.search(said, name)), None)) for said, head in certain)
+    return {head: f"one of the tensors is {printable(name)}" for head, name in found if name and head in heads}
 
 
 def _possible(heads: tuple[str, ...], table: Table, identity: Identity, config: Config) -> tuple[str, ...]:

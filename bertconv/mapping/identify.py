@@ -6,8 +6,8 @@ Decided by names alone: never by a file's name or its metadata, which are wrong 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import field, replace
 
 from bertconv.config import Config
 from bertconv.containers.stored import StoredTensor
@@ -30,6 +30,8 @@ _FOREIGN = (
     (re.compile(r"\.self_attention\.query_key_value\.|(^|\.)language_model\.embedding\."),
      "is Megatron's, whose BERT is another architecture (normalised before each layer, query, key and value fused)",
      "transformers' MegatronBert classes run it; bertconv does not convert it."),
+    (re.compile(r"(^|/)mobile_bert_embedding/|(^|/)layer_with_weights-\d+/block_layers/"),
+     "is Model Garden's MobileBERT, another architecture", "bertconv converts its BERT and its ALBERT."),
 )  # fmt: skip
 
 
@@ -44,6 +46,8 @@ class Identity:
         specs: neutral id -> every tensor that some head may have in as many layers as the file has; sizes are all 1.
         unrecognised: tensors whose names no head of the table has.
         outside: tensors that the caller's prefix left out.
+        elsewhere: known tensors that are no part of this model, each with what it is.
+        views: the other models that lie in the file, by the names that the table gives them.
     """
 
     dialect: Dialect
@@ -52,6 +56,8 @@ class Identity:
     specs: Mapping[str, TensorSpec]
     unrecognised: tuple[StoredTensor, ...]
     outside: tuple[StoredTensor, ...]
+    elsewhere: tuple[tuple[StoredTensor, str], ...] = ()
+    views: Mapping[str, Identity] = field(default_factory=dict)
 
 
 def identify(
@@ -84,25 +90,41 @@ def identify(
     dialect, root = _root(names, table, dialects, every)
     if strip_prefix is None:
         _check_root(root, dialect, table)
+    whole = _assigned(inside, outside, table, dialect, root, strip_prefix or "")
+    views = {
+        one.view: _assigned(inside, outside, table, one, root, strip_prefix or "") for one in table.views_in(dialect)
+    }
+    return _with_views(whole, views)
+
+
+def _assigned(
+    inside: list[StoredTensor], outside: tuple[StoredTensor, ...], table: Table, dialect: Dialect, root: str, cut: str
+) -> Identity:
+    """The place of every tensor, by names of one dialect; `cut` is the caller's prefix."""
+    names = {tensor.name[len(cut) :] for tensor in inside}
     speller = _Speller(table, dialect, root, dialect.spelling(names))
     spelled = {spelling for name in names for spelling in speller.spellings(name)}
     known = specs_by_name(table, dialect, spelled)
     by_id: dict[str, list[StoredTensor]] = {}
     unrecognised = []
     for tensor in inside:
-        specs = speller.look_up(tensor.name[len(strip_prefix or "") :], known)
+        specs = speller.look_up(tensor.name[len(cut) :], known)
         for spec in specs:
             by_id.setdefault(spec.id, []).append(tensor)
         if not specs:
             unrecognised.append(tensor)
+    all_specs = {spec.id: spec for specs in known.values() for spec in specs}
+    twice = table.in_dialect(dialect).twice
+    elsewhere = tuple(_take_spare(by_id, all_specs, twice, lambda name: speller.spellings(name[len(cut) :])))
     _refuse_doubles(by_id)
     return Identity(
         dialect,
-        (strip_prefix or "") + speller.prefix,
+        cut + speller.prefix,
         {tensor_id: tuple(found) for tensor_id, found in by_id.items()},
-        {spec.id: spec for specs in known.values() for spec in specs},
+        all_specs,
         tuple(unrecognised),
         outside,
+        elsewhere,
     )
 
 
@@ -128,6 +150,31 @@ def _divided(tensor_id: str, inner: int) -> str:
         return tensor_id
     outer, number = divmod(number, inner)
     return f"{at._replace(indices=(outer, number)).at}.{at.module}.{at.role}"
+
+
+def _with_views(whole: Identity, views: Mapping[str, Identity]) -> Identity:
+    """An identity with those of the other models in the file, of which each has tensors that nothing else explains."""
+    strange = {id(tensor) for tensor in whole.unrecognised}
+    present = {name: one for name, one in views.items() if any(id(it) in strange for it in _claimed(one))}
+    if not present:
+        return whole
+    known = {
+        id(it): f"of another model in the file, its {name}" for name, one in present.items() for it in _claimed(one)
+    }
+    other = {id(it): "of another model in the file" for it in _claimed(whole)}
+    apart = {name: _set_aside(one, other) for name, one in present.items()}
+    return replace(_set_aside(whole, known), views=apart)
+
+
+def _claimed(identity: Identity) -> Iterator[StoredTensor]:
+    return (tensor for tensors in identity.by_id.values() for tensor in tensors)
+
+
+def _set_aside(identity: Identity, known: Mapping[int, str]) -> Identity:
+    """An identity without those unrecognised tensors whose `id()` is known."""
+    aside = tuple((one, known[id(one)]) for one in identity.unrecognised if id(one) in known)
+    left = tuple(one for one in identity.unrecognised if id(one) not in known)
+    return replace(identity, unrecognised=left, elsewhere=(*identity.elsewhere, *aside))
 
 
 class _Speller:
@@ -158,6 +205,27 @@ class _Speller:
     def look_up(self, name: str, known: Mapping[str, tuple[TensorSpec, ...]]) -> tuple[TensorSpec, ...]:
         """The specs that `name` stands for; none when no head has it."""
         return next((known[spelling] for spelling in self.spellings(name) if spelling in known), ())
+
+
+def _take_spare(
+    by_id: Mapping[str, list[StoredTensor]],
+    specs: Mapping[str, TensorSpec],
+    twice: Collection[str],
+    spellings: Callable[[str], list[str]],
+) -> Iterator[tuple[StoredTensor, str]]:
+    """Take out of `by_id` what stands at a place that does not count, where the group also has one that does."""
+
+    def rank(tensor: StoredTensor, names: tuple[str, ...]) -> int:
+        spelled = spellings(tensor.name)
+        return next(number for number, name in enumerate(names) if name in spelled)
+
+    for tensor_id, tensors in by_id.items():
+        spec = specs[tensor_id]
+        if len(tensors) > 1 and spec.group in twice:
+            best = max(tensors, key=lambda tensor: rank(tensor, spec.names))
+            rest = [one for one in tensors if rank(one, spec.names) < rank(best, spec.names)]
+            tensors[:] = [one for one in tensors if one not in rest]
+            yield from ((one, f"{best.name} counts instead") for one in rest)
 
 
 def refuse_foreign(tensors: list[StoredTensor]) -> None:
@@ -197,9 +265,12 @@ def _best_roots(names: set[str], table: Table, dialects: Dialects) -> list[tuple
         for dialect in table.spoken(dialects)
         for root, explained in sorted(_roots(names, table, dialect).items())
     ]
-    return [
-        (dialect, root) for dialect, root, explained in found if not any(explained < other for _, _, other in found)
-    ]
+    best = [one for one in found if not any(one[2] < other for _, _, other in found)]
+    # The same names of one dialect with a longer and a shorter beginning: one encoder, spelled in two ways.
+    shortest: dict[tuple[str, frozenset[str]], tuple[Dialect, str]] = {}
+    for dialect, root, explained in best:  # sorted by root
+        shortest.setdefault((dialect.name, frozenset(explained)), (dialect, root))
+    return list(shortest.values())
 
 
 def _roots(names: set[str], table: Table, dialect: Dialect) -> dict[str, set[str]]:

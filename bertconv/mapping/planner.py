@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 
@@ -12,15 +12,17 @@ from bertconv.errors import BertconvError, ShapeMismatch, UnsupportedCheckpoint
 from bertconv.mapping.dialects import Dialect, Dialects, load_dialects
 from bertconv.mapping.expand import TensorSpec, expand, target_specs, transpose_specs
 from bertconv.mapping.folding import Folding
-from bertconv.mapping.heads import choose_head, fit_config, rank_heads, sizes_seen
+from bertconv.mapping.heads import choose_head, fit_config, implied_sizes, model_of, rank_heads, sizes_seen
 from bertconv.mapping.identify import Identity, regrouped
 from bertconv.mapping.ignore import IgnoreLists, check_regexes, first_match, ignore_lists, module_patterns
 from bertconv.mapping.inside import is_inside, stranger_patterns
+from bertconv.mapping.meaning import meaning_of
 from bertconv.mapping.plan import Duplicate, Move, Plan, PlanOptions, UnloadedTensor
 from bertconv.mapping.refusals import (
     Unknown,
     check_computes,
     check_has_class,
+    has_foreign_part,
     missing_tensors,
     no_place,
     undecided,
@@ -44,22 +46,28 @@ def make_plan(
         ShapeMismatch: tensors, config and table do not fit each other.
         MissingTensors: the file does not fill the head.
         UnknownTensors: names that no table, head or ignore list knows.
-        UnsupportedCheckpoint: weights that are not floating-point numbers, or a class or a tensor that the target's
-            dialect has no place for.
+        UnsupportedCheckpoint: weights that are not floating-point numbers, a class or a tensor that the target's
+            dialect has no place for, or a model that its program cannot compute.
     """
-    identity = regrouped(identity, table, config)
+    identity = regrouped(model_of(table, identity, config, options.head), table, config)
     chosen = choose_head(table, identity, config, options.head)
     if chosen.rivals:
         raise undecided(chosen, config)
     head = chosen.head
     check_has_class(table, target, head)
+    meaning = meaning_of(
+        table, identity.dialect, target, config, head, hidden_act=options.hidden_act, allow_loss=options.allow_loss
+    )
+    config, sized = _of_view(meaning.config, table, identity, head)
     config, notes = fit_config(config, sizes_seen(table, identity, head), strict=not options.ignore_mismatched)
+    notes = [*sized, *notes]
     if options.untie:
         config = config.replace(tie_word_embeddings=False)
     check_regexes(options.allow_unknown)
     ignore = options.ignore or ignore_lists(table, dialects, head)
     ignore = ignore.extended(options.ignore_unexpected, options.ignore_missing)
     check_computes(table, target, config)
+    target = table.as_written(target, head)
     planner = _Planner(identity, table, config, target, options, head, ignore)
     planner.check_switched_off()
     planner.check_tensors()
@@ -77,8 +85,26 @@ def make_plan(
         unfilled=unfilled,
         mismatched=tuple(planner.mismatched.values()) if options.ignore_mismatched else (),
         ignore=ignore,
-        notes=(*([f"the class is {head}: {chosen.why}"] if chosen.why else []), *notes, *planner.notes()),
+        meaning=replace(meaning, config=planner.config),
+        notes=(
+            *([f"the class is {head}: {chosen.why}"] if chosen.why else []),
+            *meaning.notes,
+            *notes,
+            *planner.notes(),
+        ),
     )
+
+
+def _of_view(config: Config, table: Table, identity: Identity, head: str) -> tuple[Config, list[str]]:
+    """The config of one of several models in a file: where the file's own is of another one, the sizes are made."""
+    if not identity.dialect.view:
+        return config, []
+    implied = implied_sizes(table, identity, head)
+    if all(config.values[key] == seen.value for key, seen in sizes_seen(table, identity, head).items()):
+        return config, []
+    said = ", ".join(f"{key} {value}" for key, value in implied.items() if config.values[key] != value)
+    note = f"this is the file's {identity.dialect.view}, and the config is of its other model: the tensors say {said}"
+    return config.replace(**implied), [note]
 
 
 @dataclass(frozen=True)
@@ -105,24 +131,25 @@ class _Planner:
         return tuple(group for group in self.table.heads[self.head] if group in present or group not in optional)
 
     @cached_property
-    def needed(self) -> tuple[str, ...]:
-        """Groups beyond the head's own that a file of the target must hold."""
-        return tuple(group for group in self.table.in_dialect(self.target).needs if group not in self.groups)
-
-    @cached_property
     def sources(self) -> dict[str, TensorSpec]:
-        held = self.table.groups_in(self.identity.dialect)
-        needed = [group for group in self.needed if group in held]
-        return expand(self.table, self.identity.dialect, self.config.values, (*self.groups, *needed))
+        return expand(self.table, self.identity.dialect, self.config.values, self.groups)
 
     @cached_property
     def targets(self) -> dict[str, TensorSpec]:
-        return target_specs(self.table, self.target, self.config, self.head, (*self.groups, *self.needed))
+        return target_specs(self.table, self.target, self.config, self.head, self.groups)
 
     @cached_property
     def folding(self) -> Folding:
         own = self.table.in_dialect(self.identity.dialect).folds
         return Folding(own, self.table.in_dialect(self.target).folds, self.targets, self.first)
+
+    @cached_property
+    def fillers(self) -> dict[str, TensorSpec]:
+        """What the target's files hold although this model does without it."""
+        if self.options.groups is not None:
+            return {}
+        groups = [group for group in self.table.in_dialect(self.target).fills if group not in self.groups]
+        return target_specs(self.table, self.target, self.config, self.head, groups)
 
     @cached_property
     def mismatched(self) -> dict[str, tuple[StoredTensor, TensorSpec]]:
@@ -219,7 +246,18 @@ class _Planner:
             untied = not self.ties.is_tied and all(spec.id in self.table.tied for spec in missing)
             unknown = self.as_unknown(self.unknown())
             raise missing_tensors(self.head, missing, unknown, fitting, fresh=fresh, untied=untied)
-        return tuple(moves), tuple(unfilled)
+        return (*moves, *self.filling()), tuple(unfilled)
+
+    def filling(self) -> Iterator[Move]:
+        """What fills the places that the target's files cannot do without: a tensor of the source that fits, or fresh."""
+        groups = {spec.group for spec in self.fillers.values()}
+        own = expand(self.table, self.identity.dialect, self.config.values, groups)
+        for tensor_id, target in self.fillers.items():
+            source, here = own.get(tensor_id), next(iter(self.identity.by_id.get(tensor_id, ())), None)
+            if source is None or here is None or here.shape != source.shape or here.dtype not in FLOATS:
+                yield Move(target, None, None, "initialised")
+            else:
+                yield Move(target, here, transpose_specs(source, target), "loaded")
 
     def identified(self, tensor_id: str) -> TensorSpec:
         """A tensor as the source calls it, or as the target does where the source's dialect has no place for it."""
@@ -270,8 +308,15 @@ class _Planner:
         return [
             tensor
             for tensor in self.identity.unrecognised
-            if self.expected(tensor.name) is None and first_match(self.options.allow_unknown, tensor.name) is None
+            if self.expected(tensor.name) is None
+            and not self.of_training(tensor)
+            and not (self.options.head is not None and self.foreign(tensor) is not None)
+            and first_match(self.options.allow_unknown, tensor.name) is None
         ]
+
+    def of_training(self, tensor: StoredTensor) -> bool:
+        """Whether it is what files of the source's dialect keep of a training."""
+        return first_match(self.identity.dialect.training, tensor.name) is not None
 
     def expected(self, name: str) -> str | None:
         """The first regex of the class's lists that leaves out a name that no table knows."""
@@ -294,6 +339,7 @@ class _Planner:
     def unloaded(self, moves: tuple[Move, ...]) -> tuple[UnloadedTensor, ...]:
         """What becomes of every source tensor that no move takes; UnknownTensors for unrecognised."""
         if unknown := self.unknown():
+            self.refuse_foreign(unknown)
             raise unknown_tensors(self.as_unknown(unknown), self.lacking())
         taken = {id(move.source) for move in moves} | {id(tensor) for tensor in self.folding.read(moves)}
         candidates: dict[int, tuple[StoredTensor, list[str]]] = {}
@@ -304,7 +350,19 @@ class _Planner:
         known = [self.unloaded_tensor(tensor, ids) for tensor, ids in candidates.values()]
         unrecognised = [self.unrecognised(tensor) for tensor in self.identity.unrecognised]
         outside = [UnloadedTensor(tensor, "outside", "not under --strip-prefix") for tensor in self.identity.outside]
-        return (*known, *unrecognised, *outside)
+        elsewhere = [UnloadedTensor(tensor, "unused", why) for tensor, why in self.identity.elsewhere]
+        return (*known, *unrecognised, *outside, *elsewhere)
+
+    def refuse_foreign(self, unknown: list[StoredTensor]) -> None:
+        """Refuse parts of models that no class has; they may stay behind where the caller says which class it is."""
+        for tensor in unknown:
+            if self.options.head is None and (what := self.foreign(tensor)) is not None:
+                raise has_foreign_part(self.head, tensor, what)
+
+    def foreign(self, tensor: StoredTensor) -> str | None:
+        """What a tensor is, where no class has it."""
+        known = self.table.in_dialect(self.identity.dialect).foreign
+        return next((what for pattern, what in known.items() if first_match((pattern,), tensor.name)), None)
 
     def unloaded_tensor(self, tensor: StoredTensor, ids: list[str]) -> UnloadedTensor:
         """What becomes of a tensor that claims these ids and fills none."""
@@ -315,7 +373,7 @@ class _Planner:
         if tensor_id is None:
             claimed = {self.identity.specs[tensor_id].group for tensor_id in ids}
             spoken = self.identity.dialect
-            stored = {*self.table.unused.get(spoken.name, ()), *self.table.in_dialect(spoken).needs}
+            stored = {*self.table.unused.get(spoken.name, ()), *self.table.in_dialect(spoken).fills}
             if claimed & stored:
                 why = "in every class's file, and this class does not compute with it"
             else:
@@ -324,7 +382,7 @@ class _Planner:
         if tensor_id in self.folding.added:
             return UnloadedTensor(tensor, "tied", f"added to every row of {self.folding.added[tensor_id]}")
         if tensor_id in self.lost:
-            return UnloadedTensor(tensor, "lost", f"{self.target.title} has no place for it")
+            return UnloadedTensor(tensor, "lost", f"{self.target.title} has no place for it", inside=True)
         if (counted := self.ties.counted(tensor_id)) is not None and (source := self.first(counted)) is not None:
             return UnloadedTensor(tensor, "tied", f"the model computes with {source.name}")
         original = self.first(self.table.tied.get(tensor_id, tensor_id))
@@ -333,32 +391,49 @@ class _Planner:
         return UnloadedTensor(tensor, "tied", f"equal to {original.name}" if original else "")
 
     def unrecognised(self, tensor: StoredTensor) -> UnloadedTensor:
+        if self.of_training(tensor):
+            return UnloadedTensor(tensor, "ignored", "state of the training")
         if (pattern := first_match(self.table.ignore["unexpected"], tensor.name)) is not None:
             return UnloadedTensor(tensor, "ignored", f"matches {pattern!r}")
         inside = is_inside(tensor.name, self.identity, self.table, self.groups)
         if (pattern := first_match(self.options.ignore_unexpected, tensor.name)) is not None:
             return UnloadedTensor(tensor, "ignored", f"matches {pattern!r}", inside)
+        if self.options.head is not None and (what := self.foreign(tensor)) is not None:
+            return UnloadedTensor(tensor, "unused", what)
         if (pattern := self.expected(tensor.name)) is not None:
             known = pattern in self.of_modules
             return UnloadedTensor(tensor, "unused", f"not of this class: matches {pattern!r}", inside and not known)
         return UnloadedTensor(tensor, "unknown", "allowed by --allow-unknown", inside)
 
-    @property
-    def filled(self) -> list[TensorSpec]:
-        """What the source has of the target's tensors."""
-        return [spec for tensor_id, spec in self.targets.items() if self.first(tensor_id) is not None]
+    def notes_of_training(self) -> Iterator[str]:
+        """How many tensors are left out as state of the training, and whether averages are among them."""
+        kept = [one.name for one in self.identity.unrecognised if self.of_training(one)]
+        if kept:
+            every = len({id(one) for found in self.identity.by_id.values() for one in found})
+            every += len(self.identity.unrecognised) + len(self.identity.elsewhere) + len(self.identity.outside)
+            yield f"{every} tensors, {len(kept)} of them state of the training (optimizer, steps): left out"
+        average = self.identity.dialect.average
+        if average and (
+            taken := {id(it) for found in self.identity.by_id.values() for it in found if it.name.endswith(average)}
+        ):
+            yield f"{len(taken)} tensors are averages over the training, as --ema asks for"
+        if averaged := sum(name.endswith(average) for name in kept if average):
+            yield f"{averaged} tensors have an average over the training beside them: --ema takes those"
 
     def notes(self) -> list[str]:
         """What is unusual about the plan as a whole."""
-        notes = []
+        notes = [*self.notes_of_training()]
         named = self.config.architectures
         if named and self.head not in named and self.options.head is None:
             notes.append(f"config names {', '.join(map(printable, named))}; the tensors are those of {self.head}")
         if left_out := [group for group in self.table.heads[self.head] if group not in self.groups]:
             notes.append(f"the file has no {', '.join(left_out)}: load it with add_pooling_layer=False")
-        if fresh := [group for group in self.needed if not any(spec.group == group for spec in self.filled)]:
-            notes.append(f"{self.target.title} needs {', '.join(fresh)}, which {self.head} has not: newly initialised")
         notes += self.folding.notes(self.target)
+        if fresh := [group for group in dict.fromkeys(one.group for one in self.fillers.values())]:
+            notes.append(
+                f"{self.target.title} makes {', '.join(fresh)} whether or not {self.head} computes with it: "
+                "newly initialised where the source has none"
+            )
         if not self.ties.is_tied and any(copy in self.sources for copy in self.table.tied):
             notes.append("the decoder is untied and stays a tensor of its own; transformers' TF classes always tie it")
         return notes

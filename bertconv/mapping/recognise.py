@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from bertconv.config_auto import said_family
+from bertconv.config_auto import is_said_by_file, said_family
 from bertconv.containers.stored import StoredTensor
 from bertconv.errors import (
     AmbiguousFamily,
@@ -22,10 +23,11 @@ from bertconv.errors import (
     UnsupportedCheckpoint,
 )
 from bertconv.families import Family, families, family_of, find_family, read_families
+from bertconv.mapping.averages import with_averages
 from bertconv.mapping.checks import open_table
 from bertconv.mapping.dialects import Dialects, load_dialects
 from bertconv.mapping.evidence import scope_vote
-from bertconv.mapping.heads import rank_heads
+from bertconv.mapping.heads import fills_none
 from bertconv.mapping.identify import Identity, identify, refuse_foreign
 from bertconv.mapping.numbered import are_numbered, unresolved
 from bertconv.mapping.table import Table, table_for
@@ -42,21 +44,30 @@ class Wanted:
         family: a `model_type`, or None.
         table: a mapping table of the caller's own, or None.
         strip_prefix: use only the names that begin with this, and take it off; None finds the prefix.
+        ema: take the averages over the steps of a training that lie beside the weights.
     """
 
     family: str | None = None
     table: Path | None = None
     strip_prefix: str | None = None
+    ema: bool = False
 
     @classmethod
-    def of(cls, family: str | None, table: str | os.PathLike[str] | None, strip_prefix: str | None = None) -> Wanted:
+    def of(
+        cls,
+        family: str | None,
+        table: str | os.PathLike[str] | None,
+        strip_prefix: str | None = None,
+        *,
+        ema: bool = False,
+    ) -> Wanted:
         """What a function was called with, checked; BadTable, and RequestError for a family that is not known."""
         path = None if table is None else Path(table)
         if path is not None:
             open_table(path)
         elif family is not None:
             family_of(family)
-        return cls(family, path, strip_prefix)
+        return cls(family, path, strip_prefix, ema)
 
 
 ANYTHING = Wanted()
@@ -74,8 +85,15 @@ def recognise(tensors: Iterable[StoredTensor], source: Source, wanted: Wanted) -
     Raises:
         UnsupportedCheckpoint: a family without a table, names of another family than the config says, or of none.
         AmbiguousFamily: nothing says which of several families it is.
-        BertconvError: as for `identify`; RequestError where the caller's table is for other model types.
+        BertconvError: as for `identify`; RequestError where the caller's table is for other model types, or where
+            averages are wanted and there are none.
     """
+    table, identity = _recognised(tensors, source, wanted)
+    return table, with_averages(identity) if wanted.ema else identity
+
+
+def _recognised(tensors: Iterable[StoredTensor], source: Source, wanted: Wanted) -> tuple[Table, Identity]:
+    """The same, with the weights themselves."""
     every, dialects = list(tensors), load_dialects()
     given = _given(wanted, source)
     if given is not None:
@@ -89,13 +107,18 @@ def recognise(tensors: Iterable[StoredTensor], source: Source, wanted: Wanted) -
     family = _said(source)
     if family is None:
         return _by_names(every, dialects, wanted.strip_prefix, source)
+    if source.config is not None and is_said_by_file(source.config_keys() or {}):
+        with suppress(BertconvError):  # such as names that several families have
+            by_names = _by_names(every, dialects, wanted.strip_prefix, source)
+            if by_names[1].dialect.declared:  # whose files lie beside a config of this name whatever family they are of
+                return by_names
     table = table_for(family.model_type)
     try:
         identity = identify(every, table, dialects, wanted.strip_prefix)
     except BertconvError:
         refuse_contradiction(every, family, str(source.config), wanted.strip_prefix)
         raise
-    if identity.unrecognised and rank_heads(table, identity, ())[0].missing:  # such as DistilBERT's layers
+    if identity.unrecognised and fills_none(table, identity):  # such as DistilBERT's layers
         fitting = _fitting(every, dialects, wanted.strip_prefix)
         _refuse_contradiction(family, [one for one in fitting if one.is_whole], str(source.config))
     return table, identity
@@ -128,7 +151,7 @@ class _Fit:
     @property
     def lacks(self) -> bool:
         """No class is filled."""
-        return bool(rank_heads(self.table, self.identity, ())[0].missing)
+        return fills_none(self.table, self.identity)
 
 
 def _given(wanted: Wanted, source: Source) -> Table | None:

@@ -81,6 +81,16 @@ def no_place(head: str, target: Dialect, names: Sequence[str]) -> UnsupportedChe
     )
 
 
+def has_foreign_part(head: str, tensor: StoredTensor, what: str) -> UnsupportedCheckpoint:
+    """The file holds a part of a model that no class has; `head` is what can be taken all the same."""
+    return UnsupportedCheckpoint(
+        f"is of {what}.",
+        hint=f"Take the rest alone with --head {head}.",
+        file=tensor.file.name,
+        tensor=tensor.name,
+    )
+
+
 def undecided(chosen: HeadChoice, config: Config) -> AmbiguousHead:
     """Several classes have the file's tensors, and nothing says which it is."""
     conflict = f" ({chosen.why})" if chosen.why else ""

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import field
+from collections.abc import Iterable, Mapping
+from dataclasses import field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bertconv.containers.container import Links
 from bertconv.families import Family, family_of, read_families
 from bertconv.mapping.dialects import Dialect, Dialects
 from bertconv.mapping.expressions import Condition, Conditions, Size
 from bertconv.mapping.indices import variables
 from bertconv.records import dataclass
-from bertconv.table_files import PRESET_KEYS, bad, only, read_table, tables_folder
+from bertconv.table_files import bad, only, read_table, tables_folder
 
 VOCABULARY = "vocab_size"
 """The config key of the number of tokens, in every family's spelling."""
+
+ACTIVATION = "hidden_act"
+"""The config key of the activation, in BERT's spelling."""
 
 INPUTS = ("token_type_ids", "position_ids")
 """What models may take beyond `input_ids` and `attention_mask`."""
@@ -67,22 +71,67 @@ class Fold:
 
 
 @dataclass(frozen=True)
+class OwnConfig:
+    """A config file that programs of a dialect read, beside config.json.
+
+    Attributes:
+        name: of the file.
+        keys: what it says of the config.
+        fixed: what else it says, always the same.
+        spelled: key -> value of the config -> how the file spells that value.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    fixed: Mapping[str, Any]
+    spelled: Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class View:
+    """One of several models that lie in one file: the classes that it is, and what its names differ in."""
+
+    heads: tuple[str, ...]
+    names: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class InDialect:
     """What files of a dialect can hold of a family.
 
     Attributes:
         heads: the model classes that there are in it.
         lacks: what it has no place for: a group, `group.module` or `group.module.role`.
-        needs: groups without which no program loads a file: written newly initialised where the source has none.
         only: config keys with the one value that its programs compute with.
         folds: id of a table -> how it is kept.
+        activations: what its program can compute, by transformers' name -> the words for it in the program's own
+            config; empty where that has none. The first is computed where nothing is said. None: its program reads
+            transformers' configs, and computes what they say.
+        fixed: key of the config -> what its program computes with, whatever a config says.
+        head_fixed: model class -> the same of its head alone.
+        twice: groups that a file may hold at several of their places; of these the one counts that is named last.
+        links: other places of the objects that tensors belong to, where files have a graph of them.
+        says: regex of a tensor's name -> the class that it is certain of, where several have the tensors.
+        fills: groups without which its programs load nothing: newly initialised where the class does not own them.
+        sizes: size -> what it is in every model of the dialect, so that a config need not say it.
+        foreign: regexes of names -> what they are: parts of models that no class has.
+        config: the config file of its own; None where it has none.
     """
 
     heads: tuple[str, ...]
     lacks: frozenset[str] = frozenset()
-    needs: tuple[str, ...] = ()
     only: Mapping[str, Any] = field(default_factory=dict)
     folds: Mapping[str, Fold] = field(default_factory=dict)
+    activations: Mapping[str, tuple[str, ...]] | None = None
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    head_fixed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    twice: frozenset[str] = frozenset()
+    fills: tuple[str, ...] = ()
+    links: Links = field(default_factory=Links)
+    says: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    foreign: Mapping[str, str] = field(default_factory=dict)
+    config: OwnConfig | None = None
 
     def has(self, group: str, module: str, role: str) -> bool:
         """Whether it has a place for a tensor."""
@@ -112,6 +161,7 @@ class Table:
         names: dialect -> what differs there: group, group.module or group.module.role -> name; the latter two with
             `|` and other spellings that are read.
         within: dialect -> what its files can hold, where that is not everything.
+        views: dialect -> name -> a model that may lie in a file beside the one that counts, with names of its own.
     """
 
     path: Path
@@ -131,6 +181,7 @@ class Table:
     ignore: Mapping[str, tuple[str, ...]]
     names: Mapping[str, Mapping[str, str]]
     within: Mapping[str, InDialect]
+    views: Mapping[str, Mapping[str, View]]
 
     def speaks(self, dialect: Dialect) -> bool:
         """Whether there are files of this family in a dialect."""
@@ -142,13 +193,28 @@ class Table:
 
     def in_dialect(self, dialect: Dialect) -> InDialect:
         """What files of a dialect can hold; everything where the table says nothing of it."""
-        return self.within.get(dialect.name) or InDialect(tuple(self.heads))
+        own = self.within.get(dialect.name) or InDialect(tuple(self.heads))
+        return replace(own, heads=self.views[dialect.name][dialect.view].heads) if dialect.view else own
+
+    def names_in(self, dialect: Dialect) -> Mapping[str, str]:
+        """What differs in a dialect, in the view that is meant."""
+        names = self.names.get(dialect.name, {})
+        return {**names, **self.views[dialect.name][dialect.view].names} if dialect.view else names
+
+    def views_in(self, dialect: Dialect) -> tuple[Dialect, ...]:
+        """The dialect once for each model that may lie in its files beside the one that counts."""
+        return tuple(replace(dialect, view=view) for view in self.views.get(dialect.name, ()))
+
+    def as_written(self, dialect: Dialect, head: str) -> Dialect:
+        """The dialect with the names that files of a class are written in."""
+        fitting = (view for view in self.views_in(dialect) if head in self.in_dialect(view).heads)
+        return next(fitting, dialect)
 
     def groups_in(self, dialect: Dialect) -> frozenset[str]:
         """The groups that files of a dialect may have."""
         own = self.in_dialect(dialect)
         held = {group for head in own.heads for group in self.heads[head]}
-        held |= {*self.unused.get(dialect.name, ()), *own.needs}
+        held |= {*self.unused.get(dialect.name, ()), *own.fills}
         return frozenset(held - own.lacks)
 
     @property
@@ -236,6 +302,12 @@ def load_table(path: Path, model_type: str | None = None) -> Table:
         ignore={kind: tuple(raw.get("ignore", {}).get(kind, ())) for kind in ("unexpected", "missing")},
         names={dialect: dict(row) for dialect, row in raw.get("names", {}).items()},
         within={name: _within(path, name, raw, family.prefix, heads) for name in raw.get("in", {})},
+        views={
+            dialect: {
+                name: _view(path, f"[views.{dialect}.{name}]", row, family.prefix, heads) for name, row in rows.items()
+            }
+            for dialect, rows in raw.get("views", {}).items()
+        },
     )
 
 
@@ -258,19 +330,63 @@ def _within(
     path: Path, dialect: str, raw: Mapping[str, Any], prefix: str, heads: Mapping[str, Mapping[str, Any]]
 ) -> InDialect:
     row, folds = raw["in"][dialect], raw.get("fold", {}).get(dialect, {})
-    only(path, f"[in.{dialect}]", row, allowed=("heads", "lacks", "needs", "only", *PRESET_KEYS))
+    where = f"[in.{dialect}]"
     for place, fold in folds.items():
         only(path, f"[fold.{dialect}] {place}", fold, required=("skip_rows", "add_row"))
-    own = tuple(prefix + rest for rest in row["heads"]) if "heads" in row else tuple(heads)
-    if unknown := [head for head in own if head not in heads]:
-        raise bad(path, f"[in.{dialect}] has {unknown[0].removeprefix(prefix)!r}, which is none of [heads]")
+    only(
+        path, where, row,
+        allowed=("heads", "lacks", "twice", "fills", "links", "says", "sizes", "foreign", "config", "activations", "fixed",
+                 "head_fixed", "only", "preset"),
+    )  # fmt: skip
+    own = _heads(path, where, row["heads"], prefix, heads) if "heads" in row else tuple(heads)
+    config = None
+    if "config" in row:
+        only(path, f"[in.{dialect}.config]", row["config"], required=("name", "keys"), allowed=("fixed", "spelled"))
+        said = row["config"]
+        config = OwnConfig(said["name"], tuple(said["keys"]), said.get("fixed", {}), said.get("spelled", {}))
+    certain = row.get("says", {})
+    says = dict(zip(certain, _heads(path, where, certain.values(), prefix, heads), strict=True))
     return InDialect(
         heads=own,
         lacks=frozenset(row.get("lacks", ())),
-        needs=tuple(row.get("needs", ())),
-        only=dict(row.get("only", {})),
+        twice=frozenset(row.get("twice", ())),
+        fills=tuple(row.get("fills", ())),
+        links=_links(path, where, row.get("links", {})),
+        says=says,
+        sizes=row.get("sizes", {}),
+        foreign=row.get("foreign", {}),
+        config=config,
+        activations=_activations(row.get("activations")),
+        fixed=row.get("fixed", {}),
+        only=row.get("only", {}),
         folds={place: Fold(**fold) for place, fold in folds.items()},
+        head_fixed={prefix + rest: keys for rest, keys in row.get("head_fixed", {}).items()},
     )
+
+
+def _activations(row: Mapping[str, str] | None) -> Mapping[str, tuple[str, ...]] | None:
+    """Each with the words for it; None where nothing is said."""
+    return None if row is None else {name: tuple(filter(None, words.split("|"))) for name, words in row.items()}
+
+
+def _links(path: Path, where: str, row: Mapping[str, Mapping[str, str]]) -> Links:
+    only(path, f"{where[:-1]}.links]", row, allowed=("same", "copies"))
+    return Links(tuple(row.get("same", {}).items()), tuple(row.get("copies", {}).items()))
+
+
+def _view(path: Path, where: str, row: Mapping[str, Any], prefix: str, heads: Mapping[str, Mapping[str, Any]]) -> View:
+    only(path, where, row, required=("heads", "names"))
+    return View(_heads(path, where, row["heads"], prefix, heads), dict(row["names"]))
+
+
+def _heads(
+    path: Path, where: str, named: Iterable[str], prefix: str, heads: Mapping[str, Mapping[str, Any]]
+) -> tuple[str, ...]:
+    """Classes by the rest of their names."""
+    own = tuple(prefix + rest for rest in named)
+    if unknown := [head for head in own if head not in heads]:
+        raise bad(path, f"{where} has {unknown[0].removeprefix(prefix)!r}, which is none of [heads]")
+    return own
 
 
 def _group(path: Path, name: str, row: dict[str, Any]) -> Group:

@@ -12,7 +12,10 @@ from bertconv.errors import DamagedCheckpoint, RequestError, UnsafeCheckpoint
 from bertconv.source import integrity, preset
 from bertconv.source.checkpoint_folder import is_cache_link, subfolder_parts
 
-_LISTED_FOLDER = re.compile(r"[0-9]+_.+|checkpoint-[0-9]+|pytorch_model_fsdp_[0-9]+")
+_LISTED_FOLDER = re.compile(r"[0-9]+_.+|checkpoint-[0-9]+|pytorch_model_fsdp_[0-9]+|variables")
+_VERSION = re.compile(r"[0-9]{1,18}")
+SAVED_MODELS = "saved_model"
+"""The folder below a model's in which transformers put SavedModels, each in a folder named by its version."""
 
 
 class LocalFolder:
@@ -63,7 +66,7 @@ class LocalFolder:
 
 
 def _scan(folder: Path) -> Iterator[str]:
-    """Files of a folder, and of the folders that sentence-transformers and the Trainer put into one."""
+    """Files of a folder, and of those below it in which sentence-transformers, the Trainer and TensorFlow put some."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if not entry.is_dir(follow_symlinks=False):
@@ -73,6 +76,16 @@ def _scan(folder: Path) -> Iterator[str]:
             elif _LISTED_FOLDER.fullmatch(entry.name):
                 with os.scandir(entry.path) as inner:
                     yield from (f"{entry.name}/{file.name}" for file in inner if not file.is_dir(follow_symlinks=False))
+            elif entry.name == SAVED_MODELS:
+                yield from _scan_versions(folder / entry.name)
+
+
+def _scan_versions(folder: Path) -> Iterator[str]:
+    """Files of the SavedModels in a folder of several, relative to the folder around it."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _VERSION.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
+                yield from (f"{folder.name}/{entry.name}/{name}" for name in _scan(Path(entry.path)))
 
 
 def _scan_assets(folder: Path) -> Iterator[str]:

@@ -18,11 +18,11 @@ from bertconv.containers.stored import SourceFile, is_so
 from bertconv.errors import BertconvError, MappingError, RequestError
 from bertconv.families import Family
 from bertconv.records import dataclass
-from bertconv.source import modules, preset, sidecars
+from bertconv.source import modules, prefixes, preset, sidecars
 from bertconv.source.checkpoint_folder import CheckpointFolder, SourceOptions, open_in
-from bertconv.source.folder import LocalFolder
+from bertconv.source.folder import SAVED_MODELS, LocalFolder
 from bertconv.source.modules import Modules
-from bertconv.source.refusals import ctranslate2, no_weights, unsupported
+from bertconv.source.refusals import SAVED_MODEL, ctranslate2, no_weights, unsupported
 from bertconv.source.weights import (
     SHARD,
     Choice,
@@ -38,6 +38,8 @@ from bertconv.source.weights import (
 from bertconv.text import some
 
 _DEFAULTS = SourceOptions()
+_IMPLIED = "config"
+"""What messages call the config that is implied."""
 _OLD_LAYOUTS = ("0_Transformer", "0_BERT")
 _ID_PART = r"(?=[A-Za-z0-9_])[\w.-]{1,96}(?<=[A-Za-z0-9_])"
 _HUB_ID = re.compile(rf"(?!.*(?:--|\.\.))(?:{_ID_PART}/)?{_ID_PART}(?<!\.git)", re.ASCII)
@@ -62,6 +64,7 @@ class Source:
         stored_config: the bytes of `config`, read when it was found; none where they are too many. Of a program's own
             config file they are what transformers would write.
         renamed: sidecar -> what the folder calls it, where that is something else.
+        implied: the keys of a config where there is none and none is needed.
     """
 
     given: str
@@ -75,6 +78,7 @@ class Source:
     modules: Modules | None = None
     stored_config: bytes = field(default=b"", repr=False)
     renamed: Mapping[str, str] = field(default_factory=dict)
+    implied: Mapping[str, Any] | None = None
 
     @property
     def carried(self) -> tuple[str, ...]:
@@ -100,7 +104,9 @@ class Source:
     def config_keys(self) -> dict[str, Any] | None:
         """The keys of its config as they are, unchecked; None where it has none; DamagedCheckpoint for no JSON."""
         found = self.config
-        return None if found is None else content.json_object(self.stored_config, found, content.MAX_BYTES)
+        if found is None:
+            return None if self.implied is None else dict(self.implied)
+        return content.json_object(self.stored_config, found, content.MAX_BYTES)
 
     def load_config(self, family: Family) -> Config:
         """Its config, which must be of that family.
@@ -115,7 +121,7 @@ class Source:
                 "has no config.json.", hint="Give one with --config FILE; shapes alone do not tell the activation.",
                 file=str(self.folder),
             )  # fmt: skip
-        return config_class(family).from_dict(keys, str(self.config), family)
+        return config_class(family).from_dict(keys, str(self.config or _IMPLIED), family)
 
 
 def open_source(src: str | os.PathLike[str], options: SourceOptions = _DEFAULTS) -> Source:
@@ -139,8 +145,8 @@ def open_source(src: str | os.PathLike[str], options: SourceOptions = _DEFAULTS)
     if os.path.lexists(given):
         also_id = isinstance(src, str) and _HUB_ID.fullmatch(given) is not None and not is_weights(given)
         return _from_path(Path(given), given, options, also_id=also_id)
-    if os.path.lexists(f"{given}.index"):  # a TensorFlow checkpoint is given by its prefix
-        raise unsupported([f"{Path(given).name}.index"], given) or _no_such(given)
+    if _is_prefix(Path(given)):
+        return _from_prefix(Path(given).parent, Path(given).name, given, options)
     return _from_hub(given, *hub_id(src, options), options)
 
 
@@ -229,10 +235,14 @@ def _from_path(path: Path, given: str, options: SourceOptions, *, also_id: bool)
         )
     if options.subfolder or options.variant:
         raise RequestError("is a file, which has no subfolder or variant.", hint="Leave the option out.", file=given)
+    if (prefix := prefixes.prefix_of(path.name)) is not None:
+        return _from_prefix(path.parent, prefix, given, options)
     return _from_file(path, given, options, notes)
 
 
 def _from_file(path: Path, given: str, options: SourceOptions, notes: tuple[str, ...]) -> Source:
+    if path.name == SAVED_MODEL:
+        return _from_place(LocalFolder(path.parent), given, options, notes)
     if error := unsupported([path.name], given):
         raise error
     if SHARD.fullmatch(path.name):
@@ -244,13 +254,44 @@ def _from_file(path: Path, given: str, options: SourceOptions, notes: tuple[str,
     return replace(source, sidecars=(), not_carried=()) if alone else source
 
 
+def _is_prefix(path: Path) -> bool:
+    """Whether it is that of a TensorFlow checkpoint: the first part of the names of files."""
+    try:
+        return any(prefixes.prefix_of(one.name) == path.name for one in path.parent.iterdir())
+    except OSError:
+        return False
+
+
+def _from_prefix(folder: Path, prefix: str, given: str, options: SourceOptions) -> Source:
+    if options.revision is not None:
+        raise RequestError(
+            "is a local path, which has no revisions.", hint="Leave the revision out, or change folder.", file=given
+        )
+    checkpoint = LocalFolder(folder)
+    index = prefix + prefixes.INDEX
+    if error := prefixes.incomplete(checkpoint.names, given, prefix):
+        raise error
+    alone = not checkpoint.names.intersection(sidecars.CONFIGS)
+    return _describe(checkpoint, Choice(index), given, _config(checkpoint, options), alone=alone)
+
+
+def _listed(checkpoint: CheckpointFolder) -> str | None:
+    """The prefix that TensorFlow's list of checkpoints names, where there is one beside several of them."""
+    several = sum(prefixes.is_index(name) for name in checkpoint.names) > 1
+    if not several or prefixes.LIST not in checkpoint.names:
+        return None
+    checkpoint.need([prefixes.LIST])
+    with closing(open_in(checkpoint.folder, prefixes.LIST)) as file:
+        return prefixes.listed_prefix(file.read_up_to(prefixes.LIST_BYTES))
+
+
 def _from_place(
     checkpoint: CheckpointFolder, given: str, options: SourceOptions, notes: tuple[str, ...] = ()
 ) -> Source:
     config = _config(checkpoint, options)
     named = _named_weights(config) if config else None
     try:
-        choice = choose(checkpoint.names, options.prefer, options.variant, named)
+        choice = choose(checkpoint.names, options.prefer, options.variant, named, _listed(checkpoint))
     except BertconvError as error:
         error.file = error.file or str(checkpoint.folder)  # names alone do not tell it
         raise
@@ -352,12 +393,21 @@ def _config(checkpoint: CheckpointFolder, options: SourceOptions) -> _Config | N
         return _Config(options.config, preset.translated(None, options.config, stored))
     name = next((name for name in sidecars.CONFIGS if name in checkpoint.names), None)
     if name is None:
-        return None
+        around = _around_saved_model(checkpoint)
+        return None if around is None else _config(around, options)
     checkpoint.need([name])
     with closing(open_in(checkpoint.folder, name)) as file:
         stored = file.read_up_to(content.MAX_BYTES)
         is_preset = preset.is_preset(checkpoint, name, stored)
         return _Config(file.path, preset.translated(checkpoint, file.path, stored), is_preset)
+
+
+def _around_saved_model(checkpoint: CheckpointFolder) -> LocalFolder | None:
+    """The folder of a model that has this SavedModel in `saved_model/1`, and the config, which a SavedModel has not."""
+    if SAVED_MODEL not in checkpoint.names or not isinstance(checkpoint, LocalFolder):
+        return None
+    above = checkpoint.folder.absolute().parent
+    return LocalFolder(above.parent) if above.name == SAVED_MODELS else None
 
 
 def _config_within(checkpoint: CheckpointFolder, name: str) -> _Config | None:

@@ -6,12 +6,12 @@ import re
 from collections.abc import Collection
 from fnmatch import fnmatchcase
 
+from bertconv.config_content import CONFIG_FILES
 from bertconv.source import preset
-from bertconv.source.checkpoint_folder import is_plain
 from bertconv.source.weights import is_index, is_weights
-from bertconv.text import printable, some
+from bertconv.text import is_plain, printable, some
 
-CONFIGS = (preset.CONFIG, "config.json", "bert_config.json")
+CONFIGS = (preset.CONFIG, *CONFIG_FILES)
 """Names of the config, the first that is there counts."""
 
 MANIFEST = "bertconv.json"

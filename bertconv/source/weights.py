@@ -9,12 +9,12 @@ from fnmatch import fnmatchcase
 
 from bertconv.config_content import json_object
 from bertconv.containers.container import Spread
-from bertconv.containers.registry import BY_NAME, CONTAINERS, SPREAD
+from bertconv.containers.registry import BY_NAME, CONTAINERS, SPREAD, refuse_impostor
 from bertconv.containers.stored import SourceFile
 from bertconv.errors import DamagedCheckpoint, RequestError, UnsafeCheckpoint
 from bertconv.records import dataclass
-from bertconv.source.checkpoint_folder import is_plain
-from bertconv.text import printable, some
+from bertconv.source import prefixes
+from bertconv.text import is_plain, printable, some
 
 INDEX_BYTES = 8_000_000
 """An index has about 100 bytes per tensor, and a model some hundred tensors; a larger file is something else."""
@@ -67,7 +67,11 @@ class Choice:
 
 
 def choose(
-    names: Collection[str], prefer: Iterable[str], variant: str | None = None, named: str | None = None
+    names: Collection[str],
+    prefer: Iterable[str],
+    variant: str | None = None,
+    named: str | None = None,
+    listed: str | None = None,
 ) -> Choice | None:
     """The file or the index to read; None when no name looks like weights.
 
@@ -76,9 +80,10 @@ def choose(
         prefer: names of containers, the first that is there wins.
         variant: the one asked for.
         named: the file that the config's `transformers_weights` names.
+        listed: the prefix that a folder's list of TensorFlow's checkpoints names.
 
     Raises:
-        RequestError: the variant is not there, or several files could be meant.
+        RequestError: the variant is not there, or several checkpoints of TensorFlow are and nothing decides, or several files could be meant.
         UnsafeCheckpoint: the config names a file outside of the folder.
         DamagedCheckpoint: the file that the config names, or the index for shards, is missing.
     """
@@ -86,11 +91,22 @@ def choose(
     if named is not None and variant is None:
         return _named(here, named)
     candidates = [name for container in prefer for name in BY_NAME[container].among(names, variant)]
+    if candidates and prefixes.is_index(candidates[0]):
+        return _of_prefixes([name for name in candidates if prefixes.is_index(name)], listed)
     if candidates:
         return Choice(candidates[0], (*_beside(candidates), *_stale(here, candidates[0])))
     if variant is not None:
         raise RequestError(f"there are no weights of variant {variant!r}.", hint=_variants(here))
     return _lone(here)
+
+
+def _of_prefixes(indexes: list[str], listed: str | None) -> Choice:
+    """Of TensorFlow's checkpoints in a folder the one that is meant; that of a SavedModel lies in a folder below."""
+    here = [name for name in indexes if "/" not in name]
+    if not here:
+        return Choice(indexes[0])
+    chosen = prefixes.choose_prefix(here, listed)
+    return Choice(chosen.index, chosen.notes)
 
 
 def _named(here: set[str], named: str) -> Choice:
@@ -163,6 +179,18 @@ def is_spread(name: str) -> bool:
     return any(container.is_index(name) for container in SPREAD)
 
 
+def keeps_record(name: str) -> bool:
+    """Whether a manifest can keep a record of files that an index of this name is about."""
+    return any(container.keeps_record for container in SPREAD if container.is_index(name))
+
+
+def index_beside(name: str) -> str | None:
+    """The name of the index that alone says what a file holds, by the file's name; None where it needs none."""
+    place, slash, own = name.rpartition("/")
+    found = (container.index_of(own) for container in SPREAD)
+    return next((place + slash + index for index in found if index is not None), None)
+
+
 def parts_beside(name: str, names: Collection[str]) -> list[str]:
     """Files that hold other parts of the model whose body is in one of this name."""
     return [file for container in CONTAINERS for file in container.with_parts(name, names)]
@@ -175,6 +203,7 @@ def read_spread(file: SourceFile) -> Spread:
         UnsafeCheckpoint: a file's name would lead out of the folder; or as for `Container.read`.
         DamagedCheckpoint, UnsupportedCheckpoint: as for `Container.read`.
     """
+    refuse_impostor(file)
     spread = next(container for container in SPREAD if container.is_index(file.name)).read_index(file)
     for name in spread.files:
         if not is_plain(name):

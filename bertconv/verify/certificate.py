@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bertconv.containers.registry import read_header
 from bertconv.containers.stored import Header, SourceFile, StoredTensor
 from bertconv.errors import BertconvError, RequestError
 from bertconv.formats import workers
@@ -20,6 +19,7 @@ from bertconv.manifest import read_manifest
 from bertconv.mapping.layout import Transpose
 from bertconv.records import dataclass
 from bertconv.source.checkpoint_folder import open_in
+from bertconv.source.reading import headers_of
 from bertconv.text import brief, listing, printable
 from bertconv.verify.parity import Parity
 
@@ -121,7 +121,7 @@ def check_folder(folder: Path) -> FolderCheck:
     files: Mapping[str, Any] = manifest["files"]
     with ExitStack() as stack:
         changes, weights, absent = _file_changes(folder, files, stack)
-        headers, broken = _headers(weights)
+        headers, broken = _headers(folder, weights)
         changes += broken
         for name, header in headers.items():
             changes += _frame_changes(name, weights[name], header, files[name])
@@ -175,13 +175,11 @@ def _content_changes(name: str, file: SourceFile, wanted: Mapping[str, Any]) -> 
         yield Change(name, "", f"can no longer be read: {error.message}")
 
 
-def _headers(weights: Mapping[str, SourceFile]) -> tuple[dict[str, Header], list[Change]]:
-    headers, broken = {}, []
-    for name, file in weights.items():
-        try:
-            headers[name] = read_header(file)
-        except BertconvError as error:
-            broken.append(Change(name, error.tensor or "", f"can no longer be read: {error.message}"))
+def _headers(folder: Path, weights: Mapping[str, SourceFile]) -> tuple[dict[str, Header], list[Change]]:
+    headers, errors = headers_of(folder, weights)
+    broken = [
+        Change(name, error.tensor or "", f"can no longer be read: {error.message}") for name, error in errors.items()
+    ]
     return headers, broken
 
 

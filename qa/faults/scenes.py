@@ -52,6 +52,7 @@ WRITING = (
     Kind("tf-sharded", "bin", ("pt2tf", *SHARDS)),
     Kind("tf-safetensors", "safetensors", ("convert", "--to", "tf-safetensors", "--dtype", "bfloat16")),
     Kind("tf-safetensors-sharded", "sharded", ("convert", "--to", "tf-safetensors", *SHARDS)),
+    Kind("flax", "safetensors", ("convert", "--to", "flax", *SHARDS)),
     Kind("pt", "h5", ("tf2pt",)),
     Kind("pt-sharded", "h5", ("convert", "--to", "pt", *SHARDS)),
     Kind("pt-copied", "legacy", ("convert", "--to", "pt", "--verify", "none")),

@@ -39,7 +39,7 @@ def out(tmp_path: Path) -> Path:
 # Help
 
 
-SUBCOMMANDS = [(name,) for name in (*COMMANDS, *ALIASES)] + [("tables", name) for name in ("show", "check", "explain")]
+SUBCOMMANDS = [(name,) for name in (*COMMANDS, *ALIASES)] + [("tables", name) for name in ("show", "dialects", "check", "explain")]
 
 
 @pytest.mark.parametrize("name", SUBCOMMANDS, ids=" ".join)
@@ -337,8 +337,8 @@ def truncated(src: Path, _: pytest.MonkeyPatch) -> None:
     os.truncate(src / "model.safetensors", 20_000)
 
 
-def flax(src: Path, _: pytest.MonkeyPatch) -> None:
-    (src / "model.safetensors").rename(src / "flax_model.msgpack")
+def exported(src: Path, _: pytest.MonkeyPatch) -> None:
+    (src / "model.safetensors").rename(src / "model.gguf")
 
 
 def other_model(src: Path, _: pytest.MonkeyPatch) -> None:
@@ -379,7 +379,7 @@ SITUATIONS: list[Case] = [
     (pickled, (), 4, "UnsafeCheckpoint"),
     (linked, (), 4, "UnsafeCheckpoint"),
     (truncated, (), 5, "DamagedCheckpoint"),
-    (flax, (), 6, "UnsupportedCheckpoint"),
+    (exported, (), 6, "UnsupportedCheckpoint"),
     (other_model, (), 6, "UnsupportedCheckpoint"),
     (occupied, (), 7, "OutputError"),
     (bug, (), 9, "ZeroDivisionError"),

@@ -354,10 +354,16 @@ def test_server_hangs(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_weights(hub: HubServer) -> None:
     hub.add_repo("bert", {"config.json": CONFIG, "README.md": b""})
     assert "no weights; it has README.md, config.json" in failure("bert").message
-    hub.add_repo("flax", {"config.json": CONFIG, "flax_model.msgpack": b""})
-    with pytest.raises(UnsupportedCheckpoint, match="Flax"):
-        open_source("flax")
-    assert "flax_model.msgpack" not in hub.downloaded()
+    hub.add_repo("exported", {"config.json": CONFIG, "model.gguf": b""})
+    with pytest.raises(UnsupportedCheckpoint, match="GGUF"):
+        open_source("exported")
+    assert "model.gguf" not in hub.downloaded()
+
+
+def test_flax_s_weights_are_fetched_where_there_are_no_others(hub: HubServer) -> None:
+    hub.add_repo("flax", {"config.json": CONFIG, "flax_model.msgpack": b"x", "README.md": b""})
+    assert open_source("flax").weights.files == ("flax_model.msgpack",)
+    assert sorted(hub.downloaded()) == ["config.json", "flax_model.msgpack"]
 
 
 def test_cache_that_cannot_be_written(hub: HubServer, tmp_path: Path) -> None:

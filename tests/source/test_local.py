@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from bertconv.containers.stored import SourceFile
 from bertconv.errors import BertconvError, DamagedCheckpoint, RequestError, UnsafeCheckpoint, UnsupportedCheckpoint
 from bertconv.source import Source, SourceOptions, Weights, open_source
-from bertconv.source.checkpoint_folder import is_plain, open_in
+from bertconv.source.checkpoint_folder import open_in
 from bertconv.source.weights import choose, is_index, is_weights, read_index
+from bertconv.text import is_plain
 
 ST, BIN, H5 = "model.safetensors", "pytorch_model.bin", "tf_model.h5"
 INDEX = "model.safetensors.index.json"
@@ -149,10 +150,6 @@ def test_shards_without_index(tmp_path: Path) -> None:
     [
         (("adapter_config.json", "adapter_model.safetensors"), "LoRA", "merge-adapter"),
         (("adapter_model.bin",), "LoRA", "merge-adapter"),
-        (("flax_model.msgpack",), "Flax", "from_flax=True"),
-        (("bert_model.ckpt.index", "bert_model.ckpt.data-00000-of-00001"), "TensorFlow 1", "load_tf_weights_in_bert"),
-        (("bert_model.ckpt.data-00000-of-00001",), "TensorFlow 1", "load_tf_weights_in_bert"),
-        (("checkpoint", "model-300.index", "model-300.data-00000-of-00001"), "TensorFlow", "Restore it"),
         (("saved_model.pb", "fingerprint.pb"), "SavedModel", "tf_model.h5"),
         (("__0_0.distcp", "__1_0.distcp"), "distributed", "beside its .metadata"),
         (("pytorch_model_fsdp_0/__0_0.distcp", "optimizer.pt"), "distributed", "beside its .metadata"),
@@ -160,7 +157,6 @@ def test_shards_without_index(tmp_path: Path) -> None:
         (("__0.metadata", "__0_0.distcp"), "index for each process", "use_collectives=False"),
         (("latest", "zero_to_fp32.py"), "DeepSpeed", "zero_to_fp32.py FOLDER OUTPUT"),
         (("bert.npz",), "numpy", "safetensors.numpy.save_file"),
-        (("model.onnx",), "ONNX", "made from"),
         (("model.gguf",), "GGUF", "made from"),
         (("model.tflite",), "TensorFlow Lite", "made from"),
         (("model.mlmodel",), "Core ML", "made from"),
@@ -198,11 +194,6 @@ def test_weights_without_a_suffix_may_be_called_checkpoint(tmp_path: Path) -> No
 @pytest.mark.parametrize("beside", ["vocab.txt", "vocabulary.csv", "my_vocabulary.json"])
 def test_a_model_bin_of_pytorch(tmp_path: Path, beside: str) -> None:
     assert open_source(make(tmp_path, "model.bin", beside)).weights.files == ("model.bin",)
-
-
-def test_prefix_of_a_tensorflow_checkpoint(tmp_path: Path) -> None:
-    make(tmp_path, "bert_model.ckpt.index")
-    assert "TensorFlow 1" in refusal(UnsupportedCheckpoint, str(tmp_path / "bert_model.ckpt")).message
 
 
 def test_no_weights(tmp_path: Path) -> None:

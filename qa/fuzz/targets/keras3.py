@@ -52,7 +52,12 @@ def keras3_files() -> Target:
 
 def _like_keras(root: Any) -> None:
     """What `save_weights` writes: names in groups of variables, opaque bfloat16, the state of optimizer and seeds."""
-    layers = {"": "model", "body": "bert", "body/layer/encoder_layer": "layer_._0", "body/layer/encoder_layer/query": "q"}
+    layers = {
+        "": "model",
+        "body": "bert",
+        "body/layer/encoder_layer": "layer_._0",
+        "body/layer/encoder_layer/query": "q",
+    }
     for path, name in layers.items():
         root.create_group(f"{path}/vars").attrs["name"] = name
     own = root["body/layer/encoder_layer/query/vars"]

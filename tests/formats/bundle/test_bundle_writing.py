@@ -1,0 +1,137 @@
+"""Tensor bundles as they are written: read back by our own reader, by TensorFlow, and by `bertconv verify`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from bundles import elements, open_bundle
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bertconv.containers.bundle import Bundle, ObjectBundle
+from bertconv.containers.stored import ITEM_SIZE
+from bertconv.errors import BertconvError, MappingError
+from bertconv.formats.content import Content, Origin
+from bertconv.formats.output import Format, Model
+from bertconv.formats.staging import StagedFolder
+from bertconv.mapping.dialects import load_dialects
+from bertconv.mapping.table import table_for
+from bertconv.saving import extra_spec, save_weights
+
+HEAD = "BertModel"
+NAMES = ("a/kernel", "a/bias", "b", "encoder/layer_10/kernel", "encoder/layer_9/kernel", "ü/..x")
+
+
+def write(folder: Path, tensors: Mapping[str, Any], container: Bundle, limit: int = 1 << 40) -> None:
+    """Through the program's own way to the disk."""
+    contents = [
+        Content(extra_spec(name, value.shape), str(value.dtype), Origin(make=partial(_elements, value)))
+        for name, value in tensors.items()
+    ]
+    dialect = load_dialects().reference
+    with StagedFolder(folder) as staged:
+        form, model = Format("any", dialect, container), Model(table_for("bert"), HEAD)
+        save_weights(staged, form, model, contents, limit, lambda *_: lambda _: None, verify=True)
+        staged.commit()
+
+
+def _elements(value: Any) -> Any:
+    return value.reshape(-1).view(f"u{value.itemsize}")
+
+
+def numbers(shape: tuple[int, ...], dtype: str, seed: int = 0) -> Any:
+    kind = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    raw = np.random.default_rng(seed).integers(0, 2, int(np.prod(shape)) * ITEM_SIZE[dtype], np.uint8)
+    return raw.view(kind).reshape(shape)
+
+
+@pytest.fixture
+def tensors() -> dict[str, Any]:
+    return {name: numbers((number + 1, 3), "float32", number) for number, name in enumerate(NAMES)}
+
+
+shapes = st.lists(st.integers(0, 4), max_size=3).map(tuple)
+kinds = st.sampled_from(sorted(set(ITEM_SIZE) - {"complex128"}))  # of which the test makes no elements
+models = st.dictionaries(st.text("ab/_.é", min_size=1, max_size=12), st.tuples(shapes, kinds), min_size=1, max_size=8)
+
+
+@settings(max_examples=25, deadline=None)
+@given(model=models, limit=st.integers(1, 400))
+def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, model: Any, limit: int) -> None:
+    folder = tmp_path_factory.mktemp("bundle")
+    tensors = {name: numbers(shape, dtype) for name, (shape, dtype) in model.items()}
+    write(folder / "out", tensors, Bundle(), limit)
+    with closing(open_bundle(folder / "out" / "bert_model.ckpt")) as header:
+        counters = {name for name, value in tensors.items() if value.shape == () and "float" not in value.dtype.name}
+        assert {one.name: (one.dtype, one.shape, elements(one)) for one in header.tensors} == {
+            name: (value.dtype.name, value.shape, value.tobytes())
+            for name, value in tensors.items()
+            if name not in counters
+        }
+        assert set(header.others) == counters
+
+
+@pytest.mark.parametrize("container", [Bundle(), ObjectBundle()], ids=lambda one: one.name)
+@pytest.mark.parametrize(("limit", "files"), [(1 << 40, 1), (60, 5)])
+def test_files_of_an_output(container: Bundle, limit: int, files: int, tmp_path: Path, tensors: Any) -> None:
+    """The same names and bytes either way; whatever is written is known as an output."""
+    write(tmp_path / "out", tensors, container, limit)
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    data = [f"bert_model.ckpt.data-{number:05}-of-{files:05}" for number in range(files)]
+    assert names == [*data, "bert_model.ckpt.index", "checkpoint"]
+    assert all(map(container.is_output, names))
+    assert Bundle().among(names, None) == ["bert_model.ckpt.index"]
+    with closing(open_bundle(tmp_path / "out" / "bert_model.ckpt")) as header:
+        assert {one.name: elements(one) for one in header.tensors} == {
+            name: value.tobytes() for name, value in tensors.items()
+        }
+        assert header.others == (("save_counter/.ATTRIBUTES/VARIABLE_VALUE",) if container.name != "bundle" else ())
+
+
+def test_the_same_tensors_give_the_same_bytes(tmp_path: Path, tensors: Any) -> None:
+    for folder, order in (("one", tensors), ("other", dict(reversed(tensors.items())))):
+        write(tmp_path / folder, order, ObjectBundle())
+    one, other = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "other"))
+    assert one == other
+
+
+def test_an_index_that_says_something_else_is_not_kept(
+    tmp_path: Path, tensors: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written is held to what the disk has of the index."""
+    true = StagedFolder.write
+
+    def changed(self: StagedFolder, name: str, content: bytes) -> None:
+        if name.endswith(".index"):
+            content = content[:20] + bytes([content[20] ^ 1]) + content[21:]
+        true(self, name, content)
+
+    monkeypatch.setattr(StagedFolder, "write", changed)
+    with pytest.raises(MappingError, match="its index says something else"):
+        write(tmp_path / "out", tensors, Bundle())
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_changed_bit_of_an_output_is_seen(tmp_path: Path) -> None:
+    write(tmp_path / "out", {"a/kernel": numbers((3, 4), "float32"), "b": numbers((5,), "bfloat16")}, ObjectBundle())
+    prefix = tmp_path / "out" / "bert_model.ckpt"
+    open_bundle(prefix).close()
+    unseen = []
+    for file in (prefix.with_name(f"{prefix.name}.index"), prefix.with_name(f"{prefix.name}.data-00000-of-00001")):
+        sound = file.read_bytes()
+        for place in range(0, len(sound), 3):
+            file.write_bytes(sound[:place] + bytes([sound[place] ^ 1 << place % 8]) + sound[place + 1 :])
+            try:
+                open_bundle(prefix).close()
+                unseen.append((file.name, place))
+            except BertconvError as error:
+                assert str(prefix) in str(error)
+        file.write_bytes(sound)
+    assert unseen == []
