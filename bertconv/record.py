@@ -54,7 +54,9 @@ class Proof:
 
 def report_of(source: Source, header: Header, plan: Plan, table: Table, dtype: Callable[[Move], str]) -> Report:
     """The report of a plan; `checked` adds what the check of every tensor found."""
-    repeated = table.repeated(plan.dialect, plan.config.values)
+    fills = {*table.in_dialect(plan.dialect).fills} - {*table.heads[plan.head]}
+    fillers = {move.target.id for move in plan.moves if move.target.group in fills}
+    repeated = table.repeated(plan.dialect, plan.config.values) | fillers
     unfilled = [
         TensorReport(spec.id, "", spec.name, "missing", "", spec.canonical.shape, "allowed by an ignore list")
         for spec in plan.unfilled

@@ -109,7 +109,8 @@ class Report:
         left_out: every source tensor that was not loaded.
         notes: what is unusual, one sentence each.
         sidecars: tokenizer and label files that were carried along; `not_carried` are the other files of the source.
-        copies: ids of the tensors that the target's files hold beside their tied originals.
+        copies: ids of the tensors that the target's files hold beside those of the model: tied copies, and what their
+            programs make although the class does not compute with it.
         parameters: number of elements written, copies aside.
         nbytes: bytes of weights written.
         seconds: wall-clock time without the comparison of outputs.

@@ -46,6 +46,9 @@ _IMPOSTORS = (
 )  # fmt: skip
 
 
+_NO_CHANCE = 5
+"""Bytes of a beginning that numbers do not have by chance."""
+
 _EXPORTS = (
     (re.compile(rb"GGUF"), "is a GGUF model"),
     # A version, the length of a name, and the name of a specification: ctranslate2, specs/model_spec.py.
@@ -80,8 +83,14 @@ def read_header(file: SourceFile, *, check_data: bool = True) -> Header:
 
 
 def refuse_impostor(file: SourceFile) -> None:
-    """DamagedCheckpoint or UnsupportedCheckpoint for what stands in place of a file, such as a Git-LFS pointer."""
-    _refuse_known(file, file.read(0, min(512, file.size)))
+    """DamagedCheckpoint for what stands in place of a file of plain numbers, such as a Git-LFS pointer.
+
+    Numbers may begin with any byte, so only beginnings that are too long to be a chance count.
+    """
+    start = file.read(0, min(512, file.size)).lower()
+    for beginning, what, hint in _IMPOSTORS:
+        if len(beginning) >= _NO_CHANCE and start.startswith(beginning):
+            raise DamagedCheckpoint(f"{what}.", hint=hint, file=str(file.path))
 
 
 def _recognised(file: SourceFile) -> Container:

@@ -70,6 +70,7 @@ def make_plan(
     target = table.as_written(target, head)
     planner = _Planner(identity, table, config, target, options, head, ignore)
     planner.check_switched_off()
+    planner.refuse_foreign(planner.unknown())  # before shapes that such a part has made others
     planner.check_tensors()
     moves, unfilled = planner.moves()
     planner.check_losses()

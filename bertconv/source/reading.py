@@ -31,9 +31,12 @@ def open_header(source: Source, *, check_data: bool = True) -> Header:
     """
     if source.weights.spread is not None:
         files = [source.open(name) for name in source.weights.files]
-        for file in files:
-            refuse_impostor(file)
-        return source.weights.spread.read(files, check_data=check_data)
+        try:
+            return source.weights.spread.read(files, check_data=check_data)
+        except DamagedCheckpoint:
+            for file in files:  # only now: elements may begin with any byte, a brace among them
+                refuse_impostor(file)
+            raise
     headers = {name: read_header(source.open(name), check_data=check_data) for name in source.weights.files}
     if source.weights.weight_map is not None:
         _check_shards(headers, source.weights.weight_map, str(source.folder / (source.weights.index or "")))

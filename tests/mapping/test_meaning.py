@@ -159,7 +159,7 @@ def test_what_a_head_alone_computes_is_told(tables: Tables) -> None:
     ("keys", "said"),
     [
         ({"hidden_act": "relu"}, "Model Garden cannot compute hidden_act relu: it has gelu_new."),
-        ({"layer_norm_eps": 1e-5}, "computes with layer_norm_eps 1e-12, whatever a config says, and the model with 1e-05."),
+        ({"layer_norm_eps": 1e-5}, "with layer_norm_eps 1e-12, whatever a config says, and the model with 1e-05."),
         ({"hidden_act": "silu", "layer_norm_eps": 0.1}, "hidden_act silu: it has gelu_new; Model Garden computes with"),
     ],
 )  # fmt: skip

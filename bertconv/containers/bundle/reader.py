@@ -12,14 +12,14 @@ from bertconv.containers.bundle.graph import GRAPH_KEY, MAX_GRAPH, Named, names_
 from bertconv.containers.bundle.slices import PREFIX, box_of, slice_key
 from bertconv.containers.bundle.table import UnknownCompressionError, read_table
 from bertconv.containers.bundle.texts import read_texts
-from bertconv.containers.chunks import Box, Chunk, assemble, fault
+from bertconv.containers.chunks import MAX_CHUNKS, Box, Chunk, assemble, fault
 from bertconv.containers.container import Spread
 from bertconv.containers.protobuf import BYTES, WireError, fields
 from bertconv.containers.stored import MAX_NAME, Header, SourceFile, StoredTensor
 from bertconv.errors import DamagedCheckpoint, UnsafeCheckpoint, UnsupportedCheckpoint
 from bertconv.text import printable
 
-MAX_INDEX = 32_000_000
+MAX_INDEX = 16_000_000
 """Most bytes of an index: a tensor has a hundred, and three times that with the slots of its optimizer."""
 _MAX_TEXTS = 16_000_000
 """Most bytes of a tensor of texts whose checksum is taken; the graph has a limit of its own."""
@@ -135,6 +135,8 @@ class _Index:
                                         file=str(self._file.path), tensor=name)  # fmt: skip
         if entry.size:
             raise _bad(self._file, "has slices and bytes of its own", name)
+        if len(entry.slices) > MAX_CHUNKS:
+            raise _bad(self._file, f"has more than {MAX_CHUNKS:,} slices", name)
         boxes = []
         for extents in entry.slices:
             if len(extents) != len(entry.shape):
