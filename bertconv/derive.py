@@ -261,14 +261,13 @@ class _Work:
         return own_config(one.table, one.form.dialect, one.config)
 
     def write_companions(self, staged: StagedFolder) -> None:
-        """config.json, or the config files of the format's own program, and what goes along."""
+        """config.json and the config of the format's own programs, and what goes along."""
         files, companions = self.derivation.preset, self.derivation.companions
         configs = {"config.json": self.derivation.config.to_bytes()} if files is None else files.made()
+        configs |= dict([self.own_config] if self.own_config is not None else [])
         for name, content in configs.items():
             staged.write(name, content)
         renamed = {} if files is None else files.renamed
-        if (own := self.own_config) is not None:
-            staged.write(*own)
         if len(companions.carried) > MOST_COMPANIONS:
             raise self.too_much(f"has more than {MOST_COMPANIONS:,} tokenizer and label files")
         for name, opened in companions.carried.items():

@@ -1,8 +1,8 @@
 """Config files of programs that have their own: what they say in transformers' keys, and the reverse.
 
 KerasHub keeps a model in a folder, a preset: config.json says the backbone's class and sizes, task.json which task is
-built on it. `[in.DIALECT.preset]` of a family's table says what their classes and keys mean (`classes`, `keys`, `tasks`),
-and what the program computes whatever a config says (`always`).
+built on it. `[in.DIALECT]` of a family's table says what their classes and keys mean (`preset`),
+and what the program computes whatever a config says (`activations`, `fixed`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from bertconv.errors import UnsupportedCheckpoint
-from bertconv.families import Family, families
+from bertconv.families import ACTIVATION, Family, families
 from bertconv.records import dataclass
 from bertconv.table_files import read_table
 from bertconv.text import listed, printable
@@ -138,13 +138,22 @@ def translated(keys: Mapping[str, Any], task: Mapping[str, Any], path: str) -> d
 
 def _of(family: Family) -> Iterator[Preset]:
     raw, _ = read_table(family.path)
-    rows = {dialect: within["preset"] for dialect, within in raw.get("in", {}).items() if "preset" in within}
-    for dialect, row in rows.items():
+    for dialect, within in raw.get("in", {}).items():
+        row, always = within.get("preset", {}), _computed(within, family)
         for backbone, model_type in row.get("classes", {}).items():
             if model_type == family.model_type:
                 tasks = {family.prefix + rest: facts for rest, facts in row.get("tasks", {}).items()}
                 files = row.get("assets", {}).get(backbone, {})
-                yield Preset(dialect, backbone, family, row.get("keys", {}), row.get("always", {}), tasks, files)
+                yield Preset(
+                    dialect, backbone, family, row.get("config", {}), always | row.get("always", {}), tasks, files
+                )
+
+
+def _computed(within: Mapping[str, Any], family: Family) -> dict[str, Any]:
+    """What a program computes whatever a config says, where its configs have no word for it."""
+    silent = [name for name, word in within.get("activations", {}).items() if not word]
+    computed = dict.fromkeys((ACTIVATION,) if silent else (), *silent[:1]) | within.get("fixed", {})
+    return {family.schema.spelled(key): value for key, value in computed.items() if key not in family.schema.fixed}
 
 
 def _spelled(ours: str, value: Any) -> dict[str, Any]:

@@ -56,8 +56,11 @@ def encoders(job: Job) -> Iterator[tuple[str, Any]]:
         "max_sequence_length": config["max_position_embeddings"], "type_vocab_size": config["type_vocab_size"],
     }  # fmt: skip
     if job["family"] == "albert":
-        yield "AlbertEncoder", networks.AlbertEncoder(
-            intermediate_size=config["intermediate_size"], embedding_width=config["embedding_size"], **sizes
+        yield (
+            "AlbertEncoder",
+            networks.AlbertEncoder(
+                intermediate_size=config["intermediate_size"], embedding_width=config["embedding_size"], **sizes
+            ),
         )
     else:
         yield "BertEncoderV2", networks.BertEncoderV2(inner_dim=config["intermediate_size"], **sizes)
@@ -68,7 +71,9 @@ def model_around(job: Job, encoder: Any) -> Model:
     """The model of a class around an encoder."""
     head, labels = job["head"], job["labels"]
     if head == "Model":
-        return Model(whole=None, encoder=encoder, items={"encoder": encoder}, compute=lambda inputs: _body(encoder, inputs))
+        return Model(
+            whole=None, encoder=encoder, items={"encoder": encoder}, compute=lambda inputs: _body(encoder, inputs)
+        )
     if head in ("ForPreTraining", "ForMaskedLM"):
         return _pretrainer(encoder, head, job["config"]["hidden_size"], labels)
     if head == "ForSequenceClassification":

@@ -66,7 +66,11 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)
-        return int(any([not judged(name, folder / name.replace(" ", "_"), options.python) for name in options.cases.split(",")]))
+        return int(
+            any(
+                [not judged(name, folder / name.replace(" ", "_"), options.python) for name in options.cases.split(",")]
+            )
+        )
 
 
 def judged(name: str, folder: Path, python: str) -> bool:
@@ -151,7 +155,9 @@ def child(job: Mapping[str, Any]) -> None:
         "mask": np.array([[1] * SEQUENCE, [1] * (SEQUENCE - 4) + [0] * 4], "i4"),
         "segments": rng.integers(0, BERT["type_vocab_size"], (2, SEQUENCE)).astype("i4"),
     }
-    outputs = BUILDERS[job["case"].split()[0]](job["case"].split()[1], {key: tf.constant(one) for key, one in given.items()})
+    outputs = BUILDERS[job["case"].split()[0]](
+        job["case"].split()[1], {key: tf.constant(one) for key, one in given.items()}
+    )
     variables = tf.global_variables()
     folder = Path(job["folder"])
     with tf.Session() as session:

@@ -11,7 +11,6 @@ from typing import Any
 import checkpoints as cp
 import h5py
 import ml_dtypes
-import numpy as np
 
 WEIGHTS, INDEX = "model.weights.h5", "model.weights.json"
 SECOND = ("bias:0", "beta:0")
@@ -23,7 +22,9 @@ Change = Callable[[h5py.File], object]
 def path_of(name: str) -> str:
     """Where a variable of TensorFlow's name, `bert/encoder/layer_._0/...`, lies: lists have groups of their own."""
     *layers, leaf = name.split("/")
-    parts = [f"{one.partition('_._')[0]}/its_{one.partition('_._')[2]}" if "_._" in one else f"{one}_" for one in layers]
+    parts = [
+        f"{one.partition('_._')[0]}/its_{one.partition('_._')[2]}" if "_._" in one else f"{one}_" for one in layers
+    ]
     return f"{'/'.join(parts)}/vars/{int(leaf in SECOND)}"
 
 

@@ -120,7 +120,9 @@ def test_tensorflow_reads_what_is_written_and_its_training_is_left_out(tmp_path:
         averages = [tf.Variable(value / 2, name=f"{name}/ExponentialMovingAverage") for name, value in stored.items()]
         step = tf.Variable(np.int64(5), name="global_step")
         session.run(tf.global_variables_initializer())
-        tf.train.Saver([*own.values(), *slots, *averages, step]).save(session, os.fspath(tmp_path / "run" / "model.ckpt-5"))
+        tf.train.Saver([*own.values(), *slots, *averages, step]).save(
+            session, os.fspath(tmp_path / "run" / "model.ckpt-5")
+        )
     (tmp_path / "run" / "bert_config.json").write_bytes((folder / "bert_config.json").read_bytes())
     state = cp.state_dict(PRETRAINING)
     plain = convert_checkpoint(tmp_path / "run", tmp_path / "plain", to="pt")

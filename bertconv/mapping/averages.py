@@ -1,4 +1,4 @@
-"""Averages of tensors over the steps of a training, which lie beside them: taken instead where the caller wants them."""
+"""Averages of tensors over the steps of a training, which lie beside them: taken where the caller wants them."""
 
 from __future__ import annotations
 

@@ -11,13 +11,14 @@ from typing import Any
 
 from bertconv.config import ABSENT, ACTIVATIONS, COMMON
 from bertconv.errors import BadTable
+from bertconv.families import ACTIVATION
 from bertconv.mapping.dialects import Dialect, Dialects, load_dialects
 from bertconv.mapping.expand import TensorSpec, expand, join
 from bertconv.mapping.expressions import fulfilled
 from bertconv.mapping.ignore import ignore_lists
 from bertconv.mapping.indices import TensorId, variables
 from bertconv.mapping.layout import transpose_between
-from bertconv.mapping.table import ACTIVATION, COPIES, Group, Module, Table, load_table
+from bertconv.mapping.table import COPIES, Group, Module, Table, load_table
 from bertconv.table_files import bad
 
 Problem = str

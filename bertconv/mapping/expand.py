@@ -13,7 +13,8 @@ from bertconv.mapping.dialects import Dialect, Role
 from bertconv.mapping.expressions import Conditions
 from bertconv.mapping.indices import Indices, TensorId, fill
 from bertconv.mapping.layout import Axis, Layout, Transpose, both, transpose_between
-from bertconv.mapping.table import Fold, Group, Module, Table
+from bertconv.mapping.table import Group, Module, Table
+from bertconv.mapping.within import Fold
 from bertconv.records import dataclass
 
 
@@ -180,7 +181,7 @@ class _Expansion:
                     leaves=self.leaves(group, module, role, stored),
                     layout=self.layout(module, stored.layout, fold),
                     canonical=self.layout(module, stored.canonical, fold),
-                    factors=_factors_of(module, stored, fold),
+                    factors=self.factors(module, stored, fold),
                     when=(*group.when, *module.when),
                 )
                 for module in group.modules.values()
@@ -196,6 +197,14 @@ class _Expansion:
             return by_role.split("|")
         names = spellings(self.table, self.dialect, group, module)
         return [join(self.dialect, spelling, leaf) for spelling in names for leaf in stored.leaves]
+
+    def factors(self, module: Module, stored: Role, fold: Fold | None) -> tuple[tuple[str, ...], ...]:
+        """The sizes of every dimension; a table without some of its rows does not show their number."""
+        factors: tuple[tuple[str, ...], ...] = ()
+        for token in stored.layout:
+            own = module.axes[token.removeprefix("*")]
+            factors += tuple((one,) for one in own) if token.startswith("*") else (own,)
+        return factors if fold is None else ((*factors[0], "1"), *factors[1:])
 
     def layout(self, module: Module, tokens: tuple[str, ...], fold: Fold | None) -> Layout:
         dims: list[tuple[Axis, ...]] = []
@@ -253,9 +262,3 @@ def transpose_specs(source: TensorSpec, target: TensorSpec) -> Transpose | None:
     """The transpose from one tensor's layout to another's, of the same sizes in the same canonical order."""
     there = transpose_between(source.layout, source.canonical)
     return both(there, transpose_between(target.canonical, target.layout))
-
-
-def _factors_of(module: Module, stored: Role, fold: Fold | None) -> tuple[tuple[str, ...], ...]:
-    """The sizes of every dimension; a table without some of its rows does not show their number."""
-    factors = tuple(dim for token in stored.layout for dim in _factors(module, token))
-    return factors if fold is None else ((*factors[0], "1"), *factors[1:])

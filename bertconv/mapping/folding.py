@@ -10,7 +10,7 @@ from bertconv.containers.views import Folded, Padded, folded, padded, zeros
 from bertconv.mapping.dialects import Dialect
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.plan import Move
-from bertconv.mapping.table import Fold
+from bertconv.mapping.within import Fold
 from bertconv.records import dataclass
 
 

@@ -128,30 +128,6 @@ def _assigned(
     )
 
 
-def regrouped(identity: Identity, table: Table, config: Config) -> Identity:
-    """What the names say once sizes are known: of an index that counts through two variables, names tell one alone."""
-    for group in table.groups.values():
-        if any(map(is_flat, paths_of(table, identity.dialect, group))):
-            inner = table.sizes[group.repeat[-1][1]].value(config.values)
-            new = {one: _divided(one, inner) if spec.group == group.id else one for one, spec in identity.specs.items()}
-            identity = replace(
-                identity,
-                by_id={new[one]: found for one, found in identity.by_id.items()},
-                specs={new[one]: replace(spec, id=new[one]) for one, spec in identity.specs.items()},
-            )
-    return identity
-
-
-def _divided(tensor_id: str, inner: int) -> str:
-    """An id whose second index goes on behind the last one of the first group, as that of the group that it is of."""
-    at = TensorId.parse(tensor_id)
-    outer, number = at.indices
-    if outer or inner < 1:
-        return tensor_id
-    outer, number = divmod(number, inner)
-    return f"{at._replace(indices=(outer, number)).at}.{at.module}.{at.role}"
-
-
 def _with_views(whole: Identity, views: Mapping[str, Identity]) -> Identity:
     """An identity with those of the other models in the file, of which each has tensors that nothing else explains."""
     strange = {id(tensor) for tensor in whole.unrecognised}
@@ -175,6 +151,30 @@ def _set_aside(identity: Identity, known: Mapping[int, str]) -> Identity:
     aside = tuple((one, known[id(one)]) for one in identity.unrecognised if id(one) in known)
     left = tuple(one for one in identity.unrecognised if id(one) not in known)
     return replace(identity, unrecognised=left, elsewhere=(*identity.elsewhere, *aside))
+
+
+def regrouped(identity: Identity, table: Table, config: Config) -> Identity:
+    """What the names say once sizes are known: of an index that counts through two variables, names tell one alone."""
+    for group in table.groups.values():
+        if any(map(is_flat, paths_of(table, identity.dialect, group))):
+            inner = table.sizes[group.repeat[-1][1]].value(config.values)
+            new = {one: _divided(one, inner) if spec.group == group.id else one for one, spec in identity.specs.items()}
+            identity = replace(
+                identity,
+                by_id={new[one]: found for one, found in identity.by_id.items()},
+                specs={new[one]: replace(spec, id=new[one]) for one, spec in identity.specs.items()},
+            )
+    return identity
+
+
+def _divided(tensor_id: str, inner: int) -> str:
+    """An id whose second index goes on behind the last one of the first group, as that of the group that it is of."""
+    at = TensorId.parse(tensor_id)
+    outer, number = at.indices
+    if outer or inner < 1:
+        return tensor_id
+    outer, number = divmod(number, inner)
+    return f"{at._replace(indices=(outer, number)).at}.{at.module}.{at.role}"
 
 
 class _Speller:

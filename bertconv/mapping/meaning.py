@@ -13,8 +13,10 @@ from typing import Any
 
 from bertconv.config import Config
 from bertconv.errors import UnsupportedCheckpoint
+from bertconv.families import ACTIVATION
 from bertconv.mapping.dialects import Dialect
-from bertconv.mapping.table import ACTIVATION, InDialect, Table
+from bertconv.mapping.table import Table
+from bertconv.mapping.within import InDialect
 from bertconv.records import dataclass
 from bertconv.text import listed, printable
 

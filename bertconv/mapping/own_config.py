@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bertconv.config import Config
 from bertconv.config_content import json_text
+from bertconv.families import ACTIVATION
 from bertconv.mapping.dialects import Dialect
 from bertconv.mapping.meaning import word_for
-from bertconv.mapping.table import ACTIVATION, Table
+from bertconv.mapping.table import Table
 
 
 def own_config(table: Table, dialect: Dialect, config: Config) -> tuple[str, bytes] | None:

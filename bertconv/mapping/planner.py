@@ -20,7 +20,6 @@ from bertconv.mapping.meaning import meaning_of
 from bertconv.mapping.plan import Duplicate, Move, Plan, PlanOptions, UnloadedTensor
 from bertconv.mapping.refusals import (
     Unknown,
-    check_computes,
     check_has_class,
     has_foreign_part,
     missing_tensors,
@@ -66,7 +65,6 @@ def make_plan(
     check_regexes(options.allow_unknown)
     ignore = options.ignore or ignore_lists(table, dialects, head)
     ignore = ignore.extended(options.ignore_unexpected, options.ignore_missing)
-    check_computes(table, target, config)
     target = table.as_written(target, head)
     planner = _Planner(identity, table, config, target, options, head, ignore)
     planner.check_switched_off()
@@ -236,7 +234,7 @@ class _Planner:
                 moves.append(Move(target, self.first(candidate), turn, "loaded" if candidate == tensor_id else "tied"))
             elif self.may_lack(self.identified(tensor_id).name) or self.may_lack(target.name):
                 unfilled.append(target)
-            elif target.group in self.needed or (self.options.init_missing and (tensor_id in self.mismatched or self.may_initialise(target.group))):
+            elif self.options.init_missing and (tensor_id in self.mismatched or self.may_initialise(target.group)):
                 moves.append(Move(target, None, None, "initialised"))
             else:
                 missing.append(self.identified(tensor_id))
@@ -429,12 +427,12 @@ class _Planner:
             notes.append(f"config names {', '.join(map(printable, named))}; the tensors are those of {self.head}")
         if left_out := [group for group in self.table.heads[self.head] if group not in self.groups]:
             notes.append(f"the file has no {', '.join(left_out)}: load it with add_pooling_layer=False")
-        notes += self.folding.notes(self.target)
         if fresh := [group for group in dict.fromkeys(one.group for one in self.fillers.values())]:
             notes.append(
                 f"{self.target.title} makes {', '.join(fresh)} whether or not {self.head} computes with it: "
                 "newly initialised where the source has none"
             )
+        notes += self.folding.notes(self.target)
         if not self.ties.is_tied and any(copy in self.sources for copy in self.table.tied):
             notes.append("the decoder is untied and stays a tensor of its own; transformers' TF classes always tie it")
         return notes

@@ -46,18 +46,6 @@ def check_has_class(table: Table, target: Dialect, head: str) -> None:
         )
 
 
-def check_computes(table: Table, target: Dialect, config: Config) -> None:
-    """UnsupportedCheckpoint where a dialect's programs compute another model than the config says."""
-    for key, value in table.in_dialect(target).only.items():
-        if config.values.get(key, value) != value:
-            raise UnsupportedCheckpoint(
-                f"{target.title} computes {table.family.title} with {key} = {value!r} alone, and the config says "
-                f"{config.values[key]!r}.",
-                hint="Choose another format.",
-                file=config.path or None,
-            )
-
-
 def check_folded(plan: Plan) -> None:
     """UnsupportedCheckpoint where a table that the target keeps in another form does not come back from it.
 

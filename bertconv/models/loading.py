@@ -20,11 +20,11 @@ from bertconv.errors import (
     ShapeMismatch,
     TiedTensorsDiffer,
 )
+from bertconv.families import ACTIVATION
 from bertconv.formats.readback import check_duplicates
 from bertconv.mapping.ignore import IgnoreLists
 from bertconv.mapping.plan import Plan, PlanOptions
 from bertconv.mapping.planner import make_plan
-from bertconv.mapping.table import ACTIVATION
 from bertconv.models.filling import LoadingInfo, filled
 from bertconv.models.memory import blank_weights
 from bertconv.models.other_families import identified, read_config

@@ -63,8 +63,8 @@ class Source:
         modules: of sentence-transformers; None where no `modules.json` lists any.
         stored_config: the bytes of `config`, read when it was found; none where they are too many. Of a program's own
             config file they are what transformers would write.
-        renamed: sidecar -> what the folder calls it, where that is something else.
         implied: the keys of a config where there is none and none is needed.
+        renamed: sidecar -> what the folder calls it, where that is something else.
     """
 
     given: str
@@ -77,8 +77,8 @@ class Source:
     notes: tuple[str, ...] = ()
     modules: Modules | None = None
     stored_config: bytes = field(default=b"", repr=False)
-    renamed: Mapping[str, str] = field(default_factory=dict)
     implied: Mapping[str, Any] | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def carried(self) -> tuple[str, ...]:

@@ -39,7 +39,9 @@ def out(tmp_path: Path) -> Path:
 # Help
 
 
-SUBCOMMANDS = [(name,) for name in (*COMMANDS, *ALIASES)] + [("tables", name) for name in ("show", "dialects", "check", "explain")]
+SUBCOMMANDS = [(name,) for name in (*COMMANDS, *ALIASES)] + [
+    ("tables", name) for name in ("show", "dialects", "check", "explain")
+]
 
 
 @pytest.mark.parametrize("name", SUBCOMMANDS, ids=" ".join)

@@ -51,7 +51,9 @@ def test_the_file_is_also_what_a_training_begins_from(source: Path, tmp_path: Pa
     """Under one key a tensor, at every place where Model Garden's programs look for it an object."""
     convert_checkpoint(source, tmp_path / "garden", to="garden")
     graph = _graph(tmp_path / "garden" / PREFIX)
-    pooler = "layer_with_weights-6" if "Albert" in str(json.loads((source / "config.json").read_text())) else "_pooler_layer"
+    pooler = (
+        "layer_with_weights-6" if "Albert" in str(json.loads((source / "config.json").read_text())) else "_pooler_layer"
+    )
     key = f"encoder/{pooler}/kernel{VARIABLE}"
     assert _at(graph, "encoder", pooler, "kernel") == key
     assert _at(graph, "model", "encoder_network", pooler, "kernel") == key
@@ -93,7 +95,9 @@ def test_query_keeps_its_heads_apart(source: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", ["BertModel", "AlbertModel"], indirect=True)
 def test_the_config_of_its_programs_lies_beside(source: Path, tmp_path: Path) -> None:
     convert_checkpoint(source, tmp_path / "garden", to="garden")
-    own = next(path for path in (tmp_path / "garden").iterdir() if path.name in ("bert_config.json", "albert_config.json"))
+    own = next(
+        path for path in (tmp_path / "garden").iterdir() if path.name in ("bert_config.json", "albert_config.json")
+    )
     said = json.loads(own.read_text())
     assert said["vocab_size"] == 101
     assert said["num_attention_heads"] == 5

@@ -118,7 +118,9 @@ def test_the_config_in_an_archive(tmp_path: Path) -> None:
     assert open_source(tmp_path / "a.keras").config_keys() == {"model_type": "bert", "hidden_size": 7}
 
 
-@pytest.mark.parametrize("said", [{}, {"config": 3}, {"config": {"layers": []}}, {"class_name": 3, "config": {"model_type": 3}}])
+@pytest.mark.parametrize(
+    "said", [{}, {"config": 3}, {"config": {"layers": []}}, {"class_name": 3, "config": {"model_type": 3}}]
+)
 def test_an_archive_of_another_model_has_no_config(tmp_path: Path, said: dict[str, object]) -> None:
     (tmp_path / "a.keras").write_bytes(k3.archive(k3.weights(TENSORS), said))
     assert open_source(tmp_path / "a.keras").config_keys() is None

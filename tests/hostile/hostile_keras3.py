@@ -257,7 +257,10 @@ ARCHIVES = {
     "weights that are cut off": zipped(lambda: lying(records(sound()[:-9])), D, "ends at byte"),
     "weights that go on": zipped(lambda: lying(records(sound() + b"x" * 9)), D, "behind its end"),
     "data behind the weights, within the archive": zipped(
-        lambda: lying([*records(moved(len(sound()) - 4)(Path())), Record("assets/x", SECRET)]), D, "cannot be opened", PLACE
+        lambda: lying([*records(moved(len(sound()) - 4)(Path())), Record("assets/x", SECRET)]),
+        D,
+        "cannot be opened",
+        PLACE,
     ),
 }
 

@@ -141,7 +141,9 @@ def test_what_is_written_is_read_under_every_spelling(family: str, scope: str) -
 
 def _own_name(names: tuple[str, ...]) -> str:
     """The first one that is a variable's name, not a path of objects."""
-    return next(name for name in names if not any(part.startswith(("_", "encoder", "layer_with")) for part in name.split("/")))
+    return next(
+        name for name in names if not any(part.startswith(("_", "encoder", "layer_with")) for part in name.split("/"))
+    )
 
 
 @pytest.mark.parametrize("changes", [{"num_hidden_groups": 2}, {"inner_group_num": 2}])
@@ -149,7 +151,9 @@ def test_albert_with_several_layers_has_no_place(changes: dict[str, int]) -> Non
     table = table_for("albert")
     config = config_class(table.family).from_dict(SIZES | {"embedding_size": 35} | changes, "config.json", table.family)
     pt = DIALECTS.by_name["pt"]
-    tensors = [stored(spec.name, *spec.shape) for spec in expand(table, pt, config.values, table.heads["AlbertModel"]).values()]
+    tensors = [
+        stored(spec.name, *spec.shape) for spec in expand(table, pt, config.values, table.heads["AlbertModel"]).values()
+    ]
     identity = identify(tensors, table, DIALECTS)
     with pytest.raises(BertconvError, match="no place"):
         make_plan(identity, table, DIALECTS, config, GARDEN, PlanOptions())

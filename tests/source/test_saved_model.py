@@ -103,7 +103,9 @@ def test_a_saved_model_without_its_variables_is_refused(bundle: Path, tmp_path: 
         open_source(folder)
 
 
-@pytest.mark.parametrize("linked", ["variables", "variables/variables.index", "variables/variables.data-00000-of-00001"])
+@pytest.mark.parametrize(
+    "linked", ["variables", "variables/variables.index", "variables/variables.data-00000-of-00001"]
+)
 def test_links_out_of_it_are_not_followed(bundle: Path, tmp_path: Path, linked: str) -> None:
     folder = saved_model(tmp_path / "exported", bundle)
     shutil.copy(bundle / "pt" / "config.json", folder)
@@ -166,6 +168,8 @@ def of_tensorflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_variables_are_found_by_their_own_names(of_tensorflow: Path, tmp_path: Path, name: str) -> None:
     """Whatever was wrapped around them, and whatever the keys are: only the names of the `tf` table are needed."""
     report = convert_checkpoint(of_tensorflow / name, tmp_path / "out", to="pt")
-    found, expected = (read_safetensors(path / "model.safetensors")[0] for path in (tmp_path / "out", of_tensorflow / "pt"))
+    found, expected = (
+        read_safetensors(path / "model.safetensors")[0] for path in (tmp_path / "out", of_tensorflow / "pt")
+    )
     assert_same(found, expected)
     assert report.source["dialect"] == "tf"

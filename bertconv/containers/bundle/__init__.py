@@ -20,7 +20,7 @@ _DATA = re.compile(r"(.+)\.data-\d{5}-of-\d{5}")
 _SAVED_MODEL = "saved_model.pb"
 _LIST = "checkpoint"
 _SAVED_AT = re.compile(r"((?:saved_model/\d{1,18}/)?)variables/variables")
-"""Where the variables of a SavedModel lie in its folder, and in that of a model that has it as transformers saves it."""
+"""Where the variables of a SavedModel lie: in its folder, and in that of a model that has it as transformers saves it."""
 _MOST = "9" * 19
 _NUMBER = re.compile(r"\d+")
 
