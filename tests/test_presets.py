@@ -79,10 +79,12 @@ def test_there_and_back_is_bit_identical(head: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("head", ["BertForSequenceClassification", "RobertaForMaskedLM", "ElectraModel"])
 def test_files_are_apart_as_keras_hub_reads_them(head: str, tmp_path: Path) -> None:
     convert_checkpoint(saved(tmp_path / "source", head), tmp_path / "preset", to="keras-hub")
-    paths = {name: set[str]() for name in ("model.weights.h5", "task.weights.h5") if (tmp_path / "preset" / name).exists()}
+    paths = {
+        name: set[str]() for name in ("model.weights.h5", "task.weights.h5") if (tmp_path / "preset" / name).exists()
+    }
     for name, found in paths.items():
         with h5py.File(tmp_path / "preset" / name) as file:
-            file.visititems(lambda path, one: found.add(path) if isinstance(one, h5py.Dataset) else None)
+            file.visititems(lambda path, one, to=found: to.add(path) if isinstance(one, h5py.Dataset) else None)
     assert all(path.startswith("layers/") for found in paths.values() for path in found)
     assert ("task.weights.h5" in paths) == (head != "ElectraModel")
     body = json.loads((tmp_path / "preset" / "config.json").read_text())
@@ -116,7 +118,9 @@ def test_what_a_fold_loses_is_refused_and_named_then_done_when_asked(dtype: str,
 
 
 def test_a_pooler_that_keras_hub_lacks_is_refused(tmp_path: Path) -> None:
-    source = save(tmp_path / "source", "RobertaModel", native("RobertaModel", state_dict("RobertaModel", **EPSILON)), **EPSILON)
+    source = save(
+        tmp_path / "source", "RobertaModel", native("RobertaModel", state_dict("RobertaModel", **EPSILON)), **EPSILON
+    )
     with pytest.raises(UnsupportedCheckpoint, match="pooler"):
         convert_checkpoint(source, tmp_path / "preset", to="keras-hub")
 
@@ -156,8 +160,13 @@ def test_electra_without_a_projection(tmp_path: Path) -> None:
 def preset(folder: Path, class_name: str = "BertBackbone", task: str = "BertTextClassifier") -> Path:
     """A preset as KerasHub saves it, by hand: configs as objects of Keras, weights in two files."""
     keys = {"vocabulary_size": 101, "num_layers": 2, "num_heads": 5, "hidden_dim": 40, "intermediate_dim": 53,
-            "dropout": 0.1, "max_sequence_length": 37, "num_segments": 3, "name": "body", "trainable": True}  # fmt: skip
-    body = {"module": "keras_hub", "class_name": class_name, "config": keys, "registered_name": f"keras_hub>{class_name}"}
+            "dropout": 0.1, "max_sequence_length": 37, "num_segments": 3, "name": "body"}  # fmt: skip
+    body = {
+        "module": "keras_hub",
+        "class_name": class_name,
+        "config": keys,
+        "registered_name": f"keras_hub>{class_name}",
+    }
     head = {"module": "keras_hub", "class_name": task, "config": {"backbone": body, "num_classes": 11},
             "registered_name": f"keras_hub>{task}"}  # fmt: skip
     write_config(folder, body)
@@ -217,11 +226,20 @@ def test_a_tokenizer_goes_there_and_comes_back(tmp_path: Path) -> None:
 
 
 @given(
-    rows=st.integers(3, 9), width=st.integers(1, 7), skip=st.integers(0, 2), dtype=st.sampled_from(["float32", "float64"]),
+    rows=st.integers(3, 9), width=st.integers(1, 7), skip=st.integers(0, 2),
+    dtype=st.sampled_from(["float32", "float64"]),
     start=st.integers(0, 20), length=st.integers(0, 20), is_zero=st.booleans(), seed=st.integers(0, 99),
 )  # fmt: skip
-def test_views_give_what_numpy_does(
-    rows: int, width: int, skip: int, dtype: str, start: int, length: int, is_zero: bool, seed: int, tmp_path_factory: Any
+def test_views_give_what_numpy_does(  # noqa: PLR0917  (one argument per size)
+    rows: int,
+    width: int,
+    skip: int,
+    dtype: str,
+    start: int,
+    length: int,
+    is_zero: bool,
+    seed: int,
+    tmp_path_factory: Any,
 ) -> None:
     rng = np.random.default_rng(seed)
     table, other = (rng.standard_normal((size, width)).astype(dtype) for size in (rows, 2))

@@ -1,7 +1,7 @@
 """Tensors that a file holds in another form: read as if they lay there as they are wanted, piece by piece.
 
-A dialect may keep a table of positions without its first rows, and with a row of another table added to every one of its
-own. Either form is read from the other one here, so that nothing after the plan has to know that there are two.
+A dialect may keep a table of positions without its first rows, and with a row of another table added to every one of
+its own. Either form is read from the other one here, so that nothing after the plan has to know that there are two.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 An id is group, indices, module and role: `layer.3.query.weight`, or `layer.0.1.query.weight` where a group repeats over
 two variables. A path spells an index as `{layer}`, with an offset or a step as `{layer+4}` and `{6*layer+1}`, and with
 `:keras` as Keras numbers layers of one name: nothing, `_1`, `_2` (`dense{layer:keras}`); `{group:only}` is nothing, in
-a path that is there for index 0 alone. `{group:flat}` is nothing by itself: the index of the variable behind it counts on
-through all groups, so that it takes sizes to tell the two apart.
+a path that is there for index 0 alone. `{group:flat}` is nothing by itself: the index of the variable behind it counts
+on through all groups, so that it takes sizes to tell the two apart.
 """
 
 from __future__ import annotations
@@ -59,8 +59,7 @@ def variables(path: str) -> list[str]:
 def fill(
     path: str, repeat: Sequence[tuple[str, str]], indices: Indices, sizes: Mapping[str, int] | None = None
 ) -> str | None:
-    """The path with an index for each of the variables that its group repeats over; None where it has none for them, or
-    only sizes would tell.
+    """The path with an index for each variable that its group repeats over; None where it has none or sizes would tell.
 
     Args:
         path: with variables.

@@ -55,7 +55,7 @@ class Move:
         target: what is to be written.
         source: the tensor that fills it; None when it is initialised.
         transpose: how the elements of the source change order, else None.
-        state: "loaded", "tied" (filled from its tied copy), "computed" (another form of what is stored) or "initialised".
+        state: "loaded", "tied" (filled from its tied copy), "computed" (stored in another form) or "initialised".
     """
 
     target: TensorSpec

@@ -248,7 +248,7 @@ class _Planner:
         return (*moves, *self.filling()), tuple(unfilled)
 
     def filling(self) -> Iterator[Move]:
-        """What fills the places that the target's files cannot do without: a tensor of the source that fits, or fresh."""
+        """What fills the places that the target's files cannot do without: a tensor of the source, or fresh values."""
         groups = {spec.group for spec in self.fillers.values()}
         own = expand(self.table, self.identity.dialect, self.config.values, groups)
         for tensor_id, target in self.fillers.items():
@@ -378,10 +378,9 @@ class _Planner:
             else:
                 why = f"owned by {', '.join(head for head, own in self.table.heads.items() if claimed & set(own))}"
             return UnloadedTensor(tensor, "unused", why)
-        if tensor_id in self.folding.added:
-            return UnloadedTensor(tensor, "tied", f"added to every row of {self.folding.added[tensor_id]}")
-        if tensor_id in self.lost:
-            return UnloadedTensor(tensor, "lost", f"{self.target.title} has no place for it", inside=True)
+        if (added_to := self.folding.added.get(tensor_id)) or tensor_id in self.lost:
+            why = f"added to every row of {added_to}" if added_to else f"{self.target.title} has no place for it"
+            return UnloadedTensor(tensor, "tied" if added_to else "lost", why, inside=not added_to)
         if (counted := self.ties.counted(tensor_id)) is not None and (source := self.first(counted)) is not None:
             return UnloadedTensor(tensor, "tied", f"the model computes with {source.name}")
         original = self.first(self.table.tied.get(tensor_id, tensor_id))
@@ -427,7 +426,7 @@ class _Planner:
             notes.append(f"config names {', '.join(map(printable, named))}; the tensors are those of {self.head}")
         if left_out := [group for group in self.table.heads[self.head] if group not in self.groups]:
             notes.append(f"the file has no {', '.join(left_out)}: load it with add_pooling_layer=False")
-        if fresh := [group for group in dict.fromkeys(one.group for one in self.fillers.values())]:
+        if fresh := list(dict.fromkeys(one.group for one in self.fillers.values())):
             notes.append(
                 f"{self.target.title} makes {', '.join(fresh)} whether or not {self.head} computes with it: "
                 "newly initialised where the source has none"

@@ -56,8 +56,8 @@ def check_folded(plan: Plan) -> None:
             raise UnsupportedCheckpoint(
                 f"{plan.dialect.title} keeps {move.target.id} without its first rows and with the row of token types "
                 f"added to each; these have values that would not come back:\n{listing(lost)}",
-                hint="Choose another format, or pass --allow-loss: the model then computes the same, and on the way back "
-                "these are zeros.",
+                hint="Choose another format, or pass --allow-loss: the model then computes the same, and on the way "
+                "back these are zeros.",
             )
 
 
