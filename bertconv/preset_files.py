@@ -20,7 +20,6 @@ from bertconv.records import dataclass
 from bertconv.source import Source, preset
 from bertconv.tokenizer.files import FAST, MAX_BYTES, SETTINGS
 
-_PACKAGE = "keras_hub"
 _INTEGERS = "int32"
 _POSITIONS = "max_sequence_length"
 _WORDS = ".txt"
@@ -71,7 +70,7 @@ class PresetFiles:
         if (task := self.preset.task_config(self.head, self.config.values)) is not None:
             name, keys = task
             prepared = None if tokenizer is None else self._preprocessor(name, tokenizer)
-            found[preset.TASK] = _object(
+            found[preset.TASK] = self._object(
                 name, {"backbone": body, "preprocessor": prepared, "name": _snake(name), **keys}
             )
         written = {name: config_content.json_text(content).encode() for name, content in found.items()}
@@ -88,11 +87,14 @@ class PresetFiles:
     def _has_tokenizer(self, there: Collection[str]) -> bool:
         return bool(self.preset.assets) and all(name in there for name in self.preset.assets)
 
+    def _object(self, name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+        return _object(self.preset.dialect, name, config)  # a dialect is called as the package that speaks it
+
     def _body(self) -> dict[str, Any]:
         name = self.preset.backbone
         dtype = Counter(content.dtype for content in self.contents).most_common(1)[0][0]
         keys = self.preset.backbone_config(self.config.values)
-        return _object(name, {"name": _snake(name), "trainable": True, "dtype": _policy(dtype), **keys})
+        return self._object(name, {"name": _snake(name), "trainable": True, "dtype": _policy(dtype), **keys})
 
     def _metadata(self) -> dict[str, Any]:
         count = sum(content.spec.count for content in self.contents)
@@ -104,13 +106,13 @@ class PresetFiles:
         keys["config_file"] = preset.TOKENIZER
         if any(own.endswith(_WORDS) for own in self.preset.assets.values()) and len(self.preset.assets) == 1:
             keys |= self._letters()
-        return _object(name, keys)
+        return self._object(name, keys)
 
     def _preprocessor(self, task: str, tokenizer: Mapping[str, Any]) -> dict[str, Any]:
         name = f"{task}Preprocessor"
         keys = {"name": _snake(name), "trainable": True, "tokenizer": tokenizer, "config_file": "preprocessor.json"}
         keys["sequence_length"] = self.preset.backbone_config(self.config.values)[_POSITIONS]
-        return _object(name, keys)
+        return self._object(name, keys)
 
     def _letters(self) -> dict[str, bool]:
         """Whether words lose their capitals and accents, as the tokenizer's settings say, or transformers' defaults."""
@@ -123,10 +125,10 @@ class PresetFiles:
         return {"lowercase": lower, "strip_accents": accents if isinstance(accents, bool) else lower}
 
 
-def _object(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """An object of KerasHub's as Keras 3 writes it."""
+def _object(package: str, name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """An object of a package's models as Keras 3 writes it."""
     return {
-        "module": f"{_PACKAGE}.models", "class_name": name, "config": dict(config), REGISTERED: f"{_PACKAGE}>{name}",
+        "module": f"{package}.models", "class_name": name, "config": dict(config), REGISTERED: f"{package}>{name}",
     }  # fmt: skip
 
 

@@ -28,8 +28,8 @@ from bertconv.source import open_source
 from bertconv.source.reading import open_header
 
 SIDE = Path(__file__).with_name("witness_kerashub_side.py")
-LIMITS = {"float64": 1e-10, "float32": 2e-5}
-"""Largest relative difference of outputs."""
+LIMITS = {"float64": 1e-8, "float32": 2e-5}
+"""Largest relative difference of outputs; KerasHub has constants in float32, whatever its type is."""
 NEITHER = {"BertMaskedLM": 2e-2}
 """Where KerasHub computes the body with one gelu and the head with the other, which no config says."""
 EPSILON = {"BertMaskedLM", "AlbertMaskedLM", "DistilBertMaskedLM"}
@@ -120,7 +120,7 @@ def judged(preset: str, dtype: str, differences: dict[str, float]) -> Iterator[s
     """One comparison, printed; what is too large of it."""
     path = Path(preset)
     name = path.parent.name if path.name == "preset" else path.name
-    limit = NEITHER.get(name, max(LIMITS[dtype], 1e-4 if name in EPSILON else 0.0))
+    limit = NEITHER.get(name, max(LIMITS[dtype], 5e-4 if name in EPSILON else 0.0))
     whose = "KerasHub's" if path.name == "preset" else "bertconv's"
     shown = ", ".join(f"{key} {value:.1e}" for key, value in differences.items())
     print(f"{name:24} {whose} preset, {dtype}: {shown}", flush=True)

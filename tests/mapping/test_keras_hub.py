@@ -62,7 +62,7 @@ def stored(paths: dict[str, tuple[int, ...]], file: Path) -> list[StoredTensor]:
 @pytest.mark.parametrize("name", SEEN)
 def test_names_and_shapes_are_those_of_keras_hub(name: str) -> None:
     table, head, config = model_of(name)
-    groups = dict.fromkeys((*table.heads[head], *table.in_dialect(HUB).needs))
+    groups = dict.fromkeys((*table.heads[head], *table.in_dialect(HUB).fills))
     specs = expand(table, HUB, config.values, groups)
     labels = {"sequence", "classifier", "before"}  # the tasks that were saved have another width there
     expected = apart(name)
