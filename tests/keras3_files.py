@@ -68,8 +68,8 @@ def _layer(root: Any, path: str, name: str | None) -> None:
 
 def archive(content: bytes, config: Mapping[str, Any] | None = None) -> bytes:
     """A `.keras` archive."""
-    return zipped([("metadata.json", b'{"keras_version": "3.15.1"}'), ("config.json", json.dumps(config or {}).encode()),
-                   (WEIGHTS, content)])  # fmt: skip
+    said = json.dumps(config or {}).encode()
+    return zipped([("metadata.json", b'{"keras_version": "3.15.1"}'), ("config.json", said), (WEIGHTS, content)])
 
 
 def zipped(records: Iterable[tuple[str, bytes]], method: int = zipfile.ZIP_STORED) -> bytes:

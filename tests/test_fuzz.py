@@ -118,7 +118,11 @@ def reshaped(header: Header) -> Header:
 
 
 WRONG: list[tuple[str, Callable[[Any], Any]]] = [
-    *((name, change) for name in ("safetensors", "pickle", "hdf5", "keras3") for change in (shifted, lost, retyped, reshaped)),
+    *(
+        (name, change)
+        for name in ("safetensors", "pickle", "hdf5", "keras3")
+        for change in (shifted, lost, retyped, reshaped)
+    ),
     ("zip", lambda found: (shifted(found[0]), found[1])),
     ("zip", lambda found: (found[0], {**found[1], "version": (0, 2)})),
     ("zip", lambda found: (found[0], {name: place for name, place in found[1].items() if name != "version"})),

@@ -14,14 +14,12 @@ from bertconv.mapping.expand import TensorSpec, expand, target_specs, transpose_
 from bertconv.mapping.folding import Folding
 from bertconv.mapping.heads import choose_head, config_of_model, fit_config, model_of, rank_heads, sizes_seen
 from bertconv.mapping.identify import Identity, regrouped
-from bertconv.mapping.ignore import IgnoreLists, check_regexes, first_match, ignore_lists, module_patterns
-from bertconv.mapping.inside import is_inside, stranger_patterns
+from bertconv.mapping.ignore import IgnoreLists, check_regexes, first_match, ignore_lists
 from bertconv.mapping.meaning import meaning_of
 from bertconv.mapping.plan import Duplicate, Move, Plan, PlanOptions, UnloadedTensor
 from bertconv.mapping.refusals import (
     Unknown,
     check_has_class,
-    has_foreign_part,
     missing_tensors,
     no_place,
     undecided,
@@ -30,6 +28,7 @@ from bertconv.mapping.refusals import (
 )
 from bertconv.mapping.table import Table
 from bertconv.mapping.ties import Ties
+from bertconv.mapping.unrecognised import Unrecognised
 from bertconv.records import dataclass
 from bertconv.text import listing, printable
 
@@ -68,7 +67,7 @@ def make_plan(
     target = table.as_written(target, head)
     planner = _Planner(identity, table, config, target, options, head, ignore)
     planner.check_switched_off()
-    planner.refuse_foreign(planner.unknown())  # before shapes that such a part has made others
+    planner.strangers.refuse_foreign(planner.strangers.unknown())  # before shapes that such a part has made others
     planner.check_tensors()
     moves, unfilled = planner.moves()
     planner.check_losses()
@@ -116,6 +115,10 @@ class _Planner:
         present = {spec.group for tensor_id, spec in self.identity.specs.items() if tensor_id in self.identity.by_id}
         optional = self.table.optional.get(self.head, ())
         return tuple(group for group in self.table.heads[self.head] if group in present or group not in optional)
+
+    @cached_property
+    def strangers(self) -> Unrecognised:
+        return Unrecognised(self.identity, self.table, self.options, self.head, self.ignore, self.groups)
 
     @cached_property
     def sources(self) -> dict[str, TensorSpec]:
@@ -231,7 +234,7 @@ class _Planner:
             ranked = rank_heads(self.table, self.identity, self.config.architectures)
             fitting = [fit.head for fit in ranked if not fit.missing and fit.head != self.head]
             untied = not self.ties.is_tied and all(spec.id in self.table.tied for spec in missing)
-            unknown = self.as_unknown(self.unknown())
+            unknown = self.as_unknown(self.strangers.unknown())
             raise missing_tensors(self.head, missing, unknown, fitting, fresh=fresh, untied=untied)
         return (*moves, *self.filling()), tuple(unfilled)
 
@@ -290,30 +293,6 @@ class _Planner:
                     pairs.append(Duplicate(one, two, turn, may_differ=self.ties.counted(original) == copy))
         return tuple(pairs)
 
-    def unknown(self) -> list[StoredTensor]:
-        """Unrecognised tensors that no list allows."""
-        return [
-            tensor
-            for tensor in self.identity.unrecognised
-            if self.expected(tensor.name) is None
-            and not self.of_training(tensor)
-            and not (self.options.head is not None and self.foreign(tensor) is not None)
-            and first_match(self.options.allow_unknown, tensor.name) is None
-        ]
-
-    def of_training(self, tensor: StoredTensor) -> bool:
-        """Whether it is what files of the source's dialect keep of a training."""
-        return first_match(self.identity.dialect.training, tensor.name) is not None
-
-    def expected(self, name: str) -> str | None:
-        """The first regex of the class's lists that leaves out a name that no table knows."""
-        lists = (self.ignore.unexpected, self.of_modules)
-        return first_match(stranger_patterns(name, *lists, self.identity, self.table, self.groups), name)
-
-    @cached_property
-    def of_modules(self) -> tuple[str, ...]:
-        return module_patterns(self.table, load_dialects(), self.head)
-
     def as_unknown(self, tensors: Iterable[StoredTensor]) -> Unknown:
         return Unknown(tuple(tensor.name for tensor in tensors), self.identity.prefix)
 
@@ -325,8 +304,8 @@ class _Planner:
 
     def unloaded(self, moves: tuple[Move, ...]) -> tuple[UnloadedTensor, ...]:
         """What becomes of every source tensor that no move takes; UnknownTensors for unrecognised."""
-        if unknown := self.unknown():
-            self.refuse_foreign(unknown)
+        if unknown := self.strangers.unknown():
+            self.strangers.refuse_foreign(unknown)
             raise unknown_tensors(self.as_unknown(unknown), self.lacking())
         taken = {id(move.source) for move in moves} | {id(tensor) for tensor in self.folding.read(moves)}
         candidates: dict[int, tuple[StoredTensor, list[str]]] = {}
@@ -335,21 +314,10 @@ class _Planner:
                 if id(tensor) not in taken:
                     candidates.setdefault(id(tensor), (tensor, []))[1].append(tensor_id)
         known = [self.unloaded_tensor(tensor, ids) for tensor, ids in candidates.values()]
-        unrecognised = [self.unrecognised(tensor) for tensor in self.identity.unrecognised]
+        unrecognised = [self.strangers.left_out(tensor) for tensor in self.identity.unrecognised]
         outside = [UnloadedTensor(tensor, "outside", "not under --strip-prefix") for tensor in self.identity.outside]
         elsewhere = [UnloadedTensor(tensor, "unused", why) for tensor, why in self.identity.elsewhere]
         return (*known, *unrecognised, *outside, *elsewhere)
-
-    def refuse_foreign(self, unknown: list[StoredTensor]) -> None:
-        """Refuse parts of models that no class has; they may stay behind where the caller says which class it is."""
-        for tensor in unknown:
-            if self.options.head is None and (what := self.foreign(tensor)) is not None:
-                raise has_foreign_part(self.head, tensor, what)
-
-    def foreign(self, tensor: StoredTensor) -> str | None:
-        """What a tensor is, where no class has it."""
-        known = self.table.in_dialect(self.identity.dialect).foreign
-        return next((what for pattern, what in known.items() if first_match((pattern,), tensor.name)), None)
 
     def unloaded_tensor(self, tensor: StoredTensor, ids: list[str]) -> UnloadedTensor:
         """What becomes of a tensor that claims these ids and fills none."""
@@ -381,39 +349,9 @@ class _Planner:
             return f"a duplicate, stored under {tensor.group}"
         return f"equal to {original.name}" if original else ""
 
-    def unrecognised(self, tensor: StoredTensor) -> UnloadedTensor:
-        if self.of_training(tensor):
-            return UnloadedTensor(tensor, "ignored", "state of the training")
-        if (pattern := first_match(self.table.ignore["unexpected"], tensor.name)) is not None:
-            return UnloadedTensor(tensor, "ignored", f"matches {pattern!r}")
-        inside = is_inside(tensor.name, self.identity, self.table, self.groups)
-        if (pattern := first_match(self.options.ignore_unexpected, tensor.name)) is not None:
-            return UnloadedTensor(tensor, "ignored", f"matches {pattern!r}", inside)
-        if self.options.head is not None and (what := self.foreign(tensor)) is not None:
-            return UnloadedTensor(tensor, "unused", what)
-        if (pattern := self.expected(tensor.name)) is not None:
-            known = pattern in self.of_modules
-            return UnloadedTensor(tensor, "unused", f"not of this class: matches {pattern!r}", inside and not known)
-        return UnloadedTensor(tensor, "unknown", "allowed by --allow-unknown", inside)
-
-    def notes_of_training(self) -> Iterator[str]:
-        """How many tensors are left out as state of the training, and whether averages are among them."""
-        kept = [one.name for one in self.identity.unrecognised if self.of_training(one)]
-        if kept:
-            every = len({id(one) for found in self.identity.by_id.values() for one in found})
-            every += len(self.identity.unrecognised) + len(self.identity.elsewhere) + len(self.identity.outside)
-            yield f"{every} tensors, {len(kept)} of them state of the training (optimizer, steps): left out"
-        average = self.identity.dialect.average
-        if average and (
-            taken := {id(it) for found in self.identity.by_id.values() for it in found if it.name.endswith(average)}
-        ):
-            yield f"{len(taken)} tensors are averages over the training, as --ema asks for"
-        if averaged := sum(name.endswith(average) for name in kept if average):
-            yield f"{averaged} tensors have an average over the training beside them: --ema takes those"
-
     def notes(self) -> list[str]:
         """What is unusual about the plan as a whole."""
-        notes = [*self.notes_of_training()]
+        notes = [*self.strangers.notes()]
         named = self.config.architectures
         if named and self.head not in named and self.options.head is None:
             notes.append(f"config names {', '.join(map(printable, named))}; the tensors are those of {self.head}")

@@ -8,19 +8,19 @@ from collections.abc import Collection, Mapping
 from contextlib import closing
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from bertconv import config_content as content
 from bertconv.config import Config
 from bertconv.config_auto import config_class
-from bertconv.containers.registry import CONTAINERS
 from bertconv.containers.stored import SourceFile, is_so
 from bertconv.errors import BertconvError, MappingError, RequestError
 from bertconv.families import Family
 from bertconv.records import dataclass
 from bertconv.source import modules, prefixes, preset, sidecars
 from bertconv.source.checkpoint_folder import CheckpointFolder, SourceOptions, open_in
-from bertconv.source.folder import SAVED_MODELS, LocalFolder
+from bertconv.source.config_file import FoundConfig, config_within, find_config, named_weights
+from bertconv.source.folder import LocalFolder
 from bertconv.source.modules import Modules
 from bertconv.source.refusals import SAVED_MODEL, ctranslate2, no_weights, unsupported
 from bertconv.source.weights import (
@@ -250,7 +250,7 @@ def _from_file(path: Path, given: str, options: SourceOptions, notes: tuple[str,
     checkpoint = LocalFolder(path.parent)
     # Only beside a config does a folder belong to the file: a download folder holds all sorts of things.
     alone = not checkpoint.names.intersection(sidecars.CONFIGS)
-    source = _describe(checkpoint, Choice(path.name, notes), given, _config(checkpoint, options), alone=alone)
+    source = _describe(checkpoint, Choice(path.name, notes), given, find_config(checkpoint, options), alone=alone)
     return replace(source, sidecars=(), not_carried=()) if alone else source
 
 
@@ -264,14 +264,14 @@ def _from_prefix(folder: Path, prefix: str, given: str, options: SourceOptions) 
     if error := prefixes.incomplete(checkpoint.names, given, prefix):
         raise error
     alone = not checkpoint.names.intersection(sidecars.CONFIGS)
-    return _describe(checkpoint, Choice(index), given, _config(checkpoint, options), alone=alone)
+    return _describe(checkpoint, Choice(index), given, find_config(checkpoint, options), alone=alone)
 
 
 def _from_place(
     checkpoint: CheckpointFolder, given: str, options: SourceOptions, notes: tuple[str, ...] = ()
 ) -> Source:
-    config = _config(checkpoint, options)
-    named = _named_weights(config) if config else None
+    config = find_config(checkpoint, options)
+    named = named_weights(config) if config else None
     try:
         choice = choose(checkpoint.names, options.prefer, options.variant, named, prefixes.listed_in(checkpoint))
     except BertconvError as error:
@@ -301,10 +301,10 @@ def _from_inner(
 
 
 def _describe(
-    checkpoint: CheckpointFolder, choice: Choice, given: str, config: _Config | None, *, alone: bool = False
+    checkpoint: CheckpointFolder, choice: Choice, given: str, config: FoundConfig | None, *, alone: bool = False
 ) -> Source:
     weights, notes = _weights(checkpoint, choice.name)
-    config = config or _config_within(checkpoint, choice.name)
+    config = config or config_within(checkpoint, choice.name)
     listed = None if alone else modules.listed(checkpoint)
     folders = listed.folders if listed is not None else {}
     names = modules.names_with(checkpoint, folders)
@@ -359,50 +359,3 @@ def _unnamed(names: Collection[str], shards: tuple[str, ...], index: str) -> tup
     suffixes = {Path(shard).suffix for shard in shards}
     rest = sorted(n for n in set(names) - set(shards) if SHARD.fullmatch(n) and Path(n).suffix in suffixes)
     return (f"shards that {index} does not name are ignored: {some(rest)}",) if rest else ()
-
-
-class _Config(NamedTuple):
-    """A config that was found, its bytes as transformers would write it, and whether its folder is a preset."""
-
-    path: Path
-    stored: bytes
-    is_preset: bool = False
-
-
-def _config(checkpoint: CheckpointFolder, options: SourceOptions) -> _Config | None:
-    if options.config is not None:
-        stored = content.stored_text(options.config, content.MAX_BYTES)
-        return _Config(options.config, preset.translated(None, options.config, stored))
-    name = next((name for name in sidecars.CONFIGS if name in checkpoint.names), None)
-    if name is None:
-        around = _around_saved_model(checkpoint)
-        return None if around is None else _config(around, options)
-    checkpoint.need([name])
-    with closing(open_in(checkpoint.folder, name)) as file:
-        stored = file.read_up_to(content.MAX_BYTES)
-        is_preset = preset.is_preset(checkpoint, name, stored)
-        return _Config(file.path, preset.translated(checkpoint, file.path, stored), is_preset)
-
-
-def _around_saved_model(checkpoint: CheckpointFolder) -> LocalFolder | None:
-    """The folder of a model that has this SavedModel in `saved_model/1`, and the config, which a SavedModel has not."""
-    if SAVED_MODEL not in checkpoint.names or not isinstance(checkpoint, LocalFolder):
-        return None
-    above = checkpoint.folder.absolute().parent
-    return LocalFolder(above.parent) if above.name == SAVED_MODELS else None
-
-
-def _config_within(checkpoint: CheckpointFolder, name: str) -> _Config | None:
-    """The config in the file of weights itself, where its container has a place for one."""
-    containers = [container for container in CONTAINERS if container.has_config(name)]
-    if not containers:
-        return None
-    checkpoint.need([name])
-    with closing(open_in(checkpoint.folder, name)) as file:
-        found = next(filter(None, (container.config_in(file) for container in containers)), None)
-        return None if found is None else _Config(file.path, preset.translated(None, file.path, found))
-
-
-def _named_weights(config: _Config) -> str | None:
-    named = content.json_object(config.stored, config.path, content.MAX_BYTES).get("transformers_weights")
-    return named if isinstance(named, str) else None

@@ -1,4 +1,4 @@
-"""Files that Keras 3 itself writes of our classes are checkpoints: read back by the names of their layers, bits equal."""
+"""Files that Keras 3 itself writes of our classes are checkpoints: read by the names of their layers, bits equal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 HEADS = [
     *((model_type, next(head for head in family_of(model_type).tasks if head.endswith("ForMaskedLM")))
       for model_type in MODEL_TYPES),
-    ("bert", "BertForPreTraining"), ("electra", "ElectraForPreTraining"), ("roberta", "RobertaForSequenceClassification"),
+    ("bert", "BertForPreTraining"), ("electra", "ElectraForPreTraining"),
+    ("roberta", "RobertaForSequenceClassification"),
 ]  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from bertconv.errors import BertconvError, DamagedCheckpoint, RequestError, Unsa
 from bertconv.source import Source, SourceOptions, Weights, open_source
 from bertconv.source.checkpoint_folder import open_in
 from bertconv.source.weights import choose, is_index, is_weights, read_index
+from bertconv.text import is_plain
 
 ST, BIN, H5 = "model.safetensors", "pytorch_model.bin", "tf_model.h5"
 INDEX = "model.safetensors.index.json"

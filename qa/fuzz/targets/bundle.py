@@ -21,6 +21,7 @@ from bertconv.containers.bundle.reader import read_bundle
 from bertconv.containers.bundle.slices import slice_key
 from bertconv.containers.bundle.table import write_table
 from bertconv.containers.bundle.texts import write_text
+from bertconv.containers.container import Links
 from bertconv.containers.protobuf import varint, write_bytes, write_number
 from bertconv.containers.stored import Header, SourceFile, StoredTensor
 from bertconv.errors import BertconvError, DamagedCheckpoint
@@ -67,7 +68,7 @@ def _sound() -> tuple[bytes, Rows, Rows, Rows]:
     numbers = bytes(number * 37 % 251 for number in range(400))
     kernel, bias, half = put(1, (3, 4), numbers[:48]), put(1, (4,), numbers[48:64]), put(14, (5, 1), numbers[64:74])
     step, empty, name = put(9, (), numbers[80:88]), put(1, (0, 2), b""), wire.entry_bytes(_text(data, b"a text"))
-    objects = wire.entry_bytes(_text(data, graph_bytes(["a/kernel", "a/bias"])))
+    objects = wire.entry_bytes(_text(data, graph_bytes(["a/kernel", "a/bias"], Links())))
     top, rest = put(1, (2, 3), numbers[100:124]), put(1, (1, 3), numbers[124:136])
     extents = [((0, 2), (0, None)), ((2, 1), (0, None))]
     cut = write_number(1, 1) + write_bytes(2, b"".join(write_bytes(2, write_number(1, size)) for size in (3, 3)))

@@ -9,8 +9,8 @@ from typing import Any
 
 from bertconv.config import BertConfig
 from bertconv.containers.stored import SourceFile
-from bertconv.source.checkpoint_folder import is_plain
 from bertconv.source.weights import read_index
+from bertconv.text import is_plain
 from qa.fuzz.mutations import JSON_PIECES, JSON_TOKENS, Seed
 from qa.fuzz.targets.common import Target
 
