@@ -152,7 +152,7 @@ def test_shards_without_index(tmp_path: Path) -> None:
         (("flax_model.msgpack",), "Flax", "from_flax=True"),
         (("model.weights.h5", "metadata.json"), "Keras 3", "load_weights"),
         (("model.keras",), "Keras 3", "keras.models.load_model (import its class from bertconv before)"),
-        (("saved_model.pb", "fingerprint.pb"), "SavedModel", "tf_model.h5"),
+        (("saved_model.pb", "fingerprint.pb"), "SavedModel", "variables.index"),
         (("__0_0.distcp", "__1_0.distcp"), "distributed", "beside its .metadata"),
         (("pytorch_model_fsdp_0/__0_0.distcp", "optimizer.pt"), "distributed", "beside its .metadata"),
         (("shard-00001-model-00001-of-00001.safetensors",), "shards of the processes", "enable_consolidation=True"),
