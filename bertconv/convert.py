@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bertconv.checkpoint import Opened, opened
+from bertconv.config import ACTIVATIONS
 from bertconv.containers.registry import BY_NAME, preferred
 from bertconv.containers.stored import FLOATS
 from bertconv.derive import Companions, Derivation, Parent, Writing, changed_config, write_output
@@ -32,6 +33,7 @@ from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.plan import Move, Plan, PlanOptions
 from bertconv.mapping.recognise import ANYTHING, Wanted
+from bertconv.mapping.refusals import check_folded
 from bertconv.mapping.table import Table
 from bertconv.progress import Progress, silent
 from bertconv.record import Proof, report_of
@@ -65,6 +67,8 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
     ignore_missing: Iterable[str] = (),
     strip_prefix: str | None = None,
     untie: bool = False,
+    hidden_act: str | None = None,
+    allow_loss: bool = False,
     ema: bool = False,
     family: str | None = None,
     table: str | os.PathLike[str] | None = None,
@@ -77,8 +81,9 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
     Args:
         src: folder, file or Hub id (`org/name`, `org/name@revision`).
         dst: folder to make; it may lie in the source's folder, but not replace or hold what is read.
-        to: "pt" (model.safetensors), "tf" (tf_model.h5) or "tf-safetensors".
-        source_dialect: refuse a source that does not speak "pt" or "tf"; None takes either.
+        to: the format, such as "pt" (model.safetensors), "tf" (tf_model.h5) or "tf-safetensors"; `bertconv convert
+            --help` lists them all.
+        source_dialect: refuse a source that does not speak it, such as "pt" or "tf"; None takes any.
         revision: branch, tag or commit on the Hub.
         token: access token for the Hub; by default HF_TOKEN or the stored one.
         cache_dir: cache of the Hub; by default HF_HOME's.
@@ -97,6 +102,10 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
         ignore_missing: more regexes for `_keys_to_ignore_on_load_missing`.
         strip_prefix: use only the names that begin with this, and take it off.
         untie: keep a decoder that differs from the embeddings, and say so in the config.
+        hidden_act: the activation that the model is to have, by transformers' name; by default the one that the source
+            computes, which its program's own config may call otherwise.
+        allow_loss: leave out what the format has no place for, and write weights for a program that cannot compute
+            their model, instead of refusing; the report names both.
         ema: take the averages over the steps of a training, where they lie beside the weights (TensorFlow 1).
         family: the `model_type` of the source's family, where its config does not say it.
         table: a mapping table of the caller's own.
@@ -120,7 +129,8 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
             given_options(
                 to=to, head=head, dtype=dtype, init_missing=init_missing, untie=untie,
                 allow_unknown=allow_unknown, ignore_unexpected=ignore_unexpected, ignore_missing=ignore_missing,
-                strip_prefix=strip_prefix, subfolder=subfolder, variant=variant, ema=ema,
+                strip_prefix=strip_prefix, subfolder=subfolder, variant=variant, hidden_act=hidden_act,
+                allow_loss=allow_loss, ema=ema,
             )
             | recorded_limit(max_shard_size),
         ),
@@ -135,7 +145,7 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
         plan=PlanOptions(
             head=head, init_missing=init_missing, allow_unknown=tuple(allow_unknown),
             ignore_unexpected=tuple(ignore_unexpected), ignore_missing=tuple(ignore_missing),
-            strip_prefix=strip_prefix, untie=untie,
+            strip_prefix=strip_prefix, untie=untie, hidden_act=_known_activation(hidden_act), allow_loss=allow_loss,
         ),
         types=ElementTypes(dtype),
         shard_limit=shard_limit(max_shard_size),
@@ -234,6 +244,8 @@ def planned(found: Opened, request: ConversionRequest, check_signals: Callable[[
     """The output of a conversion, planned to the last tensor."""
     form = request.form or own_format(found)
     plan = found.plan(form.dialect, request.plan)
+    if not request.plan.allow_loss:
+        check_folded(plan)
     stale = check_duplicates(plan.duplicates, lambda _: check_signals())
     plan = replace(plan, notes=(*plan.notes, *stale, *_other_container(found, request, form)))
     dtype = partial(_dtype, plan, found.table, request.types)
@@ -272,7 +284,8 @@ def _other_container(found: Opened, request: ConversionRequest, form: Format) ->
 def _is_lossless(plan: Plan, contents: Iterable[Content]) -> bool:
     """Whether an output has every tensor of its source that a table knows, each with its values."""
     whole = all(one.origin.tensor is not None and one.origin.tensor.dtype == one.dtype for one in contents)
-    return whole and not any(one.state in ("unused", "mismatched") for one in plan.unloaded)
+    whole = whole and all(move.state != "computed" for move in plan.moves)
+    return whole and not any(one.state in ("unused", "mismatched", "lost") for one in plan.unloaded)
 
 
 def _dtype(plan: Plan, table: Table, types: ElementTypes, move: Move) -> str:
@@ -304,6 +317,12 @@ def _prove(found: Opened, plan: Plan, level: str, page: Path | None, staged: Sta
 def _known_format(name: str) -> Format:
     check_one_of(name, formats(), "to")
     return formats()[name]
+
+
+def _known_activation(name: str | None) -> str | None:
+    if name is not None:
+        check_one_of(name, sorted(ACTIVATIONS), "hidden_act")
+    return name
 
 
 def _check_dialect(found: Opened, request: ConversionRequest) -> None:

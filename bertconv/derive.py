@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bertconv.checkpoint import Opened, checkpoint_of
+from bertconv.checkpoint import Opened, checkpoint_of, open_checkpoint
 from bertconv.config import Config
 from bertconv.containers.stored import SourceFile
 from bertconv.digests import backbone_ids, digest_of_tensors, digests, own_tensors, vocabulary_facts
@@ -25,15 +25,17 @@ from bertconv.formats.output import Format, Model
 from bertconv.formats.readback import TensorCheck
 from bertconv.formats.staging import StagedFolder
 from bertconv.mapping.own_config import own_config
+from bertconv.mapping.recognise import Wanted
 from bertconv.mapping.table import Table
 from bertconv.modules import ModuleWeights, save_modules, with_modules
 from bertconv.parts import HeadPart
+from bertconv.preset_files import PresetFiles
 from bertconv.progress import Progress, silent
 from bertconv.record import Proof, checked, manifest_bytes, short_name, tallied
 from bertconv.records import dataclass
 from bertconv.report import Operation, ParentReport, Report
 from bertconv.saving import save_weights
-from bertconv.source import Source
+from bertconv.source import Source, SourceOptions
 from bertconv.source.modules import LISTING
 from bertconv.tokenizer import read_tokenizer, tokenizer_notes
 
@@ -138,6 +140,12 @@ class Derivation:
     others: tuple[ParentReport, ...] = ()
     files: tuple[SourceFile, ...] = ()
 
+    @cached_property
+    def preset(self) -> PresetFiles | None:
+        """The config files of the format's own program; None where transformers' are its."""
+        one = self
+        return PresetFiles.of(one.form.dialect.name, one.head, one.config, one.contents, one.companions.tokenizer)
+
     def check_unchanged(self) -> None:
         """DamagedCheckpoint when a file of weights was written to since it was opened."""
         for parent in self.parents:
@@ -207,6 +215,7 @@ class _Work:
             self.write_companions(staged)
             proof = Proof() if writing.prove is None else writing.prove(staged, self.progress)
             report = tallied(checked(self.report(staged, files), checks), derivation.contents)
+            report = replace(report, stated=self.stated(staged) if checks else {})
             report = proof.added_to(self.with_digests(report))
             report = replace(report, seconds=time.perf_counter() - started - proof.seconds)
             staged.write(MANIFEST, manifest_bytes(report, staged.path, files))  # guard: manifest
@@ -252,18 +261,20 @@ class _Work:
         return own_config(one.table, one.form.dialect, one.config)
 
     def write_companions(self, staged: StagedFolder) -> None:
-        """config.json, and what goes along."""
-        staged.write("config.json", self.derivation.config.to_bytes())
-        if (own := self.own_config) is not None:
-            staged.write(*own)
-        companions = self.derivation.companions
+        """config.json and the config of the format's own programs, and what goes along."""
+        files, companions = self.derivation.preset, self.derivation.companions
+        configs = {"config.json": self.derivation.config.to_bytes()} if files is None else files.made()
+        configs |= dict([self.own_config] if self.own_config is not None else [])
+        for name, content in configs.items():
+            staged.write(name, content)
+        renamed = {} if files is None else files.renamed
         if len(companions.carried) > MOST_COMPANIONS:
             raise self.too_much(f"has more than {MOST_COMPANIONS:,} tokenizer and label files")
         for name, opened in companions.carried.items():
             with closing(opened(name)) as file:
                 if file.size > COMPANION_BYTES:
                     raise self.too_much(f"has a file {name} of {file.size:,} bytes")
-                staged.copy(name, file)
+                staged.copy(renamed.get(name, name), file)
         for name, content in companions.made.items():
             staged.write(name, content)
 
@@ -277,8 +288,11 @@ class _Work:
         """What happened to every tensor; the tokenizer is looked at as it was written, if it was."""
         one = self.derivation
         report = with_modules(one.report, one.modules)
-        written = files and one.companions.carried
-        place = replace(one.companions.tokenizer, folder=staged.path) if written else one.companions.tokenizer
+        written, own = files and one.companions.carried, one.preset
+        renamed = {} if own is None else own.renamed
+        place = one.companions.tokenizer
+        if written:
+            place = replace(place, folder=staged.path, renamed=renamed)
         tokenizer = read_tokenizer(place)
         notes = tokenizer_notes(tokenizer, int(one.config.values["vocab_size"]))
         return replace(
@@ -288,13 +302,31 @@ class _Work:
                 "format": one.form.name,
                 "files": [file.name for file in files],
             },
-            sidecars=(*([self.own_config[0]] if self.own_config else []), *report.sidecars),
-            notes=(*report.notes, *notes),
+            notes=(*report.notes, *notes, *(() if own is None else own.notes())),
+            sidecars=(
+                *([self.own_config[0]] if self.own_config else []),
+                *sorted(renamed.get(name, name) for name in report.sidecars),
+            ),
             dry_run=not files,
             operation=one.operation,
             parents=(*map(_unproven, one.parents), *one.others),
             vocabulary=vocabulary_facts(tokenizer),
         )
+
+    def stated(self, staged: StagedFolder) -> dict[str, str]:
+        """Digests of the class's tensors as the output is read, where that is not what was written, tensor by tensor.
+
+        A program may need more than the class has, and keep a table in another form.
+        """
+        one = self.derivation
+        own = one.table.heads[one.head]
+        folds = one.table.in_dialect(one.form.dialect).folds
+        if all(content.spec.group in own and content.id not in folds for content in one.contents):
+            return {}
+        wanted = Wanted(one.table.model_type, None if one.table.is_builtin else one.table.path)
+        with open_checkpoint(staged.path, SourceOptions(), head=one.head, wanted=wanted) as output:
+            tensors = own_tensors(output)
+            return digests(tensors, self.counter("hashing", sum(tensor.stored.nbytes for tensor in tensors.values())))
 
     def with_digests(self, report: Report) -> Report:
         """A report with the digests of the body and of every parent; as it is where nothing was verified.
@@ -303,7 +335,7 @@ class _Work:
         """
         if report.verified == "none":
             return report
-        own = {tensor.id: tensor.digest for tensor in report.tensors if tensor.id not in report.copies}
+        own = {tensor.id: tensor.digest for tensor in report.tensors if tensor.id not in report.copies} | report.stated
         body = digest_of_tensors({place: own[place] for place in backbone_ids(self.derivation.table, own)})
         if self.derivation.is_lossless:
             (only,) = report.parents

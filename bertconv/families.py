@@ -16,6 +16,9 @@ from bertconv.table_files import bad, only, read_table, read_text, table_names, 
 from bertconv.tasks import BASE, TASKS
 from bertconv.text import printable
 
+ACTIVATION = "hidden_act"
+"""The config key of the activation, in BERT's spelling."""
+
 MAPPED = ("hidden_size", "num_attention_heads", "num_hidden_layers")
 """Keys that transformers reads in either spelling; of every other one it reads a family's own alone."""
 

@@ -37,10 +37,10 @@ class Inspection:
 
     Attributes:
         given: the source as it was given; `revision` is the commit on the Hub.
-        container: "safetensors", "torch" or "hdf5".
+        container: its name, such as "safetensors", "torch" or "hdf5".
         files: the files of weights.
         family: the `model_type` of its family; empty when it is of none, or not certain.
-        dialect: "pt" or "tf"; empty when it is of no family, or not certain.
+        dialect: its name, such as "pt" or "tf"; empty when it is of no family, or not certain.
         is_known: some tensors are named as the embeddings of a family are.
         prefix: what stands before every name.
         head: the model class; empty where nothing decides between `alternatives`.

@@ -74,6 +74,7 @@ def report_of(source: Source, header: Header, plan: Plan, table: Table, dtype: C
         copies=_copies((move.target for move in plan.moves), repeated),
         parameters=sum(move.target.count for move in plan.moves if move.target.id not in repeated),
         nbytes=sum(move.target.count * ITEM_SIZE[dtype(move)] for move in plan.moves),
+        computes=plan.meaning.facts(plan.identity.dialect.title),
         table=table_facts(table),
     )
 
@@ -231,6 +232,7 @@ def manifest_bytes(
         "source": {**report.source, "given": report.parents[0].given if report.parents else report.source["given"]},
         "target": {"format": report.target["format"], "files": report.target["files"]},
         **({"part": report.part} if report.part else {}),
+        **({"computes": report.computes} if report.computes else {}),
         "tensors": {tensor.pop("id"): _but_none(tensor, "cast") for tensor in described["tensors"]},
         "files": _files(folder, {file.name: file for file in files}, copied or {}),
         "manifest_sha256": "",

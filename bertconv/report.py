@@ -86,9 +86,9 @@ class LeftOut:
 
     Attributes:
         source: its name.
-        state: "tied", "unused", "ignored", "unknown" or "outside".
+        state: "tied", "unused", "ignored", "unknown", "outside", or "lost": the target has no place for it.
         details: why.
-        inside: it is a part of the model that no table knows: without it the model is another one.
+        inside: it is a part of the model that is lost or that no table knows: without it the model is another one.
     """
 
     source: str
@@ -122,8 +122,11 @@ class Report:
         operation: what made the output.
         parents: the checkpoints that it was made from, as in bertconv.json; `source` is the first of them.
         backbone_digest: digest of the model's body alone; empty when nothing was verified.
+        computes: which function each side computes, and under which word; empty where it is the same under the same.
         vocabulary: number of tokens and digest of its tokenizer's vocabulary; None where no file lists them.
         part: "head" where the output is the head of a model alone; `backbone_digest` is then that of its source.
+        stated: neutral id -> digest of every tensor of the class as the output is read, where its files hold more than
+            these, or some in another form; empty elsewhere.
     """
 
     source: dict[str, Any]
@@ -147,8 +150,10 @@ class Report:
     operation: Operation = Operation("")
     parents: tuple[ParentReport, ...] = ()
     backbone_digest: str = ""
+    computes: dict[str, Any] = field(default_factory=dict)
     vocabulary: dict[str, Any] | None = None
     part: str = ""
+    stated: dict[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -159,6 +164,11 @@ class Report:
     def omitted(self) -> tuple[str, ...]:
         """Parts of the source's model that were left out: the output is the same as the rest of it."""
         return tuple(one.source for one in self.left_out if one.inside)
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """Those of them that the target has no place for."""
+        return tuple(one.source for one in self.left_out if one.state == "lost")
 
     @property
     def coverage(self) -> float:
@@ -181,12 +191,16 @@ class Report:
 
         It leaves out `copies`, which only some formats store: the same weights have the same digest in every format.
         """
-        return digest_of_tensors({tensor.id: tensor.digest for tensor in self.tensors if tensor.id not in self.copies})
+        own = {tensor.id: tensor.digest for tensor in self.tensors if tensor.id not in self.copies}
+        return digest_of_tensors(self.stated or own)
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for scripts."""
         derived = {"ok": self.ok, "coverage": self.coverage, "digest": self.digest, "omitted": list(self.omitted)}
-        return asdict(self) | derived | {"cast": self.cast}
+        derived["lost"] = list(self.lost)
+        facts = asdict(self)
+        del facts["stated"]
+        return facts | derived | {"cast": self.cast}
 
     def rows(self, *, but: str = "", every: bool = False) -> Iterator[tuple[str, str, str]]:
         """Key, status and details; what was left out comes last.
@@ -209,6 +223,14 @@ class Report:
             else:
                 yield folded, states.pop(), " / ".join(fold(by_name[name][1] for name in names))
 
+    def functions(self) -> str:
+        """Which function each side computes, in one line; empty where it is the same under the same word."""
+        if not self.computes:
+            return ""
+        sides = (self.computes["source"], self.computes["target"])
+        source, target = (_function(side, sides) for side in sides)
+        return f"{source} -> {target}"
+
     def summary(self) -> str:
         """One line: how much, how fast, and whether anything was lost."""
         done = sum(tensor.state in FILLED for tensor in self.tensors)
@@ -224,13 +246,23 @@ class Report:
         counts = {
             "newly initialised": sum(tensor.state == "initialised" for tensor in self.tensors),
             "missing": sum(tensor.state == "missing" for tensor in self.tensors),
-            "left out": sum(one.state not in ("tied", "ignored") or one.inside for one in self.left_out),
+            "lost": len(self.lost),
+            "left out": sum(one.state not in ("tied", "ignored", "lost") or one.inside for one in self.left_out)
+            - len(self.lost),
         }
         said = [f"{count} {what}" for what, count in counts.items() if count]
-        if self.omitted:
-            said[-1] += f", {len(self.omitted)} of them a part of the model"
+        if unknown := len(self.omitted) - len(self.lost):
+            said[-1] += f", {unknown} of them a part of the model"
         said += _changes(self.cast, whole=True)
         return " and ".join(said) if said else "nothing lost"
+
+
+def _function(side: Mapping[str, Any], both: tuple[Mapping[str, Any], ...]) -> str:
+    """`TensorFlow 1 computes gelu_new ("gelu" in its config), layer_norm_eps 1e-12`: the latter where both differ."""
+    act, *others = (key for key in side if key not in ("program", "said"))
+    word = f' ("{side["said"]}" in its config)' if side["said"] != side[act] else ""
+    more = [f"{key} {side[key]:g}" for key in others if both[0][key] != both[1][key]]
+    return ", ".join([f"{side['program']} computes {side[act]}{word}", *more])
 
 
 def _details(tensor: TensorReport, *, counts: bool) -> str:

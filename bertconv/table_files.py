@@ -23,9 +23,12 @@ TABLE_SHAPE = {
     "heads": {"*": {"task": str, "groups": [str], "optional": [str]}}, "tied": _TEXTS, "keras2_repeats": _TEXTS,
     "stored_copies": {"*": _TEXTS}, "unused": {"*": [str]},
     "in": {"*": {"heads": [str], "lacks": [str], "twice": [str], "fills": [str], "says": _TEXTS, "links": {"*": _TEXTS},
-                 "sizes": {"*": int}, "foreign": _TEXTS,
-                 "config": {"name": str, "keys": [str], "fixed": {}, "spelled": {"*": _TEXTS}}}},
+                 "sizes": {"*": int}, "foreign": _TEXTS, "activations": _TEXTS, "fixed": {}, "head_fixed": {"*": {}},
+                 "config": {"name": str, "keys": [str], "fixed": {}, "spelled": {"*": _TEXTS}},
+                 "preset": {"always": {}, "classes": _TEXTS, "config": _TEXTS, "tasks": {"*": _TEXTS},
+                            "assets": {"*": _TEXTS}}}},
     "views": {"*": {"*": {"heads": [str], "names": _TEXTS}}},
+    "fold": {"*": {"*": {"skip_rows": int, "add_row": str}}},
     "ignore": {"*": [str]}, "names": {"*": _TEXTS},
 }  # fmt: skip
 """What the values of a table are; `*` is every key that is not named."""
@@ -59,7 +62,7 @@ def read_table(path: Path) -> tuple[Mapping[str, Any], str]:
                                            "heads"),
          allowed=("titles", "positions", "positional", "unset", "config_of", "config_names", "config_fixed", "tied",
                   "stored_copies", "unused",
-                  "keras2_repeats", "ignore", "names", "in", "views"))  # fmt: skip
+                  "keras2_repeats", "ignore", "names", "in", "views", "fold"))  # fmt: skip
     if empty := [key for key in ("model_types", "config", "group", "heads") if not raw[key]]:
         raise bad(path, f"the table's {empty[0]} is empty")
     return raw, digest

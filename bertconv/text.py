@@ -21,6 +21,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def is_plain(name: str) -> bool:
+    """Whether it is one component of a path on every system: no separator, drive, NUL, `.` or `..`."""
+    return name not in {"", ".", ".."} and not any(c in "/\\:\0" for c in name)
+
+
 def shown(value: object, most: int = 60) -> str:
     """A value from a file for a sentence: as Python writes it, which is one line, and not too long."""
     cut = value[: most + 1] if isinstance(value, str) else value

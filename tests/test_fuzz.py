@@ -27,7 +27,17 @@ pytestmark = [
 ]
 
 
-RUNS = {"safetensors": 5000, "pickle": 2500, "zip": 3000, "index": 3000, "config": 3000, "hdf5": 300, "bundle": 2000}
+RUNS = {
+    "safetensors": 5000,
+    "pickle": 2500,
+    "zip": 3000,
+    "index": 3000,
+    "config": 3000,
+    "hdf5": 300,
+    "keras3": 300,
+    "bundle": 2000,
+    "msgpack": 3000,
+}
 """Inputs per seed: some seconds for each target."""
 SEEDS = [1, *([int(os.environ["BERTCONV_FUZZ_SEED"])] if os.environ.get("BERTCONV_FUZZ_SEED") else [])]
 
@@ -108,7 +118,7 @@ def reshaped(header: Header) -> Header:
 
 
 WRONG: list[tuple[str, Callable[[Any], Any]]] = [
-    *((name, change) for name in ("safetensors", "pickle", "hdf5") for change in (shifted, lost, retyped, reshaped)),
+    *((name, change) for name in ("safetensors", "pickle", "hdf5", "keras3") for change in (shifted, lost, retyped, reshaped)),
     ("zip", lambda found: (shifted(found[0]), found[1])),
     ("zip", lambda found: (found[0], {**found[1], "version": (0, 2)})),
     ("zip", lambda found: (found[0], {name: place for name, place in found[1].items() if name != "version"})),

@@ -68,6 +68,8 @@ def show_report(report: Report, *, as_json: bool, quiet: bool, verbose: bool) ->
             digest = parent.digest.removeprefix("sha256:")[:12]
             click.echo(printable(f"  {parent.role} {_at(parent.given, parent.commit)} {digest}".rstrip()))
         _show_tensors(report, verbose=verbose)
+        if functions := report.functions():
+            show_line(f"Function: {functions}.", verbose=verbose)
         for note in report.notes:
             show_line(f"Note: {note}.", verbose=verbose)
         if report.not_carried:

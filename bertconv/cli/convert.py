@@ -95,12 +95,18 @@ def tf2pt(**options: Any) -> None:
 @output_options
 @display_options
 def convert(**options: Any) -> None:
-    """Convert a checkpoint of either framework to any format.
+    """Convert a checkpoint, whatever program it is of, to any format.
+
+    What SRC is is found by itself; which classes a format has and what it has no place for: `bertconv tables dialects`.
 
     \b
     Examples:
       bertconv convert old/pytorch_model.bin out/ --to pt
+      bertconv convert onnx/model.onnx out/ --to pt --config config.json
       bertconv convert bert-base-uncased out/ --to tf-safetensors
+      bertconv convert bert_model.ckpt out/ --to pt                      # with gelu_new, as Google's code computes
+      bertconv convert bert_model.ckpt out/ --to pt --hidden-act gelu    # as Hugging Face's own conversions say
+      bertconv convert ./checkpoint out/ --to keras-hub --allow-loss     # what has no place there is left out
     """  # noqa: D301
     _run(**options)
 

@@ -87,6 +87,12 @@ def output_options(command: Command) -> Command:
         click.option("--ignore-missing", multiple=True, metavar="REGEX",
                      help="More of _keys_to_ignore_on_load_missing; repeatable."),
         click.option("--untie", is_flag=True, help="Keep a decoder that differs from the embeddings."),
+        click.option("--hidden-act", metavar="NAME", shell_complete=_activations,
+                     help="Activation that the model is to have, by transformers' name, such as gelu or gelu_new "
+                          "[default: the one that SRC's program computes]."),
+        click.option("--allow-loss", is_flag=True,
+                     help="Leave out what the format has no place for, and write weights for a program that cannot "
+                          "compute their model, instead of refusing; the report names both."),
         click.option("--ema", is_flag=True, help="Take the averaged weights of a TensorFlow 1 checkpoint."),
         click.option("--verify", type=click.Choice(["auto", "outputs", "weights", "none"]), default="auto",
                      show_default=True, envvar="BERTCONV_VERIFY", show_envvar=True,
@@ -97,6 +103,12 @@ def output_options(command: Command) -> Command:
         click.option("--report", "report_file", type=click.Path(dir_okay=False), metavar="FILE",
                      help="Write the comparison as an HTML page; of weights, where outputs are not compared."),
     )  # fmt: skip
+
+
+def _activations(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    from bertconv.config import ACTIVATIONS
+
+    return sorted(name for name in ACTIVATIONS if name.startswith(begun))
 
 
 def combining_options(command: Command) -> Command:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from bertconv.mapping.describe import Comparison
+    from bertconv.mapping.describe import Comparison, Spoken, TableRow
+    from bertconv.mapping.dialects import Dialect
     from bertconv.mapping.table import Table
 
 _FILE = click.option("--map", "path", type=click.Path(dir_okay=False, exists=True), metavar="FILE",
@@ -27,7 +28,8 @@ def tables() -> None:
     \b
     Examples:
       bertconv tables show bert
-      bertconv tables show bert --head BertForMaskedLM
+      bertconv tables show bert --head BertForMaskedLM --dialect pt
+      bertconv tables dialects bert
       bertconv tables explain cls.predictions.decoder.weight
       bertconv tables ignore BertForMaskedLM
       bertconv tables check --map my_table.toml
@@ -37,20 +39,93 @@ def tables() -> None:
 @tables.command()
 @click.argument("family", required=False)
 @click.option("--head", metavar="CLASS", help="Only what this class owns.")
+@click.option(
+    "--dialect",
+    "chosen",
+    multiple=True,
+    metavar="DIALECT",
+    help="Only names of this dialect or format; may be repeated.",
+)
 @_FILE
 @_JSON
-def show(family: str | None, head: str | None, path: str | None, *, as_json: bool) -> None:
-    """List every tensor of FAMILY (such as bert) in every dialect, with its shape by axis name."""
-    from bertconv.cli.console import table as print_table
-    from bertconv.mapping.describe import table_rows
+def show(family: str | None, head: str | None, chosen: tuple[str, ...], path: str | None, *, as_json: bool) -> None:
+    """List every tensor of FAMILY (such as bert) in every dialect that it is spoken in, with its shape by axis name.
 
-    rows = table_rows(_table(family, path, head), head)
+    One dialect is a table, several are a paragraph for each tensor.
+    """
+    from bertconv.cli.console import table as print_table
+    from bertconv.mapping.describe import dialect_of, table_rows
+    from bertconv.mapping.dialects import load_dialects
+
+    table = _table(family, path, head)
+    dialects = [dialect_of(table, name) for name in dict.fromkeys(chosen)] or table.spoken(load_dialects())
+    rows = table_rows(table, head, dialects)
     if as_json:
-        click.echo(json.dumps([row._asdict() for row in rows], indent=1))
-    else:
-        print_table(("Id", "PyTorch", "TensorFlow", "Owned by"), [
-            (row.id, f"{row.pt} [{row.pt_axes}]", f"{row.tf} [{row.tf_axes}]", row.owned_by) for row in rows
+        click.echo(json.dumps([row.to_json() for row in rows], indent=1))
+    elif len(dialects) == 1:
+        places = [(row, row.places[dialects[0].name]) for row in rows]
+        print_table(("Id", dialects[0].title, "Axes"), [
+            (row.id, place.name if place else _NO_PLACE, place.axes if place else "") for row, place in places
         ])  # fmt: skip
+    else:
+        every = ", ".join(table.heads)
+        click.echo("\n".join(line for row in rows for line in _paragraph(row, dialects, every)))
+
+
+_NO_PLACE = "no place for it"
+
+
+def _paragraph(row: TableRow, dialects: Sequence[Dialect], every: str) -> Iterator[str]:
+    """One tensor in several dialects, one a line, so that names of any length can be read below each other."""
+    wide = max(len(dialect.title) for dialect in dialects)
+    yield row.id
+    for dialect in dialects:
+        place = row.places[dialect.name]
+        yield f"  {dialect.title:{wide}}  {f'{place.name} [{place.axes}]' if place else _NO_PLACE}"
+    yield f"  {'owned by':{wide}}  {'every class' if row.owned_by == every else row.owned_by}"
+
+
+@tables.command()
+@click.argument("family", required=False)
+@_FILE
+@_JSON
+def dialects(family: str | None, path: str | None, *, as_json: bool) -> None:
+    """Say in which dialects FAMILY is spoken, which classes there are in each, and what it has no place for.
+
+    Without FAMILY: which families are spoken in which dialect.
+    """
+    from bertconv.cli.console import table as print_table
+    from bertconv.families import families
+    from bertconv.mapping.describe import spoken_dialects
+    from bertconv.mapping.dialects import load_dialects
+    from bertconv.mapping.table import table_for
+
+    every = load_dialects().by_name.values()
+    if family or path:
+        spoken = spoken_dialects(_table(family, path))
+        found: Any = [one._asdict() for one in spoken]
+        lines = [line for one in spoken for line in _facts(one)]
+        click.echo(json.dumps(found, indent=1) if as_json else "\n".join(lines))
+        return
+    found = {name: [one.dialect for one in spoken_dialects(table_for(name))] for name in families()}
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+    else:
+        print_table(("Family", *(dialect.title for dialect in every)), [
+            (name, *("yes" if dialect.name in own else "-" for dialect in every)) for name, own in found.items()
+        ])  # fmt: skip
+
+
+def _facts(spoken: Spoken) -> Iterator[str]:
+    """A dialect's name, and what can be held in it."""
+    formats = f"written as {', '.join(spoken.formats)}" if spoken.formats else "read, not written"
+    yield f"{spoken.title} ({spoken.dialect}), {formats}"
+    yield f"  classes    {', '.join(spoken.heads) if spoken.missing else 'all'}"
+    for heading, found in (
+        ("not there", spoken.missing), ("no place", spoken.lacks), ("always", spoken.always), ("copies", spoken.copies),
+    ):  # fmt: skip
+        if found:
+            yield f"  {heading:9}  {', '.join(found)}"
 
 
 @tables.command()
@@ -134,10 +209,10 @@ def _compared(found: Comparison) -> Iterator[str]:
             yield f"  {words}: {some(ids, _SHOWN)}"
     if found.by_row:
         yield (
-            f"{len(found.by_row)} of TensorFlow's names differ because `name` in a row (or `at` of a group) was "
-            "edited: it counts in every dialect. If only PyTorch's spelling is another one, put the row back as it was "
-            'and write the spelling into [names.pt], as "layer.ffn_in" = "intermediate.dense_act"; then TensorFlow '
-            "keeps the names that its programs know."
+            f"{len(found.by_row)} of TensorFlow's and other dialects' names differ because `name` in a row (or `at` of "
+            "a group) was edited: it counts in every dialect. If only PyTorch's spelling is another one, put the row "
+            'back as it was and write the spelling into [names.pt], as "layer.ffn_in" = "intermediate.dense_act"; then '
+            "the other dialects keep the names that their programs know."
         )
 
 

@@ -13,7 +13,7 @@ from functools import cached_property
 from operator import attrgetter, mul
 from typing import NamedTuple
 
-from bertconv.containers.stored import ITEM_SIZE, SourceFile, StoredTensor
+from bertconv.containers.stored import ITEM_SIZE, SourceFile, Span, StoredTensor
 from bertconv.records import dataclass
 
 MAX_CHUNKS = 4096
@@ -241,3 +241,64 @@ def assemble(name: str, shape: tuple[int, ...], chunks: Sequence[Chunk]) -> Stor
     if len(filled) <= 1:
         return StoredTensor(name, first.dtype, shape, first.file, first.offset, first.strides)
     return ChunkedTensor(name, first.dtype, shape, first.file, first.offset, chunks=filled)
+
+
+@dataclass(frozen=True)
+class PiecedTensor(StoredTensor):
+    """A tensor whose bytes in C order lie in several pieces of one file; `offset` is where the first begins.
+
+    Attributes:
+        pieces: in the tensor's order, as many bytes as it has; they may be cut anywhere, also within a row.
+    """
+
+    pieces: tuple[Span, ...] = ()
+
+    @property
+    def is_range(self) -> bool:
+        """It is not: something lies between any two pieces."""
+        return False
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """Its pieces."""
+        return self.pieces
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """Where its pieces lie and how they are read."""
+        return self.file, self.pieces, self.dtype
+
+    def read_into(self, buffer: memoryview, start: int) -> None:
+        """As `StoredTensor.read_into`."""
+        for offset, part in apart(self.pieces, buffer, start):
+            self.file.read_into(part, offset, self.name)
+
+    def read_rows(self, rows: list[memoryview], start: int) -> None:
+        """As `StoredTensor.read_rows`: rows of one piece are read with one call."""
+        end, last = start + sum(map(len, rows)), 0
+        for piece in self.pieces:
+            if last <= start and end <= last + piece.nbytes:
+                self.file.read_rows(rows, piece.start + start - last, self.name)
+                return
+            last += piece.nbytes
+        for row in rows:
+            self.read_into(row, start)
+            start += len(row)
+
+
+def apart(pieces: Iterable[Span], content: memoryview, start: int) -> Iterator[tuple[int, memoryview]]:
+    """Bytes that stand from `start` on in a tensor of these pieces: offset in the file and the part that goes there."""
+    done, first = 0, 0
+    for piece in pieces:
+        low, high = max(start + done, first), min(start + len(content), first + piece.nbytes)
+        if low < high:
+            yield piece.start + low - first, content[low - start : high - start]
+            done = high - start
+        first += piece.nbytes
+
+
+def in_file(name: str, dtype: str, shape: tuple[int, ...], file: SourceFile, spans: Sequence[Span]) -> StoredTensor:
+    """A tensor that lies in these spans of a file, of which there is one at the least."""
+    if len(spans) == 1:
+        return StoredTensor(name, dtype, shape, file, spans[0].start)
+    return PiecedTensor(name, dtype, shape, file, spans[0].start, pieces=tuple(spans))

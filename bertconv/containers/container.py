@@ -15,7 +15,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from bertconv.containers.stored import ITEM_SIZE, Header, SourceFile
+from bertconv.containers.stored import ITEM_SIZE, Header, SourceFile, Span
 from bertconv.errors import UnsupportedCheckpoint
 from bertconv.records import dataclass
 
@@ -87,11 +87,13 @@ class FileLayout:
         size: bytes of the whole file.
         offsets: first byte of every tensor, in the order of the entries; 0 may stand for one without elements.
         parts: offset -> bytes that lie there, outside of the tensors; every other byte outside of them is zero.
+        pieces: number of an entry -> where its bytes lie, in their order, of a tensor that does not lie in one piece.
     """
 
     size: int
     offsets: tuple[int, ...]
     parts: Mapping[int, bytes] = field(default_factory=dict)
+    pieces: Mapping[int, tuple[Span, ...]] = field(default_factory=dict)
 
 
 class PlannedFile(NamedTuple):
@@ -189,7 +191,7 @@ class Container(ABC):
         """
         if len(files) == 1:
             return None
-        weight_map = {f"{scope}{entry.name}": file.name for file in files for entry in file.entries}
+        weight_map = {self.in_index(f"{scope}{entry.name}"): file.name for file in files for entry in file.entries}
         total = sum(entry.nbytes for file in files for entry in file.entries)
         index = {"metadata": {"total_size": total}, "weight_map": weight_map}
         return self.index_name, (json.dumps(index, indent=2, sort_keys=True) + "\n").encode()
@@ -197,6 +199,10 @@ class Container(ABC):
     def beside(self) -> Mapping[str, bytes]:
         """Names and contents of small files that tell programs of an output; most containers need none."""
         return {}
+
+    def in_index(self, name: str) -> str:
+        """How the index of shards spells the name of a tensor that a shard has under `name`."""
+        return name
 
     def confirm(self, header: Header) -> None:  # noqa: B027  (most have no such library)
         """Have a file that was just written read by the container's own library too, where that costs next to nothing.
@@ -238,6 +244,18 @@ class Container(ABC):
     def among(self, names: Collection[str], variant: str | None) -> list[str]:
         """Those of a folder's files, given relative to it, from which weights of this container are read."""
         return [name for name in self.names_of(variant) if name in names]
+
+    def with_parts(self, name: str, names: Collection[str]) -> list[str]:  # noqa: ARG002  (most have none)
+        """Those of a folder's files that hold other parts of the same model than its file or index of this name."""
+        return []
+
+    def has_config(self, name: str) -> bool:  # noqa: ARG002  (most have none)
+        """Whether a file of this name may have the config of its model within it."""
+        return False
+
+    def config_in(self, file: SourceFile) -> bytes | None:  # noqa: ARG002  (most have none)
+        """The config.json of the model that a file of this container has within it; errors as for `read`."""
+        return None
 
     def is_output(self, name: str) -> bool:
         """Whether an output has files of this name: the file on its own, a shard or the index."""

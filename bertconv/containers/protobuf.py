@@ -40,6 +40,8 @@ class Field(NamedTuple):
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
     """The number at a place, of 64 bits at most, and the place behind it; WireError where there is none."""
+    if at < len(data) and data[at] < 128:  # nearly always
+        return data[at], at + 1
     value = 0
     for place in range(at, min(at + _LONGEST, len(data))):
         byte = data[place]

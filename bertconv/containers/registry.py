@@ -6,23 +6,32 @@ import re
 from collections.abc import Iterable, Iterator
 
 from bertconv.containers.bundle import Bundle, ObjectBundle
+from bertconv.containers.bundle.constants import MAGIC
 from bertconv.containers.container import Container, SpreadContainer
 from bertconv.containers.distributed import Distributed
 from bertconv.containers.hdf5 import KerasHdf5
+from bertconv.containers.keras3 import Keras3
+from bertconv.containers.msgpack import FlaxMsgpack
+from bertconv.containers.onnx import Onnx
 from bertconv.containers.pytorch import PyTorch
 from bertconv.containers.safetensors import Safetensors
 from bertconv.containers.stored import Header, SourceFile
 from bertconv.errors import DamagedCheckpoint, UnsupportedCheckpoint
 
+_KERAS3 = Keras3()
+
 CONTAINERS: tuple[Container, ...] = (
     Safetensors(),  # first: the bytes of a length may look like any of the others
     PyTorch(),
     KerasHdf5(),
+    _KERAS3,
+    FlaxMsgpack(),  # after those with a magic: it has none
+    Onnx(),  # last: it has no magic
 )
 """In the order in which they are recognised, and looked for in a folder."""
 
-SPREAD: tuple[SpreadContainer, ...] = (Distributed(), Bundle(), ObjectBundle())
-"""Those whose files say nothing by themselves: known by the name of their index, and looked for last."""
+SPREAD: tuple[SpreadContainer, ...] = (Distributed(), Bundle(), ObjectBundle(), _KERAS3)
+"""Those whose index alone says what their files hold: known by its name; those that are only so are looked for last."""
 
 BY_NAME: dict[str, Container] = {container.name: container for container in (*CONTAINERS, *SPREAD)}
 
@@ -37,6 +46,9 @@ _IMPOSTORS = (
     (b"{", "is a JSON text, not a checkpoint", "Give the file or folder that holds the weights."),
 )  # fmt: skip
 
+
+_NO_CHANCE = 5
+"""Bytes of a beginning that numbers do not have by chance."""
 
 _EXPORTS = (
     (re.compile(rb"GGUF"), "is a GGUF model"),
@@ -72,8 +84,14 @@ def read_header(file: SourceFile, *, check_data: bool = True) -> Header:
 
 
 def refuse_impostor(file: SourceFile) -> None:
-    """DamagedCheckpoint or UnsupportedCheckpoint for what stands in place of a file, such as a Git-LFS pointer."""
-    _refuse_known(file, file.read(0, min(512, file.size)))
+    """DamagedCheckpoint for what stands in place of a file of plain numbers, such as a Git-LFS pointer.
+
+    Numbers may begin with any byte, so only beginnings that are too long to be a chance count.
+    """
+    start = file.read(0, min(512, file.size)).lower()
+    for beginning, what, hint in _IMPOSTORS:
+        if len(beginning) >= _NO_CHANCE and start.startswith(beginning):
+            raise DamagedCheckpoint(f"{what}.", hint=hint, file=str(file.path))
 
 
 def _recognised(file: SourceFile) -> Container:
@@ -82,6 +100,7 @@ def _recognised(file: SourceFile) -> Container:
         if container.recognises(start, file.size):
             return container
     _refuse_known(file, start)
+    _refuse_table(file)
     if file.size < 9:
         problem = f"has only {file.size} bytes." if file.size else "is empty: it has 0 bytes."
         raise DamagedCheckpoint(problem, hint="Download or copy it again.", file=str(file.path))
@@ -95,6 +114,16 @@ def _recognised(file: SourceFile) -> Container:
         hint="Give the file or folder that holds the weights.",
         file=str(file.path),
     )
+
+
+def _refuse_table(file: SourceFile) -> None:
+    """Refuse what ends as an index of TensorFlow does and is not named so: in its first version it was all of them."""
+    if file.size >= len(MAGIC) and file.read(file.size - len(MAGIC), len(MAGIC)) == MAGIC:
+        raise UnsupportedCheckpoint(
+            "is a TensorFlow checkpoint of the first version, in one file, or an index under another name.",
+            hint="Name an index PREFIX.index; load the first version with TensorFlow's Saver, and save it again.",
+            file=str(file.path),
+        )
 
 
 def _refuse_known(file: SourceFile, start: bytes) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import field
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from bertconv.errors import DamagedCheckpoint, UnsafeCheckpoint
 from bertconv.records import dataclass
@@ -92,6 +93,11 @@ class SourceFile:
         """The open file descriptor, for copies inside the kernel."""
         return self._fd
 
+    @property
+    def start(self) -> int:
+        """Where it begins in what the descriptor stands for; not zero where it is a part of a file."""
+        return 0
+
     def read(self, offset: int, length: int, what: str = "") -> bytes:
         """`length` bytes from `offset`; fewer is an error that names `what`."""
         buffer = bytearray(length)
@@ -169,6 +175,13 @@ class SourceFile:
         self.close()
 
 
+class Span(NamedTuple):
+    """Bytes of a file that follow each other: the first one, and how many."""
+
+    start: int
+    nbytes: int
+
+
 @dataclass(frozen=True)
 class StoredTensor:
     """One tensor as it lies in a file.
@@ -181,6 +194,7 @@ class StoredTensor:
         offset: first byte of the element at index zero, from the start of the file.
         strides: elements (not bytes) from one index to the next along each axis; None in C order.
         group: where the container repeats names, the place of this one (a layer group in HDF5), else "".
+        recorded: where the container numbers a layer's weights, its name by the names of the layers around it, else "".
     """
 
     name: str
@@ -190,6 +204,7 @@ class StoredTensor:
     offset: int
     strides: tuple[int, ...] | None = None
     group: str = ""
+    recorded: str = ""
 
     @cached_property
     def count(self) -> int:
@@ -205,6 +220,11 @@ class StoredTensor:
     def is_range(self) -> bool:
         """Whether its elements lie in one file one after the other, in C order."""
         return self.strides is None
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """The bytes of its file that are its own, where its elements lie in C order."""
+        return (Span(self.offset, self.nbytes),)
 
     @property
     def files(self) -> tuple[SourceFile, ...]:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from bertconv.containers.container import FileLayout
-from bertconv.containers.stored import ITEM_SIZE, StoredTensor
+from bertconv.containers.stored import ITEM_SIZE, Span, StoredTensor
 from bertconv.errors import MappingError
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.layout import Transpose, transpose_between
@@ -116,10 +116,21 @@ class Content:
 
 
 class Placed(NamedTuple):
-    """A tensor and the place of its first byte in its file."""
+    """A tensor and the place of its first byte in its file; or of all its pieces, where it does not lie in one."""
 
     content: Content
     offset: int
+    pieces: tuple[Span, ...] = ()
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """Where its bytes lie, in their order."""
+        return self.pieces or (Span(self.offset, self.content.nbytes),)
+
+    @property
+    def is_range(self) -> bool:
+        """Whether its bytes follow each other both in a source and here."""
+        return self.content.is_range and not self.pieces
 
 
 @dataclass(frozen=True)
@@ -133,7 +144,8 @@ class OutputFile:
         scope: what stands before every tensor's name in it.
 
     Raises:
-        MappingError: two tensors, or a tensor and what else is in the file, have a byte in common.
+        MappingError: two tensors, or a tensor and what else is in the file, have a byte in common; or the pieces of
+            one are of another size than it.
     """
 
     name: str
@@ -145,7 +157,8 @@ class OutputFile:
         parts = ((start, len(part)) for start, part in self.layout.parts.items())
         places = [*sorted((*self.spans, *parts)), (self.layout.size, 0)]
         overlapping = any(start + size > following for (start, size), (following, _) in pairwise(places))
-        if overlapping or places[0][0] < 0 or len(self.layout.offsets) != len(self.contents):
+        unfit = any(sum(span.nbytes for span in one.spans) != one.content.nbytes for one in self.tensors)
+        if overlapping or unfit or places[0][0] < 0 or len(self.layout.offsets) != len(self.contents):
             raise MappingError(
                 "was laid out with tensors that have no place of their own; nothing was written.",
                 hint="Report this as a bug.",
@@ -160,9 +173,10 @@ class OutputFile:
     @cached_property
     def tensors(self) -> tuple[Placed, ...]:
         """Its tensors, each with its place."""
-        return tuple(map(Placed, self.contents, self.layout.offsets))
+        pieces = (self.layout.pieces.get(number, ()) for number in range(len(self.contents)))
+        return tuple(map(Placed, self.contents, self.layout.offsets, pieces))
 
     @cached_property
-    def spans(self) -> tuple[tuple[int, int], ...]:
-        """Offset and size in bytes of every tensor that has elements, in the file's order."""
-        return tuple(sorted((one.offset, one.content.nbytes) for one in self.tensors if one.content.nbytes))
+    def spans(self) -> tuple[Span, ...]:
+        """The bytes of every tensor that has elements, in the file's order."""
+        return tuple(sorted(span for one in self.tensors for span in one.spans if one.content.nbytes))

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
+from bertconv.containers.chunks import in_file
 from bertconv.containers.container import Container, FileLayout
-from bertconv.containers.stored import PIECE, Header, SourceFile, StoredTensor
+from bertconv.containers.stored import PIECE, Header, SourceFile, Span
 from bertconv.errors import ParityError
 from bertconv.formats.content import OutputFile
 from bertconv.formats.ranges import pwrite
@@ -61,8 +62,8 @@ def written(
             opened = stack.enter_context(closing(SourceFile(folder / file.name, file.name)))
             check_frame(opened, file)
             stored = [
-                StoredTensor(file.scope + content.name, content.dtype, content.spec.shape, opened, offset)
-                for content, offset in file.tensors
+                in_file(file.scope + one.content.name, one.content.dtype, one.content.spec.shape, opened, one.spans)
+                for one in file.tensors
             ]
             if confirm:
                 container.confirm(Header(container.name, tuple(stored), dict(metadata)))  # guard: confirm
@@ -101,9 +102,9 @@ def frame(file: OutputFile) -> Iterator[tuple[int, bytes]]:
         position = offset + size
 
 
-def spans_of(header: Header) -> list[tuple[int, int]]:
+def spans_of(header: Header) -> list[Span]:
     """Offset and size in bytes of every tensor of a file that is there, in the file's order, for `frame_digest`."""
-    return sorted({(tensor.offset, tensor.nbytes) for tensor in header.tensors})
+    return sorted({span for tensor in header.tensors for span in tensor.spans})
 
 
 def frame_digest(file: SourceFile, spans: Sequence[tuple[int, int]]) -> str:

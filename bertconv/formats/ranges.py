@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from bertconv.containers.chunks import apart
 from bertconv.containers.stored import SourceFile, StoredTensor
 from bertconv.formats.checksum import Checksum, Taken, checksum_of
 from bertconv.formats.content import OutputFile, Placed
@@ -66,7 +67,7 @@ def runs(tensors: Iterable[Placed]) -> list[Run]:
     found: list[tuple[StoredTensor, list[Placed]]] = []
     for placed in sorted(tensors, key=lambda placed: placed.offset):
         source = placed.content.origin.tensor
-        if source is None or not placed.content.is_range:
+        if source is None or not placed.is_range:
             continue
         if found:
             first, others = found[-1]
@@ -165,6 +166,14 @@ def pwrite(fd: int, content: memoryview, offset: int) -> None:
     done = 0
     while done < len(content):  # guard: short-write
         done += os.pwrite(fd, content[done:], offset + done)
+
+
+def put(placed: Placed, fd: int, content: memoryview, start: int) -> None:
+    """Write bytes of a tensor that stand from its byte `start` on."""
+    if not placed.pieces:
+        pwrite(fd, content, placed.offset + start)
+    for offset, part in apart(placed.pieces, content, start):
+        pwrite(fd, part, offset)
 
 
 def _overlap(span: range, shared: range) -> range:

@@ -6,7 +6,7 @@ from bertconv.containers.stored import StoredTensor
 from bertconv.errors import MappingError, RequestError
 from bertconv.formats.checksum import Checksum, Taken, checksum_of, source_turn
 from bertconv.formats.content import Content, Placed, Tally
-from bertconv.formats.ranges import pwrite
+from bertconv.formats.ranges import put
 from bertconv.formats.streaming import Elements, Workspace, cast, not_finite, pieces
 from bertconv.formats.workers import Local, Tick
 
@@ -55,7 +55,7 @@ def checked_cast(piece: Elements, source: StoredTensor, dtype: str, tally: Tally
 def _move(
     source: StoredTensor, placed: Placed, fd: int, workspace: Workspace, checksum: Checksum | None, tick: Tick
 ) -> None:
-    content, offset = placed.content, placed.offset
+    content, done = placed.content, 0
     turn = source_turn(content)
 
     def rows(block: Elements, top: int, left: int) -> None:
@@ -68,10 +68,10 @@ def _move(
             checksum.update(cast(piece, source.dtype, content.dtype).data)
     for piece in pieces(source, content.origin.transpose, workspace, as_read):
         elements = checked_cast(piece, source, content.dtype, content.origin.tally)
-        pwrite(fd, elements.data.cast("B"), offset)
+        put(placed, fd, elements.data.cast("B"), done)
         if checksum is not None and turn is None:
             checksum.update(elements.data)
-        offset += elements.nbytes
+        done += elements.nbytes
         tick(elements.nbytes)
 
 
@@ -82,7 +82,7 @@ def _fill(placed: Placed, fd: int, workspace: Workspace, checksum: Checksum | No
         whole = content.origin.compute is None
         if done + elements.nbytes > content.nbytes or (whole and elements.nbytes < content.nbytes):
             raise _wrong_length(content, done + elements.nbytes)
-        pwrite(fd, elements.data.cast("B"), placed.offset + done)
+        put(placed, fd, elements.data.cast("B"), done)
         if checksum is not None:
             checksum.update(elements.data)
         done += elements.nbytes

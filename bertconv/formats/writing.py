@@ -55,7 +55,7 @@ def _batches(files: Sequence[OutputFile], fds: Mapping[str, int], *, checksums: 
     copies = [(part, fd) for run, fd in shared for part in ranges.parts(run)]
     copies.sort(key=lambda pair: -pair[0].nbytes)
     yield [partial(ranges.copy, part, fd, local, checksums) for part, fd in copies]
-    others = [(one, fds[file.name]) for file in files for one in file.tensors if not one.content.is_range]
+    others = [(one, fds[file.name]) for file in files for one in file.tensors if not one.is_range]
     if others:
         from bertconv.formats.transfer import transfer  # and numpy: the threads copy meanwhile
 

@@ -1,4 +1,4 @@
-"""Averages of tensors over the steps of a training, which lie beside them: taken instead where the caller wants them."""
+"""Averages of tensors over the steps of a training, which lie beside them: taken instead where that is wanted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ def with_averages(identity: Identity) -> Identity:
     """
     found = _averaged(identity)
     views = {name: _averaged(one) for name, one in identity.views.items()}
-    if all(one is other for one, other in ((found, identity), *((views[name], identity.views[name]) for name in views))):
+    if all(
+        one is other for one, other in ((found, identity), *((views[name], identity.views[name]) for name in views))
+    ):
         raise RequestError(
             "there are no averaged weights in it.", hint="Leave --ema out: it then takes the weights themselves."
         )
@@ -30,7 +32,10 @@ def _averaged(identity: Identity) -> Identity:
         return identity
     averages = {one.name.removesuffix(suffix): one for one in identity.unrecognised if one.name.endswith(suffix)}
     raw = {
-        id(tensor): tensor for found in identity.by_id.values() for tensor in found if _full(identity, tensor) in averages
+        id(tensor): tensor
+        for found in identity.by_id.values()
+        for tensor in found
+        if _full(identity, tensor) in averages
     }
     if not raw:
         return identity

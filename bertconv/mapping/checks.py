@@ -9,8 +9,9 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
-from bertconv.config import ABSENT, COMMON
+from bertconv.config import ABSENT, ACTIVATIONS, COMMON
 from bertconv.errors import BadTable
+from bertconv.families import ACTIVATION
 from bertconv.mapping.dialects import Dialect, Dialects, load_dialects
 from bertconv.mapping.expand import TensorSpec, expand, join
 from bertconv.mapping.expressions import fulfilled
@@ -43,6 +44,8 @@ def check_table(table: Table, dialects: Dialects) -> int:
         ties_fit,
         stored_copies_are_tied,
         dialects_hold_what_there_is,
+        views_differ_in_what_there_is,
+        programs_compute_what_is_known,
         names_are_unique,
         ignore_lists_spare_owned_names,
         layouts_come_back,
@@ -141,6 +144,7 @@ def groups_are_known_and_used(table: Table, _: Dialects) -> Iterator[Problem]:
     """Check 3: heads own groups that exist, every group is owned, every head builds on the first, the base model."""
     owned = {group for groups in table.heads.values() for group in groups}
     stored = {group for groups in table.unused.values() for group in groups}
+    stored |= {group for within in table.within.values() for group in within.fills}
     yield from (f"a head owns the unknown group {group!r}" for group in owned if group not in table.groups)
     yield from (f"no head owns group {group!r}" for group in table.groups if group not in owned | stored)
     base = set(table.heads[table.base_head]) - set(table.optional.get(table.base_head, ()))
@@ -223,6 +227,55 @@ def dialects_hold_what_there_is(table: Table, dialects: Dialects) -> Iterator[Pr
         yield from (f"[in.{name}] lacks {place!r}, which there is not" for place in sorted(within.lacks - known))
         named = sorted({*within.twice, *within.fills} - table.groups.keys())
         yield from (f"[in.{name}] names the unknown group {group!r}" for group in named)
+        folded = {place: at for at, fold in within.folds.items() for place in (at, fold.add_row)}
+        yield from (
+            f"[fold.{name}] {at} names {one!r}, which there is not" for one, at in folded.items() if one not in every
+        )
+
+
+def programs_compute_what_is_known(table: Table, _: Dialects) -> Iterator[Problem]:
+    """Check 14: what a dialect's program computes is said by names of activations and keys that have a meaning."""
+    schema = table.family.schema
+    defaults = {**COMMON, **schema.defaults, **schema.fixed}
+    for name, within in table.within.items():
+        functions = within.activations
+        if functions is not None and not functions:
+            yield f"[in.{name}] activations is empty"
+        words = Counter(word for spelled in (functions or {}).values() for word in spelled)
+        yield from (f"[in.{name}] has the word {word!r} for two activations" for word in words if words[word] > 1)
+        yield from (
+            f"[in.{name}] computes the unknown activation {one!r}" for one in functions or () if one not in ACTIVATIONS
+        )
+        for head in within.head_fixed:
+            if head not in within.heads:
+                yield f"[in.{name}] head_fixed has {head.removeprefix(table.prefix)!r}, which is none of its heads"
+        for fixed in (within.fixed, *within.head_fixed.values()):
+            for key, value in fixed.items():
+                own = defaults.get(schema.spelled(key))
+                if own is None or type(value) is not type(own):
+                    yield f"[in.{name}] fixes {key} = {value!r}, which no config of the family has so"
+                elif key == ACTIVATION and value not in ACTIVATIONS:
+                    yield f"[in.{name}] computes the unknown activation {value!r}"
+
+
+def views_differ_in_what_there_is(table: Table, dialects: Dialects) -> Iterator[Problem]:
+    """Check 15: other models in a file are of dialects and places that there are; what is implied can be used."""
+    for name, views in table.views.items():
+        if name not in dialects.by_name:
+            yield f"[views.{name}] is of an unknown dialect"
+            continue
+        every = [(view, key) for view, row in views.items() for key in row.names]
+        unknown = [one for one in every if _default(table, dialects.by_name[name], one[1]) is None]
+        yield from (f"[views.{name}.{view}] {key} points at nothing" for view, key in unknown)
+    for name, within in table.within.items():
+        for size in within.sizes:
+            if size not in table.sizes or table.sizes[size].divisor is None:
+                yield f"[in.{name}] sizes has {size!r}, which is no size with a divisor"
+        for pattern in within.foreign:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                yield f"[in.{name}] foreign {pattern!r} does not compile: {error}"
 
 
 def names_are_unique(table: Table, dialects: Dialects) -> Iterator[Problem]:
@@ -260,7 +313,9 @@ def layouts_come_back(table: Table, dialects: Dialects) -> Iterator[Problem]:
     config = probe_config(table, 2)
     for one, other in permutations(table.spoken(dialects), 2):
         left, right = expand(table, one, config), expand(table, other, config)
-        for tensor_id, spec in ((tensor_id, left[tensor_id]) for tensor_id in left if tensor_id in right):
+        folds = table.in_dialect(one).folds.keys() ^ table.in_dialect(other).folds.keys()
+        both = [tensor_id for tensor_id in left if tensor_id in right and tensor_id not in folds]
+        for tensor_id, spec in ((tensor_id, left[tensor_id]) for tensor_id in both):
             try:
                 there = transpose_between(spec.layout, right[tensor_id].layout)
                 back = transpose_between(right[tensor_id].layout, spec.layout)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from bertconv.errors import RequestError
@@ -21,34 +21,126 @@ _LAYERS = 12
 _COPIES = {COUNTS: "the model computes with the copy, and it is what is read", EQUAL: "both must be equal"}
 
 
+class Place(NamedTuple):
+    """A tensor in one dialect: its name, twelve layers folded into one, and its axes by name."""
+
+    name: str
+    axes: str
+
+
 class TableRow(NamedTuple):
-    """One tensor: neutral id, names and axes in both dialects, and the classes that own it."""
+    """One tensor: neutral id, its place in each dialect by the dialect's name, and the classes that own it.
+
+    Attributes:
+        id: neutral.
+        places: dialect -> the tensor there; None where the dialect has no place for it.
+        owned_by: the classes.
+    """
 
     id: str
-    pt: str
-    pt_axes: str
-    tf: str
-    tf_axes: str
+    places: Mapping[str, Place | None]
     owned_by: str
 
+    def to_json(self) -> dict[str, str | None]:
+        """Everything in one level, for scripts: `pt` and `pt_axes`, and so for every dialect."""
+        flat: dict[str, str | None] = {"id": self.id}
+        for dialect, place in self.places.items():
+            flat |= {dialect: place and place.name, f"{dialect}_axes": place and place.axes}
+        return flat | {"owned_by": self.owned_by}
 
-def table_rows(table: Table, head: str | None = None) -> list[TableRow]:
+
+class Spoken(NamedTuple):
+    """What files of one dialect can hold of a family.
+
+    Attributes:
+        dialect: its name; `title` is what people call it.
+        formats: those that are written, by their names; none where it is only read.
+        heads: the classes that there are in it.
+        missing: the other classes of the table.
+        lacks: what it has no place for: groups, `group.module` or `group.module.role`.
+        always: groups that every file has, whether its class computes with them or not.
+        copies: tied copies that its files hold as well.
+    """
+
+    dialect: str
+    title: str
+    formats: tuple[str, ...]
+    heads: tuple[str, ...]
+    missing: tuple[str, ...]
+    lacks: tuple[str, ...]
+    always: tuple[str, ...]
+    copies: tuple[str, ...]
+
+
+def spoken_dialects(table: Table) -> list[Spoken]:
+    """What each dialect that a family is spoken in can hold of it."""
+    found = []
+    for dialect in table.spoken(load_dialects()):
+        own = table.in_dialect(dialect)
+        found.append(
+            Spoken(
+                dialect=dialect.name,
+                title=dialect.title,
+                formats=tuple(map(dialect.format_in, dialect.containers)),
+                heads=own.heads,
+                missing=tuple(head for head in table.heads if head not in own.heads),
+                lacks=tuple(sorted(own.lacks)),
+                always=table.unused.get(dialect.name, ()),
+                copies=tuple(table.stored_copies.get(dialect.name, ())),
+            )
+        )
+    return found
+
+
+def dialect_of(table: Table, name: str) -> Dialect:
+    """A dialect of a family, by its own name or by that of a format that is written in it.
+
+    Raises:
+        RequestError: the family is not spoken in it, or there is no such dialect.
+    """
+    spoken = table.spoken(load_dialects())
+    for dialect in spoken:
+        if name in (dialect.name, dialect.format, *map(dialect.format_in, dialect.containers)):
+            return dialect
+    raise RequestError(
+        f"{table.family.title} is not spoken in a dialect {printable(name)}.",
+        hint=f"Choose one of {listed((dialect.name for dialect in spoken), 'and')}.",
+    )
+
+
+def table_rows(table: Table, head: str | None = None, dialects: Sequence[Dialect] = ()) -> list[TableRow]:
     """Every tensor of a table, twelve layers folded into one.
+
+    Args:
+        table: the architecture.
+        head: only what this class owns.
+        dialects: whose names; by default all that the family is spoken in.
 
     Raises:
         RequestError: the table has no such class.
     """
-    dialects = load_dialects()
-    groups = table.heads[known_head(table, head)] if head else None
+    every = load_dialects()
+    groups = table.heads[known_head(table, head)] if head else tuple(table.groups)
     config = probe_config(table, _LAYERS)
-    pt = expand(table, dialects.by_name["pt"], config, groups)
-    tf = expand(table, dialects.by_name["tf"], config, groups)
-    rows = []
-    for tensor_id, members in fold(pt).items():
-        one, other = pt[members[0]], tf[members[0]]
-        names = [next(iter(fold(specs[member].name for member in members))) for specs in (pt, tf)]
-        rows.append(TableRow(tensor_id, names[0], axes_of(one), names[1], axes_of(other), _owners(table, one)))
-    return rows
+    reference = expand(table, every.reference, config, groups)
+    there = {
+        dialect.name: expand(table, dialect, config, [one for one in groups if one in table.groups_in(dialect)])
+        for dialect in dialects or table.spoken(every)
+    }
+    return [
+        TableRow(
+            tensor_id,
+            {name: _place(specs, members) for name, specs in there.items()},
+            _owners(table, reference[members[0]]),
+        )
+        for tensor_id, members in fold(reference).items()
+    ]
+
+
+def _place(specs: Mapping[str, TensorSpec], members: Sequence[str]) -> Place | None:
+    """Where the tensors of a row are, under one name if that can be."""
+    names = fold(specs[member].name for member in members if member in specs)
+    return Place(" or ".join(names), axes_of(specs[members[0]])) if names else None
 
 
 class Renaming(NamedTuple):
@@ -66,7 +158,7 @@ class Comparison(NamedTuple):
         builtin: name of the built-in table.
         shared: number of tensors that both have.
         renamed: dialect -> the tensors of these whose written name differs.
-        by_row: ids whose TensorFlow name differs since the `name` of a row, or the `at` of a group, was edited.
+        by_row: ids whose name beyond PyTorch differs since the `name` of a row, or the `at` of a group, was edited.
         added: ids that only this table has; `lacking` are those that only the built-in one has.
     """
 
@@ -85,16 +177,20 @@ def beside_builtin(table: Table) -> Comparison:
     builtin = {name: {row.id: row for row in table_rows(one)} for name, one in shipped_ones.items()}
     name, theirs = max(builtin.items(), key=lambda pair: len(own.keys() & pair[1].keys()))
     shared = [tensor_id for tensor_id in own if tensor_id in theirs]
+    dialects = load_dialects()
     renamed = {
-        dialect: tuple(
-            Renaming(tensor_id, there, here)
+        dialect.name: tuple(
+            Renaming(tensor_id, there.name, here.name)
             for tensor_id in shared
-            if (there := getattr(theirs[tensor_id], dialect)) != (here := getattr(own[tensor_id], dialect))
+            if (there := theirs[tensor_id].places.get(dialect.name)) is not None
+            and (here := own[tensor_id].places[dialect.name]) is not None
+            and there.name != here.name
         )
-        for dialect in ("pt", "tf")
+        for dialect in table.spoken(dialects)
     }
     mine, shipped = table, shipped_ones[name]
-    by_row = tuple(one.id for one in renamed["tf"] if _row_of(mine, one.id) != _row_of(shipped, one.id))
+    beyond = {one.id: None for other, ones in renamed.items() if other != dialects.reference.name for one in ones}
+    by_row = tuple(tensor_id for tensor_id in beyond if _row_of(mine, tensor_id) != _row_of(shipped, tensor_id))
     added, lacking = (tuple(x for x in one if x not in other) for one, other in ((own, theirs), (theirs, own)))
     return Comparison(name, len(shared), renamed, by_row, added, lacking)
 
@@ -130,13 +226,14 @@ def explain_name(tables: Sequence[Table], name: str) -> dict[str, str]:
 def _explained(table: Table, name: str) -> dict[str, str] | None:
     """Which tensor a name is, what it is called elsewhere, what happens to its elements, and who owns it."""
     dialects = load_dialects()
-    for dialect in dialects.by_name.values():
+    spoken = table.spoken(dialects)
+    for dialect in spoken:
         spellings = (name, name + dialect.suffix, table.base + dialect.separator + name)
         known = specs_by_name(table, dialect, {lower for spelling in spellings for lower in _lower_indices(spelling)})
         for spelling in spellings:
             if spelling in known:
                 return _story(table, dialects, dialect, known[spelling])
-    inside = any(name.startswith(table.base + dialect.separator) for dialect in dialects.by_name.values())
+    inside = any(name.startswith(table.base + dialect.separator) for dialect in spoken)
     lists = ignore_lists(table, dialects, table.base_head)  # a head's module is none where it stands in the body
     if pattern := first_match(table.ignore["unexpected"] if inside else lists.unexpected, name):
         return {"name": printable(name), "is": "left out", "because": f"it matches the ignore list's {pattern!r}"}
@@ -166,13 +263,9 @@ def _story(table: Table, dialects: Dialects, dialect: Dialect, specs: tuple[Tens
     spec = specs[0]
     story = {"id": " or ".join(one.id for one in specs), "in": dialect.name, "name": " or ".join(spec.names)}
     story["axes"] = axes_of(spec)
-    for other in dialects.by_name.values():
+    for other in table.spoken(dialects):
         if other.name != dialect.name:
-            there = _in_dialect(table, other, spec.id)
-            turned = axes_of(spec) != axes_of(there)
-            story[f"in {other.name}"] = (
-                f"{' or '.join(there.names)} [{axes_of(there)}]{', transposed' if turned else ''}"
-            )
+            story[f"in {other.name}"] = _elsewhere(spec, _in_dialect(table, other, spec))
     story["owned by"] = ", ".join(dict.fromkeys(owner for one in specs for owner in _owners(table, one).split(", ")))
     if spec.id in table.tied:
         story["tied to"] = f"{table.tied[spec.id]}: stored once unless tie_word_embeddings is false"
@@ -186,9 +279,25 @@ def _story(table: Table, dialects: Dialects, dialect: Dialect, specs: tuple[Tens
     return story
 
 
-def _in_dialect(table: Table, dialect: Dialect, tensor_id: str) -> TensorSpec:
-    most = max(TensorId.parse(tensor_id).indices, default=0)
-    return expand(table, dialect, probe_config(table, most + 1))[tensor_id]
+def _in_dialect(table: Table, dialect: Dialect, spec: TensorSpec) -> TensorSpec | None:
+    """A tensor in another dialect; None where that has no place for it."""
+    if spec.group not in table.groups_in(dialect):
+        return None
+    most = max(TensorId.parse(spec.id).indices, default=0)
+    return expand(table, dialect, probe_config(table, most + 1), [spec.group]).get(spec.id)
+
+
+def _elsewhere(spec: TensorSpec, there: TensorSpec | None) -> str:
+    """What a tensor is called in another dialect, and whether its elements lie in another order there."""
+    if there is None:
+        return "nothing: there is no place for it"
+    axes, turned = axes_of(there), _is_turned(spec, there)
+    return f"{' or '.join(there.names)} [{axes}]{', transposed' if turned else ''}"
+
+
+def _is_turned(spec: TensorSpec, there: TensorSpec) -> bool:
+    """Whether elements move: axes that are only kept apart do not move them."""
+    return [size for dim in spec.factors for size in dim] != [size for dim in there.factors for size in dim]
 
 
 def _owners(table: Table, spec: TensorSpec) -> str:

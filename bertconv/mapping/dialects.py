@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,8 @@ _DIALECTS_SHAPE = {
     "kinds": {"*": _TEXTS},
     "*": {
         "title": str, "framework": str, "containers": [str], "metadata": _TEXTS, "command": str, "separator": str,
-        "suffix": str, "drops_base": bool, "scoped": bool, "wrappers": [str], "declared": bool, "format": str,
-        "training": [str], "average": str,
-        "*": _TEXTS,
+        "suffix": str, "drops_base": bool, "nested": str, "apart": str, "scoped": bool, "wrappers": [str],
+        "declared": bool, "format": str, "training": [str], "average": str, "numbered": bool,
     },
 }  # fmt: skip
 """What the values of dialects.toml are; `*` is every key that is not named."""
@@ -56,10 +55,14 @@ class Dialect:
         separator: between the parts of a name.
         suffix: after every name, such as ":0".
         drops_base: a base model's file leaves the base prefix out.
+        nested: regex of what stands before the names of the body in files that hold a head as well, where tables have
+            the body's names without it.
+        apart: what tables have before the names of a head then.
         scoped: every name begins with the name of the model, whatever it was.
         wrappers: parts that other tools put before every name.
         declared: only the families whose tables have a section `[in.DIALECT]` are spoken in it.
         format: the name of the format that it is in its default container, where that is not its own.
+        numbered: files of Keras 3 number a layer's weights, and record the names of layers that are in its names.
         kinds: kind -> role -> how it is stored.
         training: regexes of what its files keep beside the weights: state of the training.
         average: stands behind the name of a tensor in that of its average over the steps; empty where there are none.
@@ -75,14 +78,25 @@ class Dialect:
     separator: str
     suffix: str
     drops_base: bool
+    nested: str
+    apart: str
     scoped: bool
     wrappers: tuple[str, ...]
     declared: bool
     format: str
+    numbered: bool
     kinds: Mapping[str, Mapping[str, Role]]
     training: tuple[str, ...] = ()
     average: str = ""
     view: str = ""
+
+    def spelling(self, names: Iterable[str]) -> Callable[[str], str]:
+        """What brings the names of a file into the spelling of tables, by all of them."""
+        body = re.compile(f"{self.nested}{re.escape(self.separator)}")
+        if not self.nested or not any(map(body.match, names)):
+            return lambda name: name
+        head = self.apart + self.separator
+        return lambda name: name[found.end() :] if (found := body.match(name)) else head + name
 
     def format_in(self, container: str) -> str:
         """The name of the format that it is in one of its containers; the default one goes without saying."""
@@ -131,8 +145,8 @@ def title_of(dialect: str) -> str:
 
 def _dialect(path: Path, name: str, row: dict[str, Any], kinds: Mapping[str, Mapping[str, tuple[str, ...]]]) -> Dialect:
     only(path, f"dialect {name}", row, required=("title", "framework", "separator", *kinds),
-          allowed=("containers", "metadata", "command", "suffix", "drops_base", "scoped", "wrappers", "declared",
-                  "format", "training", "average"))  # fmt: skip
+          allowed=("containers", "metadata", "command", "suffix", "drops_base", "nested", "apart", "scoped", "wrappers",
+                  "declared", "format", "training", "average", "numbered"))  # fmt: skip
     for kind, roles in kinds.items():
         only(path, f"{name}.{kind}", row[kind], required=tuple(roles))
     containers = tuple(row.get("containers", ()))
@@ -151,10 +165,13 @@ def _dialect(path: Path, name: str, row: dict[str, Any], kinds: Mapping[str, Map
         separator=row["separator"],
         suffix=row.get("suffix", ""),
         drops_base=row.get("drops_base", False),
+        nested=row.get("nested", ""),
+        apart=row.get("apart", ""),
         scoped=row.get("scoped", False),
         wrappers=tuple(row.get("wrappers", ())),
         declared=row.get("declared", False),
         format=row.get("format", name),
+        numbered=row.get("numbered", False),
         kinds={
             kind: {role: _role(path, row[kind][role], axes) for role, axes in kinds[kind].items()} for kind in kinds
         },

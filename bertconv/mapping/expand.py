@@ -14,6 +14,7 @@ from bertconv.mapping.expressions import Conditions
 from bertconv.mapping.indices import Indices, TensorId, fill
 from bertconv.mapping.layout import Axis, Layout, Transpose, both, transpose_between
 from bertconv.mapping.table import Group, Module, Table
+from bertconv.mapping.within import Fold
 from bertconv.records import dataclass
 
 
@@ -152,7 +153,8 @@ class _Expansion:
                 yield from self.at(group, numbers)
 
     def at(self, group: Group, numbers: Indices) -> Iterator[TensorSpec]:
-        spelled = (fill(path, group.repeat, numbers) for path in paths_of(self.table, self.dialect, group))
+        sizes = None if self.config is None else self.sizes
+        spelled = (fill(path, group.repeat, numbers, sizes) for path in paths_of(self.table, self.dialect, group))
         paths = [path for path in spelled if path is not None]
         if not paths:
             return
@@ -177,14 +179,15 @@ class _Expansion:
                 _Row(
                     place=f"{module.id}.{role}",
                     leaves=self.leaves(group, module, role, stored),
-                    layout=self.layout(module, stored.layout),
-                    canonical=self.layout(module, stored.canonical),
-                    factors=tuple(dim for token in stored.layout for dim in _factors(module, token)),
+                    layout=self.layout(module, stored.layout, fold),
+                    canonical=self.layout(module, stored.canonical, fold),
+                    factors=self.factors(module, stored, fold),
                     when=(*group.when, *module.when),
                 )
                 for module in group.modules.values()
                 if self.holds(module.when)
                 for role, stored in self.dialect.kinds[module.kind].items()
+                for fold in (self.within.folds.get(f"{group.id}.{module.id}.{role}"),)
                 if self.within.has(group.id, module.id, role)
             ]
         return self.known[group.id]
@@ -195,7 +198,15 @@ class _Expansion:
         names = spellings(self.table, self.dialect, group, module)
         return [join(self.dialect, spelling, leaf) for spelling in names for leaf in stored.leaves]
 
-    def layout(self, module: Module, tokens: tuple[str, ...]) -> Layout:
+    def factors(self, module: Module, stored: Role, fold: Fold | None) -> tuple[tuple[str, ...], ...]:
+        """The sizes of every dimension; a table without some of its rows does not show their number."""
+        factors: tuple[tuple[str, ...], ...] = ()
+        for token in stored.layout:
+            own = module.axes[token.removeprefix("*")]
+            factors += tuple((one,) for one in own) if token.startswith("*") else (own,)
+        return factors if fold is None else ((*factors[0], "1"), *factors[1:])
+
+    def layout(self, module: Module, tokens: tuple[str, ...], fold: Fold | None) -> Layout:
         dims: list[tuple[Axis, ...]] = []
         for token in tokens:
             axis = token.removeprefix("*")
@@ -203,13 +214,10 @@ class _Expansion:
                 (f"{axis}.{size}", int(size) if size.isdigit() else self.sizes[size]) for size in module.axes[axis]
             )
             dims += [(factor,) for factor in factors] if token.startswith("*") else [factors]
+        if fold is not None and self.config is not None:
+            ((name, rows),) = dims[0]
+            dims[0] = ((name, rows - fold.skip_rows),)
         return Layout(tuple(dims))
-
-
-def _factors(module: Module, token: str) -> list[tuple[str, ...]]:
-    """The dimensions of one axis of a layout, each as the sizes that it is the product of."""
-    axis = module.axes[token.removeprefix("*")]
-    return [(size,) for size in axis] if token.startswith("*") else [axis]
 
 
 def specs_by_name(

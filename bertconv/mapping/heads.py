@@ -138,6 +138,18 @@ def implied_sizes(table: Table, identity: Identity, head: str) -> dict[str, int]
     return found
 
 
+def config_of_model(config: Config, table: Table, identity: Identity, head: str) -> tuple[Config, list[str]]:
+    """The config of one of several models in a file: where the file's own is of another one, the sizes are made."""
+    if not identity.dialect.view:
+        return config, []
+    implied = implied_sizes(table, identity, head)
+    if all(config.values[key] == seen.value for key, seen in sizes_seen(table, identity, head).items()):
+        return config, []
+    said = ", ".join(f"{key} {value}" for key, value in implied.items() if config.values[key] != value)
+    note = f"this is the file's {identity.dialect.view}, and the config is of its other model: the tensors say {said}"
+    return config.replace(**implied), [note]
+
+
 def implied_keys(table: Table, identity: Identity) -> dict[str, Any] | None:
     """The keys of a config that a checkpoint does not need, since shapes and its dialect say it all; None elsewhere."""
     if not table.in_dialect(identity.dialect).sizes:

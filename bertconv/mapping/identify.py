@@ -9,10 +9,13 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import field, replace
 
+from bertconv.config import Config
 from bertconv.containers.stored import StoredTensor
 from bertconv.errors import DamagedCheckpoint, MappingError, UnknownPrefix, UnsupportedCheckpoint
 from bertconv.mapping.dialects import Dialect, Dialects
-from bertconv.mapping.expand import TensorSpec, specs_by_name
+from bertconv.mapping.expand import TensorSpec, paths_of, specs_by_name
+from bertconv.mapping.indices import TensorId, is_flat
+from bertconv.mapping.numbered import are_numbered, named, unresolved
 from bertconv.mapping.table import Table
 from bertconv.records import dataclass
 from bertconv.text import printable
@@ -24,13 +27,17 @@ _FOREIGN = (
      "Merge them into the model first, or convert the base model."),
     (re.compile(r"\.(SCB|weight_format|qweight|qzeros|absmax|quant_state\b.*|_packed_params.*|weight_scale(_inv)?)$"),
      "holds quantised weights", "Dequantise the model and save it again in float32, float16 or bfloat16."),
-    (re.compile(r"(^|/)vars/\d+$"), "is a Keras 3 weights file, which numbers a layer's weights and does not name them",
-     'Load it with load_weights into a model of its class, then save_pretrained(FOLDER, format="pt").'),
     (re.compile(r"\.self_attention\.query_key_value\.|(^|\.)language_model\.embedding\."),
      "is Megatron's, whose BERT is another architecture (normalised before each layer, query, key and value fused)",
      "transformers' MegatronBert classes run it; bertconv does not convert it."),
     (re.compile(r"(^|/)mobile_bert_embedding/|(^|/)layer_with_weights-\d+/block_layers/"),
      "is Model Garden's MobileBERT, another architecture", "bertconv converts its BERT and its ALBERT."),
+    (re.compile(r"(^|/)Transformer-\d+-(MultiHeadSelfAttention|FeedForward)(-Norm)?/"),
+     "was saved by bert4keras, which numbers the layers of a block instead of naming them",
+     "Load it there, return_keras_model=False, and save_weights_as_checkpoint(PREFIX): a TensorFlow 1 checkpoint."),
+    (re.compile(r"(^|/)Encoder-\d+-(MultiHeadSelfAttention|FeedForward)(-Norm)?/"),
+     "was saved by keras-bert, which calls its weights otherwise than every other program",
+     "Give the TensorFlow 1 checkpoint that it was trained from; what was fine-tuned, keras-bert alone can load."),
 )  # fmt: skip
 
 
@@ -71,13 +78,18 @@ def identify(
         strip_prefix: use only the names that begin with this, and take it off; None finds the prefix.
 
     Raises:
-        UnsupportedCheckpoint: adapters, quantised weights, or nothing of the family at all.
+        UnsupportedCheckpoint: adapters, quantised weights, numbered ones of unknown layers, or nothing of the family at
+            all.
         UnknownPrefix: a prefix that is neither known nor given.
         MappingError: several encoders, or names of two dialects.
         DamagedCheckpoint: two tensors with one id.
     """
     every = list(tensors)
     refuse_foreign(every)
+    if are_numbered(every) and not _best_roots({tensor.name for tensor in every}, table, dialects):
+        numbered, every = every, named(every, table, dialects)
+        if not _best_roots({tensor.name for tensor in every}, table, dialects):
+            raise unresolved(numbered)
     inside = [tensor for tensor in every if tensor.name.startswith(strip_prefix or "")]
     outside = tuple(tensor for tensor in every if not tensor.name.startswith(strip_prefix or ""))
     names = {tensor.name[len(strip_prefix or "") :] for tensor in inside}
@@ -95,8 +107,8 @@ def _assigned(
     inside: list[StoredTensor], outside: tuple[StoredTensor, ...], table: Table, dialect: Dialect, root: str, cut: str
 ) -> Identity:
     """The place of every tensor, by names of one dialect; `cut` is the caller's prefix."""
-    speller = _Speller(table, dialect, root)
     names = {tensor.name[len(cut) :] for tensor in inside}
+    speller = _Speller(table, dialect, root, dialect.spelling(names))
     spelled = {spelling for name in names for spelling in speller.spellings(name)}
     known = specs_by_name(table, dialect, spelled)
     by_id: dict[str, list[StoredTensor]] = {}
@@ -147,17 +159,43 @@ def _set_aside(identity: Identity, known: Mapping[int, str]) -> Identity:
     return replace(identity, unrecognised=left, elsewhere=(*identity.elsewhere, *aside))
 
 
+def regrouped(identity: Identity, table: Table, config: Config) -> Identity:
+    """What the names say once sizes are known: of an index that counts through two variables, names tell one alone."""
+    for group in table.groups.values():
+        if any(map(is_flat, paths_of(table, identity.dialect, group))):
+            inner = table.sizes[group.repeat[-1][1]].value(config.values)
+            new = {one: _divided(one, inner) if spec.group == group.id else one for one, spec in identity.specs.items()}
+            identity = replace(
+                identity,
+                by_id={new[one]: found for one, found in identity.by_id.items()},
+                specs={new[one]: replace(spec, id=new[one]) for one, spec in identity.specs.items()},
+            )
+    return identity
+
+
+def _divided(tensor_id: str, inner: int) -> str:
+    """An id whose second index goes on behind the last one of the first group, as that of the group that it is of."""
+    at = TensorId.parse(tensor_id)
+    outer, number = at.indices
+    if outer or inner < 1:
+        return tensor_id
+    outer, number = divmod(number, inner)
+    return f"{at._replace(indices=(outer, number)).at}.{at.module}.{at.role}"
+
+
 class _Speller:
     """The names that a name of the file may stand for once prefix, scope and a left-out base are accounted for."""
 
-    def __init__(self, table: Table, dialect: Dialect, root: str) -> None:
+    def __init__(self, table: Table, dialect: Dialect, root: str, spelled: Callable[[str], str]) -> None:
         self.dialect = dialect
+        self.spelled = spelled
         self.base = table.base + dialect.separator
         self.has_base = root.endswith(self.base) or not dialect.drops_base
         self.prefix = root.removesuffix(self.base) if dialect.drops_base else root
 
     def spellings(self, name: str) -> list[str]:
         """Canonical names that `name` may stand for, likeliest first."""
+        name = self.spelled(name)
         if self.prefix and name.startswith(self.prefix):
             found = [name[len(self.prefix) :]]
         else:
@@ -197,7 +235,7 @@ def _take_spare(
 
 
 def refuse_foreign(tensors: list[StoredTensor]) -> None:
-    """UnsupportedCheckpoint for what is no family's weights: adapters, quantised weights, numbered ones."""
+    """UnsupportedCheckpoint for what is no family's weights: adapters, quantised weights."""
     for pattern, what, hint in _FOREIGN:
         for tensor in tensors:
             if pattern.search(tensor.name):
@@ -250,9 +288,9 @@ def _roots(names: set[str], table: Table, dialect: Dialect) -> dict[str, set[str
     if dialect.drops_base:
         anchors = {anchor.removeprefix(base) for anchor in anchors}
     roots: dict[str, set[str]] = {}
-    ends = tuple(anchors)
+    ends, spelled = tuple(anchors), dialect.spelling(names)
     for name in names:
-        bare = name.removesuffix(dialect.suffix)
+        bare = spelled(name).removesuffix(dialect.suffix)
         if not bare.endswith(ends):  # most names, and at once
             continue
         for anchor in anchors:

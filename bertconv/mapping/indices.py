@@ -2,17 +2,21 @@
 
 An id is group, indices, module and role: `layer.3.query.weight`, or `layer.0.1.query.weight` where a group repeats over
 two variables. A path spells an index as `{layer}`, with an offset or a step as `{layer+4}` and `{6*layer+1}`, and with
-`:keras` as Keras numbers layers of one name: nothing, `_1`, `_2` (`dense{layer:keras}`); `{group:only}` is nothing, in a
-path that is there for index 0 alone.
+`:keras` as Keras numbers layers of one name: nothing, `_1`, `_2` (`dense{layer:keras}`); `{group:only}` is nothing, in
+a path that is there for index 0 alone. `{group:flat}` is nothing by itself: the index of the variable behind it counts
+on through all groups, so that it takes sizes to tell the two apart.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-_VARIABLE = re.compile(r"{(?:(?P<step>[1-9]\d*)\*)?(?P<variable>[a-z_]\w*)(?:\+(?P<offset>\d+))?(?P<keras>:keras)?(?P<only>:only)?}")
+_VARIABLE = re.compile(
+    r"{(?:(?P<step>[1-9]\d*)\*)?(?P<variable>[a-z_]\w*)(?:\+(?P<offset>\d+))?"
+    r"(?P<keras>:keras)?(?P<only>:only)?(?P<flat>:flat)?}"
+)
 _BRACES = re.compile(r"{[^{}]*}?|}")
 
 Indices = tuple[int, ...]
@@ -52,26 +56,46 @@ def variables(path: str) -> list[str]:
     return found
 
 
-def fill(path: str, repeat: Sequence[tuple[str, str]], indices: Indices) -> str | None:
-    """The path with an index for each of the variables that its group repeats over; None where it has none for them."""
+def fill(
+    path: str, repeat: Sequence[tuple[str, str]], indices: Indices, sizes: Mapping[str, int] | None = None
+) -> str | None:
+    """The path with an index for each of the variables that its group repeats over; None where it has none.
+
+    Args:
+        path: with variables.
+        repeat: variable and size, outermost first.
+        indices: one for each.
+        sizes: name of a size -> its value, where they are known.
+    """
     values = {variable: index for (variable, _), index in zip(repeat, indices, strict=True)}
     if any(found["only"] and values[found["variable"]] for found in _VARIABLE.finditer(path)):
         return None
+    if is_flat(path):
+        (outer, _), (inner, size) = repeat
+        if values[outer] and sizes is None:
+            return None
+        values[inner] += values[outer] * (sizes or {size: 0})[size]
     return _VARIABLE.sub(lambda found: _spelled(found, values[found["variable"]]), path)
+
+
+def is_flat(path: str) -> bool:
+    """Whether one number of a path counts through two variables."""
+    return any(found["flat"] for found in _VARIABLE.finditer(path))
 
 
 def path_pattern(path: str) -> str:
     """A regex of the path, with any number for every index."""
     found, end = "", 0
     for variable in _VARIABLE.finditer(path):
-        index = "" if variable["only"] else r"(_\d+)?" if variable["keras"] else r"\d+"
+        silent = variable["only"] or variable["flat"]
+        index = "" if silent else r"(_\d+)?" if variable["keras"] else r"\d+"
         found += re.escape(path[end : variable.start()]) + index
         end = variable.end()
     return found + re.escape(path[end:])
 
 
 def _spelled(found: re.Match[str], index: int) -> str:
-    if found["only"]:
+    if found["only"] or found["flat"]:
         return ""
     number = int(found["step"] or 1) * index + int(found["offset"] or 0)
     if not found["keras"]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from bertconv.config import Config
 from bertconv.config_content import json_text
+from bertconv.families import ACTIVATION
 from bertconv.mapping.dialects import Dialect
+from bertconv.mapping.meaning import word_for
 from bertconv.mapping.table import Table
 
 
@@ -14,4 +16,6 @@ def own_config(table: Table, dialect: Dialect, config: Config) -> tuple[str, byt
     if own is None:
         return None
     said = {key: own.spelled.get(key, {}).get(config.values[key], config.values[key]) for key in own.keys}
+    if ACTIVATION in said and (word := word_for(table, dialect, said[ACTIVATION])):
+        said[ACTIVATION] = word
     return own.name, json_text({**said, **own.fixed}).encode()

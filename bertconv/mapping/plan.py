@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from bertconv.config import Config
 from bertconv.containers.stored import StoredTensor
+from bertconv.mapping.dialects import Dialect
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.ignore import IgnoreLists
 from bertconv.mapping.layout import Transpose
-from bertconv.mapping.dialects import Dialect
+from bertconv.mapping.meaning import Meaning
 from bertconv.records import dataclass
 
 
@@ -26,7 +27,9 @@ class PlanOptions:
         untie: keep a tied copy that differs as a tensor of its own and set `tie_word_embeddings` to false.
         groups: the groups that the model owns, where they are not its class's; None takes the class's.
         ignore: the two regex lists, where they are not the class's; None takes the table's for the class.
-        allow_loss: leave out what the target's dialect has no place for, instead of refusing.
+        allow_loss: leave out what the target's dialect has no place for, and let its program compute something else,
+            instead of refusing.
+        hidden_act: the activation that the model is to have; None takes the one that the source computes.
         ignore_mismatched: newly initialise a tensor of another shape, as transformers' `ignore_mismatched_sizes`.
     """
 
@@ -40,6 +43,7 @@ class PlanOptions:
     groups: tuple[str, ...] | None = None
     ignore: IgnoreLists | None = None
     allow_loss: bool = False
+    hidden_act: str | None = None
     ignore_mismatched: bool = False
 
 
@@ -51,7 +55,7 @@ class Move:
         target: what is to be written.
         source: the tensor that fills it; None when it is initialised.
         transpose: how the elements of the source change order, else None.
-        state: "loaded", "tied" (filled from its tied copy) or "initialised".
+        state: "loaded", "tied" (filled from its tied copy), "computed" (from what is stored) or "initialised".
     """
 
     target: TensorSpec
@@ -68,7 +72,7 @@ class UnloadedTensor:
         tensor: the tensor.
         state: "tied", "unused", "ignored", "unknown", "outside", "mismatched" or "lost".
         why: in a few words.
-        inside: it is a part of the model that no table knows and that the caller leaves out.
+        inside: it is a part of the model that the caller leaves out: no table knows it, or the target has no place.
     """
 
     tensor: StoredTensor
@@ -102,7 +106,7 @@ class Plan:
         head: the model class.
         equals: every class that fits the file as well as `head`.
         identity: what the names of the source say.
-        config: the config, with what the file knows better.
+        config: the config in transformers' words, with what the file knows better.
         dialect: of the target.
         moves: the target tensors, in the order of the table.
         unloaded: the source tensors that no move takes.
@@ -110,6 +114,7 @@ class Plan:
         unfilled: target tensors that an ignore list allows to be missing.
         mismatched: source tensors of another shape that were left out, with what they should be.
         ignore: the two regex lists that were used.
+        meaning: which function each side computes.
         notes: what is unusual, one sentence each.
     """
 
@@ -124,4 +129,5 @@ class Plan:
     unfilled: tuple[TensorSpec, ...]
     mismatched: tuple[tuple[StoredTensor, TensorSpec], ...]
     ignore: IgnoreLists
+    meaning: Meaning
     notes: tuple[str, ...]

@@ -11,10 +11,12 @@ from bertconv.containers.stored import FLOATS, StoredTensor
 from bertconv.errors import BertconvError, ShapeMismatch, UnsupportedCheckpoint
 from bertconv.mapping.dialects import Dialect, Dialects, load_dialects
 from bertconv.mapping.expand import TensorSpec, expand, target_specs, transpose_specs
-from bertconv.mapping.heads import choose_head, fit_config, implied_sizes, model_of, rank_heads, sizes_seen
-from bertconv.mapping.identify import Identity
+from bertconv.mapping.folding import Folding
+from bertconv.mapping.heads import choose_head, config_of_model, fit_config, model_of, rank_heads, sizes_seen
+from bertconv.mapping.identify import Identity, regrouped
 from bertconv.mapping.ignore import IgnoreLists, check_regexes, first_match, ignore_lists, module_patterns
 from bertconv.mapping.inside import is_inside, stranger_patterns
+from bertconv.mapping.meaning import meaning_of
 from bertconv.mapping.plan import Duplicate, Move, Plan, PlanOptions, UnloadedTensor
 from bertconv.mapping.refusals import (
     Unknown,
@@ -43,16 +45,19 @@ def make_plan(
         ShapeMismatch: tensors, config and table do not fit each other.
         MissingTensors: the file does not fill the head.
         UnknownTensors: names that no table, head or ignore list knows.
-        UnsupportedCheckpoint: weights that are not floating-point numbers, or a class or a tensor that the target's
-            dialect has no place for.
+        UnsupportedCheckpoint: weights that are not floating-point numbers, a class or a tensor that the target's
+            dialect has no place for, or a model that its program cannot compute.
     """
-    identity = model_of(table, identity, config, options.head)
+    identity = regrouped(model_of(table, identity, config, options.head), table, config)
     chosen = choose_head(table, identity, config, options.head)
     if chosen.rivals:
         raise undecided(chosen, config)
     head = chosen.head
     check_has_class(table, target, head)
-    config, sized = _of_view(config, table, identity, head)
+    meaning = meaning_of(
+        table, identity.dialect, target, config, head, hidden_act=options.hidden_act, allow_loss=options.allow_loss
+    )
+    config, sized = config_of_model(meaning.config, table, identity, head)
     config, notes = fit_config(config, sizes_seen(table, identity, head), strict=not options.ignore_mismatched)
     notes = [*sized, *notes]
     if options.untie:
@@ -79,20 +84,14 @@ def make_plan(
         unfilled=unfilled,
         mismatched=tuple(planner.mismatched.values()) if options.ignore_mismatched else (),
         ignore=ignore,
-        notes=(*([f"the class is {head}: {chosen.why}"] if chosen.why else []), *notes, *planner.notes()),
+        meaning=replace(meaning, config=planner.config),
+        notes=(
+            *([f"the class is {head}: {chosen.why}"] if chosen.why else []),
+            *meaning.notes,
+            *notes,
+            *planner.notes(),
+        ),
     )
-
-
-def _of_view(config: Config, table: Table, identity: Identity, head: str) -> tuple[Config, list[str]]:
-    """The config of one of several models in a file: where the file's own is of another one, the sizes are made."""
-    if not identity.dialect.view:
-        return config, []
-    implied = implied_sizes(table, identity, head)
-    if all(config.values[key] == seen.value for key, seen in sizes_seen(table, identity, head).items()):
-        return config, []
-    said = ", ".join(f"{key} {value}" for key, value in implied.items() if config.values[key] != value)
-    note = f"this is the file's {identity.dialect.view}, and the config is of its other model: the tensors say {said}"
-    return config.replace(**implied), [note]
 
 
 @dataclass(frozen=True)
@@ -127,6 +126,11 @@ class _Planner:
         return target_specs(self.table, self.target, self.config, self.head, self.groups)
 
     @cached_property
+    def folding(self) -> Folding:
+        own = self.table.in_dialect(self.identity.dialect).folds
+        return Folding(own, self.table.in_dialect(self.target).folds, self.targets, self.first)
+
+    @cached_property
     def fillers(self) -> dict[str, TensorSpec]:
         """What the target's files hold although this model does without it."""
         if self.options.groups is not None:
@@ -158,6 +162,7 @@ class _Planner:
         """Refuse tensors of the head that the config switches off."""
         specs, groups = self.identity.specs, self.groups
         off = [one for one in self.identity.by_id if specs[one].group in groups and one not in self.sources]
+        off = [one for one in off if not self.is_another(one)]
         if off:
             keys = {one.key: None for one in specs[off[0]].when if not one.holds(self.config.values)}
             values = " and ".join(f"{key} = {self.config.values.get(key)!r}" for key in keys)
@@ -166,6 +171,16 @@ class _Planner:
                 hint=f"Set {' and '.join(keys)} in the config as the model was trained.",
                 file=self.config.path,
             )
+
+    def is_another(self, tensor_id: str) -> bool:
+        """Whether all that claims an id is, by the config, another tensor of the same name."""
+        on = (
+            one
+            for one, spec in self.identity.specs.items()
+            if all(when.holds(self.config.values) for when in spec.when)
+        )
+        others = {id(tensor) for one in on for tensor in self.identity.by_id.get(one, ())}
+        return all(id(tensor) in others for tensor in self.identity.by_id[tensor_id])
 
     def check_tensors(self) -> None:
         """Refuse shapes that are not the table's and element types that are not floating point."""
@@ -200,7 +215,9 @@ class _Planner:
         for tensor_id, target in self.targets.items():
             if not self.ties.is_written(tensor_id):
                 continue
-            if (candidate := next(filter(self.first, self.ties.candidates(tensor_id)), None)) is not None:
+            if (folded := self.folding.move(target)) is not None:
+                moves.append(folded)
+            elif (candidate := next(filter(self.first, self.ties.candidates(tensor_id)), None)) is not None:
                 turn = transpose_specs(self.identified(candidate), target)
                 moves.append(Move(target, self.first(candidate), turn, "loaded" if candidate == tensor_id else "tied"))
             elif self.may_lack(self.identified(tensor_id).name) or self.may_lack(target.name):
@@ -240,7 +257,9 @@ class _Planner:
         return {
             tensor_id: tensor
             for tensor_id, tensor in there.items()
-            if tensor is not None and self.ties.partner_of(tensor_id) not in self.targets
+            if tensor is not None
+            and self.ties.partner_of(tensor_id) not in self.targets
+            and tensor_id not in self.folding.added
         }
 
     def check_losses(self) -> None:
@@ -309,7 +328,7 @@ class _Planner:
         if unknown := self.unknown():
             self.refuse_foreign(unknown)
             raise unknown_tensors(self.as_unknown(unknown), self.lacking())
-        taken = {id(move.source) for move in moves}
+        taken = {id(move.source) for move in moves} | {id(tensor) for tensor in self.folding.read(moves)}
         candidates: dict[int, tuple[StoredTensor, list[str]]] = {}
         for tensor_id, tensors in self.identity.by_id.items():
             for tensor in tensors:
@@ -339,20 +358,28 @@ class _Planner:
             should = self.sources[tensor_id].shape
             return UnloadedTensor(tensor, "mismatched", f"is {list(tensor.shape)}, not {list(should)}")
         if tensor_id is None:
-            claimed = {self.identity.specs[tensor_id].group for tensor_id in ids}
-            if claimed & set(self.table.unused.get(self.identity.dialect.name, ())):
-                why = "in every class's file, and this class does not compute with it"
-            else:
-                why = f"owned by {', '.join(head for head, own in self.table.heads.items() if claimed & set(own))}"
-            return UnloadedTensor(tensor, "unused", why)
+            return UnloadedTensor(tensor, "unused", self.why_unused(ids))
+        if tensor_id in self.folding.added:
+            return UnloadedTensor(tensor, "tied", f"added to every row of {self.folding.added[tensor_id]}")
         if tensor_id in self.lost:
-            return UnloadedTensor(tensor, "lost", f"{self.target.title} has no place for it")
+            return UnloadedTensor(tensor, "lost", f"{self.target.title} has no place for it", inside=True)
+        return UnloadedTensor(tensor, "tied", self.why_tied(tensor, tensor_id))
+
+    def why_unused(self, ids: list[str]) -> str:
+        """Of a tensor that is none of the class, by the ids that it claims."""
+        claimed, spoken = {self.identity.specs[tensor_id].group for tensor_id in ids}, self.identity.dialect
+        if claimed & {*self.table.unused.get(spoken.name, ()), *self.table.in_dialect(spoken).fills}:
+            return "in every class's file, and this class does not compute with it"
+        return f"owned by {', '.join(head for head, own in self.table.heads.items() if claimed & set(own))}"
+
+    def why_tied(self, tensor: StoredTensor, tensor_id: str) -> str:
+        """Of a tensor that another one stands for."""
         if (counted := self.ties.counted(tensor_id)) is not None and (source := self.first(counted)) is not None:
-            return UnloadedTensor(tensor, "tied", f"the model computes with {source.name}")
+            return f"the model computes with {source.name}"
         original = self.first(self.table.tied.get(tensor_id, tensor_id))
         if original is not None and original.name == tensor.name:  # Keras 2 stores a layer again under another one
-            return UnloadedTensor(tensor, "tied", f"a duplicate, stored under {tensor.group}")
-        return UnloadedTensor(tensor, "tied", f"equal to {original.name}" if original else "")
+            return f"a duplicate, stored under {tensor.group}"
+        return f"equal to {original.name}" if original else ""
 
     def unrecognised(self, tensor: StoredTensor) -> UnloadedTensor:
         if self.of_training(tensor):
@@ -395,6 +422,7 @@ class _Planner:
         if fresh := dict.fromkeys(one.group for one in self.fillers.values()):
             why = f"whether or not {self.head} computes with it: newly initialised where the source has none"
             notes.append(f"{self.target.title} makes {', '.join(fresh)} {why}")
+        notes += self.folding.notes(self.target)
         if not self.ties.is_tied and any(copy in self.sources for copy in self.table.tied):
             notes.append("the decoder is untied and stays a tensor of its own; transformers' TF classes always tie it")
         return notes

@@ -29,6 +29,7 @@ from bertconv.mapping.dialects import Dialects, load_dialects
 from bertconv.mapping.evidence import scope_vote
 from bertconv.mapping.heads import fills_none
 from bertconv.mapping.identify import Identity, identify, refuse_foreign
+from bertconv.mapping.numbered import are_numbered, unresolved
 from bertconv.mapping.table import Table, table_for
 from bertconv.records import dataclass
 from bertconv.source import Source
@@ -252,6 +253,8 @@ def _is_scope_of(identity: Identity, family: Family) -> bool:
 
 def _of_none(tensors: list[StoredTensor], dialects: Dialects, strip_prefix: str | None) -> BertconvError:
     """Why the names fit no table: what most tables say of them, or that none knows a single one."""
+    if are_numbered(tensors):
+        return unresolved(tensors)
     parts = {part for tensor in tensors for part in re.split(r"[./]", tensor.name)}
     for table in sorted(_tables(), key=lambda table: table.base not in parts):
         try:

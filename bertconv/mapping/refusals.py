@@ -7,10 +7,12 @@ from itertools import zip_longest
 
 from bertconv.config import Config
 from bertconv.containers.stored import StoredTensor
+from bertconv.containers.views import Folded
 from bertconv.errors import AmbiguousHead, MissingTensors, ShapeMismatch, UnknownTensors, UnsupportedCheckpoint
 from bertconv.mapping.dialects import Dialect
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.heads import HeadChoice
+from bertconv.mapping.plan import Plan
 from bertconv.mapping.table import Table
 from bertconv.records import dataclass
 from bertconv.text import closest, listing, printable
@@ -42,6 +44,21 @@ def check_has_class(table: Table, target: Dialect, head: str) -> None:
             f"is {head}, and {target.title} has no such class.",
             hint=f"Choose another format, or one of {', '.join(own)} with --head.",
         )
+
+
+def check_folded(plan: Plan) -> None:
+    """UnsupportedCheckpoint where a table that the target keeps in another form does not come back from it.
+
+    Only the few rows are read that would be lost.
+    """
+    for move in plan.moves:
+        if isinstance(move.source, Folded) and (lost := move.source.lost()):
+            raise UnsupportedCheckpoint(
+                f"{plan.dialect.title} keeps {move.target.id} without its first rows and with the row of token types "
+                f"added to each; these have values that would not come back:\n{listing(lost)}",
+                hint="Choose another format, or pass --allow-loss: the model then computes the same, and on the way "
+                "back these are zeros.",
+            )
 
 
 def no_place(head: str, target: Dialect, names: Sequence[str]) -> UnsupportedCheckpoint:

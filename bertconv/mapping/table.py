@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bertconv.containers.container import Links
 from bertconv.families import Family, family_of, read_families
 from bertconv.mapping.dialects import Dialect, Dialects
 from bertconv.mapping.expressions import Condition, Conditions, Size
 from bertconv.mapping.indices import variables
+from bertconv.mapping.within import InDialect, View, read_views, read_within
 from bertconv.records import dataclass
 from bertconv.table_files import bad, only, read_table, tables_folder
 
@@ -52,62 +52,6 @@ class Group:
     repeat: tuple[tuple[str, str], ...]
     when: Conditions
     modules: Mapping[str, Module]
-
-
-@dataclass(frozen=True)
-class OwnConfig:
-    """A config file that programs of a dialect read, beside config.json.
-
-    Attributes:
-        name: of the file.
-        keys: what it says of the config.
-        fixed: what else it says, always the same.
-        spelled: key -> value of the config -> how the file spells that value.
-    """
-
-    name: str
-    keys: tuple[str, ...]
-    fixed: Mapping[str, Any]
-    spelled: Mapping[str, Mapping[str, str]]
-
-
-@dataclass(frozen=True)
-class View:
-    """One of several models that lie in one file: the classes that it is, and what its names differ in."""
-
-    heads: tuple[str, ...]
-    names: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class InDialect:
-    """What files of a dialect can hold of a family.
-
-    Attributes:
-        heads: the model classes that there are in it.
-        lacks: what it has no place for: a group, `group.module` or `group.module.role`.
-        twice: groups that a file may hold at several of their places; of these the one counts that is named last.
-        links: other places of the objects that tensors belong to, where files have a graph of them.
-        says: regex of a tensor's name -> the class that it is certain of, where several have the tensors.
-        fills: groups without which its programs load nothing: newly initialised where the class does not own them.
-        sizes: size -> what it is in every model of the dialect, so that a config need not say it.
-        foreign: regexes of names -> what they are: parts of models that no class has.
-        config: the config file of its own; None where it has none.
-    """
-
-    heads: tuple[str, ...]
-    lacks: frozenset[str] = frozenset()
-    twice: frozenset[str] = frozenset()
-    fills: tuple[str, ...] = ()
-    links: Links = field(default_factory=Links)
-    says: Mapping[str, str] = field(default_factory=dict)
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    foreign: Mapping[str, str] = field(default_factory=dict)
-    config: OwnConfig | None = None
-
-    def has(self, group: str, module: str, role: str) -> bool:
-        """Whether it has a place for a tensor."""
-        return not self.lacks & {group, f"{group}.{module}", f"{group}.{module}.{role}"}
 
 
 @dataclass(frozen=True)
@@ -273,13 +217,8 @@ def load_table(path: Path, model_type: str | None = None) -> Table:
         keras2_repeats=dict(raw.get("keras2_repeats", {})),
         ignore={kind: tuple(raw.get("ignore", {}).get(kind, ())) for kind in ("unexpected", "missing")},
         names={dialect: dict(row) for dialect, row in raw.get("names", {}).items()},
-        within={name: _within(path, name, row, family.prefix, heads) for name, row in raw.get("in", {}).items()},
-        views={
-            dialect: {
-                name: _view(path, f"[views.{dialect}.{name}]", row, family.prefix, heads) for name, row in rows.items()
-            }
-            for dialect, rows in raw.get("views", {}).items()
-        },
+        within=read_within(path, raw, family.prefix),
+        views=read_views(path, raw, family.prefix),
     )
 
 
@@ -296,52 +235,6 @@ def _check_inputs(path: Path, raw: Mapping[str, Any]) -> None:
         raise bad(path, f"positions is {positions!r}, not one of {', '.join(POSITIONS)}")
     if type(raw.get("config_fixed", {}).get("counted_padding", 0)) is not int:
         raise bad(path, "[config_fixed] counted_padding is no whole number")
-
-
-def _within(
-    path: Path, dialect: str, row: Mapping[str, Any], prefix: str, heads: Mapping[str, Mapping[str, Any]]
-) -> InDialect:
-    where = f"[in.{dialect}]"
-    only(path, where, row, allowed=("heads", "lacks", "twice", "fills", "links", "says", "sizes", "foreign", "config"))
-    own = _heads(path, where, row["heads"], prefix, heads) if "heads" in row else tuple(heads)
-    config = None
-    if "config" in row:
-        only(path, f"[in.{dialect}.config]", row["config"], required=("name", "keys"), allowed=("fixed", "spelled"))
-        said = row["config"]
-        config = OwnConfig(said["name"], tuple(said["keys"]), said.get("fixed", {}), said.get("spelled", {}))
-    certain = row.get("says", {})
-    says = dict(zip(certain, _heads(path, where, certain.values(), prefix, heads), strict=True))
-    return InDialect(
-        heads=own,
-        lacks=frozenset(row.get("lacks", ())),
-        twice=frozenset(row.get("twice", ())),
-        fills=tuple(row.get("fills", ())),
-        links=_links(path, where, row.get("links", {})),
-        says=says,
-        sizes=row.get("sizes", {}),
-        foreign=row.get("foreign", {}),
-        config=config,
-    )
-
-
-def _links(path: Path, where: str, row: Mapping[str, Mapping[str, str]]) -> Links:
-    only(path, f"{where[:-1]}.links]", row, allowed=("same", "copies"))
-    return Links(tuple(row.get("same", {}).items()), tuple(row.get("copies", {}).items()))
-
-
-def _view(path: Path, where: str, row: Mapping[str, Any], prefix: str, heads: Mapping[str, Mapping[str, Any]]) -> View:
-    only(path, where, row, required=("heads", "names"))
-    return View(_heads(path, where, row["heads"], prefix, heads), dict(row["names"]))
-
-
-def _heads(
-    path: Path, where: str, named: Iterable[str], prefix: str, heads: Mapping[str, Mapping[str, Any]]
-) -> tuple[str, ...]:
-    """Classes by the rest of their names."""
-    own = tuple(prefix + rest for rest in named)
-    if unknown := [head for head in own if head not in heads]:
-        raise bad(path, f"{where} has {unknown[0].removeprefix(prefix)!r}, which is none of [heads]")
-    return own
 
 
 def _group(path: Path, name: str, row: dict[str, Any]) -> Group:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from bertconv.errors import (
     ShapeMismatch,
     TiedTensorsDiffer,
 )
+from bertconv.families import ACTIVATION
 from bertconv.formats.readback import check_duplicates
 from bertconv.mapping.ignore import IgnoreLists
 from bertconv.mapping.plan import Plan, PlanOptions
@@ -81,11 +82,12 @@ def load(request: LoadRequest) -> tuple[keras.Model, LoadingInfo]:
             )  # fmt: skip
         with blank_weights(), paused_collection():
             model, own, plan = planned(header, config, request)
+            notes = () if _asked_activation(own, request) else plan.meaning.notes
             if plan.config.values != config.values:  # the file knows better: more rows, another number of labels
                 model, own, plan = planned(header, _agreed(plan.config, request), request)
             check_stored_twice(plan)
             info = filled(own, plan, header, ignore_mismatched=request.ignore_mismatched_sizes)
-    warn_of(request, info)
+    warn_of(request, info, notes=notes)
     return model, info
 
 
@@ -194,7 +196,7 @@ def plan_of(header: Header, own: Inventory, config: Config, request: LoadRequest
     identity = identified(header.tensors, own.table, own.dialects, config)
     options = PlanOptions(
         head=own.head, groups=own.groups, init_missing=True, allow_unknown=ANY_NAME, ignore=request.ignore,
-        ignore_mismatched=request.ignore_mismatched_sizes,
+        ignore_mismatched=request.ignore_mismatched_sizes, hidden_act=_asked_activation(own, request),
     )  # fmt: skip
     try:
         plan = make_plan(identity, own.table, own.dialects, config, own.dialects.of(FRAMEWORK), options)
@@ -212,9 +214,24 @@ def plan_of(header: Header, own: Inventory, config: Config, request: LoadRequest
     return plan
 
 
-def warn_of(request: LoadRequest, info: LoadingInfo, what: str = "newly initialised") -> None:
-    """One warning about everything that is not as the checkpoint has it; `what` is what weights without values are."""
-    parts = []
+def _asked_activation(own: Inventory, request: LoadRequest) -> str | None:
+    """The activation that the caller asks for, which is by transformers' name."""
+    asked = own.table.family.schema.respelled(request.overrides)
+    return asked.get(own.table.family.schema.spelled(ACTIVATION))
+
+
+def warn_of(
+    request: LoadRequest, info: LoadingInfo, what: str = "newly initialised", notes: Sequence[str] = ()
+) -> None:
+    """One warning about everything that is not as the checkpoint has it.
+
+    Args:
+        request: what was asked for.
+        info: how the weights were filled.
+        what: what weights without values are.
+        notes: what is said of the function that the model computes.
+    """
+    parts = [f"{note}." for note in notes]
     if info["missing_keys"]:
         parts.append(f"{what}, since the checkpoint lacks them (train before use):\n{listing(info['missing_keys'])}")
     if info["mismatched_keys"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from bertconv.config import Config
+from bertconv.containers.msgpack import FlaxMsgpack
 from bertconv.containers.pytorch import PyTorch
 from bertconv.containers.registry import BY_NAME, preferred
 from bertconv.containers.safetensors import Safetensors
@@ -51,6 +52,9 @@ REFUSED = {
     "use_auth_token": "Pass token.",
 }  # fmt: skip
 """Arguments that others' from_pretrained has or had, and what to do instead."""
+
+_FIRST = {"from_pt": PyTorch.name, "from_flax": FlaxMsgpack.name}
+"""Arguments of transformers' classes -> the container whose files are looked for first."""
 
 
 class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
@@ -211,8 +215,9 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
             token: access token for the Hub.
             revision: branch, tag or commit on the Hub.
             use_safetensors: True for safetensors files only, False for the others.
-            kwargs: `from_pt` (look for `pytorch_model.bin` first), `subfolder`, `variant`, `output_loading_info`,
-                `dtype`, `trainable`, `name`, `add_pooling_layer`; keys of the config, which override it.
+            kwargs: `from_pt` and `from_flax` (look for `pytorch_model.bin` or `flax_model.msgpack` first), `subfolder`,
+                `variant`, `output_loading_info`, `dtype`, `trainable`, `name`,
+                `add_pooling_layer`; keys of the config, which override it.
 
         Returns:
             The model; with `output_loading_info` also missing_keys, unexpected_keys, mismatched_keys and error_msgs.
@@ -226,7 +231,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
             "cache_dir": cache_dir, "force_download": force_download, "local_files_only": local_files_only,
             "token": token, "revision": revision, "use_safetensors": use_safetensors,
         })  # fmt: skip
-        for key in ("subfolder", "variant", "from_pt"):
+        for key in ("subfolder", "variant", *_FIRST):
             kwargs.pop(key, None)
         given = None if config is None else loading.config_of(config, options, cls.config_class)
         settings = {key: kwargs.pop(key) for key in cls._constructor_names() if key in kwargs}
@@ -366,14 +371,14 @@ def source_options(given: Mapping[str, Any]) -> SourceOptions:
         cache_dir=None if cache_dir is None else Path(cache_dir), local_files_only=given.get("local_files_only", False),
         force_download=given.get("force_download", False), subfolder=given.get("subfolder") or "",
         variant=given.get("variant"),
-        prefer=_containers(given.get("use_safetensors"), from_pt=given.get("from_pt", False)),
+        prefer=_containers(given.get("use_safetensors"), [name for key, name in _FIRST.items() if given.get(key)]),
     )  # fmt: skip
 
 
-def _containers(use_safetensors: bool | None, *, from_pt: bool) -> tuple[str, ...]:
-    """Containers in the order in which they are looked for."""
+def _containers(use_safetensors: bool | None, first: Sequence[str]) -> tuple[str, ...]:
+    """Containers in the order in which they are looked for, by default TensorFlow's own first."""
     own = load_dialects().of(FRAMEWORK).containers
-    order = preferred(PyTorch.name) if from_pt else tuple(sorted(BY_NAME, key=lambda name: name not in own))
+    order = preferred(*first) if first else tuple(sorted(BY_NAME, key=lambda name: name not in own))
     if use_safetensors is None:
         return order
     return tuple(name for name in order if (name == Safetensors.name) == use_safetensors)

@@ -12,6 +12,7 @@ import keras
 from bertconv.config import Config
 from bertconv.containers.stored import Header
 from bertconv.errors import MissingTensors, RequestError, ShapeMismatch
+from bertconv.mapping.meaning import in_own_words
 from bertconv.mapping.plan import Plan
 from bertconv.models import filling, loading
 from bertconv.models.variables import Inventory
@@ -93,6 +94,7 @@ def _planned(header: Header, config: Config, request: loading.LoadRequest) -> tu
     """How a file fills the model; ShapeMismatch where it is of another size than the model, which stays as it is."""
     hint = "Load it with from_pretrained, or pass skip_mismatch=True."
     try:
+        config = in_own_words(config)  # the model computes what it was built to, whatever the file's program did
         _, own, plan = loading.planned(header, config, request)
     except ShapeMismatch as error:
         error.hint = hint

@@ -11,6 +11,7 @@ from bertconv.containers.registry import BY_NAME
 from bertconv.containers.stored import SourceFile, is_so
 from bertconv.errors import BertconvError, RequestError, UnsafeCheckpoint
 from bertconv.records import dataclass
+from bertconv.text import is_plain
 
 _SHARED_BLOB = re.compile(r"[0-9a-f]{64}")
 SHARED_MARKER = ".huggingface-shared-blobs"
@@ -75,11 +76,6 @@ def subfolder_parts(subfolder: str) -> tuple[str, ...]:
             f"subfolder {subfolder!r} does not lie inside the checkpoint.", hint="Give a relative path without `..`."
         )
     return parts
-
-
-def is_plain(name: str) -> bool:
-    """Whether it is one component of a path on every system: no separator, drive, NUL, `.` or `..`."""
-    return name not in {"", ".", ".."} and not any(c in "/\\:\0" for c in name)
 
 
 def _is_utf8(name: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bertconv.containers.stored import is_so
 from bertconv.errors import DamagedCheckpoint, RequestError, UnsafeCheckpoint
-from bertconv.source import integrity
+from bertconv.source import integrity, preset
 from bertconv.source.checkpoint_folder import is_cache_link, subfolder_parts
 
 _LISTED_FOLDER = re.compile(r"[0-9]+_.+|checkpoint-[0-9]+|pytorch_model_fsdp_[0-9]+|variables")
@@ -71,6 +71,8 @@ def _scan(folder: Path) -> Iterator[str]:
         for entry in entries:
             if not entry.is_dir(follow_symlinks=False):
                 yield entry.name
+            elif entry.name == preset.ASSETS.partition("/")[0]:
+                yield from _scan_assets(folder)
             elif _LISTED_FOLDER.fullmatch(entry.name):
                 with os.scandir(entry.path) as inner:
                     yield from (f"{entry.name}/{file.name}" for file in inner if not file.is_dir(follow_symlinks=False))
@@ -84,3 +86,11 @@ def _scan_versions(folder: Path) -> Iterator[str]:
         for entry in entries:
             if _VERSION.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
                 yield from (f"{folder.name}/{entry.name}/{name}" for name in _scan(Path(entry.path)))
+
+
+def _scan_assets(folder: Path) -> Iterator[str]:
+    """Files of a tokenizer in a preset."""
+    inner = folder / preset.ASSETS
+    if not inner.is_symlink() and inner.is_dir():
+        with os.scandir(inner) as entries:
+            yield from (f"{preset.ASSETS}/{file.name}" for file in entries if not file.is_dir(follow_symlinks=False))

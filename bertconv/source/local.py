@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 from bertconv import config_content as content
 from bertconv.config import Config
 from bertconv.config_auto import config_class
+from bertconv.containers.registry import CONTAINERS
 from bertconv.containers.stored import SourceFile, is_so
 from bertconv.errors import BertconvError, MappingError, RequestError
 from bertconv.families import Family
 from bertconv.records import dataclass
-from bertconv.source import modules, prefixes, sidecars
+from bertconv.source import modules, prefixes, preset, sidecars
 from bertconv.source.checkpoint_folder import CheckpointFolder, SourceOptions, open_in
 from bertconv.source.folder import SAVED_MODELS, LocalFolder
 from bertconv.source.modules import Modules
@@ -30,6 +31,7 @@ from bertconv.source.weights import (
     is_index,
     is_spread,
     is_weights,
+    parts_beside,
     read_index,
     read_spread,
 )
@@ -59,8 +61,10 @@ class Source:
         revision: the commit when it came from the Hub.
         notes: what is unusual, one sentence each.
         modules: of sentence-transformers; None where no `modules.json` lists any.
-        stored_config: the bytes of `config`, read when it was found; none where they are too many.
+        stored_config: the bytes of `config`, read when it was found; none where they are too many. Of a program's own
+            config file they are what transformers would write.
         implied: the keys of a config where there is none and none is needed.
+        renamed: sidecar -> what the folder calls it, where that is something else.
     """
 
     given: str
@@ -74,6 +78,7 @@ class Source:
     modules: Modules | None = None
     stored_config: bytes = field(default=b"", repr=False)
     implied: Mapping[str, Any] | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def carried(self) -> tuple[str, ...]:
@@ -84,7 +89,8 @@ class Source:
     @property
     def inputs(self) -> tuple[Path, ...]:
         """Every file that is read or carried along."""
-        names = (*self.weights.files, *filter(None, (self.weights.index,)), *self.sidecars)
+        beside = (self.renamed.get(name, name) for name in self.sidecars)
+        names = (*self.weights.files, *filter(None, (self.weights.index,)), *beside)
         found = (*(self.folder / name for name in names), *filter(None, (self.config,)))
         if self.modules is None:
             return found
@@ -93,7 +99,7 @@ class Source:
 
     def open(self, name: str) -> SourceFile:
         """Open a file of it; errors as for `open_in`."""
-        return open_in(self.folder, name)
+        return open_in(self.folder, self.renamed.get(name, name))
 
     def config_keys(self) -> dict[str, Any] | None:
         """The keys of its config as they are, unchecked; None where it has none; DamagedCheckpoint for no JSON."""
@@ -139,7 +145,7 @@ def open_source(src: str | os.PathLike[str], options: SourceOptions = _DEFAULTS)
     if os.path.lexists(given):
         also_id = isinstance(src, str) and _HUB_ID.fullmatch(given) is not None and not is_weights(given)
         return _from_path(Path(given), given, options, also_id=also_id)
-    if _is_prefix(Path(given)):
+    if prefixes.is_prefix(Path(given)):
         return _from_prefix(Path(given).parent, Path(given).name, given, options)
     return _from_hub(given, *hub_id(src, options), options)
 
@@ -248,14 +254,6 @@ def _from_file(path: Path, given: str, options: SourceOptions, notes: tuple[str,
     return replace(source, sidecars=(), not_carried=()) if alone else source
 
 
-def _is_prefix(path: Path) -> bool:
-    """Whether it is that of a TensorFlow checkpoint: the first part of the names of files."""
-    try:
-        return any(prefixes.prefix_of(one.name) == path.name for one in path.parent.iterdir())
-    except OSError:
-        return False
-
-
 def _from_prefix(folder: Path, prefix: str, given: str, options: SourceOptions) -> Source:
     if options.revision is not None:
         raise RequestError(
@@ -269,23 +267,13 @@ def _from_prefix(folder: Path, prefix: str, given: str, options: SourceOptions) 
     return _describe(checkpoint, Choice(index), given, _config(checkpoint, options), alone=alone)
 
 
-def _listed(checkpoint: CheckpointFolder) -> str | None:
-    """The prefix that TensorFlow's list of checkpoints names, where there is one beside several of them."""
-    several = sum(prefixes.is_index(name) for name in checkpoint.names) > 1
-    if not several or prefixes.LIST not in checkpoint.names:
-        return None
-    checkpoint.need([prefixes.LIST])
-    with closing(open_in(checkpoint.folder, prefixes.LIST)) as file:
-        return prefixes.listed_prefix(file.read_up_to(prefixes.LIST_BYTES))
-
-
 def _from_place(
     checkpoint: CheckpointFolder, given: str, options: SourceOptions, notes: tuple[str, ...] = ()
 ) -> Source:
     config = _config(checkpoint, options)
     named = _named_weights(config) if config else None
     try:
-        choice = choose(checkpoint.names, options.prefer, options.variant, named, _listed(checkpoint))
+        choice = choose(checkpoint.names, options.prefer, options.variant, named, prefixes.listed_in(checkpoint))
     except BertconvError as error:
         error.file = error.file or str(checkpoint.folder)  # names alone do not tell it
         raise
@@ -316,6 +304,7 @@ def _describe(
     checkpoint: CheckpointFolder, choice: Choice, given: str, config: _Config | None, *, alone: bool = False
 ) -> Source:
     weights, notes = _weights(checkpoint, choice.name)
+    config = config or _config_within(checkpoint, choice.name)
     listed = None if alone else modules.listed(checkpoint)
     folders = listed.folders if listed is not None else {}
     names = modules.names_with(checkpoint, folders)
@@ -323,9 +312,15 @@ def _describe(
     of_modules = beside.weights if beside else ()
     used = (*weights.files, *of_modules, *(name for name in (weights.index, *sidecars.CONFIGS) if name))
     carried, left = sidecars.sort_out(names, used, folders)
-    checkpoint.need([*weights.files, *carried])
+    renamed: dict[str, str] = {}
+    if config is not None and config.is_preset and not alone:
+        renamed = preset.renamed(names, config.stored, config.path)
+        own = {*preset.OWN, *renamed.values()}
+        carried = tuple(sorted({*renamed, *(name for name in carried if name not in own)}))
+        left = tuple(sorted({*left, *(own & set(names))} - set(renamed.values())))
+    checkpoint.need([*weights.files, *(renamed.get(name, name) for name in carried)])
     notes = (*choice.notes, *notes, *(beside.notes if beside else ()), *sidecars.notes(left, of_modules))
-    found = Source(given, checkpoint.folder, weights, None, carried, left, None, notes, beside)
+    found = Source(given, checkpoint.folder, weights, None, carried, left, None, notes, beside, renamed=renamed)
     return found if config is None else replace(found, config=config.path, stored_config=config.stored)
 
 
@@ -333,7 +328,7 @@ def _weights(checkpoint: CheckpointFolder, name: str) -> tuple[Weights, tuple[st
     if is_spread(name):
         return _spread_weights(checkpoint, name)
     if not is_index(name):
-        return Weights((name,)), ()
+        return Weights((name, *parts_beside(name, checkpoint.names))), ()
     checkpoint.need([name])
     with closing(open_in(checkpoint.folder, name)) as file:
         weight_map = read_index(file)
@@ -350,7 +345,7 @@ def _spread_weights(checkpoint: CheckpointFolder, name: str) -> tuple[Weights, t
     with closing(open_in(checkpoint.folder, name)) as file:
         spread = read_spread(file)
     folder = name[: name.rfind("/") + 1]
-    files = tuple(folder + one for one in spread.files)
+    files = (*(folder + one for one in spread.files), *parts_beside(name, checkpoint.names))
     if absent := [one for one in files if one not in checkpoint.names]:
         raise checkpoint.missing(f"names files that are not there: {some(absent)}.", file=str(checkpoint.folder / name))
     here = (one.removeprefix(folder) for one in checkpoint.names if one.startswith(folder))
@@ -367,22 +362,26 @@ def _unnamed(names: Collection[str], shards: tuple[str, ...], index: str) -> tup
 
 
 class _Config(NamedTuple):
-    """A config that was found, and its bytes."""
+    """A config that was found, its bytes as transformers would write it, and whether its folder is a preset."""
 
     path: Path
     stored: bytes
+    is_preset: bool = False
 
 
 def _config(checkpoint: CheckpointFolder, options: SourceOptions) -> _Config | None:
     if options.config is not None:
-        return _Config(options.config, content.stored_text(options.config, content.MAX_BYTES))
+        stored = content.stored_text(options.config, content.MAX_BYTES)
+        return _Config(options.config, preset.translated(None, options.config, stored))
     name = next((name for name in sidecars.CONFIGS if name in checkpoint.names), None)
     if name is None:
         around = _around_saved_model(checkpoint)
         return None if around is None else _config(around, options)
     checkpoint.need([name])
     with closing(open_in(checkpoint.folder, name)) as file:
-        return _Config(file.path, file.read_up_to(content.MAX_BYTES))
+        stored = file.read_up_to(content.MAX_BYTES)
+        is_preset = preset.is_preset(checkpoint, name, stored)
+        return _Config(file.path, preset.translated(checkpoint, file.path, stored), is_preset)
 
 
 def _around_saved_model(checkpoint: CheckpointFolder) -> LocalFolder | None:
@@ -391,6 +390,17 @@ def _around_saved_model(checkpoint: CheckpointFolder) -> LocalFolder | None:
         return None
     above = checkpoint.folder.absolute().parent
     return LocalFolder(above.parent) if above.name == SAVED_MODELS else None
+
+
+def _config_within(checkpoint: CheckpointFolder, name: str) -> _Config | None:
+    """The config in the file of weights itself, where its container has a place for one."""
+    containers = [container for container in CONTAINERS if container.has_config(name)]
+    if not containers:
+        return None
+    checkpoint.need([name])
+    with closing(open_in(checkpoint.folder, name)) as file:
+        found = next(filter(None, (container.config_in(file) for container in containers)), None)
+        return None if found is None else _Config(file.path, preset.translated(None, file.path, found))
 
 
 def _named_weights(config: _Config) -> str | None:

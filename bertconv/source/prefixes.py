@@ -1,6 +1,6 @@
 """TensorFlow's checkpoints by their prefix: which files belong to one, and which of several in a folder is meant.
 
-A checkpoint PREFIX is `PREFIX.index`, `PREFIX.data-00000-of-00001` and so on, and, if the graph was saved, `PREFIX.meta`;
+A checkpoint PREFIX is `PREFIX.index`, `PREFIX.data-00000-of-00001` and so on, and `PREFIX.meta` if the graph was saved;
 beside them lies a text file `checkpoint` that names the one of the last save.
 """
 
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from contextlib import closing
+from pathlib import Path
 
 from bertconv.errors import DamagedCheckpoint, RequestError
 from bertconv.records import dataclass
-from bertconv.source.checkpoint_folder import is_plain
-from bertconv.text import printable, some
+from bertconv.source.checkpoint_folder import CheckpointFolder, open_in
+from bertconv.text import is_plain, printable, some
 
 INDEX = ".index"
 """Last part of the name of the file that says what the others hold."""
@@ -45,6 +47,24 @@ def prefix_of(name: str) -> str | None:
 def is_index(name: str) -> bool:
     """Whether a file of this name says what lies in the others of a checkpoint."""
     return name.endswith(INDEX)
+
+
+def is_prefix(path: Path) -> bool:
+    """Whether a path is the first part of those of a checkpoint's files."""
+    try:
+        return any(prefix_of(one.name) == path.name for one in path.parent.iterdir())
+    except OSError:
+        return False
+
+
+def listed_in(checkpoint: CheckpointFolder) -> str | None:
+    """The prefix that the list of a folder names, where there is one beside several checkpoints."""
+    several = sum(is_index(name) for name in checkpoint.names) > 1
+    if not several or LIST not in checkpoint.names:
+        return None
+    checkpoint.need([LIST])
+    with closing(open_in(checkpoint.folder, LIST)) as file:
+        return listed_prefix(file.read_up_to(LIST_BYTES))
 
 
 def listed_prefix(text: bytes) -> str | None:
@@ -106,7 +126,10 @@ def incomplete(names: Iterable[str], where: str, prefix: str | None = None) -> D
         what, lacking = "says what the files of a TensorFlow checkpoint hold, and these are not there", data
         parts = [index]
     else:
-        what, lacking = f"is a part of a TensorFlow checkpoint, and {index}, which says what it holds, is not there", index
+        what, lacking = (
+            f"is a part of a TensorFlow checkpoint, and {index}, which says what it holds, is not there",
+            index,
+        )
     return DamagedCheckpoint(f"{some(parts)} {what}.", hint=f"Copy or download {lacking} too.", file=where)
 
 

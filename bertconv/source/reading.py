@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
-from bertconv.containers.registry import read_header, refuse_impostor
+from bertconv.containers.registry import BY_NAME, read_header, refuse_impostor
 from bertconv.containers.stored import Header, SourceFile, StoredTensor
 from bertconv.errors import BertconvError, DamagedCheckpoint, UnsupportedCheckpoint
 from bertconv.source.checkpoint_folder import open_in
@@ -38,8 +38,8 @@ def open_header(source: Source, *, check_data: bool = True) -> Header:
                 refuse_impostor(file)
             raise
     headers = {name: read_header(source.open(name), check_data=check_data) for name in source.weights.files}
-    if len(headers) > 1 or source.weights.weight_map is not None:
-        _check_shards(headers, source.weights.weight_map or {}, str(source.folder / (source.weights.index or "")))
+    if source.weights.weight_map is not None:
+        _check_shards(headers, source.weights.weight_map, str(source.folder / (source.weights.index or "")))
     first = next(iter(headers.values()))
     if not any(header.tensors for header in headers.values()):
         raise DamagedCheckpoint(
@@ -116,12 +116,12 @@ def _parts(folder: Path, index: str, files: Mapping[str, SourceFile], *, check_d
 
 def _check_shards(headers: Mapping[str, Header], weight_map: Mapping[str, str], index: str) -> None:
     """Every tensor in one shard, and every shard as its index says."""
-    spelled = Counter(_key(tensor) for header in headers.values() for tensor in header.tensors)
+    spelled = Counter(_key(tensor, header) for header in headers.values() for tensor in header.tensors)
     if doubled := [name for name, count in spelled.items() if count > 1]:
         raise DamagedCheckpoint(
             f"these tensors are in two shards:\n{listing(doubled)}", hint="Save the checkpoint again.", file=index
         )
-    found = {(shard, _key(tensor)) for shard, header in headers.items() for tensor in header.tensors}
+    found = {(shard, _key(tensor, header)) for shard, header in headers.items() for tensor in header.tensors}
     listed = _as_in_shards({(shard, name) for name, shard in weight_map.items()}, found)
     for problem, names in (("names tensors that its shards lack", listed - found),
                            ("does not name tensors that its shards hold", found - listed)):  # fmt: skip
@@ -147,5 +147,6 @@ def _as_in_shards(listed: set[tuple[str, str]], found: set[tuple[str, str]]) -> 
     return spelled
 
 
-def _key(tensor: StoredTensor) -> str:
-    return f"{tensor.group}/{tensor.name}" if tensor.group else tensor.name
+def _key(tensor: StoredTensor, header: Header) -> str:
+    """What an index calls a tensor of a shard."""
+    return BY_NAME[header.container].in_index(f"{tensor.group}/{tensor.name}" if tensor.group else tensor.name)

@@ -14,20 +14,11 @@ from bertconv.text import some
 
 _MERGE = "Merge it into its base model: bertconv merge-adapter BASE ADAPTER -o FOLDER."
 _EXPORTED = "Give the checkpoint that it was made from: an export has other names and layouts, and often other values."
-_FLAX = "In transformers 4 with flax, load it with from_pretrained(FOLDER, from_flax=True), then save_pretrained."
-_KERAS = (
-    "Load it with keras.models.load_model (import its class from bertconv before), then "
-    'save_pretrained(FOLDER, format="pt").'
-)
-_KERAS_WEIGHTS = (
-    "Load it with load_weights into a model of its class, made from its config, or give model.save's .keras file to "
-    'keras.models.load_model; then save_pretrained(FOLDER, format="pt").'
-)
 SAVED_MODEL = "saved_model.pb"
 """The file with the graph of a SavedModel, never read: its weights lie in the folder `variables` beside it."""
 _NO_VARIABLES = (
-    "Its weights would lie in variables/variables.index and variables/variables.data-00000-of-00001: copy these too, or "
-    "give the checkpoint that it was exported from."
+    "Its weights would lie in variables/variables.index and variables/variables.data-00000-of-00001: copy these too, "
+    "or give the checkpoint that it was exported from."
 )
 _DCP = (
     "Give the folder that has it beside its .metadata, which says what lies where; copy that file too if it is missing."
@@ -45,16 +36,12 @@ _NUMPY = (
 _KINDS = (
     ("adapter_config.json", "a LoRA adapter, not a whole model", _MERGE),
     ("adapter_model.*", "a LoRA adapter, not a whole model", _MERGE),
-    ("*.msgpack", "a Flax checkpoint", _FLAX),
-    ("*.weights.h5", "a Keras 3 weights file", _KERAS_WEIGHTS),
-    ("*.keras", "a Keras 3 model", _KERAS),
     (SAVED_MODEL, "a TensorFlow SavedModel without its variables", _NO_VARIABLES),
     ("__*.metadata", "a distributed checkpoint of PyTorch with an index for each process", _RANKS),
     ("*.distcp", "a part of a distributed checkpoint of PyTorch (FSDP)", _DCP),
     ("shard-?????-model-*.safetensors", "shards of the processes that saved it, without an index of all", _HF_SHARDS),
     ("zero_to_fp32.py", "a DeepSpeed checkpoint, spread over its processes", _ZERO),
     ("*.npz", "an archive of numpy arrays", _NUMPY),
-    ("*.onnx", "an ONNX model", _EXPORTED),
     ("*.gguf", "a GGUF model", _EXPORTED),
     ("*.tflite", "a TensorFlow Lite model", _EXPORTED),
     ("*.mlmodel", "a Core ML model", _EXPORTED),
@@ -84,14 +71,14 @@ def no_weights(checkpoint: CheckpointFolder, where: str) -> BertconvError:
         what = f"{LIST} is TensorFlow's list of the checkpoints that lay beside it, and none of them is here."
         return UnsupportedCheckpoint(what, hint="Copy their .index and .data files too.", file=where)
     hint = _checkpoint_hint(checkpoint.names)
-    if not hint and (error := unsupported(checkpoint.names, where)):  # in folders below: onnx/model.onnx
+    if not hint and (error := unsupported(checkpoint.names, where)):  # in folders below
         return error
     problem = f"there are no weights; it has {some(here)}." if here else "there are no weights; it has no files."
     if isinstance(checkpoint, LocalFolder):
         hint = (
             hint
-            or "Give the folder that holds model.safetensors, pytorch_model.bin, tf_model.h5 or TensorFlow's checkpoint, or "
-            "the file itself."
+            or "Give the folder that holds model.safetensors, pytorch_model.bin, tf_model.h5 or a checkpoint of "
+            "TensorFlow, or the file itself."
         )
     return checkpoint.missing(problem, hint, where)
 
@@ -106,6 +93,10 @@ def ctranslate2(names: Collection[str], chosen: str, where: str) -> UnsupportedC
 
 
 def _checkpoint_hint(names: Iterable[str]) -> str:
-    """Where a Trainer folder has its newest checkpoint."""
+    """Where a folder below has weights: a Trainer's newest checkpoint, or the export that some repositories have."""
     steps = {int(match[1]) for name in names if (match := re.match(r"checkpoint-(\d+)/", name))}
-    return f"Give its newest checkpoint: the folder checkpoint-{max(steps)}." if steps else ""
+    if steps:
+        return f"Give its newest checkpoint: the folder checkpoint-{max(steps)}."
+    exports = sorted(name for name in names if re.fullmatch(r"\w+/model\.onnx", name))
+    where = exports[0].partition("/")[0] if exports else ""
+    return f"Give --subfolder {where}, and the config with --config: there is {exports[0]}." if exports else ""

@@ -7,11 +7,11 @@ from collections.abc import Collection
 from fnmatch import fnmatchcase
 
 from bertconv.config_content import CONFIG_FILES
-from bertconv.source.checkpoint_folder import is_plain
+from bertconv.source import preset
 from bertconv.source.weights import is_index, is_weights
-from bertconv.text import printable, some
+from bertconv.text import is_plain, printable, some
 
-CONFIGS = CONFIG_FILES
+CONFIGS = (preset.CONFIG, *CONFIG_FILES)
 """Names of the config, the first that is there counts."""
 
 MANIFEST = "bertconv.json"

@@ -14,8 +14,7 @@ from bertconv.containers.stored import SourceFile
 from bertconv.errors import DamagedCheckpoint, RequestError, UnsafeCheckpoint
 from bertconv.records import dataclass
 from bertconv.source import prefixes
-from bertconv.source.checkpoint_folder import is_plain
-from bertconv.text import printable, some
+from bertconv.text import is_plain, printable, some
 
 INDEX_BYTES = 8_000_000
 """An index has about 100 bytes per tensor, and a model some hundred tensors; a larger file is something else."""
@@ -37,7 +36,7 @@ _VARIANT = re.compile(
 _SUFFIXES = tuple(suffix for container in CONTAINERS for suffix in container.suffixes)
 _NOT_WEIGHTS = (
     "training_args.bin", "optimizer.*", "scheduler.*", "rng_state*", "scaler.pt",
-    "adapter_model.*", "openvino_*", "*.weights.h5",
+    "adapter_model.*", "openvino_*",
 )  # fmt: skip
 """Files with a suffix of weights that hold training state, or weights of a kind that is not converted."""
 
@@ -84,7 +83,7 @@ def choose(
         listed: the prefix that a folder's list of TensorFlow's checkpoints names.
 
     Raises:
-        RequestError: the variant is not there, or several checkpoints of TensorFlow are and nothing decides, or several files could be meant.
+        RequestError: the variant is not there, or several files or checkpoints of TensorFlow could be meant.
         UnsafeCheckpoint: the config names a file outside of the folder.
         DamagedCheckpoint: the file that the config names, or the index for shards, is missing.
     """
@@ -190,6 +189,11 @@ def index_beside(name: str) -> str | None:
     place, slash, own = name.rpartition("/")
     found = (container.index_of(own) for container in SPREAD)
     return next((place + slash + index for index in found if index is not None), None)
+
+
+def parts_beside(name: str, names: Collection[str]) -> list[str]:
+    """Files that hold other parts of the model whose body is in one of this name."""
+    return [file for container in CONTAINERS for file in container.with_parts(name, names)]
 
 
 def read_spread(file: SourceFile) -> Spread:

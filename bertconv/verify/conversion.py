@@ -18,12 +18,16 @@ from bertconv.mapping.table import Table
 from bertconv.modules import ModuleWeights
 from bertconv.record import Proof
 from bertconv.source import Source, SourceOptions
+from bertconv.text import printable
 from bertconv.verify.certificate import certificate
 from bertconv.verify.classes import other_classes
 from bertconv.verify.compare import Request, compare
 from bertconv.verify.parity import Parity
 from bertconv.verify.report_files import write_page
 from bertconv.verify.requirements import OWN_TABLE, outputs_obstacle
+
+_LOST = "lost"
+"""State of a tensor that the target has no place for, and that the caller allowed to leave out."""
 
 
 def prove_conversion(  # noqa: PLR0913  (one argument per part of a conversion)
@@ -70,10 +74,13 @@ def prove_conversion(  # noqa: PLR0913  (one argument per part of a conversion)
             reason = reason or outputs_obstacle(original, output)
         if reason and page is None:
             return Proof(note=f"outputs were not compared: {reason}")
+        original = _as_written(original, output, plan)
         request = Request("weights" if reason or level == "weights" else "outputs", forced=True)
         parity = compare(original, output, request, progress)
         forced = bool(list(other_classes(original, output)))
     parity = _named(parity, original, staged, head if forced else None)
+    lost = tuple(f"A: {printable(one.tensor.name)}" for one in plan.unloaded if one.state == _LOST)
+    parity = replace(parity, omitted=(*parity.omitted, *lost))
     if reason:
         parity = replace(parity, notes=(*parity.notes, f"outputs were not compared: {reason}"))
     if page is not None:
@@ -92,6 +99,8 @@ def _obstacle(table: Table, plan: Plan) -> str:
     """Why the TensorFlow classes could not load the output, if they could not."""
     if not table.is_builtin:
         return OWN_TABLE
+    if any(one.state == _LOST for one in plan.unloaded):
+        return f"{plan.dialect.title} has no place for a part of the model"
     if plan.unfilled:
         return "tensors are missing that an ignore list allows to be"
     fresh = {move.target.group for move in plan.moves if move.source is None}
@@ -101,13 +110,28 @@ def _obstacle(table: Table, plan: Plan) -> str:
 
 
 def _written(plan: Plan) -> Identity:
-    """The source without the groups that the class has not: where a head is new, the body has no pooler it lacks."""
+    """The source without the groups that the class has not: where a head is new, the body has no pooler it lacks.
+
+    Also without what was lost, as the caller allowed.
+    """
     identity, groups = plan.identity, {move.target.group for move in plan.moves}
-    kept = {place: found for place, found in identity.by_id.items() if identity.specs[place].group in groups}
+    lost = {one.tensor.name for one in plan.unloaded if one.state == _LOST}
+    kept = {
+        place: found
+        for place, found in identity.by_id.items()
+        if identity.specs[place].group in groups and not lost & {tensor.name for tensor in found}
+    }
     names = {tensor.name for found in kept.values() for tensor in found}
     every = {tensor.name: tensor for found in identity.by_id.values() for tensor in found}
     aside = (tensor for name, tensor in every.items() if name not in names)
     return replace(identity, by_id=kept, outside=(*identity.outside, *aside))
+
+
+def _as_written(original: Checkpoint, output: Checkpoint, plan: Plan) -> Checkpoint:
+    """The source as the target's program computes it, where the plan says that this is another function."""
+    told = {one.key: output.values[one.key] for one in plan.meaning.differences if not one.in_head}
+    changed = original.plan.config.replace(**told)
+    return replace(original, plan=replace(original.plan, config=changed)) if told else original
 
 
 def _named(parity: Parity, original: Checkpoint, staged: StagedFolder, forced: str | None) -> Parity:

@@ -215,8 +215,8 @@ class Parity:
         tokenizer: whether a text becomes the same ids.
         modules: whether sentence-transformers does the same with what the transformer computes.
         left_out: tensors that are no part of `head`: names prefixed with "A: " or "B: ".
-        omitted: those of them that are a part of their side's model all the same, which no table knows: the rest of it
-            was compared.
+        omitted: those of them that are a part of their side's model all the same, which no table knows or the other
+            side's dialect has no place for: the rest of it was compared.
         dtypes: element types that were computed in, float64 first; empty at level "weights".
         cases: the inputs.
         measurements: every place, element type by element type.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from bertconv.checkpoint import Checkpoint
+from bertconv.checkpoint import Checkpoint, Tensor
 from bertconv.containers.stored import FLOATS, StoredTensor
 from bertconv.errors import RequestError
 from bertconv.formats.streaming import Workspace, pieces
@@ -103,9 +103,12 @@ class TorchRunner:
         return Reference(state, values, self.side.task, family), Reference(state, values, BASE, family)
 
     def _state(self, dtype: str) -> dict[str, Any]:
-        """The file's tensors under PyTorch's own names, read without any mapping table."""
+        """The tensors under PyTorch's own names: of PyTorch's file without any mapping table, of others through it."""
         from bertconv.verify.reference import canonical_names
 
+        if self.side.spoken.declared:  # no program of PyTorch knows its names
+            names = self.side.torch_names
+            return {names[place]: self._turned(tensor, dtype) for place, tensor in self.side.tensors.items()}
         outside = {tensor.name for tensor in self.side.identity.outside}
         inside = (tensor for tensor in self.side.header.tensors if tensor.name not in outside)
         stored = {tensor.name: tensor for tensor in inside if tensor.dtype in FLOATS}
@@ -113,11 +116,18 @@ class TorchRunner:
         return {name: self._read(stored[own], dtype) for own, name in names.items()}
 
     def _read(self, stored: StoredTensor, dtype: str) -> Any:
+        return self._of(pieces(stored, None, Workspace()), stored, stored.shape, dtype)
+
+    def _turned(self, tensor: Tensor, dtype: str) -> Any:
+        return self._of(tensor.elements(Workspace()), tensor.stored, tensor.spec.canonical.shape, dtype)
+
+    def _of(self, elements: Iterable[Any], stored: StoredTensor, shape: tuple[int, ...], dtype: str) -> Any:
+        """A tensor from its elements, rounded as is asked."""
         import torch
 
-        parts = [torch.from_numpy(piece.copy()) for piece in pieces(stored, None, Workspace())]
+        parts = [torch.from_numpy(piece.copy()) for piece in elements]
         flat = parts[0] if len(parts) == 1 else torch.cat(parts or [torch.empty(0, dtype=torch.uint8)])
-        found = flat.view(getattr(torch, stored.dtype)).reshape(stored.shape)
+        found = flat.view(getattr(torch, stored.dtype)).reshape(shape)
         if (through := self._rounding.get(id(stored))) is not None:
             found = found.to(getattr(torch, through))
         return found.to(getattr(torch, dtype))

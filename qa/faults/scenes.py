@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import checkpoints as cp
+from flax_files import flax_state, read_flax
 
 from bertconv.verification import check_checkpoint
 from qa.faults.client import Server
@@ -52,6 +53,7 @@ WRITING = (
     Kind("tf-sharded", "bin", ("pt2tf", *SHARDS)),
     Kind("tf-safetensors", "safetensors", ("convert", "--to", "tf-safetensors", "--dtype", "bfloat16")),
     Kind("tf-safetensors-sharded", "sharded", ("convert", "--to", "tf-safetensors", *SHARDS)),
+    Kind("flax", "safetensors", ("convert", "--to", "flax", *SHARDS)),
     Kind("pt", "h5", ("tf2pt",)),
     Kind("pt-sharded", "h5", ("convert", "--to", "pt", *SHARDS)),
     Kind("pt-copied", "legacy", ("convert", "--to", "pt", "--verify", "none")),
@@ -195,5 +197,10 @@ def check(scene: Scene, tensors: cp.Tensors) -> None:
         expected = cp.tf_state(tensors)
     if "bfloat16" in scene.kind.words:
         expected = {name: value.astype(cp.numpy_type("bfloat16")) for name, value in expected.items()}
-    cp.assert_same(cp.written(scene.destination), expected)
+    found = cp.written(scene.destination)
+    if "flax" in scene.kind.words:
+        expected = flax_state(expected)
+        for path in scene.destination.glob("*.msgpack"):
+            found |= read_flax(path.read_bytes())
+    cp.assert_same(found, expected)
     assert "none" in scene.kind.words or check_checkpoint(scene.destination).ok

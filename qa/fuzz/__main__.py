@@ -8,7 +8,8 @@
 Any other exception, more than 2 s of processor time, 256 MB more memory, a crash, or another opinion than the other
 reader's is a finding: printed with its seed and run number, its input saved with `--findings`. An input depends on the
 seed and its number only. The other readers: the Rust `safetensors`, torch with `weights_only=True`, `zipfile`, `json`,
-h5py. HDF5 is read as the package reads it, by a process with its limits; that h5py hangs or dies is counted as known.
+h5py, msgpack. HDF5 is read as the package reads it, by a process with its limits; that h5py hangs or dies is counted
+as known.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from checkpoints import Outcome
 from bertconv import __version__, checkpoint, errors, saving
 from bertconv.cli import demo
 from bertconv.cli.main import ALIASES, COMMANDS
+from bertconv.formats.output import formats
 
 Cli = Callable[..., Outcome]
 MLM, BASE = "BertForMaskedLM", "BertModel"
@@ -39,7 +40,9 @@ def out(tmp_path: Path) -> Path:
 # Help
 
 
-SUBCOMMANDS = [(name,) for name in (*COMMANDS, *ALIASES)] + [("tables", name) for name in ("show", "check", "explain")]
+SUBCOMMANDS = [(name,) for name in (*COMMANDS, *ALIASES)] + [
+    ("tables", name) for name in ("show", "dialects", "check", "explain")
+]
 
 
 @pytest.mark.parametrize("name", SUBCOMMANDS, ids=" ".join)
@@ -119,17 +122,16 @@ def test_both_directions(cli: Cli, tmp_path: Path, out: Path, name: str, contain
 def test_help_says_what_can_be_written(cli: Cli, command: str) -> None:
     lines = cli(command, "--help").out.splitlines()
     begin = lines.index("Formats that can be written (`bertconv convert --to`):")
-    assert [line.split(maxsplit=1) for line in lines[begin + 1 :]] == [
-        ["pt", "model.safetensors with PyTorch's names"],
-        ["tf", "tf_model.h5 with TensorFlow's names"],
-        ["tf-safetensors", "model.safetensors with TensorFlow's names"],
-    ]
+    told = [line.split(maxsplit=1) for line in lines[begin + 1 :]]
+    assert told == [[name, form.contents] for name, form in formats().items()]
+    assert ["tf-safetensors", "model.safetensors with TensorFlow's names"] in told
+    assert ["flax", "flax_model.msgpack with Flax's names"] in told
 
 
 def test_a_format_that_cannot_be_written(cli: Cli, src: Path, out: Path) -> None:
     done = cli("convert", src, out, "--to", "pt-hdf5")
     assert done.code == 2
-    assert "'pt-hdf5' is not one of 'pt', 'tf', 'tf-safetensors'." in done.err
+    assert f"'pt-hdf5' is not one of {', '.join(map(repr, formats()))}." in done.err
 
 
 @pytest.mark.parametrize("form", ["pt", "tf", "tf-safetensors"])
@@ -337,8 +339,8 @@ def truncated(src: Path, _: pytest.MonkeyPatch) -> None:
     os.truncate(src / "model.safetensors", 20_000)
 
 
-def flax(src: Path, _: pytest.MonkeyPatch) -> None:
-    (src / "model.safetensors").rename(src / "flax_model.msgpack")
+def exported(src: Path, _: pytest.MonkeyPatch) -> None:
+    (src / "model.safetensors").rename(src / "model.gguf")
 
 
 def other_model(src: Path, _: pytest.MonkeyPatch) -> None:
@@ -379,7 +381,7 @@ SITUATIONS: list[Case] = [
     (pickled, (), 4, "UnsafeCheckpoint"),
     (linked, (), 4, "UnsafeCheckpoint"),
     (truncated, (), 5, "DamagedCheckpoint"),
-    (flax, (), 6, "UnsupportedCheckpoint"),
+    (exported, (), 6, "UnsupportedCheckpoint"),
     (other_model, (), 6, "UnsupportedCheckpoint"),
     (occupied, (), 7, "OutputError"),
     (bug, (), 9, "ZeroDivisionError"),

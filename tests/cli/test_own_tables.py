@@ -59,7 +59,7 @@ def test_a_name_that_was_edited_in_a_row_is_told_to_be_tensorflow_s_as_well(
     ]
     here, there = (f"mlm___cls/predictions/transform/{name}/kernel:0" for name in ("dense_act", "dense"))
     assert f"    mlm.dense.weight: {here}, not {there}" in lines
-    assert lines[-1].startswith("4 of TensorFlow's names differ because `name` in a row")
+    assert lines[-1].startswith("4 of TensorFlow's and other dialects' names differ because `name` in a row")
     assert "[names.pt]" in lines[-1]
 
 

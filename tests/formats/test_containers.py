@@ -15,7 +15,7 @@ import pytest
 from bertconv.config import BertConfig
 from bertconv.containers import registry
 from bertconv.containers.container import Container, Entry, FileLayout, FileOptions
-from bertconv.containers.registry import CONTAINERS, preferred, read_header
+from bertconv.containers.registry import CONTAINERS, SPREAD, preferred, read_header
 from bertconv.containers.stored import FLOATS, Header, SourceFile, StoredTensor
 from bertconv.errors import DamagedCheckpoint
 from bertconv.formats.content import Content, Origin
@@ -92,7 +92,8 @@ def test_a_new_container_is_written_checked_and_read(toy: Toy, tmp_path: Path, l
 
 def test_a_file_of_no_container_is_told_which_there_are(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"\0" * 99)
-    with pytest.raises(DamagedCheckpoint, match="is neither safetensors nor a PyTorch file nor HDF5"):
+    kinds = "safetensors nor a PyTorch file nor HDF5 nor msgpack of Flax"
+    with pytest.raises(DamagedCheckpoint, match=f"is neither {kinds}"):
         read_header(SourceFile(tmp_path / "a.bin"))
 
 
@@ -103,18 +104,22 @@ def test_formats_follow_from_dialects_and_containers() -> None:
     }
     assert {name: form.container.file_name for name, form in formats().items()} == {
         "pt": "model.safetensors", "tf": "tf_model.h5", "tf-safetensors": "model.safetensors",
+        "flax": "flax_model.msgpack", "flax-safetensors": "model.safetensors",
     }  # fmt: skip
 
 
 def test_names_of_files() -> None:
-    [st, torch, hdf5] = CONTAINERS
+    st, torch, hdf5, _, flax = CONTAINERS[:5]
     assert st.names_of("fp16") == ("model.fp16.safetensors", "model.safetensors.index.fp16.json")
     assert torch.names_of(None) == ("pytorch_model.bin", "pytorch_model.bin.index.json")
     assert hdf5.file_names(2) == ["tf_model-00001-of-00002.h5", "tf_model-00002-of-00002.h5"]
     assert all(map(hdf5.is_output, (*hdf5.file_names(2), hdf5.file_name, hdf5.index_name)))
     assert not any(map(hdf5.is_output, ("model.h5", "tf_model.h5.bak", "tf_model.hdf5", "xtf_model.h5")))
-    assert preferred("hdf5") == ("hdf5", "safetensors", "torch", "dcp")
-    assert preferred() == ("safetensors", "torch", "hdf5", "dcp")
+    assert flax.names_of("fp16") == ("flax_model.fp16.msgpack", "flax_model.msgpack.index.fp16.json")
+    assert flax.file_names(2) == ["flax_model-00001-of-00002.msgpack", "flax_model-00002-of-00002.msgpack"]
+    every = [container.name for container in (*CONTAINERS, *SPREAD)]
+    assert preferred() == tuple(dict.fromkeys(every))
+    assert preferred("hdf5") == tuple(dict.fromkeys(("hdf5", *every)))
 
 
 def test_what_is_only_read_cannot_be_written() -> None:

@@ -9,11 +9,15 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bertconv.mapping.dialects import load_dialects
 from bertconv.table_files import tables_folder
 from bertconv.tasks import TASKS
 
 Raw = dict[str, Any]
 Edit = Callable[[Raw], object]
+
+EVERYWHERE = tuple(load_dialects().everywhere)
+"""The dialects whose sections are changed: the others have the names that their own programs wrote in their tests."""
 
 
 class Mutant(NamedTuple):
@@ -47,7 +51,7 @@ def table_mutants() -> Iterator[Mutant]:
     """Changes to bert.toml."""
     raw = read("bert.toml")
     for edits in (_rows, _groups, _heads, _small_tables, _ignore, _sizes, _overrides, _head_of_file, _config):
-        for name, edit in edits(raw):
+        for name, edit in edits(raw | {"names": {name: raw["names"][name] for name in EVERYWHERE}}):
             yield from _mutant(name, "bert.toml", raw, edit)
 
 
@@ -55,7 +59,7 @@ def dialect_mutants() -> Iterator[Mutant]:
     """Changes to dialects.toml."""
     raw = read("dialects.toml")
     for edits in (_kinds, _stored, _about, _spelling):
-        for name, edit in edits(raw):
+        for name, edit in edits({name: raw[name] for name in ("kinds", *EVERYWHERE)}):
             yield from _mutant(name, "dialects.toml", raw, edit)
 
 
@@ -112,6 +116,7 @@ def _modules(group: Raw) -> dict[str, Raw]:
 
 KIND_SWAPS: dict[str, tuple[str, dict[str, str]]] = {
     "linear": ("embedding", {"out": "rows", "in": "dim"}),
+    "logits": ("embedding", {"out": "rows", "in": "dim"}),
     "embedding": ("linear", {"rows": "out", "dim": "in"}),
     "norm": ("vector", {"dim": "dim"}),
     "vector": ("norm", {"dim": "dim"}),

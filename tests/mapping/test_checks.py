@@ -120,10 +120,15 @@ BAD_TABLES = {
     "8 same place": (put("names", "tf", "pooler", value="bert/pooler"), "pooler only repeats the default"),
     "8 same name": (put("names", "tf", "pooler.dense", value="dense"), "pooler.dense only repeats the default"),
     "8 same leaf": (put("names", "tf", "pooler.dense.bias", value="dense/bias"), "only repeats the default"),
-    "8 unknown dialect": (put("names", "flax", value={}), "[names.flax] is of an unknown dialect"),
+    "8 unknown dialect": (put("names", "jax", value={}), "[names.jax] is of an unknown dialect"),
     "8 spellings in a row": (put("group", "pooler", "dense", "name", value="dense|dense_act"),
                              "these belong into [names.D]"),
-    "8 spellings of a place": (put("names", "tf", "pooler", value="bert/pooler|bert/pool"), "holds other spellings"),
+    "5 spellings of a place": (put("names", "tf", "layer", value="bert/layer_{layer}|bert/layers"),
+                               "does not name exactly the variables"),
+    "13 held by no dialect": (put("in", "jax", value={}), "[in.jax] is of an unknown dialect"),
+    "13 lacks nothing": (put("in", "google", value={"lacks": ["pooler.dense", "pooler.dense.wait"]}),
+                         "[in.google] lacks 'pooler.dense.wait', which there is not"),
+    "13 no such class": (put("in", "google", value={"heads": ["ForNothing"]}), "which is none of [heads]"),
     "8 spelling of another": (put("names", "pt", "layer.key", value="attention.self.key|attention.self.query"),
                               "two tensors 'bert.encoder.layer.0.attention.self.query.weight'"),
     "9 no regex": (put("ignore", "unexpected", value=["("]), "'(' does not compile"),
@@ -133,6 +138,17 @@ BAD_TABLES = {
     "9 hits an alias": (put("ignore", "unexpected", value=["beta$"]), "hits its own"),
     "10 layout in an override": (put("names", "tf", "pooler.dense.weight", value="dense/kernel [out in]"),
                                  "layouts are the dialect's, not a row's"),
+    "14 unknown key": (put("in", "garden", value={"computes": {}}), "[in.garden] has unknown keys: computes"),
+    "14 no activation": (put("in", "garden", "activations", value={}), "[in.garden] activations is empty"),
+    "14 unknown activation": (put("in", "garden", "activations", value={"gelu_tanh": ""}), "activation 'gelu_tanh'"),
+    "14 one word twice": (put("in", "garden", "activations", value={"gelu": "gelu", "gelu_new": "x|gelu"}),
+                          "has the word 'gelu' for two activations"),
+    "14 a list of words": (put("in", "garden", "activations", value={"gelu": ["gelu"]}), "is a list, not a string"),
+    "14 unknown fixed key": (put("in", "garden", "fixed", value={"epsilon": 1e-6}), "fixes epsilon = 1e-06, which no"),
+    "14 fixed to a text": (put("in", "garden", "fixed", value={"layer_norm_eps": "1e-6"}), "= '1e-6', which no config"),
+    "14 head of none": (put("in", "garden", "head_fixed", value={"ForGLUE": {}}), "head_fixed has 'ForGLUE', which"),
+    "14 a head's activation": (put("in", "garden", "head_fixed", value={"ForMaskedLM": {"hidden_act": "tanh_gelu"}}),
+                               "computes the unknown activation 'tanh_gelu'"),
     "bad size": (put("sizes", "ffn", value="intermediate_size + 1"), "'intermediate_size + 1' is not a size"),
     "bad condition": (put("group", "pooler", "when", value="a or b"), "'a or b' is not a condition"),
     "bad condition of a row": (put("group", "pooler", "dense", "when", value="x >= 1"), "'x >= 1' is not a condition"),
@@ -194,6 +210,8 @@ def test_11_layouts_in_any_order_come_back(order: str, tmp_path: Path) -> None:
     dialects["kinds"]["cube"] = {"weight": "a b c"}
     dialects["pt"]["cube"] = {"weight": "weight [a b c]"}
     dialects["tf"]["cube"] = {"weight": f"kernel [{order}]"}
+    for name in load_dialects().by_name.keys() - {"pt", "tf"}:
+        dialects[name]["cube"] = {"weight": "kernel [c b a]"}
     row = {"kind": "cube", "a": "hidden", "b": "heads head", "c": "labels", "name": "cube"}
     assert check(tmp_path, "bert.toml", put("group", "qa", "cube", value=row), also=dialects)
 
@@ -257,8 +275,10 @@ def test_built_in_tables_are_found_by_model_type() -> None:
 @pytest.mark.parametrize("name", table_names())
 def test_the_tables_that_ship_are_sound(name: str) -> None:
     table = load_table(tables_folder() / f"{name}.toml")
-    assert check_table(table, REAL.dialects) == 2 * len(
-        expand(table, REAL.dialects.by_name["pt"], probe_config(table, 2))
+    config = probe_config(table, 2)
+    declared = [dialect for dialect in table.spoken(REAL.dialects) if dialect.declared]
+    assert check_table(table, REAL.dialects) == 2 * len(expand(table, REAL.dialects.by_name["pt"], config)) + sum(
+        len(expand(table, dialect, config)) for dialect in declared
     )
 
 

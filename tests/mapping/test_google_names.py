@@ -13,8 +13,9 @@ import pytest
 from table_headers import in_one_state, prefixed, stored, without
 
 from bertconv.config_auto import config_class
-from bertconv.errors import AmbiguousHead, RequestError, UnknownTensors, UnsupportedCheckpoint
+from bertconv.errors import AmbiguousHead, BadTable, RequestError, UnknownTensors, UnsupportedCheckpoint
 from bertconv.mapping.averages import with_averages
+from bertconv.mapping.checks import open_table
 from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import expand, target_specs
 from bertconv.mapping.heads import implied_keys
@@ -23,6 +24,7 @@ from bertconv.mapping.own_config import own_config
 from bertconv.mapping.plan import Plan, PlanOptions
 from bertconv.mapping.planner import make_plan
 from bertconv.mapping.table import Table, table_for
+from bertconv.table_files import tables_folder
 
 NAMES = json.loads((Path(__file__).parents[1] / "data" / "names_google.json").read_text())
 DIALECTS = load_dialects()
@@ -47,18 +49,18 @@ def header(name: str) -> list[StoredTensor]:
     """A file's tensors; those of a classifier are the body's and its own."""
     names: dict[str, list[int]] = NAMES[name]
     if not any("/embeddings/" in one for one in names):
-        body = NAMES[f"{name.split('_')[0]}_pretrain"]
+        body = NAMES[f"{name.split('_', maxsplit=1)[0]}_pretrain"]
         names = {one: shape for one, shape in body.items() if not one.startswith("cls/")} | names
     return [stored(one, *shape) for one, shape in names.items()]
 
 
 def table_of(name: str) -> Table:
-    return table_for(name.split("_")[0])
+    return table_for(name.split("_", maxsplit=1)[0])
 
 
 def plan_of(name: str, tensors: list[StoredTensor], target: str = "pt", config: Any = None, **options: Any) -> Plan:
     table = table_of(name)
-    raw = config_class(table.family).from_dict(CONFIGS[name.split("_")[0]] | (config or {}))
+    raw = config_class(table.family).from_dict(CONFIGS[name.split("_", maxsplit=1)[0]] | (config or {}))
     return make_plan(identified(name, tensors), table, DIALECTS, raw, DIALECTS.by_name[target], PlanOptions(**options))
 
 
@@ -131,8 +133,8 @@ def test_state_of_the_training_is_known_and_left_out(name: str) -> None:
 
 @pytest.mark.parametrize(
     "slot",
-    ["lamb_m", "lamb_v", "Adam", "Adam_1", "LAMBOptimizer", "LAMB_1/x", "AdamWeightDecayOptimizer", "Momentum", "vr", "vc",
-     "ExponentialMovingAverage"],
+    ["lamb_m", "lamb_v", "Adam", "Adam_1", "LAMBOptimizer", "LAMB_1/x", "AdamWeightDecayOptimizer", "Momentum", "vr",
+     "vc", "ExponentialMovingAverage"],
 )  # fmt: skip
 def test_slots_of_other_optimizers(slot: str) -> None:
     tensors = header("bert_pretrain")
@@ -140,7 +142,9 @@ def test_slots_of_other_optimizers(slot: str) -> None:
     assert [one.state for one in plan.unloaded] == ["ignored"]
 
 
-@pytest.mark.parametrize("number", ["good_steps", "bad_steps", "loss_scale", "beta1_power", "beta2_power_1", "global_step"])
+@pytest.mark.parametrize(
+    "number", ["good_steps", "bad_steps", "loss_scale", "beta1_power", "beta2_power_1", "global_step"]
+)
 def test_numbers_of_a_training(number: str) -> None:
     plan = plan_of("bert_pretrain", [*header("bert_pretrain"), stored(number)])
     assert [one.state for one in plan.unloaded] == ["ignored"]
@@ -148,7 +152,9 @@ def test_numbers_of_a_training(number: str) -> None:
 
 def test_what_is_no_state_of_a_training_stays_unknown() -> None:
     with pytest.raises(UnknownTensors) as refusal:
-        plan_of("bert_pretrain", [*trained(header("bert_pretrain")), stored("bert/encoder/layer_0/adapter/kernel", 4, 4)])
+        plan_of(
+            "bert_pretrain", [*trained(header("bert_pretrain")), stored("bert/encoder/layer_0/adapter/kernel", 4, 4)]
+        )
     assert "adapter" in refusal.value.message
     assert "adam_m" not in refusal.value.message
 
@@ -193,7 +199,9 @@ def test_of_two_models_in_a_file_the_discriminator_counts() -> None:
 def test_the_generator_is_taken_with_its_own_sizes_and_the_common_embeddings(asked: str) -> None:
     tensors = header("electra_pretrain")
     head = "ElectraForMaskedLM"
-    plan = plan_of("electra_pretrain", tensors, **({"head": head} if asked == "head" else {"config": {"architectures": [head]}}))
+    plan = plan_of(
+        "electra_pretrain", tensors, **({"head": head} if asked == "head" else {"config": {"architectures": [head]}})
+    )
     sources = {move.source.name for move in plan.moves}
     assert (plan.head, len(plan.moves)) == (head, 60)
     assert "electra/embeddings/word_embeddings" in sources
@@ -220,6 +228,26 @@ def test_what_is_written_of_an_electra_is_read_as_the_same_class(head: str) -> N
     assert (plan.head, len(plan.moves), plan.unloaded) == (head, len(tensors), ())
     layer = next(name for name in (one.name for one in tensors) if "/layer_0/" in name)
     assert layer.startswith("generator/" if head == "ElectraForMaskedLM" else "electra/")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("[views.google.generator]", "[views.jax.generator]", "[views.jax] is of an unknown dialect"),
+        ('names = { layer = "generator/', 'names = { tower = "generator/', "tower points at nothing"),
+        ('heads = ["ForMaskedLM"]', 'heads = ["ForNothing"]', "which is none of [heads]"),
+        ("sizes   = { head = 64 }", "sizes   = { hidden = 64 }", "'hidden', which is no size with a divisor"),
+        ('"^task_specific/"', '"(task_specific/"', "does not compile"),
+    ],
+)
+def test_a_table_that_says_nonsense_of_a_view_is_refused(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    text = (tables_folder() / "electra.toml").read_text()
+    assert old in text
+    path = tmp_path / "own.toml"
+    path.write_text(text.replace(old, new))
+    with pytest.raises(BadTable) as refusal:
+        open_table(path)
+    assert problem in refusal.value.message
 
 
 def test_an_electra_needs_no_config() -> None:
@@ -289,7 +317,10 @@ def test_classes_that_google_has_not_are_refused(head: str) -> None:
 
 @pytest.mark.parametrize(
     ("family", "file", "more"),
-    [("bert", "bert_config.json", set()), ("albert", "albert_config.json", {"net_structure_type", "down_scale_factor"})],
+    [
+        ("bert", "bert_config.json", set()),
+        ("albert", "albert_config.json", {"net_structure_type", "down_scale_factor"}),
+    ],
 )
 def test_the_config_that_googles_programs_read(family: str, file: str, more: set[str]) -> None:
     table = table_for(family)

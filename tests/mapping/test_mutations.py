@@ -115,6 +115,14 @@ SCHEMA = Schema(
 
 
 KINDS = {
+    ("pt", "logits"): {
+        "weight": Role(("weight",), ("out", "in"), ("out", "in")),
+        "bias": Role(("bias",), ("out",), ("out",)),
+    },
+    ("tf", "logits"): {
+        "weight": Role(("kernel",), ("in", "out"), ("out", "in")),
+        "bias": Role(("bias",), ("out",), ("out",)),
+    },
     ("pt", "projection"): {"weight": Role(("weight",), ("out", "in"), ("out", "in"))},
     ("tf", "projection"): {"weight": Role(("kernel",), ("in", "out"), ("out", "in"))},
     ("pt", "nonorm"): {
@@ -133,7 +141,7 @@ ABOUT = {
 
 
 def kinds(tables: Tables) -> Iterator[str]:
-    """What dialects are, and the kinds that no row of BERT is of."""
+    """What dialects are, and the kinds of which BERT has no row, or none whose axes have several factors."""
     for name, about in ABOUT.items():
         dialect = tables.dialects.by_name[name]
         said = dialect.title, dialect.framework, dialect.containers, dialect.metadata, dialect.command

@@ -54,7 +54,8 @@ def test_one_format_with_config_and_sidecars_is_downloaded(hub: HubServer) -> No
     assert source.weights.files == ("model.safetensors",)
     assert source.sidecars == ("vocab.txt",)
     assert source.not_carried == ("README.md", "flax_model.msgpack", "pytorch_model.bin", "tf_model.h5")
-    assert source.notes == ("model.safetensors is used; pytorch_model.bin, tf_model.h5 are there too",)
+    others = "pytorch_model.bin, tf_model.h5, flax_model.msgpack"
+    assert source.notes == (f"model.safetensors is used; {others} are there too",)
     assert source.revision == COMMIT
     assert source.given == "org/bert"
     assert source.config == source.folder / "config.json"
@@ -354,10 +355,16 @@ def test_server_hangs(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_weights(hub: HubServer) -> None:
     hub.add_repo("bert", {"config.json": CONFIG, "README.md": b""})
     assert "no weights; it has README.md, config.json" in failure("bert").message
-    hub.add_repo("flax", {"config.json": CONFIG, "flax_model.msgpack": b""})
-    with pytest.raises(UnsupportedCheckpoint, match="Flax"):
-        open_source("flax")
-    assert "flax_model.msgpack" not in hub.downloaded()
+    hub.add_repo("exported", {"config.json": CONFIG, "model.gguf": b""})
+    with pytest.raises(UnsupportedCheckpoint, match="GGUF"):
+        open_source("exported")
+    assert "model.gguf" not in hub.downloaded()
+
+
+def test_flax_s_weights_are_fetched_where_there_are_no_others(hub: HubServer) -> None:
+    hub.add_repo("flax", {"config.json": CONFIG, "flax_model.msgpack": b"x", "README.md": b""})
+    assert open_source("flax").weights.files == ("flax_model.msgpack",)
+    assert sorted(hub.downloaded()) == ["config.json", "flax_model.msgpack"]
 
 
 def test_cache_that_cannot_be_written(hub: HubServer, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bertconv.containers.stored import SourceFile
 from bertconv.errors import BertconvError, DamagedCheckpoint, RequestError, UnsafeCheckpoint, UnsupportedCheckpoint
 from bertconv.source import Source, SourceOptions, Weights, open_source
-from bertconv.source.checkpoint_folder import is_plain, open_in
+from bertconv.source.checkpoint_folder import open_in
 from bertconv.source.weights import choose, is_index, is_weights, read_index
 
 ST, BIN, H5 = "model.safetensors", "pytorch_model.bin", "tf_model.h5"
@@ -125,7 +125,7 @@ def test_transformers_weights_outside(tmp_path: Path, name: str) -> None:
     refusal(UnsafeCheckpoint, make(tmp_path, ST, config=config))
 
 
-@pytest.mark.parametrize("suffix", ["safetensors", "bin", "pt", "pth", "ckpt", "h5", "hdf5"])
+@pytest.mark.parametrize("suffix", ["safetensors", "bin", "pt", "pth", "ckpt", "h5", "hdf5", "weights.h5", "keras"])
 def test_the_only_file_of_weights(tmp_path: Path, suffix: str) -> None:
     state = ("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "rng_state.pth", "rng_state_0.pth",
              "scaler.pt")  # fmt: skip
@@ -149,9 +149,6 @@ def test_shards_without_index(tmp_path: Path) -> None:
     [
         (("adapter_config.json", "adapter_model.safetensors"), "LoRA", "merge-adapter"),
         (("adapter_model.bin",), "LoRA", "merge-adapter"),
-        (("flax_model.msgpack",), "Flax", "from_flax=True"),
-        (("model.weights.h5", "metadata.json"), "Keras 3", "load_weights"),
-        (("model.keras",), "Keras 3", "keras.models.load_model (import its class from bertconv before)"),
         (("saved_model.pb", "fingerprint.pb"), "SavedModel", "variables.index"),
         (("__0_0.distcp", "__1_0.distcp"), "distributed", "beside its .metadata"),
         (("pytorch_model_fsdp_0/__0_0.distcp", "optimizer.pt"), "distributed", "beside its .metadata"),
@@ -159,7 +156,6 @@ def test_shards_without_index(tmp_path: Path) -> None:
         (("__0.metadata", "__0_0.distcp"), "index for each process", "use_collectives=False"),
         (("latest", "zero_to_fp32.py"), "DeepSpeed", "zero_to_fp32.py FOLDER OUTPUT"),
         (("bert.npz",), "numpy", "safetensors.numpy.save_file"),
-        (("model.onnx",), "ONNX", "made from"),
         (("model.gguf",), "GGUF", "made from"),
         (("model.tflite",), "TensorFlow Lite", "made from"),
         (("model.mlmodel",), "Core ML", "made from"),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from bertconv.containers.registry import refuse_impostor
+from bertconv.containers.stored import SourceFile
 from bertconv.errors import DamagedCheckpoint, RequestError
 from bertconv.source import open_source
 from bertconv.source.prefixes import INDEX, choose_prefix, incomplete, listed_prefix, prefix_of
@@ -107,6 +110,13 @@ def test_a_lone_part_is_known_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(DamagedCheckpoint, match="graph"):
         open_source(make(tmp_path, PARTS[1]) / PARTS[1])
     assert incomplete(["model.safetensors"], "here") is None
+
+
+@pytest.mark.parametrize("start", [b"{", b"\x1f\x8b", b"<", b"<htm"])
+def test_numbers_may_begin_like_a_text(tmp_path: Path, start: bytes) -> None:
+    (tmp_path / "data").write_bytes(start + bytes(40))
+    with closing(SourceFile(tmp_path / "data")) as file:
+        refuse_impostor(file)
 
 
 @pytest.mark.parametrize("name", [PARTS[0], PARTS[2]])

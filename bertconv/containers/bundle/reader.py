@@ -5,21 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from bertconv.containers.bundle import entries
 from bertconv.containers.bundle.checksum import masked
-from bertconv.containers.bundle.entries import BundleEntry, BundleHeader
+from bertconv.containers.bundle.entries import (
+    HEADER_KEY,
+    MAX_SHARDS,
+    STRING,
+    BundleEntry,
+    BundleHeader,
+    read_entry,
+    read_header,
+)
 from bertconv.containers.bundle.graph import GRAPH_KEY, MAX_GRAPH, Named, names_of, read_graph
 from bertconv.containers.bundle.slices import PREFIX, box_of, slice_key
 from bertconv.containers.bundle.table import UnknownCompressionError, read_table
 from bertconv.containers.bundle.texts import read_texts
-from bertconv.containers.chunks import Box, Chunk, assemble, fault
+from bertconv.containers.chunks import MAX_CHUNKS, Box, Chunk, assemble, fault
 from bertconv.containers.container import Spread
 from bertconv.containers.protobuf import BYTES, WireError, fields
 from bertconv.containers.stored import MAX_NAME, Header, SourceFile, StoredTensor
 from bertconv.errors import DamagedCheckpoint, UnsafeCheckpoint, UnsupportedCheckpoint
 from bertconv.text import printable
 
-MAX_INDEX = 32_000_000
+MAX_INDEX = 16_000_000
 """Most bytes of an index: a tensor has a hundred, and three times that with the slots of its optimizer."""
 _MAX_TEXTS = 16_000_000
 """Most bytes of a tensor of texts whose checksum is taken; the graph has a limit of its own."""
@@ -48,7 +55,7 @@ def read_bundle(file: SourceFile, prefix: str) -> Bundle:
         raise UnsafeCheckpoint(what, hint="No index of a model is so long: do not use it.", file=str(file.path))
     try:
         items = dict(read_table(file.read(0, file.size)))
-        header = _header(file, items.pop(entries.HEADER_KEY, None))
+        header = _header(file, items.pop(HEADER_KEY, None))
         return Bundle(file, prefix, header, _Index(file, header, items))
     except UnknownCompressionError as error:
         raise UnsupportedCheckpoint(f"{error}.", hint=_RESAVE, file=str(file.path)) from error
@@ -62,14 +69,14 @@ def _header(file: SourceFile, data: bytes | None) -> BundleHeader:
     if any(field.number == 1 and field.kind == BYTES for field in fields(data)):
         what = "is a TensorFlow checkpoint of the first version, which is not read."
         raise UnsupportedCheckpoint(what, hint=_RESAVE, file=str(file.path))
-    header = entries.read_header(data)
+    header = read_header(data)
     if header.big_endian:
         what = "was written by a processor that stores the bytes of numbers in the opposite order (big-endian)."
         raise UnsupportedCheckpoint(what, hint="Load and save it there with a program that swaps them.",
                                     file=str(file.path))  # fmt: skip
     if not header.known:
         raise UnsupportedCheckpoint("is of a version that is not known.", hint=_RESAVE, file=str(file.path))
-    if not 1 <= header.shards <= entries.MAX_SHARDS:
+    if not 1 <= header.shards <= MAX_SHARDS:
         raise _bad(file, f"says that it has {header.shards:,} files")
     return header
 
@@ -117,7 +124,7 @@ class _Index:
 
     def _entry(self, data: bytes, name: str) -> BundleEntry:
         try:
-            entry = entries.read_entry(data)
+            entry = read_entry(data)
         except WireError as error:
             raise _bad(self._file, str(error), name) from error
         if entry.shard >= self._header.shards:
@@ -135,6 +142,8 @@ class _Index:
                                         file=str(self._file.path), tensor=name)  # fmt: skip
         if entry.size:
             raise _bad(self._file, "has slices and bytes of its own", name)
+        if len(entry.slices) > MAX_CHUNKS:
+            raise _bad(self._file, f"has more than {MAX_CHUNKS:,} slices", name)
         boxes = []
         for extents in entry.slices:
             if len(extents) != len(entry.shape):
@@ -228,7 +237,7 @@ class Bundle(Spread):
         if entry is None:
             return {}
         file = opened[entry.shard]
-        if entry.code != entries.STRING or entry.shape or entry.size > MAX_GRAPH:
+        if entry.code != STRING or entry.shape or entry.size > MAX_GRAPH:
             raise _bad(file, "is no object graph of TensorFlow", GRAPH_KEY)
         try:
             texts, checksum = read_texts(file.read(entry.offset, entry.size, GRAPH_KEY), 1)
@@ -269,7 +278,7 @@ def _check_data(index: _Index, opened: Mapping[int, SourceFile]) -> None:
 def _check_one(key: str, entry: BundleEntry, file: SourceFile) -> None:
     if entry.dtype:
         found = masked(file.pieces(entry.offset, entry.offset + entry.size, key))
-    elif entry.code == entries.STRING and entry.size <= _MAX_TEXTS:
+    elif entry.code == STRING and entry.size <= _MAX_TEXTS:
         try:
             _, found = read_texts(file.read(entry.offset, entry.size, key), math.prod(entry.shape))
         except WireError as error:

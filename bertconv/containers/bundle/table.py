@@ -11,20 +11,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from bertconv.containers.bundle.checksum import masked
+from bertconv.containers.bundle.constants import MAGIC
 from bertconv.containers.bundle.snappy import decompress
 from bertconv.containers.protobuf import WireError, read_varint, varint
 
-MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
-"""The last bytes of a table."""
-MAX_ENTRIES = 200_000
+MAX_ENTRIES = 100_000
 """Most entries that are read: tensors and their slices."""
 MAX_KEY = 8192
 """Longest key in bytes."""
 _FOOTER = 48
 _TRAILER = 5
 _PLAIN, _SNAPPY = 0, 1
-_MAX_CONTENT = 64_000_000
+_MAX_CONTENT = 16_000_000
 """Most bytes of all blocks together, once they are decompressed."""
+_MAX_COMPRESSED = 2_000_000
+"""Most bytes of a compressed block: TensorFlow writes none of any length, and LevelDB's have four thousand."""
 _RESTART = 16
 _BLOCK = 4096
 
@@ -122,6 +123,9 @@ def _block(data: bytes, handle: Handle, limit: int, room: _Room) -> bytes:
         return content
     if kind != _SNAPPY:
         raise UnknownCompressionError(f"is compressed in a way that is not known (number {kind})")
+    if size > _MAX_COMPRESSED:
+        raise WireError(f"has a compressed block of {size:,} bytes (limit {_MAX_COMPRESSED:,})")
+    room.take(size)
     found = decompress(content, room.left)
     room.take(len(found))
     return found
@@ -135,11 +139,16 @@ def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
     end = len(block) - 4 - 4 * count
     if count < 1 or end < 0:
         raise WireError("has a block that is too short for its own list of places")
+    if count > MAX_ENTRIES:
+        raise WireError(f"has a block of more than {MAX_ENTRIES:,} entries")
     restarts = [int.from_bytes(block[place : place + 4], "little") for place in range(end, len(block) - 4, 4)]
     whole: set[int] = set()
-    key, at = b"", 0
+    key, at, number = b"", 0, 0
     while at < end:
         start = at
+        number += 1
+        if number > MAX_ENTRIES:
+            raise WireError(f"has a block of more than {MAX_ENTRIES:,} entries")
         shared, at = read_varint(block, at)
         rest, at = read_varint(block, at)
         size, at = read_varint(block, at)

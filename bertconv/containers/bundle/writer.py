@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from bertconv.containers.bundle import entries
 from bertconv.containers.bundle.checksum import masked
-from bertconv.containers.bundle.entries import CODES, BundleEntry
+from bertconv.containers.bundle.entries import CODES, HEADER_KEY, BundleEntry, entry_bytes, header_bytes
 from bertconv.containers.bundle.graph import COUNTER, GRAPH_KEY, VARIABLE, graph_bytes
 from bertconv.containers.bundle.table import write_table
 from bertconv.containers.bundle.texts import read_texts, write_text
@@ -46,8 +45,8 @@ def index_bytes(folder: Path, files: Sequence[PlannedFile], *, objects: bool) ->
     items = {key: entry for key, (entry, _) in (_extra(_graph_in(files[0].layout)) if objects else {}).items()}
     for number, file in enumerate(files):
         items.update(_described(folder, number, file, objects=objects))
-    rows = sorted((key.encode(), entries.entry_bytes(entry)) for key, entry in items.items())
-    return write_table([(entries.HEADER_KEY, entries.header_bytes(len(files))), *rows])
+    rows = sorted((key.encode(), entry_bytes(entry)) for key, entry in items.items())
+    return write_table([(HEADER_KEY, header_bytes(len(files))), *rows])
 
 
 def _described(folder: Path, number: int, file: PlannedFile, *, objects: bool) -> Iterator[tuple[str, BundleEntry]]:

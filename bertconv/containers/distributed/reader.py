@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from bertconv.containers.chunks import Chunk, assemble
 from bertconv.containers.container import Spread
 from bertconv.containers.distributed.metadata import AGAIN, CONVERT, Described, Metadata, Place
-from bertconv.containers.distributed.window import Window
 from bertconv.containers.pytorch.reader import describe, read_tensor
 from bertconv.containers.pytorch.values import damaged, unsupported
 from bertconv.containers.safetensors import Safetensors, read_safetensors
 from bertconv.containers.stored import Header, SourceFile
+from bertconv.containers.window import Window
 from bertconv.errors import BertconvError
 from bertconv.text import parse_json
 

@@ -39,10 +39,12 @@ class KerasHdf5(Container):
     scoped = True
 
     def read(self, file: SourceFile, *, check_data: bool) -> Header:  # noqa: ARG002  (checksums are not used)
-        """As `read_hdf5`."""
+        """As `read_hdf5`; a file of Keras 3 is told by what is in it, and is one of another container."""
         from bertconv.containers.hdf5.reader import read_hdf5  # most conversions read or write HDF5, not both
+        from bertconv.containers.keras3.reader import as_keras3, is_keras3
 
-        return read_hdf5(file)
+        header = read_hdf5(file)
+        return as_keras3(header, file.name) if is_keras3(header.tensors) else header
 
     def lay_out(self, entries: Sequence[Entry], options: FileOptions) -> FileLayout:
         """As Keras 2 does for a file on its own, and transformers for a shard."""

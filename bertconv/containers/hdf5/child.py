@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bertconv.containers.hdf5 import sandbox
-from bertconv.containers.hdf5.layout import Dataset, lay_out
+from bertconv.containers.hdf5.layout import Attributes, Dataset, lay_out
 from bertconv.containers.hdf5.walk import walk
 from bertconv.errors import BertconvError, DamagedCheckpoint, UnsafeCheckpoint
 from bertconv.text import printable
@@ -26,11 +26,18 @@ MOST_TEXT = 1000
 
 
 class OpenFile(io.RawIOBase):
-    """What libhdf5 reads of: an open file, by its descriptor. It never learns a path."""
+    """What libhdf5 reads of: an open file, by its descriptor, or a part of one. It never learns a path.
 
-    def __init__(self, fd: int) -> None:
+    Args:
+        fd: the descriptor.
+        start: first byte of the part.
+        size: bytes of the part; None for all up to the file's end.
+    """
+
+    def __init__(self, fd: int, start: int = 0, size: int | None = None) -> None:
         self._fd = fd
-        self._size = os.fstat(fd).st_size
+        self._start = start
+        self._size = os.fstat(fd).st_size - start if size is None else size
         self._offset = 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
@@ -45,7 +52,7 @@ class OpenFile(io.RawIOBase):
             raise OSError(f"something of it is said to lie at byte {self._offset:,}, behind its end")
         done = 0
         while done < len(view):
-            count = os.preadv(self._fd, [view[done:]], self._offset)
+            count = os.preadv(self._fd, [view[done:]], self._start + self._offset)
             if not count:
                 raise OSError(f"the file ends at byte {self._offset}")
             done += count
@@ -77,15 +84,16 @@ def answer(file: io.RawIOBase | io.BytesIO) -> dict[str, Any]:
     return {"error": error.to_json()}
 
 
-def main(fd: int) -> None:
-    """Confine this process, then read the file of a descriptor and answer on standard output."""
+def main(fd: int, start: int = 0, size: int | None = None) -> None:
+    """Confine this process, then read the file of a descriptor, or a part of it, and answer on standard output."""
     warm_up()
     sandbox.confine()  # guard: hdf5-confined
-    sys.stdout.write(json.dumps(answer(OpenFile(fd))))
+    sys.stdout.write(json.dumps(answer(OpenFile(fd, start, size))))
     sys.stdout.flush()
 
 
 def warm_up() -> None:
     """Walk a sound file: what Python imports at first use cannot be imported once the process is confined."""
-    sound = lay_out([Dataset("layer/bias:0", "bfloat16", (1,))], {"": {"backend": ""}, "layer": {"weight_names": []}})
+    attributes: Attributes = {"": {"backend": ""}, "layer": {"weight_names": []}, "vars": {"name": ""}}
+    sound = lay_out([Dataset("layer/bias:0", "bfloat16", (1,))], attributes)
     answer(io.BytesIO(sound.parts[0].ljust(sound.size, b"\0")))

@@ -7,15 +7,16 @@ no more than that, and accepts nothing that libhdf5 would not write: all else is
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from bertconv.containers.hdf5 import constants, messages, objects
 from bertconv.containers.hdf5.constants import SIGNATURE, SUPERBLOCK
+from bertconv.containers.hdf5.heap import Heap
 from bertconv.containers.hdf5.messages import Messages, read_messages
 from bertconv.containers.hdf5.pages import NotClassic, Pages, require
 from bertconv.containers.hdf5.symbols import Symbol, read_symbols, root_of
 from bertconv.containers.hdf5.walk import Found, walk
-from bertconv.containers.stored import ITEM_SIZE, SourceFile
+from bertconv.containers.stored import ITEM_SIZE, MAX_NAME, SourceFile
 
 _START = SIGNATURE + bytes((0, 0, 0, 0, 0, 8, 8, 0, 4, 0, 16, 0)) + bytes(12) + b"\xff" * 8
 """Signature, versions, widths of 8 bytes, room in tables and trees, flags, base address, no list of free space."""
@@ -47,6 +48,7 @@ class _Tree:
 
     def __init__(self, pages: Pages) -> None:
         self.pages = pages
+        self.heap = Heap(pages)
         self._known: dict[int, Group | Dataset] = {}
 
     def open(self, symbol: Symbol) -> Group | Dataset:
@@ -63,7 +65,7 @@ class _Tree:
             require(len(held.single) == 1, "a group of another kind")
             return Group(self, address, held)
         require(_OF_DATASETS <= held.single.keys() <= _OF_DATASETS | {constants.TIME}, "a dataset of another kind")
-        return Dataset(self.pages, held)
+        return Dataset(self.pages, held, _label(self, held.attributes, constants.OPAQUE_ATTRIBUTE))
 
 
 _OF_DATASETS = {constants.SPACE, constants.TYPE, constants.FILL, constants.LAYOUT}
@@ -121,16 +123,24 @@ class Group(objects.Group):
 
     def text(self, name: str) -> bytes:
         """The value of an attribute that is one text of a fixed length."""
-        value = self._attributes[name][1].rstrip(b"\0")
-        require(b"\0" not in value, "a text that goes on behind its end")
-        return value
+        return _fixed(self._attributes[name][1])
+
+    def label(self, name: str) -> str | None:
+        """The value of an attribute that is one text of any length."""
+        return _label(self._tree, self._attributes, name)
 
 
 class Dataset(objects.Dataset):
-    """A dataset."""
+    """A dataset.
 
-    def __init__(self, pages: Pages, held: Messages) -> None:
-        self._dtype = messages.dtype_of(held.single[constants.TYPE])
+    Args:
+        pages: of its file.
+        held: its messages.
+        says: what its attribute says of its elements, where they are of a type that HDF5 does not know.
+    """
+
+    def __init__(self, pages: Pages, held: Messages, says: str | None) -> None:
+        self._dtype = messages.dtype_of(held.single[constants.TYPE], says)
         self._shape = messages.shape_of(held.single[constants.SPACE])
         self._extent = messages.data_of(held.single[constants.LAYOUT])
         offset, size = self._extent
@@ -158,6 +168,25 @@ class Dataset(objects.Dataset):
     def extent(self) -> tuple[int | None, int]:
         """Offset of its data, and their size."""
         return self._extent
+
+
+def _label(tree: _Tree, attributes: Mapping[str, tuple[objects.Attribute, bytes]], name: str) -> str | None:
+    if name not in attributes:
+        return None
+    known, value = attributes[name]
+    if known.shape != () or not (known.fixed_text or known.loose_text):
+        return None
+    require(known.loose_text or known.nbytes <= MAX_NAME, "a text that is too long")
+    text = _text(_fixed(value) if known.fixed_text else tree.heap.text(value))
+    if not isinstance(text, str):
+        raise NotClassic("a text that is not UTF-8")
+    return text
+
+
+def _fixed(value: bytes) -> bytes:
+    value = value.rstrip(b"\0")
+    require(b"\0" not in value, "a text that goes on behind its end")
+    return value
 
 
 def _text(name: bytes) -> str | bytes:

@@ -52,3 +52,11 @@ NUMBERS = {
     **{f"uint{8 * size}": _integer(size, signed=False) for size in (1, 2, 4, 8)},
 }  # fmt: skip
 """Element type -> the message that states it: section IV.A.2.d."""
+
+OPAQUE = bytes((0x15, 0, 0, 0, 2, 0, 0, 0))
+"""Two bytes of which HDF5 knows nothing, without a tag: what h5py makes of numpy's `V2`."""
+OPAQUE_DTYPE, OPAQUE_ATTRIBUTE = "bfloat16", "dtype"
+"""What Keras 3 keeps so, and the attribute of the dataset in which it says that."""
+
+HEAP_START, HEAP_LEAST = b"GCOL\1\0\0\0", 4096
+"""How a collection of the global heap begins, and the smallest that libhdf5 makes [III.E]."""

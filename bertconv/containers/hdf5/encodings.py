@@ -16,6 +16,8 @@ from bertconv.containers.hdf5.constants import (
     CACHED_NOTHING,
     FILL,
     HEAP_HEADER,
+    HEAP_LEAST,
+    HEAP_START,
     LAYOUT,
     LEAF_K,
     LEAF_SIZE,
@@ -23,7 +25,6 @@ from bertconv.containers.hdf5.constants import (
     NODE_K,
     NODE_SIZE,
     NOWHERE,
-    NUMBERS,
     PER_LEAF,
     PER_NODE,
     SIGNATURE,
@@ -32,6 +33,8 @@ from bertconv.containers.hdf5.constants import (
     TYPE,
 )
 
+_BYTE = struct.pack("<4BI2H", 0x10, 0, 0, 0, 1, 0, 8)
+"""The type of the bytes of a text: an unsigned integer."""
 _CONSTANT = 1
 """Flag of a message that never changes."""
 
@@ -69,18 +72,18 @@ def symbol_table_message(tree: int, heap: int) -> bytes:
     return _message(SYMBOLS, struct.pack("<2Q", tree, heap))
 
 
-def dataset_messages(dtype: str, shape: tuple[int, ...], address: int, size: int) -> list[bytes]:
+def dataset_messages(datatype: bytes, shape: tuple[int, ...], address: int, size: int) -> list[bytes]:
     """What a dataset is: one range of bytes in the file, allocated early and never filled.
 
     Args:
-        dtype: its element type.
+        datatype: what states the type of its elements.
         shape: its sizes.
         address: of its first byte.
         size: in bytes; 0 has no address.
     """
     return [
         _message(SPACE, _dataspace(shape)),
-        _message(TYPE, NUMBERS[dtype], _CONSTANT),
+        _message(TYPE, datatype, _CONSTANT),
         _message(FILL, struct.pack("<4BI", 2, 1, 1, 1, 0), _CONSTANT),
         _message(LAYOUT, struct.pack("<2B2Q", 3, 1, address if size else NOWHERE, size)),
     ]
@@ -95,6 +98,32 @@ def list_attribute(name: bytes, values: Sequence[bytes], width: int) -> bytes:
     """An attribute that is a list of texts, each with zeros up to a width of so many bytes."""
     content = b"".join(value.ljust(width, b"\0") for value in values)
     return _attribute(name, _dataspace((len(values),)), width, padded(content))
+
+
+def loose_attribute(name: bytes, length: int, heap: int, number: int) -> bytes:
+    """An attribute that is one UTF-8 text of a variable length, as h5py writes it [IV.A.2.d].
+
+    Args:
+        name: of the attribute.
+        length: of the text in bytes.
+        heap: address of the collection in which it lies.
+        number: of the text there.
+    """
+    datatype = struct.pack("<4BI", 0x19, 1, 1, 0, 16) + _BYTE
+    head = struct.pack("<Bx3H", 1, len(name) + 1, len(datatype), len(_dataspace(())))
+    content = padded(datatype) + _dataspace(()) + struct.pack("<IQI", length, heap, number)
+    return _message(ATTRIBUTE, head + padded(name + b"\0") + content)
+
+
+def heap(texts: Sequence[bytes]) -> bytes:
+    """A collection of the global heap with these texts, numbered from 1 [III.E]; nothing where there are none."""
+    if not texts:
+        return b""
+    objects = [padded(struct.pack("<HHIQ", n, 0, 0, len(text)) + text) for n, text in enumerate(texts, 1)]
+    content = b"".join(objects)
+    size = max(HEAP_LEAST, 16 + len(content) + 16)
+    free = size - 16 - len(content)
+    return (HEAP_START + struct.pack("<Q", size) + content + struct.pack("<HHIQ", 0, 0, 0, free)).ljust(size, b"\0")
 
 
 def text_width(values: Sequence[bytes]) -> int:

@@ -33,17 +33,17 @@ def keras_file(entries: Sequence[Entry], scope: str) -> FileLayout:
     root: dict[str, str | Sequence[str]] = {
         "layer_names": list(names), "backend": "tensorflow", "keras_version": KERAS_VERSION,
     }  # fmt: skip
-    return lay_out(_checked(datasets), {"": root} | {layer: {"weight_names": own} for layer, own in names.items()})
+    return lay_out(checked(datasets), {"": root} | {layer: {"weight_names": own} for layer, own in names.items()})
 
 
 def keras_shard(entries: Sequence[Entry]) -> FileLayout:
     """A shard as transformers' TensorFlow classes wrote it: dataset paths are the names, and the root lists them."""
     names = [entry.name for entry in entries]
     datasets = [Dataset(entry.name, entry.dtype, entry.shape) for entry in entries]
-    return lay_out(_checked(datasets), {"": {"layer_names": sorted(names)}})
+    return lay_out(checked(datasets), {"": {"layer_names": sorted(names)}})
 
 
-def _checked(datasets: Sequence[Dataset]) -> Sequence[Dataset]:
+def checked(datasets: Sequence[Dataset]) -> Sequence[Dataset]:
     """RequestError where `walk` would refuse the file."""
     paths = [path for dataset in datasets for path in (dataset.path, *dataset.links)]
     deep = next((path for path in paths if path.count("/") > MAX_DEPTH), None)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from bertconv.containers.container import FileLayout
 from bertconv.containers.hdf5 import encodings
-from bertconv.containers.hdf5.constants import SUPERBLOCK
+from bertconv.containers.hdf5.constants import NUMBERS, OPAQUE, OPAQUE_ATTRIBUTE, SUPERBLOCK
 from bertconv.containers.hdf5.encodings import Member, SymbolTable
 from bertconv.containers.stored import ITEM_SIZE
 from bertconv.errors import RequestError
@@ -23,12 +23,16 @@ ATTRIBUTE_LIMIT = 64512
 
 @dataclass(frozen=True)
 class Dataset:
-    """One dataset to lay out: its path, element type, shape, and other paths that are hard links to it."""
+    """One dataset to lay out: its path, element type, shape, and other paths that are hard links to it.
+
+    `opaque` keeps its elements as bytes of which only an attribute says what they are, as Keras 3 keeps bfloat16.
+    """
 
     path: str
     dtype: str
     shape: tuple[int, ...]
     links: tuple[str, ...] = ()
+    opaque: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -82,7 +86,12 @@ def lay_out(datasets: Sequence[Dataset], attributes: Attributes) -> FileLayout:
         table = group.table()
         tables.append((group, table))
         end = table.end
-    headers, end = _aligned([len(_header(dataset, 0)) for dataset in datasets], end)
+    says = {number: place for place, number in enumerate((n for n, one in enumerate(datasets) if one.opaque), 1)}
+    heap, heap_at = encodings.heap([dataset.dtype.encode() for dataset in datasets if dataset.opaque]), end
+    end += len(heap)
+    values = [(heap_at, says[number]) if number in says else None for number in range(len(datasets))]
+    pairs = zip(datasets, values, strict=True)
+    headers, end = _aligned([len(_header(dataset, 0, value)) for dataset, value in pairs], end)
     offsets, size = _aligned([dataset.nbytes for dataset in datasets], end)
     addresses = {id(group): Member(group.address, table.tree, table.heap) for group, table in tables}
     pieces = [encodings.superblock(addresses[id(root)], size)]
@@ -92,7 +101,8 @@ def lay_out(datasets: Sequence[Dataset], attributes: Attributes) -> FileLayout:
             for name, member in group.members.items()
         }
         pieces += [group.header(table), table.to_bytes(members)]
-    pieces += [_header(dataset, offset) for dataset, offset in zip(datasets, offsets, strict=True)]
+    pieces.append(heap)
+    pieces += [_header(*described) for described in zip(datasets, offsets, values, strict=True)]
     return FileLayout(size, tuple(offsets), {0: b"".join(pieces)})
 
 
@@ -106,8 +116,12 @@ def _aligned(sizes: Sequence[int], start: int) -> tuple[list[int], int]:
     return offsets, end
 
 
-def _header(dataset: Dataset, offset: int) -> bytes:
-    made = encodings.dataset_messages(dataset.dtype, dataset.shape, offset, dataset.nbytes)
+def _header(dataset: Dataset, offset: int, says: tuple[int, int] | None) -> bytes:
+    """Its object header; `says` is the place in the heap of what is said of opaque elements."""
+    datatype = OPAQUE if dataset.opaque else NUMBERS[dataset.dtype]
+    made = encodings.dataset_messages(datatype, dataset.shape, offset, dataset.nbytes)
+    if says is not None:
+        made.append(encodings.loose_attribute(OPAQUE_ATTRIBUTE.encode(), len(dataset.dtype), *says))
     return encodings.object_header(made, 1 + len(dataset.links))
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import h5py
 
 from bertconv.containers.hdf5 import objects
+from bertconv.containers.hdf5.constants import OPAQUE_ATTRIBUTE, OPAQUE_DTYPE
+from bertconv.containers.stored import ITEM_SIZE, MAX_NAME
 
 _STANDARD = {
     "float16": "IEEE_F16LE", "float32": "IEEE_F32LE", "float64": "IEEE_F64LE",
@@ -64,18 +66,16 @@ class Group(objects.Group):
 
     def attribute(self, name: str) -> objects.Attribute | None:
         """One of its attributes."""
-        if name not in self._own.attrs:
-            return None
-        own = self._own.attrs.get_id(name)
-        kind = own.get_type()
-        fixed = kind.get_class() == h5py.h5t.STRING and not kind.is_variable_str()
-        nbytes = 0 if own.shape is None else math.prod(own.shape) * kind.get_size()  # libhdf5 fails where it is 0
-        return objects.Attribute(fixed, own.shape, nbytes)
+        return _attribute(self._own, name)
 
     def text(self, name: str) -> bytes | str:
         """The value of an attribute that is one text of a fixed length."""
         value = self._own.attrs[name]
         return value if isinstance(value, bytes) else str(value)
+
+    def label(self, name: str) -> str | None:
+        """The value of an attribute that is one text of any length."""
+        return _label(self._own, name)
 
 
 class Dataset(objects.Dataset):
@@ -92,6 +92,9 @@ class Dataset(objects.Dataset):
     def element(self) -> objects.Element:
         """Its elements."""
         kind = self._own.id.get_type()
+        opaque = kind.get_class() == h5py.h5t.OPAQUE and kind.get_size() == ITEM_SIZE[OPAQUE_DTYPE]
+        if opaque and not kind.get_tag() and _label(self._own, OPAQUE_ATTRIBUTE) == OPAQUE_DTYPE:
+            return objects.Element(number=True, dtype=OPAQUE_DTYPE, nbytes=kind.get_size())
         number = kind.get_class() in (h5py.h5t.FLOAT, h5py.h5t.INTEGER) and kind.get_order() == h5py.h5t.ORDER_LE
         return objects.Element(number, dtype_of(kind) if number else None, kind.get_size())
 
@@ -106,6 +109,27 @@ class Dataset(objects.Dataset):
     def extent(self) -> tuple[int | None, int]:
         """Offset of its data in the file, and the bytes that are reserved for them."""
         return self._own.id.get_offset(), self._own.id.get_storage_size()
+
+
+def _attribute(own: Any, name: str) -> objects.Attribute | None:
+    """An attribute of a group or a dataset."""
+    if name not in own.attrs:
+        return None
+    known = own.attrs.get_id(name)
+    kind = known.get_type()
+    text = kind.get_class() == h5py.h5t.STRING
+    loose = text and bool(kind.is_variable_str())
+    nbytes = 0 if known.shape is None else math.prod(known.shape) * kind.get_size()  # libhdf5 fails where it is 0
+    return objects.Attribute(text and not loose, known.shape, nbytes, loose)
+
+
+def _label(own: Any, name: str) -> str | None:
+    """An attribute that is one text: libhdf5 may hang on a damaged heap, and is ended then."""
+    known = _attribute(own, name)
+    if known is None or known.shape != () or not (known.fixed_text or known.loose_text) or known.nbytes > MAX_NAME:
+        return None
+    value = own.attrs[name]
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def type_of(dtype: str) -> Any:

@@ -16,6 +16,8 @@ from bertconv.containers.hdf5.constants import (
     NIL,
     NOWHERE,
     NUMBERS,
+    OPAQUE,
+    OPAQUE_DTYPE,
     SPACE,
     SYMBOLS,
     TIME,
@@ -109,8 +111,10 @@ def shape_of(body: bytes) -> tuple[int, ...]:
     return shape
 
 
-def dtype_of(body: bytes) -> str:
-    """The element type that a message of a dataset's type says."""
+def dtype_of(body: bytes, says: str | None) -> str:
+    """The element type that a message of a dataset's type says, or its attribute where Keras 3 keeps opaque bytes."""
+    if body == OPAQUE and says == OPAQUE_DTYPE:
+        return OPAQUE_DTYPE
     if body not in _PADDED:
         raise NotClassic("elements of another kind")
     return _PADDED[body]
@@ -142,11 +146,11 @@ def _attribute(body: bytes) -> tuple[str, Attribute, bytes]:
     require(sizes[2] % 8 == 0, "an attribute whose dataspace is odd")
     require(offset <= len(body), "an attribute that is cut")
     name = _name(parts[0])
-    fixed, item = _item(parts[1])
+    fixed, loose, item = _item(parts[1])
     shape = shape_of(parts[2])
     nbytes = math.prod(shape) * item
     require(len(body) == offset + nbytes + -nbytes % 8, "an attribute that does not fit")
-    return name, Attribute(fixed, shape, nbytes), body[offset : offset + nbytes]
+    return name, Attribute(fixed, shape, nbytes, loose), body[offset : offset + nbytes]
 
 
 def _name(stored: bytes) -> str:
@@ -157,10 +161,10 @@ def _name(stored: bytes) -> str:
         raise NotClassic("an attribute whose name is not UTF-8") from error
 
 
-def _item(kind: bytes) -> tuple[bool, int]:
-    """Whether an attribute's type is text of a fixed length, and its size in bytes."""
+def _item(kind: bytes) -> tuple[bool, bool, int]:
+    """Whether an attribute's type is text of a fixed length, or of a variable one, and its size in bytes."""
     size = int.from_bytes(kind[4:8], "little")
     if kind in _UNPADDED or kind in _VARIABLE:
-        return False, size
+        return False, kind in _VARIABLE, size
     require(len(kind) == 8 and kind[:4] in _FIXED and size > 0, "an attribute of another type")
-    return True, size
+    return True, False, size

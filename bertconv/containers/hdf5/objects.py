@@ -20,11 +20,13 @@ class Attribute:
         fixed_text: it holds text of a fixed length: no reader follows a place that a variable length leads to.
         shape: sizes; () for one value.
         nbytes: size of all values in bytes.
+        loose_text: it holds text of a variable length.
     """
 
     fixed_text: bool
     shape: tuple[int, ...] | None
     nbytes: int
+    loose_text: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,10 @@ class Group(ABC):
     @abstractmethod
     def text(self, name: str) -> bytes | str:
         """The value of an attribute that is one text of a fixed length."""
+
+    @abstractmethod
+    def label(self, name: str) -> str | None:
+        """The value of an attribute that is one text of any length, as Keras 3 writes it; None where it is none."""
 
 
 class Dataset(ABC):

@@ -25,7 +25,8 @@ SCHEDSTAT = "/proc/{}/schedstat"
 """Nanoseconds that a process has computed, and that it has waited for a processor: sched-stats.rst of Linux."""
 
 _PROGRAM = (
-    "import sys; sys.path[:] = sys.argv[2:]; from bertconv.containers.hdf5.child import main; main(int(sys.argv[1]))"
+    "import sys; sys.path[:] = sys.argv[2:]; "
+    "from bertconv.containers.hdf5.child import main; main(*map(int, sys.argv[1].split()))"
 )
 
 
@@ -40,7 +41,8 @@ def ask(file: SourceFile) -> bytes:
 
     path = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100  (an entry may be a zip file)
     own = str(Path(__file__).resolve().parents[3])
-    command = [sys.executable, "-I", "-S", "-c", _PROGRAM, str(file.fd), *dict.fromkeys([*path, own])]
+    part = f"{file.fd} {file.start} {file.size}"
+    command = [sys.executable, "-I", "-S", "-c", _PROGRAM, part, *dict.fromkeys([*path, own])]
     try:
         child = subprocess.Popen(  # noqa: S603  (this interpreter, and nothing from a file)
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,

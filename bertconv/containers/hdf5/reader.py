@@ -48,7 +48,9 @@ def _classic(file: SourceFile) -> Header | BertconvError | None:
     except BertconvError as error:
         return type(error)(error.message, hint=error.hint, file=str(file.path), tensor=error.tensor)
     tensors = tuple(
-        StoredTensor(entry.name, entry.dtype, entry.shape, file, entry.offset, group=entry.group)
+        StoredTensor(
+            entry.name, entry.dtype, entry.shape, file, entry.offset, group=entry.group, recorded=entry.recorded
+        )
         for entry in found.tensors
     )
     return Header("hdf5", tensors, found.metadata, others=found.others)
@@ -100,13 +102,15 @@ def _understood(file: SourceFile, answer: bytes) -> Header | BertconvError:
         ) from error
 
 
-def _tensor(file: SourceFile, name: str, group: str, dtype: str, shape: list[int], offset: int) -> StoredTensor:
+def _tensor(
+    file: SourceFile, name: str, group: str, dtype: str, shape: list[int], offset: int, recorded: str
+) -> StoredTensor:
     numbers = (*shape, offset)
-    if not all(isinstance(text, str) for text in (name, group)) or dtype not in ITEM_SIZE:
+    if not all(isinstance(text, str) for text in (name, group, recorded)) or dtype not in ITEM_SIZE:
         raise ValueError("a name or type")
     if not all(isinstance(number, int) and number >= 0 for number in numbers):
         raise ValueError("a shape or place")
-    return StoredTensor(name, dtype, tuple(shape), file, offset, group=group)
+    return StoredTensor(name, dtype, tuple(shape), file, offset, group=group, recorded=recorded)
 
 
 def _check_places(tensors: Sequence[StoredTensor]) -> None:

@@ -18,17 +18,26 @@ MAX_OBJECTS = 20_000
 """Most groups and datasets that are looked at; a model of 48 layers with its optimizer has 3,000."""
 MAX_DEPTH = 64
 """Deepest path that is followed."""
+VARIABLES = "vars"
+"""The group of a layer in which Keras 3 keeps its variables, by number."""
+
+Layers = tuple[str, ...] | None
+"""Names of layers, from the model inwards; None where one of them is not known."""
 
 
 @dataclass(frozen=True)
 class FoundTensor:
-    """One dataset: its name below its layer's group, that group, element type, shape, and offset in bytes."""
+    """One dataset: its name below its layer's group, that group, element type, shape, and offset in bytes.
+
+    `recorded` is its name by the names of the layers around it, where Keras 3 numbered the weights of a layer.
+    """
 
     name: str
     group: str
     dtype: str
     shape: tuple[int, ...]
     offset: int
+    recorded: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,28 +79,46 @@ class _Walk:
         self.objects = 0
 
     def tensors(self, top: Group) -> Iterator[FoundTensor]:
+        layers = self.within(top, "", ())
         for name in self.names(top, ""):
             child = self.child(top, name, name)
             if name == "optimizer_weights":
                 continue
             if isinstance(child, Group):
                 layer = name if any(key.startswith("weight_names") for key in child.attributes()) else ""
-                yield from self.below(child, "" if layer else name, layer, 1)
+                yield from self.below(child, "" if layer else name, layer, layers)
             else:
                 yield self.tensor(child, name, "")
 
-    def below(self, group: Group, path: str, layer: str, depth: int) -> Iterator[FoundTensor]:
+    def within(self, group: Group, path: str, layers: Layers) -> Layers:
+        """The names of the layers around and including a group, as Keras 3 recorded them; None where one is missing.
+
+        A group of another kind, a list of layers, has no variables of its own, and no name.
+        """
+        if layers is None or not group.has(VARIABLES):
+            return layers
+        own = self.child(group, VARIABLES, f"{path}/{VARIABLES}")
+        name = own.label("name") if isinstance(own, Group) else None
+        if not name or "/" in name or not name.isprintable() or len(name) > MAX_NAME:
+            return None
+        return (*layers, name)
+
+    def below(self, group: Group, path: str, layer: str, around: Layers) -> Iterator[FoundTensor]:
+        depth = path.count("/") + 1 + bool(layer)
         address = group.address
         if address in self.seen or depth > MAX_DEPTH:
             raise _unsafe(path or layer, "is a group that is reached twice or too deep")
         self.seen.add(address)
+        layers = self.within(group, path, around)
+        numbered = layers and path.rpartition("/")[2] == VARIABLES
         for name in self.names(group, path):
             full = f"{path}/{name}" if path else name
             child = self.child(group, name, full)
             if isinstance(child, Group):
-                yield from self.below(child, full, layer, depth + 1)
+                yield from self.below(child, full, layer, layers)
             else:
-                yield self.tensor(child, full, layer)
+                recorded = "/".join((*(layers or ()), VARIABLES, name)) if numbered else ""
+                yield self.tensor(child, full, layer, recorded)
 
     def names(self, group: Group, path: str) -> Iterator[str]:
         self.objects += group.count()
@@ -114,14 +141,14 @@ class _Walk:
             raise _unsafe(full, "is neither a group nor a dataset")
         return child
 
-    def tensor(self, dataset: Dataset, name: str, layer: str) -> FoundTensor:
+    def tensor(self, dataset: Dataset, name: str, layer: str, recorded: str = "") -> FoundTensor:
         if dataset.is_elsewhere():
             raise _unsafe(name, "takes its data from another file")
         dtype = self.dtype(dataset.element(), name)
         shape = dataset.shape()
         nbytes = math.prod(shape) * ITEM_SIZE[dtype]
         if nbytes == 0:
-            return FoundTensor(name, layer, dtype, shape, 0)
+            return FoundTensor(name, layer, dtype, shape, 0, recorded)
         if not dataset.is_plain():
             raise UnsupportedCheckpoint(
                 "is chunked or compressed.",
@@ -131,7 +158,7 @@ class _Walk:
         offset, stored = dataset.extent()
         if offset is None or stored != nbytes:
             raise _bad(name, f"declares {nbytes:,} bytes but stores {stored if offset else 0:,}")
-        return FoundTensor(name, layer, dtype, shape, offset)
+        return FoundTensor(name, layer, dtype, shape, offset, recorded)
 
     def dtype(self, element: Element, name: str) -> str:
         if not element.number:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bertconv.containers.container import Container
+from bertconv.containers.keras3.parts import is_keras_archive
 from bertconv.containers.stored import Header, SourceFile
 
 
@@ -16,6 +17,10 @@ class PyTorch(Container):
     suffixes = (".bin", ".pt", ".pth", ".ckpt")
     magic = (b"PK\x03\x04", b"\x80")
     runs_code = True
+
+    def recognises(self, start: bytes, size: int) -> bool:
+        """Whether a file begins so, and not as the other archive of weights does."""
+        return super().recognises(start, size) and not is_keras_archive(start)
 
     def read(self, file: SourceFile, *, check_data: bool) -> Header:
         """As `read_torch`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bertconv.containers.pytorch.values import damaged, unsafe, unsupported
@@ -94,16 +95,31 @@ def read_archive(file: SourceFile) -> Archive:
         UnsafeCheckpoint: compressed or encrypted members, or more of them than any checkpoint has.
     """
     name = str(file.path)
+    return Archive(file, _below_folder(read_members(file, _check_kind), name))
+
+
+def read_members(file: SourceFile, check: Callable[[Member, str], None]) -> dict[str, Member]:
+    """The members of any zip file of stored records by their names; every header is read and compared.
+
+    Args:
+        file: the file.
+        check: refuses a member, which it is given with the file's path, before anything is read of it.
+
+    Raises:
+        DamagedCheckpoint: truncated, with bytes that belong to no record, or with records that contradict each other.
+        UnsafeCheckpoint: encrypted members, or more of them than any checkpoint has.
+    """
+    name = str(file.path)
     count, start, size = _find_directory(file)
     if count > MAX_MEMBERS or size > MAX_DIRECTORY:
         raise unsafe(name, f"has {count:,} records in a directory of {size:,} bytes.")
     directory = file.read(start, size, "zip directory")
     listed = sorted(_parse_directory(directory, count, name), key=lambda member: member.start)
     for member in listed:
-        _check_kind(member, name)
+        check(member, name)
     members = [_locate(file, member, start) for member in listed]
     _check_layout(file, members, start)
-    return Archive(file, _by_name(members, name))
+    return _by_name(members, name)
 
 
 def _find_directory(file: SourceFile) -> tuple[int, int, int]:
@@ -265,6 +281,10 @@ def _by_name(members: list[Member], file: str) -> dict[str, Member]:
         if member.name in names:
             raise damaged(file, f"has two records {printable(member.name)}.")
         names[member.name] = member
+    return names
+
+
+def _below_folder(names: dict[str, Member], file: str) -> dict[str, Member]:
     folders = {name.partition("/")[0] for name in names}
     if len(folders) != 1 or not all("/" in name for name in names):
         raise damaged(file, "is a zip archive, but not one that torch.save writes: it has not one top folder.")

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from bertconv.containers.stored import FLOATS, ITEM_SIZE
 from bertconv.manage.doctor.patient import ERROR, NOTE, WARNING, Finding, Patient
-from bertconv.manage.doctor.programs import EVERY, KERASHUB, KERASHUB_FIXED, ON_TORCH, TRANSFORMERS_5, Fixed, kind_of
+from bertconv.manage.doctor.programs import EVERY, KERASHUB, KERASHUB_FIXED, ON_TORCH, TRANSFORMERS_5, Fixed
 from bertconv.mapping.heads import ROWS_WIN
+from bertconv.mapping.meaning import kind_of
 from bertconv.source.sidecars import CONFIGS
 from bertconv.text import shown
 

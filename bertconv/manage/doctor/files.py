@@ -69,7 +69,7 @@ def _tensorflow(patient: Patient) -> Iterator[Finding]:
     if dialect is None or patient.weights not in (*TENSORFLOW_4.files, *TRANSFORMERS_5.files):
         return
     container = BY_NAME[patient.header.container]
-    other = next(one for one in patient.dialects.by_name.values() if one != patient.dialects.reference)
+    other = patient.dialects.of("tensorflow")
     if dialect == patient.dialects.reference:
         if not container.runs_code:
             yield Finding(
@@ -78,7 +78,7 @@ def _tensorflow(patient: Patient) -> Iterator[Finding]:
                 "unless from_pt=True is given and PyTorch is installed.",
                 patient.convert(to=other.name),
             )  # fmt: skip
-    elif container.name in patient.dialects.reference.containers:
+    elif dialect == other and container.name in patient.dialects.reference.containers:
         said = patient.header.metadata.get("format")
         if said in (None, patient.dialects.reference.name):
             does = "refuse a file without it" if said is None else "take it for PyTorch's and raise TypeError"

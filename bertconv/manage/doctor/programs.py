@@ -84,17 +84,6 @@ KERASHUB_FIXED = {
 }
 """The families that KerasHub loads from Hugging Face's files; measured with random models of each."""
 
-TANH_GELUS = frozenset(("gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_accurate", "gelu_fast"))
-ERF_GELUS = frozenset(("gelu", "gelu_python"))
-
-
-def kind_of(activation: str) -> str:
-    """A name for activations that compute the same but for rounding."""
-    for name, kind in (("gelu_new", TANH_GELUS), ("gelu", ERF_GELUS)):
-        if activation in kind:
-            return name
-    return activation
-
 
 def chosen(keys: Iterable[str]) -> frozenset[str]:
     """Keys of programs, checked; all of them where none is given.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from qa.fuzz.targets.common import Target
 
-NAMES = ("safetensors", "pickle", "zip", "index", "config", "hdf5", "bundle")
+NAMES = ("safetensors", "pickle", "zip", "index", "config", "hdf5", "keras3", "bundle", "msgpack")
 
 
 def build(name: str) -> Target:
@@ -16,8 +16,20 @@ def build(name: str) -> Target:
     from qa.fuzz.targets.bundle import bundle_indexes
     from qa.fuzz.targets.hdf5 import hdf5_files
     from qa.fuzz.targets.json_files import configs, indexes
+    from qa.fuzz.targets.keras3 import keras3_files
+    from qa.fuzz.targets.msgpack import msgpack_files
     from qa.fuzz.targets.pytorch import archives, pickles
     from qa.fuzz.targets.safetensors import safetensors_files
 
-    makers = (safetensors_files, pickles, archives, indexes, configs, hdf5_files, bundle_indexes)
+    makers = (
+        safetensors_files,
+        pickles,
+        archives,
+        indexes,
+        configs,
+        hdf5_files,
+        keras3_files,
+        bundle_indexes,
+        msgpack_files,
+    )
     return dict(zip(NAMES, makers, strict=True))[name]()

@@ -14,11 +14,12 @@ import numpy as np
 
 from bertconv.containers.bundle import entries as wire
 from bertconv.containers.bundle.checksum import masked
+from bertconv.containers.bundle.constants import MAGIC
 from bertconv.containers.bundle.entries import BundleEntry
 from bertconv.containers.bundle.graph import GRAPH_KEY, VARIABLE, graph_bytes
 from bertconv.containers.bundle.reader import read_bundle
 from bertconv.containers.bundle.slices import slice_key
-from bertconv.containers.bundle.table import MAGIC, write_table
+from bertconv.containers.bundle.table import write_table
 from bertconv.containers.bundle.texts import write_text
 from bertconv.containers.protobuf import varint, write_bytes, write_number
 from bertconv.containers.stored import Header, SourceFile, StoredTensor

@@ -49,14 +49,14 @@ def bytes_of(data: bytes, tensor: StoredTensor) -> bytes:
     """The tensor's elements in C order; ValueError where its description leads out of the file."""
     size = ITEM_SIZE[tensor.dtype]
     if tensor.strides is None:
-        end = tensor.offset + tensor.nbytes
+        ends = [(start, start + nbytes) for start, nbytes in tensor.spans]
     else:
         reach = sum((length - 1) * step for length, step in zip(tensor.shape, tensor.strides, strict=True))
-        end = tensor.offset + (reach + 1) * size
-    if tensor.nbytes and not 0 <= tensor.offset <= end <= len(data):
+        ends = [(tensor.offset, tensor.offset + (reach + 1) * size)]
+    if tensor.nbytes and not all(0 <= start <= end <= len(data) for start, end in ends):
         raise ValueError(f"{tensor.name} lies outside the file")
     if tensor.strides is None or not tensor.nbytes:
-        return data[tensor.offset : tensor.offset + tensor.nbytes]
+        return b"".join(data[start:end] for start, end in ends)
     raw = np.frombuffer(data, np.uint8)[tensor.offset :]
     strides = (*(step * size for step in tensor.strides), 1)
     return np.lib.stride_tricks.as_strided(raw, (*tensor.shape, size), strides).tobytes()

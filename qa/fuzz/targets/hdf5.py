@@ -27,7 +27,7 @@ from qa.fuzz.mutations import Seed
 from qa.fuzz.targets.common import Target, bytes_of, differ, read
 
 
-def _forked(file: SourceFile) -> bytes:
+def forked(file: SourceFile) -> bytes:
     """What `process.ask` does, by a fork of this process, which has everything imported: a fifth of the time.
 
     The limits, the walk and what is made of the child's end are the package's own.
@@ -39,7 +39,8 @@ def _forked(file: SourceFile) -> bytes:
         try:
             os.close(reading)
             sandbox.confine()
-            os.write(writing, json.dumps(child.answer(child.OpenFile(file.fd))).encode())  # less than a pipe holds
+            opened = child.OpenFile(file.fd, file.start, file.size)
+            os.write(writing, json.dumps(child.answer(opened)).encode())  # less than a pipe holds
             code = 0
         finally:
             os._exit(code)
@@ -55,7 +56,7 @@ class OtherVerdictError(Exception):
 
 
 def _read(path: Path) -> Header:
-    with mock.patch.object(process, "ask", _forked):
+    with mock.patch.object(process, "ask", forked):
         check_same(path)
         return read(path)
 
@@ -69,7 +70,7 @@ def check_same(path: Path) -> str:
     file = SourceFile(path)
     try:
         ours = _facts(lambda: asdict(read_classic(file)))
-        theirs = ours and _facts(lambda: json.loads(_forked(file)))
+        theirs = ours and _facts(lambda: json.loads(forked(file)))
     except NotClassic:
         return "left"
     finally:
@@ -124,23 +125,22 @@ def hdf5_files() -> Target:
             for number in range(20):
                 data.attrs[f"attribute {number}"] = np.bytes_(b"x" * 100)
         files = [path.read_bytes() for path in (ours, keras, wide)]
-    seeds = [Seed(tuple(re.split(rb"(?=TREE|HEAP|SNOD|GCOL|\x11\0\x10\0)", file)), _with_its_end) for file in files]
-    tokens = (
-        b"TREE",
-        b"HEAP",
-        b"SNOD",
-        b"GCOL",
-        b"OHDR",
-        b"FRHP",
-        bytes(8),
-        b"\xff" * 8,
-        b"\x10\0\x08\0",
-        b"\x08\0\x18\0",
-    )
-    return Target("hdf5", tuple(seeds), tokens, _read, _agrees, forked=True)
+    seeds = [Seed(pieces_of(file), with_its_end) for file in files]
+    return Target("hdf5", tuple(seeds), TOKENS, _read, _agrees, forked=True)
 
 
-def _with_its_end(body: bytes) -> bytes:
+TOKENS = (
+    b"TREE", b"HEAP", b"SNOD", b"GCOL", b"OHDR", b"FRHP", bytes(8), b"\xff" * 8, b"\x10\0\x08\0", b"\x08\0\x18\0",
+)  # fmt: skip
+"""Pieces that mean something in HDF5."""
+
+
+def pieces_of(file: bytes) -> tuple[bytes, ...]:
+    """A file of HDF5 in pieces, at what its structures begin with."""
+    return tuple(re.split(rb"(?=TREE|HEAP|SNOD|GCOL|\x11\0\x10\0)", file))
+
+
+def with_its_end(body: bytes) -> bytes:
     """The superblock says where the file ends, so that changes of length are not refused for that alone."""
     return body[:40] + len(body).to_bytes(8, "little") + body[48:] if len(body) > 96 else body
 
@@ -150,23 +150,23 @@ def _agrees(data: bytes, header: Header) -> str:
     if header.container != "hdf5":
         return f"was read as {header.container}"
     with h5py.File(header.tensors[0].file.path, "r") if header.tensors else nullcontext({}) as root:
-        listed = _datasets(root, "") if header.tensors else []
+        listed = datasets(root, "") if header.tensors else []
         for tensor in header.tensors:
             name = f"{tensor.group}/{tensor.name}" if tensor.group else tensor.name
             ours[name] = (tensor.dtype, tensor.shape, bytes_of(data, tensor))
-            theirs[name] = _content(root[name], ours[name])
+            theirs[name] = content_of(root[name], ours[name])
     lost = [name for name in listed if name not in ours and not name.startswith("optimizer_weights")]
     return differ(ours, theirs, "h5py") or (f"h5py sees {lost[0]!r} too" if lost else "")
 
 
-def _datasets(group: Any, path: str) -> list[str]:
+def datasets(group: Any, path: str) -> list[str]:
     found: list[str] = []
     for name, item in group.items():  # visititems() also reads what neither reader needs
-        found += _datasets(item, f"{path}{name}/") if hasattr(item, "items") else [path + name]
+        found += datasets(item, f"{path}{name}/") if hasattr(item, "items") else [path + name]
     return found
 
 
-def _content(dataset: Any, ours: tuple[str, tuple[int, ...], bytes]) -> tuple[str, tuple[int, ...], bytes]:
+def content_of(dataset: Any, ours: tuple[str, tuple[int, ...], bytes]) -> tuple[str, tuple[int, ...], bytes]:
     """Type, shape and bytes as h5py has them; it makes float32 of bfloat16, whose values are compared."""
     dtype, _, content = ours
     values = dataset[()]

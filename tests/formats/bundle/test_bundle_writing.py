@@ -2,54 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import closing
-from functools import partial
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
-import numpy as np
 import pytest
-from bundles import elements, open_bundle
+from bundles import elements, numbers, open_bundle, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertconv.containers.bundle import Bundle, ObjectBundle
-from bertconv.containers.stored import ITEM_SIZE
-from bertconv.errors import BertconvError, MappingError
-from bertconv.formats.content import Content, Origin
-from bertconv.formats.output import Format, Model
+from bertconv.containers.registry import read_header
+from bertconv.containers.stored import ITEM_SIZE, SourceFile
+from bertconv.errors import BertconvError, MappingError, UnsupportedCheckpoint
 from bertconv.formats.staging import StagedFolder
-from bertconv.mapping.dialects import load_dialects
-from bertconv.mapping.table import table_for
-from bertconv.saving import extra_spec, save_weights
+from bertconv.source.reading import headers_of
 
-HEAD = "BertModel"
 NAMES = ("a/kernel", "a/bias", "b", "encoder/layer_10/kernel", "encoder/layer_9/kernel", "ü/..x")
-
-
-def write(folder: Path, tensors: Mapping[str, Any], container: Bundle, limit: int = 1 << 40) -> None:
-    """Through the program's own way to the disk."""
-    contents = [
-        Content(extra_spec(name, value.shape), str(value.dtype), Origin(make=partial(_elements, value)))
-        for name, value in tensors.items()
-    ]
-    dialect = load_dialects().reference
-    with StagedFolder(folder) as staged:
-        form, model = Format("any", dialect, container), Model(table_for("bert"), HEAD)
-        save_weights(staged, form, model, contents, limit, lambda *_: lambda _: None, verify=True)
-        staged.commit()
-
-
-def _elements(value: Any) -> Any:
-    return value.reshape(-1).view(f"u{value.itemsize}")
-
-
-def numbers(shape: tuple[int, ...], dtype: str, seed: int = 0) -> Any:
-    kind = np.dtype(getattr(ml_dtypes, dtype, dtype))
-    raw = np.random.default_rng(seed).integers(0, 2, int(np.prod(shape)) * ITEM_SIZE[dtype], np.uint8)
-    return raw.view(kind).reshape(shape)
 
 
 @pytest.fixture
@@ -128,10 +97,32 @@ def test_every_changed_bit_of_an_output_is_seen(tmp_path: Path) -> None:
         sound = file.read_bytes()
         for place in range(0, len(sound), 3):
             file.write_bytes(sound[:place] + bytes([sound[place] ^ 1 << place % 8]) + sound[place + 1 :])
-            try:
+            with suppress(BertconvError):
                 open_bundle(prefix).close()
                 unseen.append((file.name, place))
-            except BertconvError as error:
-                assert str(prefix) in str(error)
         file.write_bytes(sound)
     assert unseen == []
+
+
+def test_a_checkpoint_of_the_first_version_is_named(tmp_path: Path, tensors: Any) -> None:
+    """It is such a table too, in one file without a name that says so."""
+    write(tmp_path / "out", tensors, Bundle())
+    alone = (tmp_path / "out" / "bert_model.ckpt.index").rename(tmp_path / "model.ckpt")
+    with closing(SourceFile(alone)) as file, pytest.raises(UnsupportedCheckpoint, match="of the first version"):
+        read_header(file)
+
+
+def test_the_parts_of_an_output_have_records_of_their_own(tmp_path: Path, tensors: Any) -> None:
+    """Each file of tensors has the tensors that the index says are in it; a damaged one is one error for all."""
+    write(tmp_path / "out", tensors, ObjectBundle(), 60)
+    names = sorted(path.name for path in (tmp_path / "out").glob("*.data-*"))
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(closing(SourceFile(tmp_path / "out" / name))) for name in names}
+        headers, errors = headers_of(tmp_path / "out", files)
+        assert not errors
+        assert {one.name: name for name, header in headers.items() for one in header.tensors}.keys() == tensors.keys()
+        assert all(one.file is files[name] for name, header in headers.items() for one in header.tensors)
+        del files[names[0]]
+        headers, errors = headers_of(tmp_path / "out", files)
+        assert not headers
+        assert set(errors) == set(names[1:])

@@ -29,6 +29,16 @@ class Window(SourceFile):
         """Length in bytes."""
         return self._length
 
+    @property
+    def fd(self) -> int:
+        """The descriptor of the file."""
+        return self._file.fd
+
+    @property
+    def start(self) -> int:
+        """Where it begins in the file."""
+        return self._start
+
     def read_into(self, buffer: memoryview, offset: int, what: str = "") -> None:
         """Fill `buffer` from `offset`, which counts from the first byte of the part."""
         lacking = offset + len(buffer) - self._length

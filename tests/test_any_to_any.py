@@ -1,0 +1,175 @@
+"""From every format to every other one, every class: the same bits, or exactly what the tables say is lost.
+
+Nothing is expected by hand. What a dialect has no place for, and which classes it has, are the tables' own; formats
+are those that can be written, so that a new container or dialect is tested as soon as it is there. Outputs made from
+another output must be those made from PyTorch's weights, which is there and back for every ordered pair.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import checkpoints as cp
+import pytest
+
+from bertconv.config import Config
+from bertconv.config_auto import config_class
+from bertconv.convert import convert_checkpoint
+from bertconv.errors import MissingTensors, UnsupportedCheckpoint
+from bertconv.formats.output import Format, formats
+from bertconv.manage.hash import model_digest
+from bertconv.mapping.dialects import load_dialects
+from bertconv.mapping.expand import expand
+from bertconv.mapping.indices import TensorId
+from bertconv.mapping.table import Table
+from bertconv.report import Report
+
+PT = load_dialects().reference.name
+WITH_LOSS: dict[str, Any] = (
+    {"allow_loss": True} if "allow_loss" in inspect.signature(convert_checkpoint).parameters else {}
+)
+LITTLE = {"num_hidden_layers": 1}
+
+
+class Made(NamedTuple):
+    """An output that was made from PyTorch's weights."""
+
+    folder: Path
+    report: Report
+
+
+def places(table: Table, form: Format, config: Config, head: str) -> set[str]:
+    """Ids of what a dialect holds of a class, copies that are tied left out."""
+    groups = [group for group in table.heads[head] if group in table.groups_in(form.dialect)]
+    return set(expand(table, form.dialect, config.values, groups)) - set(table.tied)
+
+
+def speaks(table: Table, form: Format, head: str) -> bool:
+    return table.speaks(form.dialect) and head in table.in_dialect(form.dialect).heads
+
+
+def folded(table: Table, form: Format) -> set[str]:
+    """Ids of what a dialect keeps in another form, of which not everything comes back."""
+    return set(getattr(table.in_dialect(form.dialect), "folds", ()))
+
+
+def digests(report: Report, without: set[str]) -> dict[str, str]:
+    """By id, of the class's own tensors: a dialect may have more in every file, which no class computes with."""
+    table = cp.table_of(report.head)
+    aside = without | set(table.tied)
+    own = (one for one in report.tensors if TensorId.parse(one.id).group in table.heads[report.head])
+    return {one.id: one.digest for one in own if one.id not in aside}
+
+
+def weights(folder: Path, report: Report) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in report.target["files"]}
+
+
+def convert(src: Path, dst: Path, form: str, head: str) -> Report:
+    return convert_checkpoint(src, dst, to=form, head=head, **WITH_LOSS)
+
+
+@cache
+def config_of(head: str) -> Config:
+    family = cp.table_of(head).family
+    return config_class(family).from_dict(cp.config(head, **LITTLE), family=family)
+
+
+def made_from_pytorch(folder: Path, head: str) -> dict[str, Made]:
+    """The outputs in every format that has the class, and room for as many layers; the others refuse it."""
+    src = cp.save(folder / "in", head, cp.state_dict(head, **LITTLE), **LITTLE)
+    found = {}
+    for name, form in formats().items():
+        if speaks(cp.table_of(head), form, head) and has_room(form, head):
+            found[name] = Made(folder / name, convert(src, folder / name, name, head))
+        else:
+            with pytest.raises(UnsupportedCheckpoint):
+                convert_checkpoint(src, folder / name, to=name, head=head)
+    return found
+
+
+def has_room(form: Format, head: str) -> bool:
+    """Whether a dialect has a place for every layer of the model: Model Garden's ALBERT has one for all."""
+    table, config = cp.table_of(head), config_of(head)
+    lost = places(table, formats()[PT], config, head) - places(table, form, config, head) - folded(table, form)
+    return not any(TensorId.parse(place).indices != (0,) * len(TensorId.parse(place).indices) for place in lost)
+
+
+@pytest.mark.parametrize("head", cp.APART)
+def test_any_to_any(tmp_path: Path, head: str) -> None:
+    """Over the classes of a family, every ordered pair of formats; for one class, each format once on each side."""
+    made = made_from_pytorch(tmp_path, head)
+    check_made(made, head)
+    turn = list(cp.table_of(head).heads).index(head)
+    for number, (first, second) in enumerate(pairs(made, turn)):
+        there_and_back(tmp_path / str(number), (first, made[first]), (second, made[second]), head)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", cp.APART)
+def test_every_pair(tmp_path: Path, head: str) -> None:
+    made = made_from_pytorch(tmp_path, head)
+    for first, second in [(one, other) for one in made for other in made if one != other]:
+        there_and_back(tmp_path / f"{first} {second}", (first, made[first]), (second, made[second]), head)
+
+
+def check_made(made: Mapping[str, Made], head: str) -> None:
+    """Every output from PyTorch's holds what the tables say, with equal digests, and its manifest says so."""
+    table, config = cp.table_of(head), config_of(head)
+    whole = digests(made[PT].report, set())
+    assert set(whole) == places(table, formats()[PT], config, head)
+    for name, one in made.items():
+        changed = folded(table, formats()[name])
+        held = places(table, formats()[name], config, head) - changed
+        assert digests(one.report, changed) == {key: whole[key] for key in held}, name
+        manifest = json.loads((one.folder / "bertconv.json").read_bytes())
+        assert manifest["target"]["format"] == name
+        assert all((one.folder / file).is_file() for file in one.report.target["files"])
+        if held == set(whole):
+            assert digest_of(one.folder) == digest_of(made[PT].folder) == one.report.digest, name
+
+
+def pairs(made: Iterable[str], turn: int) -> list[tuple[str, str]]:
+    """Each format and the one that stands `turn` behind the next in their circle, those from PyTorch's left out."""
+    names = list(made)
+    step = 1 + turn % max(len(names) - 1, 1)
+    found = [(name, names[(place + step) % len(names)]) for place, name in enumerate(names)]
+    return [(one, other) for one, other in found if PT != one != other]
+
+
+def digest_of(folder: Path) -> str:
+    """What `bertconv hash` says."""
+    return model_digest(folder).digest
+
+
+def there_and_back(dst: Path, source: tuple[str, Made], target: tuple[str, Made], head: str) -> None:
+    """An output made from another one is the one that was made from PyTorch's, as far as both dialects hold it."""
+    table, config = cp.table_of(head), config_of(head)
+    (first, there), (second, wanted) = source, target
+    one, other = formats()[first], formats()[second]
+    here, beyond = places(table, one, config, head), places(table, other, config, head)
+    changed = folded(table, one) | folded(table, other)
+    optional = set(table.optional.get(head, ()))
+    absent = {place for place in beyond - here if TensorId.parse(place).group not in optional}
+    words = f"{head}: {first} to {second}"
+    if absent:
+        with pytest.raises(MissingTensors):
+            convert(there.folder, dst, second, head)
+        return
+    if WITH_LOSS and (here - beyond or changed):
+        with pytest.raises(UnsupportedCheckpoint):
+            convert_checkpoint(there.folder, dst, to=second, head=head)
+    report = convert(there.folder, dst, second, head)
+    assert sum(one.state == "lost" for one in report.left_out) == len(here - beyond), words
+    if here >= beyond and not changed:
+        assert report.digest == wanted.report.digest, words
+        assert weights(dst, report) == weights(wanted.folder, wanted.report), words
+    both = digests(wanted.report, changed)
+    assert digests(report, changed) == {key: both[key] for key in both if key in here}, words
+    shutil.rmtree(dst)
