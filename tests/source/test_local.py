@@ -150,7 +150,7 @@ def test_shards_without_index(tmp_path: Path) -> None:
     [
         (("adapter_config.json", "adapter_model.safetensors"), "LoRA", "merge-adapter"),
         (("adapter_model.bin",), "LoRA", "merge-adapter"),
-        (("saved_model.pb", "fingerprint.pb"), "SavedModel", "tf_model.h5"),
+        (("saved_model.pb", "fingerprint.pb"), "SavedModel", "variables.index"),
         (("__0_0.distcp", "__1_0.distcp"), "distributed", "beside its .metadata"),
         (("pytorch_model_fsdp_0/__0_0.distcp", "optimizer.pt"), "distributed", "beside its .metadata"),
         (("shard-00001-model-00001-of-00001.safetensors",), "shards of the processes", "enable_consolidation=True"),
