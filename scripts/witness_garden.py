@@ -3,8 +3,8 @@
     python scripts/witness_garden.py --env DIR [--heads ForMaskedLM,Model]
 
 DIR is a virtual environment with tf-models-official 2.20 (about 5 GB: `pip install tf-models-official`).
-bertconv, torch and transformers are those of the Python that runs this file. Neither the package nor its tests depend on
-any of this.
+bertconv, torch and transformers are those of the Python that runs this file. The package and its tests depend on none
+of this.
 
 For every class of BERT and ALBERT that there is in Model Garden, tiny, gelu_new, sizes apart:
     restored  `bertconv convert --to garden`: `tf.train.Checkpoint(encoder=...)` or `(model=...)` restores it with
