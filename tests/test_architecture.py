@@ -213,6 +213,7 @@ EXCEPTIONS = {
     ("cli/convert.py", "pt"): USER, ("cli/convert.py", "tf"): USER, ("convert.py", "tf"): USER,
     ("cli/demo.py", "pt"): USER, ("cli/demo.py", "tf"): USER,
     ("models/saving.py", "tf"): USER, ("models/pretrained.py", "tf"): "what transformers' classes say of themselves",
+    ("containers/bundle/__init__.py", "bert"): "bert_model.ckpt, what Google calls the files of a checkpoint",
     ("mapping/identify.py", "bert"): "bert4keras and keras-bert, the names of other programs",
     ("mapping/evidence.py", "tf"): "what classes of TensorFlow begin with, not the dialect",
     ("cli/options.py", "roberta"): EXAMPLE, ("cli/verify.py", "roberta"): EXAMPLE,

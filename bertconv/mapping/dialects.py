@@ -19,6 +19,7 @@ _DIALECTS_SHAPE = {
         "title": str, "framework": str, "containers": [str], "metadata": _TEXTS, "command": str, "separator": str,
         "suffix": str, "drops_base": bool, "nested": str, "apart": str, "scoped": bool, "wrappers": [str],
         "declared": bool, "format": str, "training": [str], "average": str, "numbered": bool,
+        "*": _TEXTS,
     },
 }  # fmt: skip
 """What the values of dialects.toml are; `*` is every key that is not named."""

@@ -92,7 +92,7 @@ def test_a_new_container_is_written_checked_and_read(toy: Toy, tmp_path: Path, l
 
 def test_a_file_of_no_container_is_told_which_there_are(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"\0" * 99)
-    kinds = "safetensors nor a PyTorch file nor HDF5 nor msgpack of Flax"
+    kinds = " nor ".join(container.kind for container in CONTAINERS)
     with pytest.raises(DamagedCheckpoint, match=f"is neither {kinds}"):
         read_header(SourceFile(tmp_path / "a.bin"))
 
@@ -104,7 +104,8 @@ def test_formats_follow_from_dialects_and_containers() -> None:
     }
     assert {name: form.container.file_name for name, form in formats().items()} == {
         "pt": "model.safetensors", "tf": "tf_model.h5", "tf-safetensors": "model.safetensors",
-        "flax": "flax_model.msgpack", "flax-safetensors": "model.safetensors",
+        "tf1": "bert_model.ckpt.index", "garden": "bert_model.ckpt.index", "flax": "flax_model.msgpack",
+        "flax-safetensors": "model.safetensors", "keras-hub": "model.weights.h5",
     }  # fmt: skip
 
 

@@ -77,7 +77,9 @@ def nested(tmp_path: Path) -> Table:
     raw["group"]["layer"]["at"] = "bert.encoder.groups.{group}.layers.{layer}"
     raw["group"]["layer"]["repeat"] = {"group": "groups", "layer": "layers"}
     raw["group"]["layer"]["when"] = "not flat"
+    raw["names"] = {name: raw["names"][name] for name in DIALECTS.everywhere}
     raw["names"]["tf"]["layer"] = "bert/encoder/groups_._{group}/layers_._{layer}"
+    del raw["in"], raw["unused"]
     (tmp_path / "nested.toml").write_text(to_toml(raw))
     return load_table(tmp_path / "nested.toml")
 
