@@ -13,6 +13,7 @@ median of these ratios and their range. Prints Markdown, for docs/performance.md
     convert   pt2tf and tf2pt against `cp` and `sync`
     rename    PyTorch to PyTorch against the same, also on a file system with reflinks (needs root and mkfs.xfs)
     rewrite   shard, unshard, extract and cast against the same
+    formats   PyTorch to the formats of other programs and back, against the same
     combine   average of two and of four against the same, and hash against `sha256sum`
     start     commands that write nothing, and a tiny checkpoint in a process that is warm
 
@@ -70,7 +71,9 @@ def seconds():
 seconds()
 print(json.dumps([seconds() for _ in range(int(sys.argv[4]))]))
 """
-PARTS = ("convert", "rename", "rewrite", "combine", "start")
+PARTS = ("convert", "rename", "rewrite", "formats", "combine", "start")
+FORMATS = {"tf1": "3.0", "garden": "3.0", "flax": "2.0", "keras-hub": ""}
+"""Format -> the ratio that a conversion to it and from it, with digests, may have."""
 TARGETS: Mapping[tuple[str, str], str] = {
     ("base", "pt2tf none"): "1.5", ("large", "pt2tf none"): "1.25", ("base", "pt2tf weights"): "2.2",
     ("large", "pt2tf weights"): "1.9", ("base", "tf2pt none"): "1.7", ("base", "reflinks"): "0.1",
@@ -97,6 +100,8 @@ def main() -> None:
                 rows += renames(size, source, rounds)
             if "rewrite" in options.parts and size != "huge":
                 rows += rewrites(size, source, rounds)
+            if "formats" in options.parts:
+                rows += there_and_back(size, source, rounds)
             if "combine" in options.parts and size != "huge":
                 rows += combinations(size, source, rounds)
             if "start" in options.parts and size != "huge":
@@ -184,6 +189,28 @@ def rewrites(size: str, source: Path, rounds: int) -> Iterator[Row]:
         row = Row(f"{NAMES[size]}: `{' '.join(commands[name][:-1])}` (with digests)")
         yield against_copy(row, rounds, weights, commands[name])
     shutil.rmtree(shards)
+
+
+def there_and_back(size: str, source: Path, rounds: int) -> Iterator[Row]:
+    """To every format and from it, as the base model: all programs have that class."""
+    config = json.loads((source / "config.json").read_bytes())
+    base = str(config["architectures"][0]).partition("For")[0] + "Model"
+    body, other = source.parent / f"{size}-body", source.parent / f"{size}-other"
+    measure([*BERTCONV, "extract", "--quiet", "--verify", "none", "--class", base, str(source), str(body)])
+    changed = json.loads((body / "config.json").read_bytes()) | {"hidden_act": "gelu_new"}
+    (body / "config.json").write_text(json.dumps(changed))
+    weights = body / "model.safetensors"
+    title = f"{NAMES[size]}, {human(weights.stat().st_size)}"
+    for name, target in FORMATS.items():
+        for level, says in (("none", ""), ("weights", " (with digests)")):
+            row = Row(f"{title}: `convert --to {name} --verify {level}`{says}", target if says else "")
+            yield against_copy(row, rounds, weights, ["convert", "--to", name, "--verify", level, str(body)])
+        measure([*BERTCONV, "convert", "--quiet", "--verify", "none", "--to", name, str(body), str(other)])
+        for level, says in (("none", ""), ("weights", " (with digests)")):
+            row = Row(f"{title}: `convert --to pt --verify {level}` from {name}{says}", target if says else "")
+            yield against_copy(row, rounds, weights, ["convert", "--to", "pt", "--verify", level, str(other)])
+        shutil.rmtree(other)
+    shutil.rmtree(body)
 
 
 SCALED = """
