@@ -43,7 +43,7 @@ SIZES = {
     "max_position_embeddings": 37, "type_vocab_size": 3,
 }  # fmt: skip
 MORE: dict[str, dict[str, Any]] = {
-    "albert": {"embedding_size": 35, "num_hidden_groups": 2, "inner_group_num": 2},
+    "albert": {"embedding_size": 35, "num_hidden_groups": 2, "inner_group_num": 2, "num_hidden_layers": 4},
     "electra": {"embedding_size": 35},
 }
 
