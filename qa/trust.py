@@ -24,7 +24,10 @@ from xml.etree import ElementTree as ET
 
 from qa import ROOT
 
-INPUTS = {"safetensors": 200_000, "pickle": 200_000, "zip": 20_000, "index": 20_000, "config": 20_000, "hdf5": 5_000}
+INPUTS = {
+    "safetensors": 200_000, "pickle": 200_000, "zip": 20_000, "index": 20_000, "config": 20_000, "hdf5": 5_000,
+    "bundle": 200_000, "msgpack": 50_000, "keras3": 20_000,
+}  # fmt: skip
 """Mutated inputs for each reader."""
 FLIPS = 2_000
 GUARDS_SAMPLED = 40
@@ -35,6 +38,10 @@ HOSTILE = {
     "test_misfits": "HDF5 files that fit no BERT",
     "test_traps_that_are_never_stepped_on": "traps in sound HDF5 files",
     "test_hostile_distributed_checkpoints": "hostile distributed checkpoints",
+    "test_hostile_bundles": "hostile tensor bundles",
+    "test_hostile_msgpack_files": "hostile msgpack files",
+    "test_hostile_files_of_keras_3": "hostile Keras 3 files",
+    "test_hostile_and_foreign_files": "hostile and foreign ONNX files",
     "test_hostile_folders": "hostile folders",
     "test_unusual_and_sound_folders": "unusual and sound folders",
     "test_hostile_destinations": "hostile destinations",
@@ -77,7 +84,7 @@ def hostile(options: Options) -> list[Row]:
     page = options.folder / "hostile.xml"
     subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--no-header", f"--junit-xml={page}", "tests/hostile",
-         "tests/source/test_hub_integrity.py"],
+         "tests/formats/test_onnx.py::test_hostile_and_foreign_files", "tests/source/test_hub_integrity.py"],
         cwd=ROOT, stdout=sys.stderr, check=False,
     )  # fmt: skip
     counted: dict[str, list[bool]] = {}

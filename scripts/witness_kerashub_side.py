@@ -11,13 +11,15 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import numpy as np
 
-# Heads are 4 wide: with 8, float64 outputs of BERT and ELECTRA were further apart, those of ALBERT were not.
+# Heads are 4 wide: the square root of 8, by which Keras divides, would be rounded to float32 in float64 too.
 SIZES = {"num_layers": 2, "num_heads": 10, "hidden_dim": 40, "intermediate_dim": 53, "max_sequence_length": 37}
 WORDS, LABELS, SEGMENTS = 101, 11, 3
 FAMILIES = {
@@ -145,12 +147,22 @@ def compare(preset: Path, checkpoint: Path, dtype: str) -> dict[str, float]:
     return found
 
 
+def gelu(features: Any, approximate: bool = False, name: str | None = None) -> Any:  # noqa: ARG001
+    """`tf.nn.gelu` with its constants in the type of its input: TensorFlow rounds them to float32 in float64 too."""
+    import tensorflow as tf
+
+    if approximate:
+        return 0.5 * features * (1.0 + tf.math.tanh(0.7978845608028654 * (features + 0.044715 * features**3)))
+    return 0.5 * features * tf.math.erfc(-features * 0.7071067811865476)
+
+
 def keras_outputs(
     family: str, task: str, preset: Path, dtype: str, values: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """What KerasHub computes of a preset."""
+    """What KerasHub computes of a preset; in float64 with a gelu of that precision, in float32 as it is."""
     import keras
     import keras_hub
+    import tensorflow as tf
 
     keras.config.set_floatx(dtype)
     kind = getattr(keras_hub.models, family + task) if task else keras_hub.models.Backbone
@@ -161,7 +173,8 @@ def keras_outputs(
     if task == "MaskedLM":
         count = values["tokens"].shape[1]
         fed["mask_positions"] = np.tile(np.arange(count), (len(values["tokens"]), 1))
-    found = model(fed, training=False)
+    with mock.patch.object(tf.nn, "gelu", gelu if dtype == "float64" else tf.nn.gelu):
+        found = model(fed, training=False)
     if isinstance(found, dict):
         return {name: np.asarray(value) for name, value in found.items()}
     return {"sequence_output" if task == "" else "logits": np.asarray(found)}

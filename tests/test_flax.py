@@ -24,7 +24,12 @@ from bertconv.source import open_source
 from bertconv.verification import check_checkpoint, verify_checkpoint
 
 FLAX = load_dialects().by_name["flax"]
-HEADS = [head for head in cp.EVERY_HEAD if cp.table_of(head).speaks(FLAX)]
+HEADS = [
+    head
+    for head in cp.EVERY_HEAD
+    if cp.table_of(head).speaks(FLAX) and (head in cp.APART or head.endswith("ForMaskedLM"))
+]
+"""Every class of a table, and one of each family that shares another's."""
 MLM, DECODER = "BertForMaskedLM", "cls.predictions.decoder.weight"
 
 

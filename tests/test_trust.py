@@ -14,6 +14,7 @@ import pytest
 
 from bertconv.verify.certificate import Change, FolderCheck
 from qa import ROOT, bitflips, trust
+from qa.fuzz import targets
 
 pytestmark = pytest.mark.slow
 
@@ -75,6 +76,14 @@ def test_the_one_command_reruns_its_parts_and_fails_with_them(wrong: int) -> Non
 
 
 def test_what_is_counted_as_hostile_is_a_test() -> None:
-    texts = "".join(path.read_text() for path in (ROOT / "tests" / "hostile").glob("test_*.py"))
+    tests = ROOT / "tests"
+    texts = "".join(path.read_text() for path in (*tests.glob("hostile/test_*.py"), tests / "formats" / "test_onnx.py"))
     for name in trust.HOSTILE:
         assert re.search(rf"^def {name}\(", texts, re.MULTILINE), name
+
+
+def test_every_reader_s_fuzzer_and_hostile_files_are_counted() -> None:
+    assert set(trust.INPUTS) == set(targets.NAMES)
+    for path in sorted((ROOT / "tests" / "hostile").glob("test_hostile_*.py")):
+        counted = any(f"def {name}(" in path.read_text() for name in trust.HOSTILE)
+        assert counted or path.stem in {"test_hostile_memory", "test_hostile_hdf5_classic"}, path.name
