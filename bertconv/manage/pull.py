@@ -24,6 +24,7 @@ from bertconv.formats.frame import frame_digest, spans_of
 from bertconv.formats.interrupts import held_back
 from bertconv.formats.output import formats
 from bertconv.formats.staging import StagedFolder
+from bertconv.manage.pull_files import beside, places, prefix_of
 from bertconv.manifest import read_manifest
 from bertconv.mapping.recognise import Wanted, recognise
 from bertconv.modules import opened_modules
@@ -206,6 +207,7 @@ def _found(there: HubFolder | _Looking, repository: str, options: SourceOptions)
     source = source_in(there, repository, options)
     if source.weights.spread is not None and not keeps_record(source.weights.index or ""):
         raise in_chunks(source)
+    there.need(beside(there, source))
     return source
 
 
@@ -216,7 +218,7 @@ def _looked_at(there: HubFolder, folder: Path, options: SourceOptions) -> Pull:
     return Pull(
         repository=there.repository, subfolder=options.subfolder, commit=there.commit, folder=str(folder),
         files={name: {"size": there.sizes.get(there.prefix + name)} for name in names},
-        not_pulled=_others(source), notes=source.notes, dry_run=True,
+        not_pulled=_others(looking, source), notes=source.notes, dry_run=True,
     )  # fmt: skip
 
 
@@ -234,8 +236,8 @@ def _recorded(folder: Path) -> Iterator[str]:
     yield from containers_of(name for name, one in files.items() if "sha256_outside_tensors" in one and "/" not in name)
 
 
-def _others(source: Source) -> tuple[str, ...]:
-    return tuple(name for name in source.not_carried if name != MANIFEST)
+def _others(there: HubFolder | _Looking, source: Source) -> tuple[str, ...]:
+    return tuple(name for name in source.not_carried if name not in {MANIFEST, *beside(there, source)})
 
 
 @dataclass(frozen=True)
@@ -251,7 +253,7 @@ class _Pulling:
 
     def done(self) -> Pull:
         staged, source, root = self.staged, self.opened.source, self.there.folder
-        names = sorted(set(_places(source, root)))
+        names = sorted(set(places(self.there, source)))
         with staged, staged.writing():
             staged.reserve(sum((root / name).stat().st_size for name in names))
             files = [self.copied(name) for name in names]
@@ -266,7 +268,7 @@ class _Pulling:
             staged.commit()
         return Pull(
             repository=self.there.repository, subfolder=self.there.options.subfolder, commit=self.there.commit,
-            folder=str(staged.destination), not_pulled=_others(source), manifest=MADE if misfit else KEPT,
+            folder=str(staged.destination), not_pulled=_others(self.there, source), manifest=MADE if misfit else KEPT,
             files={one.name: {"size": one.size, "sha256": one.sha256} for one in files},
             head=report.head, digest=report.digest, notes=report.notes,
         )  # fmt: skip
@@ -329,7 +331,7 @@ class _Pulling:
             source=source_facts(source, one.header, one.identity),
             target={"folder": str(self.staged.destination), "format": form, "files": list(source.weights.files)},
             head=one.head, equals=one.plan.equals, tensors=tuple(self.rows()), left_out=(),
-            notes=tuple(self.notes(misfit)), sidecars=source.carried, not_carried=_others(source),
+            notes=tuple(self.notes(misfit)), sidecars=source.carried, not_carried=_others(self.there, source),
             copies=tuple(place for place in self.digests if place not in own),
             parameters=sum(one.everything[place].stored.count for place in own),
             nbytes=sum(tensor.stored.nbytes for tensor in one.everything.values()), verified="weights",
@@ -366,7 +368,7 @@ class _Pulling:
     def record(self, report: Report) -> None:
         """Write bertconv.json, and hold the folder to it."""
         source, path = self.opened.source, self.staged.path
-        prefix = _prefix(source.folder, self.there.folder)
+        prefix = prefix_of(source.folder, self.there.folder)
         weights = [prefix + name for name in source.weights.files]
         weights += source.modules.weights if source.modules else ()
         with ExitStack() as stack:
@@ -382,19 +384,3 @@ class _Pulling:
                 f"is not as it is put on record, and was not kept:\n{changed}",
                 hint="Check disk and memory, and pull it again; or convert it.", file=changes[0].file or None,
             )  # fmt: skip
-
-
-def _places(source: Source, root: Path) -> Iterator[str]:
-    """The files to pull, relative to the folder of the repository that is pulled."""
-    prefix = _prefix(source.folder, root)
-    for name in (*source.weights.files, source.weights.index, *source.sidecars):
-        if name is not None:
-            yield prefix + name
-    if source.config is not None:
-        yield source.config.relative_to(root).as_posix()
-    if source.modules is not None:
-        yield from (LISTING, *source.modules.weights, *source.modules.sidecars)
-
-
-def _prefix(folder: Path, root: Path) -> str:
-    return "" if folder == root else f"{folder.relative_to(root).as_posix()}/"

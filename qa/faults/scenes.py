@@ -48,12 +48,23 @@ class Kind:
     make: Callable[[Path, Path], None] | None = None
 
 
+def _by_manifest(source: Path, beside: Path) -> None:
+    """The source is as it is; that the values of these formats are right is for the tests of their containers."""
+
+
 WRITING = (
     Kind("tf", "safetensors", ("pt2tf",)),
     Kind("tf-sharded", "bin", ("pt2tf", *SHARDS)),
     Kind("tf-safetensors", "safetensors", ("convert", "--to", "tf-safetensors", "--dtype", "bfloat16")),
     Kind("tf-safetensors-sharded", "sharded", ("convert", "--to", "tf-safetensors", *SHARDS)),
     Kind("flax", "safetensors", ("convert", "--to", "flax", *SHARDS)),
+    Kind("tf1", "safetensors", ("convert", "--to", "tf1", *SHARDS), make=_by_manifest),
+    Kind(
+        "keras-hub",
+        "safetensors",
+        ("convert", "--to", "keras-hub", "--head", "BertModel", *SHARDS),
+        make=_by_manifest,
+    ),
     Kind("pt", "h5", ("tf2pt",)),
     Kind("pt-sharded", "h5", ("convert", "--to", "pt", *SHARDS)),
     Kind("pt-copied", "legacy", ("convert", "--to", "pt", "--verify", "none")),

@@ -76,6 +76,18 @@ def test_every_format_as_it_is(hub: WritableHub, tmp_path: Path, container: str)
     assert parent["backbone_digest"] == record["backbone_digest"]
 
 
+@pytest.mark.parametrize("to", ["tf1", "garden", "flax", "keras-hub"])
+def test_shards_of_other_programs(hub: WritableHub, source: Path, tmp_path: Path, to: str) -> None:
+    """A repository without a manifest: its index and all that the index names, with the model's own digest."""
+    made = convert_checkpoint(source, tmp_path / "made", to=to, max_shard_size="60KB", verify="weights")
+    (tmp_path / "made" / "bertconv.json").unlink()
+    files = uploaded(hub, tmp_path / "made")
+    found = pulled(tmp_path / "D")
+    assert manifest(tmp_path / "D")["digest"] == made.digest
+    assert {name: content for name, content in found.items() if name in files} == files
+    assert found.keys() - files == {"bertconv.json"}
+
+
 def test_what_is_pulled(hub: WritableHub, source: Path, tmp_path: Path) -> None:
     files = uploaded(hub, source)
     uploaded(hub, {"README.md": b"a card", "flax_model.msgpack": b"flax", "pytorch_model.bin": b"torch"})
@@ -116,7 +128,7 @@ def test_a_manifest_of_the_repository_is_kept(hub: WritableHub, source: Path, tm
     assert push_checkpoint(tmp_path / "D", REPO).state == "unchanged"
 
 
-@pytest.mark.parametrize("to", ["tf", "tf-safetensors"])
+@pytest.mark.parametrize("to", ["tf", "tf-safetensors", "tf1"])
 def test_the_format_that_the_manifest_is_about(hub: WritableHub, source: Path, tmp_path: Path, to: str) -> None:
     """So that what a pull request adds beside other weights is what its reader checks."""
     uploaded(hub, source)

@@ -41,6 +41,8 @@ class Keras3(SpreadContainer):
     dtypes = FLOATS
     dtypes_in_words = "floating-point numbers"
 
+    keeps_record = True
+
     _INDEX: ClassVar[str] = "model.weights.json"
 
     def recognises(self, start: bytes, size: int) -> bool:  # noqa: ARG002
