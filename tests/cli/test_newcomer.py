@@ -18,7 +18,8 @@ HEAD = "BertForMaskedLM"
 
 @pytest.fixture(scope="module")
 def src(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cp.save(tmp_path_factory.mktemp("newcomer") / "src", HEAD, cp.state_dict(HEAD))
+    folder: Path = cp.save(tmp_path_factory.mktemp("newcomer") / "src", HEAD, cp.state_dict(HEAD))
+    return folder
 
 
 @pytest.fixture
