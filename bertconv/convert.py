@@ -330,9 +330,10 @@ def _check_dialect(found: Opened, request: ConversionRequest) -> None:
     if request.source_dialect not in (None, there.name):
         asked = load_dialects().by_name[str(request.source_dialect)]
         own = f"`bertconv {there.command}`, or " if there.command else ""
+        to = f" SRC DST --to {request.form.name}" if request.form and not own else ""
         raise RequestError(
             f"holds {there.title} weights, and {asked.title} weights were asked for.",
-            hint=f"Use {own}`bertconv convert` for any direction.",
+            hint=f"Use `bertconv convert{to}`." if to else f"Use {own}`bertconv convert` for any direction.",
             file=found.source.weights.files[0],
         )
 

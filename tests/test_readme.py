@@ -11,6 +11,7 @@ import pytest
 
 import bertconv
 from bertconv.cli.main import SECTIONS
+from bertconv.formats.output import formats
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -26,6 +27,17 @@ def blocks(language: str) -> list[str]:
 def test_a_command_stands_alone_and_can_be_run(script: str) -> None:
     assert f"{script}\n" in blocks("sh")
     assert os.access(ROOT / script, os.X_OK)
+
+
+def test_a_user_of_tensorflow_1_finds_two_commands() -> None:
+    (own,) = (block for block in blocks("sh") if "bert_model.ckpt" in block)
+    assert re.findall(r"^bertconv convert bert_model.ckpt \w+/ --to (\w+)$", own, re.MULTILINE) == ["pt", "tf"]
+
+
+def test_formats_that_it_names_are_there() -> None:
+    named = re.findall(r"--to ([\w-]+)", README)
+    assert named
+    assert set(named) <= set(formats())
 
 
 def test_it_is_read_to_its_end() -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -75,8 +76,7 @@ def show_report(report: Report, *, as_json: bool, quiet: bool, verbose: bool) ->
         if report.not_carried:
             show_line(f"Not carried along: {', '.join(report.not_carried)}.", verbose=verbose)
         if not report.dry_run:
-            files = [*report.target["files"], "config.json", "bertconv.json", *report.sidecars]
-            show_line(f"Wrote {report.target['folder']}: {', '.join(files)}.", verbose=verbose)
+            show_line(f"Wrote {report.target['folder']}: {', '.join(_written(report))}.", verbose=verbose)
     click.secho(report.summary(), bold=True)
     if report.omitted:
         click.secho(f"Warning: the source computes with what was left out: {brief(report.omitted)}.", fg="yellow")
@@ -132,9 +132,19 @@ def table(headings: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
 
 
 def _from(report: Report) -> str:
+    from bertconv.mapping.dialects import title_of
+
     source = report.source
     place = _at(source["given"], source["revision"])
-    return f"{place} ({source['dialect']} names, {source['container']})"
+    return f"{place} ({title_of(source['dialect']) or source['dialect']} names, {source['container']})"
+
+
+def _written(report: Report) -> list[str]:
+    """The files of an output: weights, config, manifest, what goes along, and what else its programs look for."""
+    folder = Path(report.target["folder"])
+    named = [*report.target["files"], "config.json", "bertconv.json", *report.sidecars]
+    found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    return [*named, *(name for name in found if name not in named)]
 
 
 def _at(given: str, commit: str | None) -> str:

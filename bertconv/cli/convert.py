@@ -20,8 +20,25 @@ def _formats() -> dict[str, str]:
 def _known(context: click.Context, parameter: click.Parameter, value: str) -> str:
     if value not in _formats():
         names = ", ".join(map(repr, _formats()))
-        raise click.BadParameter(f"{value!r} is not one of {names}.", context, parameter)
+        meant = _meant(value)
+        asked = f" Did you mean {meant!r}?" if meant else ""
+        raise click.BadParameter(f"{value!r} is not one of {names}.{asked}", context, parameter)
     return value
+
+
+def _meant(word: str) -> str:
+    """The format that is called so by people or in tables; else one that is spelled alike."""
+    from difflib import get_close_matches
+
+    from bertconv.formats.output import formats
+
+    def plain(text: str) -> str:
+        return "".join(filter(str.isalnum, text.lower()))
+
+    for form in formats().values():
+        if plain(word) in map(plain, (form.name, form.dialect.name, form.dialect.title)):
+            return form.name
+    return next(iter(get_close_matches(word, formats(), n=1, cutoff=0.8)), "")
 
 
 def _completed(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
@@ -102,10 +119,12 @@ def convert(**options: Any) -> None:
     \b
     Examples:
       bertconv convert old/pytorch_model.bin out/ --to pt
+      bertconv convert bert_model.ckpt out/ --to pt                      # TensorFlow 1; gelu_new, as its code computes
+      bertconv convert bert_model.ckpt out/ --to pt --hidden-act gelu    # as Hugging Face's own conversions say
+      bertconv convert flax_model.msgpack out/ --to tf
+      bertconv convert saved_model/1 out/ --to pt --config config.json
       bertconv convert onnx/model.onnx out/ --to pt --config config.json
       bertconv convert bert-base-uncased out/ --to tf-safetensors
-      bertconv convert bert_model.ckpt out/ --to pt                      # with gelu_new, as Google's code computes
-      bertconv convert bert_model.ckpt out/ --to pt --hidden-act gelu    # as Hugging Face's own conversions say
       bertconv convert ./checkpoint out/ --to keras-hub --allow-loss     # what has no place there is left out
     """  # noqa: D301
     _run(**options)

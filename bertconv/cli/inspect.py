@@ -24,12 +24,13 @@ def _beside(others: list[str]) -> str:
 def inspect(src: str, *, with_tensors: bool, verbose: bool, as_json: bool, **options: Any) -> None:
     """Say what SRC is: container, names, model class, sizes, element types, and what is unusual about it.
 
-    Only headers are read. SRC is a Hub id, a folder or one file.
+    Only headers are read. SRC is a Hub id, a folder, one file, or the prefix of a TensorFlow checkpoint.
 
     \b
     Examples:
       bertconv inspect bert-base-uncased
       bertconv inspect tf_model.h5 --tensors
+      bertconv inspect uncased_L-12_H-768_A-12/bert_model.ckpt
       bertconv inspect ./checkpoint --json | jq .sizes
     """  # noqa: D301
     process.copies_only()

@@ -108,12 +108,15 @@ class _Lazy(click.Group):
 )
 @click.version_option(__version__, prog_name="bertconv")
 def cli() -> None:
-    """Move checkpoints of BERT and its relatives between PyTorch and TensorFlow, and prove that nothing changed.
+    """Move checkpoints of BERT and its relatives between PyTorch, TensorFlow, Flax and KerasHub, and prove it.
+
+    Those of TensorFlow 1, Model Garden, SavedModel and ONNX are read, too: any format to any other, nothing changed.
 
     \b
     Examples:
       bertconv pt2tf bert-base-uncased out/       PyTorch to tf_model.h5
       bertconv tf2pt out/ back/                   and back
+      bertconv convert bert_model.ckpt pt/ --to pt  any format to any other, as of TensorFlow 1
       bertconv verify bert-base-uncased out/      is it the same model?
       bertconv inspect out/                       what is it?
       bertconv doctor out/                        what is wrong with it?
@@ -172,6 +175,9 @@ def _fitted(hint: str, words: list[str]) -> str:
 
     with click.Context(cli) as context:
         command, other = (cli.get_command(context, name) for name in (words[0], "convert"))
+        if isinstance(command, click.Group):  # the command of the group that ran
+            inner = next((word for word in words[1:] if word in command.commands), "")
+            command = command.commands.get(inner, command)
     return fitted(hint, command, other) if command and other else hint
 
 

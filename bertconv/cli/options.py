@@ -21,7 +21,9 @@ shard_option = click.option(
 def format_option(like: str) -> Callable[[Command], Command]:
     """`--to`, by default the format of one of the command's arguments."""
     return click.option(
-        "--to", metavar="FORMAT", help=f"Format of the output: pt, tf or tf-safetensors [default: that of {like}]."
+        "--to",
+        metavar="FORMAT",
+        help=f"Format of the output, one of those of `bertconv convert --help` [default: that of {like}].",
     )
 
 

@@ -36,14 +36,31 @@ def tables() -> None:
     """  # noqa: D301
 
 
+def _families(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    from bertconv.families import families
+
+    return sorted(name for name in families() if name.startswith(begun))
+
+
+def _dialects(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    """By the names of their formats, which people know from `--to`."""
+    from bertconv.formats.output import formats
+
+    return [name for name in formats() if name.startswith(begun)]
+
+
+_FAMILY = click.argument("family", required=False, shell_complete=_families)
+
+
 @tables.command()
-@click.argument("family", required=False)
+@_FAMILY
 @click.option("--head", metavar="CLASS", help="Only what this class owns.")
 @click.option(
     "--dialect",
     "chosen",
     multiple=True,
     metavar="DIALECT",
+    shell_complete=_dialects,
     help="Only names of this dialect or format; may be repeated.",
 )
 @_FILE
@@ -52,7 +69,13 @@ def show(family: str | None, head: str | None, chosen: tuple[str, ...], path: st
     """List every tensor of FAMILY (such as bert) in every dialect that it is spoken in, with its shape by axis name.
 
     One dialect is a table, several are a paragraph for each tensor.
-    """
+
+    \b
+    Examples:
+      bertconv tables show bert
+      bertconv tables show roberta --head RobertaForMaskedLM --dialect keras-hub
+      bertconv tables show bert --dialect pt --dialect tf1
+    """  # noqa: D301
     from bertconv.cli.console import table as print_table
     from bertconv.mapping.describe import dialect_of, table_rows
     from bertconv.mapping.dialects import load_dialects
@@ -86,14 +109,19 @@ def _paragraph(row: TableRow, dialects: Sequence[Dialect], every: str) -> Iterat
 
 
 @tables.command()
-@click.argument("family", required=False)
+@_FAMILY
 @_FILE
 @_JSON
 def dialects(family: str | None, path: str | None, *, as_json: bool) -> None:
     """Say in which dialects FAMILY is spoken, which classes there are in each, and what it has no place for.
 
     Without FAMILY: which families are spoken in which dialect.
-    """
+
+    \b
+    Examples:
+      bertconv tables dialects
+      bertconv tables dialects electra
+    """  # noqa: D301
     from bertconv.cli.console import table as print_table
     from bertconv.families import families
     from bertconv.mapping.describe import spoken_dialects
@@ -174,7 +202,8 @@ def explain(name: str, family: str | None, path: str | None, *, as_json: bool) -
     else:
         tables = [load_table(tables_folder() / f"{stem}.toml") for stem in table_names()]
     found = explain_name(tables, name)
-    lines = [f"{key:10} {value}" for key, value in found.items()]
+    wide = max(10, *map(len, found))
+    lines = [f"{key:{wide}} {value}" for key, value in found.items()]
     click.echo(json.dumps(found, indent=1) if as_json else "\n".join(lines))
 
 

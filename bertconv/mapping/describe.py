@@ -104,8 +104,13 @@ def dialect_of(table: Table, name: str) -> Dialect:
             return dialect
     raise RequestError(
         f"{table.family.title} is not spoken in a dialect {printable(name)}.",
-        hint=f"Choose one of {listed((dialect.name for dialect in spoken), 'and')}.",
+        hint=f"Choose one of {listed(map(_called, spoken), 'and')}.",
     )
+
+
+def _called(dialect: Dialect) -> str:
+    """The name of a dialect, and of its format where that is another."""
+    return dialect.name if dialect.format == dialect.name else f"{dialect.name} ({dialect.format})"
 
 
 def table_rows(table: Table, head: str | None = None, dialects: Sequence[Dialect] = ()) -> list[TableRow]:
