@@ -8,7 +8,7 @@ from pathlib import Path
 import checkpoints as cp
 import pytest
 
-from bertconv import attach_head, average_checkpoints, convert_checkpoint, resize_vocabulary
+from bertconv import attach_head, average_checkpoints, convert_checkpoint, model_digest, resize_vocabulary
 from bertconv.errors import UnsupportedCheckpoint
 
 ROBERTA, BERT = "RobertaForMaskedLM", "BertForMaskedLM"
@@ -51,3 +51,24 @@ def test_what_has_it_already_is_rewritten(sources: dict[str, Path], tmp_path: Pa
     assert convert_checkpoint(tmp_path / "out", tmp_path / "back", to="pt").digest == (
         convert_checkpoint(tmp_path / "in", tmp_path / "own", to="pt").digest
     )
+
+
+def untied(folder: Path) -> Path:
+    tensors = cp.state_dict(BERT)
+    tensors["cls.predictions.decoder.weight"] = tensors["bert.embeddings.word_embeddings.weight"] * 2
+    tensors["cls.predictions.decoder.bias"] = tensors["cls.predictions.bias"]
+    return cp.save(folder, BERT, tensors, tie_word_embeddings=False)
+
+
+def test_what_is_left_of_an_untied_model_is_one(tmp_path: Path) -> None:
+    src = untied(tmp_path / "in")
+    there = convert_checkpoint(src, tmp_path / "out", to="tf1", allow_loss=True)
+    assert any("computes with the embeddings" in note for note in there.notes)
+    assert cp.config_of(tmp_path / "out")["tie_word_embeddings"] is True
+    assert convert_checkpoint(tmp_path / "out", tmp_path / "back", to="pt").digest == there.digest
+
+
+def test_a_bias_that_a_format_holds_once_counts_as_often(tmp_path: Path) -> None:
+    src = untied(tmp_path / "in")
+    there = convert_checkpoint(src, tmp_path / "out", to="flax")
+    assert there.digest == convert_checkpoint(src, tmp_path / "own", to="pt").digest == model_digest(src).digest
