@@ -168,7 +168,7 @@ def _check_form(own: Inventory, form: Format, config: Any) -> None:
     if lost or within.folds or {*within.fills} - {*own.groups} or preset_for(table.family, form.dialect.name):
         raise RequestError(
             f"{form.dialect.title} does not take this model as it is.",
-            hint=f"Save it without `format`, then run `bertconv convert FOLDER DST --to {form.name}`: it says what is lost.",
+            hint=f"Save it without `format`, then `bertconv convert FOLDER DST --to {form.name}` says what is lost.",
         )
 
 
