@@ -316,12 +316,15 @@ class _Work:
     def stated(self, staged: StagedFolder) -> dict[str, str]:
         """Digests of the class's tensors as the output is read, where that is not what was written, tensor by tensor.
 
-        A program may need more than the class has, and keep a table in another form.
+        A program may need more than the class has, keep a table in another form, and have one bias of an untied decoder
+        where transformers has two.
         """
         one = self.derivation
-        own = one.table.heads[one.head]
+        own, held = one.table.heads[one.head], {content.id for content in one.contents}
         folds = one.table.in_dialect(one.form.dialect).folds
-        if all(content.spec.group in own and content.id not in folds for content in one.contents):
+        twins = {copy for copy, first in one.table.twins.items() if first in held}
+        is_whole = one.config.values["tie_word_embeddings"] or twins <= held
+        if is_whole and all(content.spec.group in own and content.id not in folds for content in one.contents):
             return {}
         wanted = Wanted(one.table.model_type, None if one.table.is_builtin else one.table.path)
         with open_checkpoint(staged.path, SourceOptions(), head=one.head, wanted=wanted) as output:

@@ -247,8 +247,9 @@ class Report:
             "newly initialised": sum(tensor.state == "initialised" for tensor in self.tensors),
             "missing": sum(tensor.state == "missing" for tensor in self.tensors),
             "lost": len(self.lost),
-            "left out": sum(one.state not in ("tied", "ignored", "lost") or one.inside for one in self.left_out)
-            - len(self.lost),
+            "left out": sum(
+                one.state != "lost" and (one.state not in ("tied", "ignored") or one.inside) for one in self.left_out
+            ),
         }
         said = [f"{count} {what}" for what, count in counts.items() if count]
         if unknown := len(self.omitted) - len(self.lost):

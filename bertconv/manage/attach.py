@@ -25,6 +25,7 @@ from bertconv.mapping.heads import known_head
 from bertconv.mapping.plan import Plan, PlanOptions
 from bertconv.mapping.planner import make_plan
 from bertconv.mapping.recognise import Wanted
+from bertconv.mapping.refusals import check_folded, needs_more
 from bertconv.mapping.table import Table
 from bertconv.parts import HeadPart
 from bertconv.progress import Progress, silent
@@ -184,6 +185,7 @@ class _Attachment:
         """The output, planned to the last tensor."""
         self.check_family()
         self.check_known()
+        self.check_format()
         notes = [
             *self.stale(),
             *self.check_vocabulary(self.check_sizes()),
@@ -228,7 +230,15 @@ class _Attachment:
         by_id = {place: found for place, found in one.identity.by_id.items() if specs[place].group in groups}
         identity = replace(one.identity, by_id=by_id, unrecognised=(), outside=())
         options = PlanOptions(head=self.head, groups=groups)
-        return make_plan(identity, self.table, load_dialects(), self.config, self.form.dialect, options)
+        plan = make_plan(identity, self.table, load_dialects(), self.config, self.form.dialect, options)
+        check_folded(plan)
+        return plan
+
+    def check_format(self) -> None:
+        """UnsupportedCheckpoint for a format whose programs need groups that the class does not have."""
+        fills = self.table.in_dialect(self.form.dialect).fills
+        if made := [group for group in fills if group not in self.table.heads[self.head]]:
+            raise needs_more(self.head, self.form.dialect, made)
 
     def stale(self) -> Iterator[str]:
         """What is said of stored copies that differ and may."""

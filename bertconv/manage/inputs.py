@@ -14,6 +14,7 @@ from bertconv.formats.readback import check_duplicates
 from bertconv.mapping.dialects import Dialect
 from bertconv.mapping.plan import Move, Plan, PlanOptions
 from bertconv.mapping.recognise import Wanted
+from bertconv.mapping.refusals import check_whole
 from bertconv.record import short_name
 from bertconv.records import dataclass
 from bertconv.source import SourceOptions
@@ -124,6 +125,7 @@ def combined(
         if not body and head is None and number:
             _check_class(one, names[number], first_head, names[0], dialect)
         plan = one.plan(dialect, PlanOptions(head=own))
+        check_whole(plan, one.table)
         sides.append(Side(role, names[number], one, _as_class(one, base if body else own), plan))
     notes = [note for side in sides[1:] for note in _checked(side, sides[0], with_labels=not body)]
     notes += [note for side in sides for note in check_duplicates(side.plan.duplicates)]

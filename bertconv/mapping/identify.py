@@ -18,7 +18,7 @@ from bertconv.mapping.indices import TensorId, is_flat
 from bertconv.mapping.numbered import are_numbered, named, unresolved
 from bertconv.mapping.table import Table
 from bertconv.records import dataclass
-from bertconv.text import printable
+from bertconv.text import listed, printable
 
 _FOREIGN = (
     (re.compile(r"\blora_[AB]\b|\blora_embedding_"), "holds LoRA adapters, not whole weights",
@@ -250,7 +250,8 @@ def _root(names: set[str], table: Table, dialects: Dialects, tensors: list[Store
         raise UnsupportedCheckpoint(
             f"holds no {title}: none of its {len(tensors)} tensors is named as {title}'s embeddings are "
             f"(found {some}).",
-            hint=f"bertconv converts {title} in PyTorch's or TensorFlow's (Keras 2) names; "
+            hint=f"bertconv knows {title} in the names of "
+            f"{listed([one.title for one in table.spoken(dialects)], 'and')}; "
             f"`bertconv tables show {table.model_type}` lists them.",
             file=tensors[0].file.name if tensors else None,
         )

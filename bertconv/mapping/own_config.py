@@ -1,4 +1,4 @@
-"""The config file that programs of a dialect read, made of a config: its keys, no other, in its spelling."""
+"""The config file that programs of a dialect read, made of a config: its keys, no other, in its words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def own_config(table: Table, dialect: Dialect, config: Config) -> tuple[str, byt
     own = table.in_dialect(dialect).config
     if own is None:
         return None
-    said = {key: own.spelled.get(key, {}).get(config.values[key], config.values[key]) for key in own.keys}
+    said = {key: config.values[key] for key in own.keys}
     if ACTIVATION in said and (word := word_for(table, dialect, said[ACTIVATION])):
         said[ACTIVATION] = word
     return own.name, json_text({**said, **own.fixed}).encode()

@@ -75,7 +75,7 @@ def make_plan(
         head=head,
         equals=chosen.equals,
         identity=identity,
-        config=config,
+        config=planner.left,
         dialect=target,
         moves=moves,
         unloaded=planner.unloaded(moves),
@@ -83,7 +83,7 @@ def make_plan(
         unfilled=unfilled,
         mismatched=tuple(planner.mismatched.values()) if options.ignore_mismatched else (),
         ignore=ignore,
-        meaning=replace(meaning, config=planner.config),
+        meaning=replace(meaning, config=planner.left),
         notes=(
             *([f"the class is {head}: {chosen.why}"] if chosen.why else []),
             *meaning.notes,
@@ -270,6 +270,16 @@ class _Planner:
         if self.lost and not self.options.allow_loss:
             raise no_place(self.head, self.target, [self.sources[tensor_id].name for tensor_id in self.lost])
 
+    @property
+    def loses_decoder(self) -> bool:
+        """Whether the decoder of an untied model is lost."""
+        return any(tensor_id in self.table.tied for tensor_id in self.lost)
+
+    @property
+    def left(self) -> Config:
+        """The config of the model that is left: without a decoder of its own it computes with the embeddings."""
+        return self.config.replace(tie_word_embeddings=True) if self.loses_decoder else self.config
+
     def may_lack(self, name: str) -> bool:
         return first_match(self.ignore.missing, name) is not None
 
@@ -361,6 +371,8 @@ class _Planner:
             why = f"whether or not {self.head} computes with it: newly initialised where the source has none"
             notes.append(f"{self.target.title} makes {', '.join(fresh)} {why}")
         notes += self.folding.notes(self.target)
-        if not self.ties.is_tied and any(copy in self.sources for copy in self.table.tied):
+        if self.loses_decoder:
+            notes.append("the decoder is lost: the output computes with the embeddings, and its config says so")
+        elif not self.ties.is_tied and any(copy in self.sources for copy in self.table.tied):
             notes.append("the decoder is untied and stays a tensor of its own; transformers' TF classes always tie it")
         return notes

@@ -56,9 +56,26 @@ def check_folded(plan: Plan) -> None:
             raise UnsupportedCheckpoint(
                 f"{plan.dialect.title} keeps {move.target.id} without its first rows and with the row of token types "
                 f"added to each; these have values that would not come back:\n{listing(lost)}",
-                hint="Choose another format, or pass --allow-loss: the model then computes the same, and on the way "
-                "back these are zeros.",
+                hint="Choose another format, or pass --allow-loss to `bertconv convert`: the model then computes the "
+                "same, and on the way back these are zeros.",
             )
+
+
+def check_whole(plan: Plan, table: Table) -> None:
+    """UnsupportedCheckpoint where an output would lose or need what only `convert` is asked to leave out or make up."""
+    check_folded(plan)
+    own = table.heads[plan.head]
+    made = [move.target.name for move in plan.moves if move.source is None and move.target.group not in own]
+    if made:
+        raise needs_more(plan.head, plan.dialect, made)
+
+
+def needs_more(head: str, target: Dialect, what: Sequence[str]) -> UnsupportedCheckpoint:
+    """Programs of a dialect load nothing without tensors that a class does not have."""
+    return UnsupportedCheckpoint(
+        f"{target.title} cannot do without these, which {head} does not have:\n{listing(what)}",
+        hint="Leave --to out, and write the format from the output: bertconv convert OUTPUT DST --to FORMAT.",
+    )
 
 
 def no_place(head: str, target: Dialect, names: Sequence[str]) -> UnsupportedCheckpoint:

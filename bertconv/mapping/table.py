@@ -158,6 +158,12 @@ class Table:
         return frozenset(self.stored_copies.get(dialect.name, ()) if config["tie_word_embeddings"] else ())
 
     @property
+    def twins(self) -> Mapping[str, str]:
+        """Those of `tied` that are equal in an untied model too: both lie in one group, as the two biases of a head."""
+        groups = {pair: [one.partition(".")[0] for one in pair] for pair in self.tied.items()}
+        return {copy: original for (copy, original), (one, other) in groups.items() if one == other}
+
+    @property
     def model_type(self) -> str:
         """The `model_type` of config.json that `heads` are named for."""
         return self.family.model_type

@@ -23,13 +23,11 @@ class OwnConfig:
         name: of the file.
         keys: what it says of the config.
         fixed: what else it says, always the same.
-        spelled: key -> value of the config -> how the file spells that value.
     """
 
     name: str
     keys: tuple[str, ...]
     fixed: Mapping[str, Any]
-    spelled: Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -122,9 +120,9 @@ def _within(path: Path, dialect: str, raw: Mapping[str, Any], prefix: str) -> In
     own = _heads(path, where, row["heads"], prefix, heads) if "heads" in row else tuple(prefix + rest for rest in heads)
     config = None
     if "config" in row:
-        only(path, f"[in.{dialect}.config]", row["config"], required=("name", "keys"), allowed=("fixed", "spelled"))
+        only(path, f"[in.{dialect}.config]", row["config"], required=("name", "keys"), allowed=("fixed",))
         said = row["config"]
-        config = OwnConfig(said["name"], tuple(said["keys"]), said.get("fixed", {}), said.get("spelled", {}))
+        config = OwnConfig(said["name"], tuple(said["keys"]), said.get("fixed", {}))
     certain = row.get("says", {})
     says = dict(zip(certain, _heads(path, where, certain.values(), prefix, heads), strict=True))
     return InDialect(

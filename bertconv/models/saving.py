@@ -23,6 +23,7 @@ from bertconv.mapping.expand import expand, target_specs, transpose_specs
 from bertconv.mapping.layout import Transpose
 from bertconv.models.keras_internals import every_layer
 from bertconv.models.variables import FRAMEWORK, Inventory, inventory
+from bertconv.presets import preset_for
 from bertconv.record import manifest_bytes, saved_report
 from bertconv.saving import extra_spec, save_weights, shard_limit
 from bertconv.text import listing
@@ -75,6 +76,7 @@ def save_pretrained(
     limit = shard_limit(max_shard_size)
     with staged, staged.writing():
         model = Model(own.table, own.head if self.table_head else type(self).__name__.removeprefix("TF"))
+        _check_form(own, form, self.config)
         contents = contents_of(own, self.config, form, model.head)
         files, checks = save_weights(staged, form, model, contents, limit, lambda _step, _total: _silent, verify=True)
         staged.write("config.json", config_bytes(self))
@@ -154,6 +156,20 @@ def contents_of(own: Inventory, config: Any, form: Format, head: str) -> list[Co
         spec = extra_spec(f"{name}:0", tuple(variable.shape))
         contents.append(Content(spec, _dtype(variable), Origin(make=partial(_elements, variable, None))))
     return contents
+
+
+def _check_form(own: Inventory, form: Format, config: Any) -> None:
+    """RequestError for a format that `convert` alone writes whole: with files, tables or losses of its own."""
+    if not form.dialect.declared:
+        return
+    table, within = own.table, own.table.in_dialect(form.dialect)
+    there = target_specs(table, form.dialect, config, own.head, own.groups)
+    lost = own.head not in within.heads or any(one not in there and one not in table.tied for one in own.known)
+    if lost or within.folds or {*within.fills} - {*own.groups} or preset_for(table.family, form.dialect.name):
+        raise RequestError(
+            f"{form.dialect.title} does not take this model as it is.",
+            hint=f"Save it without `format`, then `bertconv convert FOLDER DST --to {form.name}` says what is lost.",
+        )
 
 
 def _check_config(model: Any, own: Inventory) -> None:

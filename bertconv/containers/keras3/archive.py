@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+from bertconv.containers.hdf5.constants import SIGNATURE
 from bertconv.containers.hdf5.reader import read_hdf5
 from bertconv.containers.keras3.parts import CONFIG, METADATA, WEIGHTS, is_keras_archive
 from bertconv.containers.keras3.reader import as_keras3
@@ -18,7 +19,6 @@ MAX_TEXT = 8_000_000
 """Bytes of a config or of metadata that are read: a model's config has some thousand."""
 MAX_MEMBERS = 10_000
 """Most records: weights, two texts, and the assets of a tokenizer."""
-_SIGNATURE = b"\x89HDF"
 _CLASS, _OF_KERAS = "TF", "keras"
 """What our classes' names begin with beside PyTorch's, and the key of their config with what Keras itself wants."""
 _AGAIN = "Download it or save the model again."
@@ -49,7 +49,7 @@ def read_archive(file: SourceFile, *, crc: bool) -> Header:
     if crc:
         check_crc(file, weights)
     part = Window(file, weights.offset, weights.size)
-    if part.read(0, min(4, part.size)) != _SIGNATURE:
+    if part.read(0, min(len(SIGNATURE), part.size)) != SIGNATURE:
         raise DamagedCheckpoint(f"has a {WEIGHTS} that is no HDF5.", hint=_AGAIN, file=str(file.path))
     found = read_hdf5(part)
     tensors = tuple(part.outside(tensor) for tensor in found.tensors)

@@ -24,6 +24,7 @@ from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import TensorSpec, expand, transpose_specs
 from bertconv.mapping.plan import Move, Plan, PlanOptions
 from bertconv.mapping.recognise import Wanted
+from bertconv.mapping.refusals import check_whole
 from bertconv.mapping.table import Table
 from bertconv.progress import Progress, silent
 from bertconv.record import computed_report, short_name
@@ -172,6 +173,7 @@ def _planned(found: Opened, adapter: Adapter, form: Format, head: str | None) ->
         if lacking := _lacking(adapter, table, own, specs):
             found = _with_labels(found, lacking, specs, own)
             own = found.plan(form.dialect, PlanOptions(head=task, init_missing=True))
+    check_whole(own, table)
     return found, replace(own, notes=(*own.notes, *check_duplicates(own.duplicates)))
 
 

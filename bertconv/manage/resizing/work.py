@@ -23,6 +23,7 @@ from bertconv.manage.resizing.streams import resized, resized_origin, vocabulary
 from bertconv.manage.resizing.vocabulary import NewRows, RowPlan, plan_rows
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.plan import Move, Plan
+from bertconv.mapping.refusals import check_whole
 from bertconv.mapping.table import VOCABULARY
 from bertconv.record import computed_report, short_name
 from bertconv.records import dataclass
@@ -74,6 +75,7 @@ class _Resizing:
     def of(cls, found: Opened, request: ResizeRequest) -> _Resizing:
         form = request.form or own_format(found)
         plan = found.plan(form.dialect, request.plan)
+        check_whole(plan, found.table)
         stale = check_duplicates(plan.duplicates)
         plan = replace(plan, notes=(*plan.notes, *stale))
         own = (found.source, read_tokenizer(found.source))
