@@ -250,7 +250,7 @@ def _root(names: set[str], table: Table, dialects: Dialects, tensors: list[Store
         raise UnsupportedCheckpoint(
             f"holds no {title}: none of its {len(tensors)} tensors is named as {title}'s embeddings are "
             f"(found {some}).",
-            hint=f"bertconv knows {title} in the names of "
+            hint=f"What is known of {title} are the names of "
             f"{listed([one.title for one in table.spoken(dialects)], 'and')}; "
             f"`bertconv tables show {table.model_type}` lists them.",
             file=tensors[0].file.name if tensors else None,

@@ -75,7 +75,7 @@ def test_a_spelling_of_pytorch_alone_leaves_tensorflow_s_names(cli: Cli, tmp_pat
     """What the sentence says works: PyTorch's files have the other name, TensorFlow's have theirs."""
     table = own(tmp_path, pt="\n".join(f'"{key}" = "{name}_act"' for name, key in ROWS))
     found = json.loads(cli("tables", "check", "--map", table, "--json").out)
-    assert {dialect: len(ones) for dialect, ones in found["renamed"].items()} == {"pt": 4, "tf": 0}
+    assert {dialect: len(ones) for dialect, ones in found["renamed"].items() if ones} == {"pt": 4}
     assert found["renamed"]["pt"][2] == {
         "id": "mlm.dense.weight",
         "builtin": "cls.predictions.transform.dense.weight",
@@ -93,7 +93,8 @@ def test_a_spelling_of_pytorch_alone_leaves_tensorflow_s_names(cli: Cli, tmp_pat
 
 def test_tensors_that_only_one_table_has_are_listed(cli: Cli, tmp_path: Path) -> None:
     table = own(tmp_path)
-    table.write_text(table.read_text().replace("\nsegment  =", "\nkind     ="))
+    renamed = table.read_text().replace("\nsegment  =", "\nkind     =").replace("embeddings.segment", "embeddings.kind")
+    table.write_text(renamed)
     done = cli("tables", "check", "--map", table)
     assert "  not in bert: embeddings.kind.weight" in done.out
     assert "  only in bert: embeddings.segment.weight" in done.out

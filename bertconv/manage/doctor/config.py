@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bertconv.config_content import CONFIG_FILES
 from bertconv.containers.stored import FLOATS, ITEM_SIZE
 from bertconv.manage.doctor.patient import ERROR, NOTE, WARNING, Finding, Patient
 from bertconv.manage.doctor.programs import EVERY, KERASHUB, KERASHUB_FIXED, ON_TORCH, TRANSFORMERS_5, Fixed
 from bertconv.mapping.heads import ROWS_WIN
 from bertconv.mapping.meaning import kind_of
+from bertconv.source import preset
 from bertconv.source.sidecars import CONFIGS
 from bertconv.text import shown
 
@@ -16,6 +18,9 @@ _LABELS = "num_labels"
 _ELSEWHERE = "Load it with bertconv's or transformers' classes."
 _COARSE = 1e-4
 """An epsilon that is farther off than this changes outputs by more than the rounding of 16 bits does."""
+
+_CONFIG = CONFIG_FILES[0]
+"""Name of the config that transformers reads."""
 
 
 def check(patient: Patient) -> Iterator[Finding]:
@@ -32,10 +37,10 @@ def check(patient: Patient) -> Iterator[Finding]:
     if source.config is None:
         return
     is_own = source.config.parent == source.folder
-    if is_own and source.config.name != CONFIGS[0]:
+    if is_own and source.config.name not in {_CONFIG, preset.CONFIG}:
         yield Finding(
             "config-name", ERROR, EVERY,
-            f"the config is called {source.config.name}, and programs read {CONFIGS[0]} alone: transformers' "
+            f"the config is called {source.config.name}, and programs read {_CONFIG} alone: transformers' "
             "classes take their default sizes and activation instead.",
             patient.convert(),
         )  # fmt: skip
@@ -79,9 +84,9 @@ def _sizes(patient: Patient) -> Iterator[Finding]:
         yield Finding(
             name, ERROR, EVERY, f"{message}: transformers and KerasHub refuse to load it.",
             "" if says else patient.convert(),
-            advice=f"Set {key} to {seen} in {CONFIGS[0]}, or give the config that belongs to it."
+            advice=f"Set {key} to {seen} in {_CONFIG}, or give the config that belongs to it."
             if says and key != _LABELS
-            else f"Name {seen} labels under id2label in {CONFIGS[0]}, or give the config that belongs to it."
+            else f"Name {seen} labels under id2label in {_CONFIG}, or give the config that belongs to it."
             if says
             else "",
         )  # fmt: skip
