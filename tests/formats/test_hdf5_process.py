@@ -26,7 +26,7 @@ from bertconv.errors import BertconvError, DamagedCheckpoint, UnsafeCheckpoint
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the limits of Linux")
 
 SOUND = {"tensors": [], "metadata": {}, "others": []}
-ENTRY = {"name": "b", "group": "", "dtype": "float32", "shape": [2], "offset": 0}
+ENTRY = {"name": "b", "group": "", "dtype": "float32", "shape": [2], "offset": 0, "recorded": ""}
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def flip(monkeypatch: pytest.MonkeyPatch, place: float, bit: int = 1) -> list[st
 
     def write_and_flip(folder: Path, files: Sequence[Any], *rest: Any, **options: Any) -> Any:
         found = write(folder, files, *rest, **options)
-        spans = [(file, tensor, offset) for file in files for tensor, offset in file.tensors]
+        spans = [(file, tensor, offset) for file in files for tensor, offset, *_ in file.tensors]
         number = int(place * (sum(tensor.nbytes for _, tensor, _ in spans) - 1))
         for file, tensor, offset in spans:
             if number < tensor.nbytes:
@@ -114,7 +114,7 @@ def test_zeros_of_both_signs_are_not_equal(tmp_path: Path, monkeypatch: pytest.M
 
     def write(folder: Path, files: Sequence[Any], *rest: Any, **options: Any) -> Any:
         found = original(folder, files, *rest, **options)
-        [(_, offset)] = [each for each in files[0].tensors if each[0].spec.id == "embeddings.word.weight"]
+        [(_, offset, *_)] = [each for each in files[0].tensors if each[0].spec.id == "embeddings.word.weight"]
         with (folder / files[0].name).open("r+b") as stream:
             stream.seek(offset)
             stream.write(np.float32(-0.0).tobytes())

@@ -114,6 +114,8 @@ class Bundle(SpreadContainer):
                 with closing(SourceFile(file.path.with_name(self.index_name))) as index:
                     there = read_bundle(index, self.stem).places(file.name)
             except DamagedCheckpoint as error:
+                if isinstance(error.__cause__, OSError):  # the disk does not give it: no word about what it holds
+                    raise
                 raise _not_confirmed(file, f"it {error.message}") from error
             if not ours <= there:
                 raise _not_confirmed(file, "it has other names, types, shapes or places")
