@@ -113,6 +113,7 @@ def _is_sound(manifest: Mapping[str, Any]) -> bool:
         and all(_has(facts, _FILE) and (_has(facts, _PLAIN) or _has(facts, _WEIGHTS)) for _, facts in files)
         and all(_has(facts, _TENSOR) for facts in tensors)
         and all(len(facts["shape"]) > 1 for facts in tensors if facts["transposed"])
+        and all(isinstance(facts.get("stored", []), list) for facts in tensors)
         and _has_sound_origin(manifest)
     )
 

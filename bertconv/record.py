@@ -233,7 +233,7 @@ def manifest_bytes(
         "target": {"format": report.target["format"], "files": report.target["files"]},
         **({"part": report.part} if report.part else {}),
         **({"computes": report.computes} if report.computes else {}),
-        "tensors": {tensor.pop("id"): _but_none(tensor, "cast") for tensor in described["tensors"]},
+        "tensors": {tensor.pop("id"): _but_none(tensor, "cast", "stored") for tensor in described["tensors"]},
         "files": _files(folder, {file.name: file for file in files}, copied or {}),
         "manifest_sha256": "",
     }
@@ -242,9 +242,15 @@ def manifest_bytes(
     return raw.removesuffix(_OWN_DIGEST % b"" + b"\n}\n") + _OWN_DIGEST % digest.encode() + b"\n}\n"
 
 
-def _but_none(facts: dict[str, Any], key: str) -> dict[str, Any]:
-    """Facts without one that is nothing."""
-    return {name: fact for name, fact in facts.items() if name != key or fact is not None}
+def _but_none(facts: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """Facts without those of some that are nothing."""
+    return {name: fact for name, fact in facts.items() if name not in keys or fact is not None}
+
+
+def stored_shape(spec: TensorSpec) -> tuple[int, ...] | None:
+    """The sizes of a tensor in its file where they are neither PyTorch's nor those the other way round."""
+    plain = spec.canonical.shape[::-1] if is_transposed(spec.layout, spec.canonical) else spec.canonical.shape
+    return None if spec.shape == plain else spec.shape
 
 
 def manifest_digest(raw: bytes) -> str:
@@ -274,7 +280,7 @@ def _moved(move: Move, dtype: str) -> TensorReport:
     shape = move.target.canonical.shape
     return TensorReport(
         move.target.id, source, move.target.name, move.state, dtype, shape, ", ".join(details),
-        transposed=is_transposed(move.target.layout, move.target.canonical),
+        transposed=is_transposed(move.target.layout, move.target.canonical), stored=stored_shape(move.target),
     )  # fmt: skip
 
 
@@ -284,7 +290,7 @@ def _computed(content: Content, details: str) -> TensorReport:
     source = printable(origin.tensor.name) if origin.tensor else ""
     return TensorReport(
         spec.id, source, spec.name, state, content.dtype, spec.canonical.shape, details,
-        transposed=is_transposed(spec.layout, spec.canonical),
+        transposed=is_transposed(spec.layout, spec.canonical), stored=stored_shape(spec),
     )  # fmt: skip
 
 
@@ -300,6 +306,7 @@ def _saved(content: Content, digest: str) -> TensorReport:
         "",
         digest,
         is_transposed(spec.layout, spec.canonical),
+        stored=stored_shape(spec),
     )
 
 

@@ -66,6 +66,7 @@ class TensorReport:
         transposed: the target's file holds the transpose of PyTorch's matrix.
         cast: of a tensor whose numbers were given another type: how many were `rounded`, how many of these `flushed` to
             zero, and how many are now `subnormal`.
+        stored: sizes in the target's file, where it keeps an axis as several, such as heads and the size of a head.
     """
 
     id: str
@@ -78,6 +79,7 @@ class TensorReport:
     digest: str = ""
     transposed: bool = False
     cast: dict[str, int] | None = None
+    stored: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -346,9 +346,11 @@ class _Pulling:
             stored, shape = tensor.stored, tensor.spec.canonical.shape
             name = self.name_of(stored)
             turned = tensor.transpose is not None or shape != stored.shape == shape[::-1]
+            plain = shape[::-1] if turned else shape
             yield TensorReport(
-                place, name, name, "loaded", stored.dtype, shape, "as it is", self.digests[place], transposed=turned
-            )
+                place, name, name, "loaded", stored.dtype, shape, "as it is", self.digests[place], transposed=turned,
+                stored=None if stored.shape == plain else stored.shape,
+            )  # fmt: skip
 
     def name_of(self, tensor: StoredTensor) -> str:
         """What a manifest calls a tensor: with the folder of its file in front."""

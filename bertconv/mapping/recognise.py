@@ -268,7 +268,8 @@ def _of_none(tensors: list[StoredTensor], dialects: Dialects, strip_prefix: str 
     return UnsupportedCheckpoint(
         f"holds no {listed(titles)}: none of its {len(tensors)} tensors is named as their "
         f"embeddings are (found {some}).",
-        hint=f"What is known of these are the names of {listed([one.title for one in dialects.by_name.values()], 'and')}; "
+        hint="What is known of these are the names of "
+        f"{listed([one.title for one in dialects.by_name.values()], 'and')}; "
         "`bertconv tables show FAMILY` lists them.",
         file=tensors[0].file.name if tensors else None,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict
@@ -219,29 +220,17 @@ def _own_name(name: str, known: Container[str]) -> str:
     return rest if name not in known and rest in known else name
 
 
-def _is_divided(stored: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    """Whether a shape is another one whose axes may be kept as several, as that of all heads is as heads and head."""
-    rest = [size for size in stored if size != 1]
-    for size in (size for size in shape if size != 1):
-        whole = 1
-        while rest and whole < size:
-            whole *= rest.pop(0)
-        if whole != size:
-            return stored == shape  # of no elements
-    return not rest
-
-
 def _check_tensor(
     job: tuple[str, StoredTensor, Mapping[str, Any]], workspace: Workspace, tick: workers.Tick
 ) -> Change | None:
     file, tensor, facts = job
     shape = tuple(facts["shape"])
     turn = shape[::-1] if facts["transposed"] else None
+    there = tuple(facts.get("stored", turn or shape))
     order = Transpose(turn, tuple(reversed(range(len(turn))))) if turn else None
     try:
-        same = tensor.dtype == facts["dtype"] and _is_divided(
-            tensor.shape, turn or shape
-        )  # guard: check-dtype, check-shape
+        same = tensor.dtype == facts["dtype"] and tensor.shape == there  # guard: check-dtype, check-shape
+        same = same and math.prod(there) == math.prod(shape)
         same = same and digest_of(tensor, order, shape, workspace, tick) == facts["digest"]  # guard: check-tensor
     except BertconvError as error:
         return Change(file, printable(tensor.name), f"can no longer be read: {error.message}")

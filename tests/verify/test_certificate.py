@@ -113,6 +113,17 @@ def test_what_was_written_is_unchanged(outputs: dict[str, Path], form: str) -> N
     assert found.verdict().endswith("Proven then: its weights.")
 
 
+@pytest.mark.parametrize("form", ["garden", "keras-hub"])
+def test_a_format_that_keeps_heads_apart_is_held_to_its_own_shapes(form: str, tmp_path: Path) -> None:
+    head = "BertForMaskedLM"
+    checkpoints.save(tmp_path / "in", head, checkpoints.state_dict(head), hidden_act="gelu_new")
+    convert_checkpoint(tmp_path / "in", tmp_path / "out", to=form)
+    tensors = json.loads((tmp_path / "out" / "bertconv.json").read_text())["tensors"]
+    assert tensors["layer.0.query.bias"]["stored"] == [5, 7]
+    assert "stored" not in tensors["layer.0.ffn_in.weight"]
+    assert check_checkpoint(tmp_path / "out").ok
+
+
 def test_a_folder_in_another_place_and_with_other_times_is_unchanged(outputs: dict[str, Path], tmp_path: Path) -> None:
     assert check_checkpoint(shutil.copytree(outputs["tf"], tmp_path / "elsewhere")).ok
 
