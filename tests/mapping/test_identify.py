@@ -166,7 +166,6 @@ def test_what_is_no_bert_is_refused_with_some_of_its_names(names: tuple[str, ...
         ("bert.encoder.layer.0.attention.self.query._packed_params._packed_params", "quantised"),
         ("bert.encoder.layer.0.attention.self.query.weight_scale", "quantised"),
         ("bert.encoder.layer.0.attention.self.query.weight_scale_inv", "quantised"),
-        ("bert/encoder/layer_._0/attention/self/query/vars/0", "Keras 3"),
         ("encoder.layers.0.self_attention.query_key_value.weight", "Megatron"),
         ("language_model.embedding.word_embeddings.weight", "Megatron"),
     ],
