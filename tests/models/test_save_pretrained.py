@@ -26,7 +26,7 @@ import transformers
 
 import bertconv
 import bertconv.saving as files
-from bertconv.errors import BertconvError, HubError, OutputError, ParityError, RequestError, UnsupportedCheckpoint
+from bertconv.errors import BertconvError, HubError, OutputError, ParityError, RequestError
 from bertconv.formats import staging
 from bertconv.formats.checksum import Taken
 from bertconv.formats.content import OutputFile
@@ -568,27 +568,23 @@ def test_resize(tmp_path: Path, head: str, count: int) -> None:
         assert_equal(logits_of(keras.models.load_model(tmp_path / "model.keras"), ids), logits_of(model, ids))
 
 
-def test_what_is_said_of_keras_files_works(tmp_path: Path) -> None:
-    """Refused, each with a way that leads to a checkpoint with every weight."""
+def test_keras_files_are_checkpoints_and_what_loads_them_saves_them(tmp_path: Path) -> None:
+    """Both ways from files of Keras 3 to PyTorch's: by themselves, and through the class that they are of."""
     model = make()
     model(tiny.inputs(CLASSIFIER))
     own = weights(model)
     model.save(tmp_path / "m.keras")
     model.save_weights(tmp_path / "m.weights.h5")
-    for name, words in (("m.keras", "keras.models.load_model"), ("m.weights.h5", "load_weights")):
-        with pytest.raises(UnsupportedCheckpoint) as refusal:
-            bertconv.convert_checkpoint(tmp_path / name, tmp_path / "no")
-        assert words in refusal.value.hint
-        assert 'save_pretrained(FOLDER, format="pt")' in refusal.value.hint
     keras.models.load_model(tmp_path / "m.keras").save_pretrained(tmp_path / "a", format="pt")
     fresh = make(seed=1)
     fresh.load_weights(tmp_path / "m.weights.h5")
     fresh.save_pretrained(tmp_path / "b", format="pt")
-    for folder in ("a", "b"):
-        cp.assert_same(weights(load(tmp_path / folder)), own)
+    config = tmp_path / "a" / "config.json"
     (tmp_path / "m.weights.h5").rename(tmp_path / "weights.h5")
-    with pytest.raises(UnsupportedCheckpoint, match="Keras 3 weights file"):
-        bertconv.convert_checkpoint(tmp_path / "weights.h5", tmp_path / "no", config=tmp_path / "a" / "config.json")
+    bertconv.convert_checkpoint(tmp_path / "m.keras", tmp_path / "c", to="pt")
+    bertconv.convert_checkpoint(tmp_path / "weights.h5", tmp_path / "d", to="pt", config=config)
+    for folder in ("a", "b", "c", "d"):
+        cp.assert_same(weights(load(tmp_path / folder)), own)
 
 
 def logits_of(model: Any, ids: np.ndarray) -> list[np.ndarray]:
