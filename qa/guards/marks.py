@@ -107,6 +107,9 @@ MARKS: Mapping[str, Mark] = {
         "links are followed when files are kept",
     ),
     "copy-links": Mark(sub(", follow_symlinks=False", ""), "links are followed when files are copied"),
+    # Tensor bundles
+    "block-checksum": Mark(never, "blocks of an index are not held to their checksums"),
+    "bundle-checksum": Mark(never, "tensors of a bundle are not held to their checksums"),
     # The certificate
     "check-manifest-size": Mark(first, "a manifest of any size is read"),
     "check-size": Mark(never, "sizes of files are not compared"),
