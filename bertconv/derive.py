@@ -141,6 +141,12 @@ class Derivation:
     files: tuple[SourceFile, ...] = ()
 
     @cached_property
+    def own_config(self) -> Mapping[str, bytes]:
+        """Name and content of the config that the format's programs read beside ours; empty where they have none."""
+        found = own_config(self.table, self.form.dialect, self.config)
+        return {} if found is None else dict([found])
+
+    @cached_property
     def preset(self) -> PresetFiles | None:
         """The config files of the format's own program; None where transformers' are its."""
         one = self
@@ -254,18 +260,11 @@ class _Work:
             raise
         return (*files, *beside), (*checks, *more)
 
-    @property
-    def own_config(self) -> tuple[str, bytes] | None:
-        """Name and content of the config that the format's own programs read."""
-        one = self.derivation
-        return own_config(one.table, one.form.dialect, one.config)
-
     def write_companions(self, staged: StagedFolder) -> None:
         """config.json and the config of the format's own programs, and what goes along."""
         files, companions = self.derivation.preset, self.derivation.companions
         configs = {"config.json": self.derivation.config.to_bytes()} if files is None else files.made()
-        configs |= dict([self.own_config] if self.own_config is not None else [])
-        for name, content in configs.items():
+        for name, content in {**configs, **self.derivation.own_config}.items():
             staged.write(name, content)
         renamed = {} if files is None else files.renamed
         if len(companions.carried) > MOST_COMPANIONS:
@@ -303,10 +302,7 @@ class _Work:
                 "files": [file.name for file in files],
             },
             notes=(*report.notes, *notes, *(() if own is None else own.notes())),
-            sidecars=(
-                *([self.own_config[0]] if self.own_config else []),
-                *sorted(renamed.get(name, name) for name in report.sidecars),
-            ),
+            sidecars=(*one.own_config, *sorted(renamed.get(name, name) for name in report.sidecars)),
             dry_run=not files,
             operation=one.operation,
             parents=(*map(_unproven, one.parents), *one.others),
