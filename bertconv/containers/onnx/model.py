@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import field
 from typing import NamedTuple
 
@@ -83,14 +84,14 @@ def read_model(file: SourceFile) -> Model:
         UnsafeCheckpoint: its data would lie outside of the folder, or there is more of something than any model has.
     """
     reader = _Reader(file)
-    try:
-        return reader.model()
-    except WireError as error:
-        reader.close()
-        raise damaged(file, str(error)) from error
-    except BaseException:
-        reader.close()
-        raise
+    with ExitStack() as on_failure:
+        on_failure.callback(reader.close)
+        try:
+            found = reader.model()
+        except WireError as error:
+            raise damaged(file, str(error)) from error
+        on_failure.pop_all()
+    return found
 
 
 def damaged(file: SourceFile, problem: str, tensor: str | None = None) -> DamagedCheckpoint:

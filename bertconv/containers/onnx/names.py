@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 
 from bertconv.containers.onnx.model import Model, Node, damaged, read_model
@@ -33,13 +34,13 @@ def read_onnx(file: SourceFile) -> Header:
         UnsupportedCheckpoint: the weights are quantised or fused, or their names are lost.
     """
     model = read_model(file)
-    try:
-        return _named(file, model)
-    except BaseException:
+    with ExitStack() as on_failure:
         for tensor in model.constants.values():
             if isinstance(tensor, StoredTensor) and tensor.file is not file:
-                tensor.file.close()
-        raise
+                on_failure.callback(tensor.file.close)
+        found = _named(file, model)
+        on_failure.pop_all()
+    return found
 
 
 def _named(file: SourceFile, model: Model) -> Header:
