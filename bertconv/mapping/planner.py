@@ -346,7 +346,7 @@ class _Planner:
     def why_unused(self, ids: list[str]) -> str:
         """Of a tensor that is none of the class, by the ids that it claims."""
         claimed, spoken = {self.identity.specs[tensor_id].group for tensor_id in ids}, self.identity.dialect
-        if claimed & {*self.table.unused.get(spoken.name, ()), *self.table.in_dialect(spoken).fills}:
+        if claimed & self.table.beyond_class(spoken):
             return "in every class's file, and this class does not compute with it"
         return f"owned by {', '.join(head for head, own in self.table.heads.items() if claimed & set(own))}"
 

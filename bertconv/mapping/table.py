@@ -126,11 +126,15 @@ class Table:
         fitting = (view for view in self.views_in(dialect) if head in self.in_dialect(view).heads)
         return next(fitting, dialect)
 
+    def beyond_class(self, dialect: Dialect) -> frozenset[str]:
+        """The groups that files of a dialect may hold although their class does not compute with them."""
+        return frozenset((*self.unused.get(dialect.name, ()), *self.in_dialect(dialect).fills))
+
     def groups_in(self, dialect: Dialect) -> frozenset[str]:
         """The groups that files of a dialect may have."""
         own = self.in_dialect(dialect)
         held = {group for head in own.heads for group in self.heads[head]}
-        held |= {*self.unused.get(dialect.name, ()), *own.fills}
+        held |= self.beyond_class(dialect)
         return frozenset(held - own.lacks)
 
     @property
