@@ -130,7 +130,7 @@ def test_transformers_weights(hub: HubServer) -> None:
 
 
 def test_names_are_not_patterns(hub: HubServer) -> None:
-    hub.add_repo("bert", {"config.json": CONFIG, "we[a]*.bin": b"1", "wea.onnx": b"2"})
+    hub.add_repo("bert", {"config.json": CONFIG, "we[a]*.bin": b"1", "wea/b.bin": b"2"})
     assert open_source("bert").weights.files == ("we[a]*.bin",)
     assert hub.downloaded() == ["config.json", "we[a]*.bin"]
 

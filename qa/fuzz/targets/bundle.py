@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,8 @@ _TOKENS = (
 def bundle_indexes() -> Target:
     import tensorflow as tf  # before the limits of a run begin
 
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    with suppress(RuntimeError):  # its threads are there already: a process that used TensorFlow before
+        tf.config.threading.set_inter_op_parallelism_threads(1)
 
     data, plain, graph, sliced = _sound()
     folder = Path(tempfile.mkdtemp(prefix="bundle-fuzz-"))
