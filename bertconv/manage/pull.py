@@ -379,7 +379,7 @@ class _Pulling:
             if errors:
                 raise next(iter(errors.values()))
             frames = {name: frame_digest(file, spans_of(headers[name])) for name, file in files.items()}
-        self.staged.write(MANIFEST, manifest_bytes(report, path, (), frames))
+        self.staged.write(MANIFEST, manifest_bytes(report, self.staged, (), frames))
         if changes := check_folder(path).changes:
             changed = listing(f"{one.tensor} {one.what}" for one in changes)
             raise ParityError(
