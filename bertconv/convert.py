@@ -24,7 +24,7 @@ from bertconv.containers.stored import FLOATS
 from bertconv.derive import Companions, Derivation, Parent, Writing, changed_config, write_output
 from bertconv.errors import RequestError, check_one_of
 from bertconv.formats.content import Content, Origin, Tally
-from bertconv.formats.folder import Destination, OutputFolder, RemotePlace, destination_of
+from bertconv.formats.folder import Destination, OutputFolder, destination_of
 from bertconv.formats.initial import initial_values
 from bertconv.formats.interrupts import held_back
 from bertconv.formats.output import Format, formats
@@ -346,7 +346,7 @@ def _checked_page(page: Path | None, dst: Destination, verify: str) -> Path | No
 
     if verify == "none":
         raise RequestError("a report shows a comparison, and --verify none makes none.", hint="Leave one of them out.")
-    output = None if isinstance(dst, RemotePlace) else Path(os.path.abspath(dst))  # noqa: PTH100  (not through links)
+    output = Path(os.path.abspath(dst)) if isinstance(dst, Path) else None  # noqa: PTH100  (not through links)
     check_page(page, output)
     return page
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -17,26 +16,10 @@ from bertconv.containers.stored import SourceFile
 from bertconv.errors import RequestError
 from bertconv.formats.checksum import Taken
 from bertconv.formats.content import OutputFile
+from bertconv.formats.remote.place import RemotePlace
 from bertconv.formats.staging import StagedFolder
 from bertconv.formats.workers import Tick
-from bertconv.records import dataclass
-
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-
-
-@dataclass(frozen=True)
-class RemotePlace:
-    """A destination in an object store; a path would lose one of its slashes.
-
-    Attributes:
-        url: of the folder, without a slash at its end.
-    """
-
-    url: str
-
-    def __str__(self) -> str:
-        return self.url
-
+from bertconv.source.remote.urls import is_url
 
 Destination = Path | RemotePlace
 """Where an output is to be."""
@@ -101,7 +84,7 @@ class OutputFolder(Protocol):
 def destination_of(dst: str | os.PathLike[str]) -> Destination:
     """What the user gave as a destination: a URL in `scheme://` is a place in a store, everything else a path."""
     given = os.fspath(dst)
-    return RemotePlace(given.rstrip("/")) if isinstance(dst, str) and _URL.match(given) else Path(given)
+    return RemotePlace(given.rstrip("/")) if is_url(dst) else Path(given)
 
 
 def local_destination(dst: str | os.PathLike[str], verb: str) -> Path:
@@ -125,4 +108,6 @@ def output_folder(
     """
     if isinstance(destination, Path):
         return StagedFolder(destination, overwrite=overwrite, inputs=inputs)
-    raise RequestError("is no folder of the disk.", hint="Give a path.", file=", ".join((str(destination), *given)))
+    from bertconv.formats.remote.folder import RemoteFolder  # most outputs are folders of the disk
+
+    return RemoteFolder(destination, overwrite=overwrite, given=given)

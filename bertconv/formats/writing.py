@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -16,8 +16,6 @@ from bertconv.formats.content import OutputFile
 
 FLUSH_SECONDS = 0.05
 """Pause between two flushes while the weights are written."""
-
-_Task = Callable[[workers.Tick], dict[str, Taken]]
 
 
 def write_weights(
@@ -47,7 +45,7 @@ def write_weights(
     return {name: taken for one in found for name, taken in one.items()}
 
 
-def _batches(files: Sequence[OutputFile], fds: Mapping[str, int], *, checksums: bool) -> Iterator[list[_Task]]:
+def _batches(files: Sequence[OutputFile], fds: Mapping[str, int], *, checksums: bool) -> Iterator[list[ranges.Work]]:
     """Ranges, then everything else: each the largest first."""
     local, sharing = workers.Local(), ranges.Sharing()
     pairs = [(run, fds[file.name]) for file in files for run in ranges.runs(file.tensors)]
