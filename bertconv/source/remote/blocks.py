@@ -114,7 +114,7 @@ class _Kept:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a file may be closed by the collector of garbage, in a thread that has it
         self._blocks: OrderedDict[tuple[int, int], Future[bytes | bytearray]] = OrderedDict()
         self._latest: dict[int, int] = {}
 
@@ -140,13 +140,14 @@ class _Kept:
     def _shrink(self) -> None:
         excess = len(self._blocks) - KEEP
         for key in [key for key in self._blocks if self._latest.get(key[0]) != key[1]][: max(excess, 0)]:
-            del self._blocks[key]  # not cancelled: another thread may wait for it
+            self._blocks.pop(key, None)  # not cancelled: another thread may wait for it
 
     def drop(self, file: Blocks) -> None:
         """Give up the blocks of a file."""
         with self._lock:
             for key in [key for key in self._blocks if key[0] == id(file)]:
-                self._blocks.pop(key).cancel()
+                if (block := self._blocks.pop(key, None)) is not None:
+                    block.cancel()
             self._latest.pop(id(file), None)
 
 
