@@ -17,6 +17,7 @@ from bertconv.catalog.store import Value, open_store
 from bertconv.catalog.trees import UNSETTLED, LocalTree, Scan, Tree
 from bertconv.progress import Progress, silent
 from bertconv.records import dataclass
+from bertconv.source.remote.urls import is_url, shown
 
 BATCH = 500
 BATCH_ROWS = 50_000
@@ -198,20 +199,16 @@ class Catalog:
 
 def open_tree(root: str | os.PathLike[str]) -> Tree:
     """A folder or a URL as a tree of outputs; errors as for `Catalog.refresh`."""
-    name = os.fspath(root)
-    if "://" in name and isinstance(root, str):
+    if is_url(root):
         from bertconv.catalog.remote import RemoteTree
 
-        return RemoteTree(name)
-    return LocalTree(Path(name))
+        return RemoteTree(os.fspath(root))
+    return LocalTree(Path(root))
 
 
 def place_of(root: str | os.PathLike[str]) -> str:
     """What the places of a folder or a URL begin with on record; it need not be there."""
-    name = os.fspath(root)
-    if "://" in name and isinstance(root, str):
-        return name.rstrip("/")
-    return str(Path(name).resolve())
+    return shown(os.fspath(root)) if is_url(root) else str(Path(root).resolve())
 
 
 def _batches(looks: Iterator[Look]) -> Iterator[list[Look]]:

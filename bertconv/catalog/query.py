@@ -41,9 +41,10 @@ _ANCESTORS = """WITH RECURSIVE line (digest) AS (
     JOIN bertconv_parents p ON p.place = m.place
     WHERE p.digest <> ''
 ) """
-_IS_DESCENDANT = (
-    "EXISTS (SELECT 1 FROM bertconv_parents p JOIN line ON line.digest = p.digest "
-    "WHERE p.place = m.place AND p.digest <> m.digest)"
+_CHILDREN = "FROM line JOIN bertconv_parents p ON p.digest = line.digest JOIN bertconv_manifests c ON c.place = p.place"
+_IS_DESCENDANT = (  # where its model is one; where nobody knows its model, where it was itself made so
+    f"(m.digest IN (SELECT c.digest {_CHILDREN} WHERE c.digest <> '' AND c.digest <> p.digest) "
+    f"OR m.place IN (SELECT c.place {_CHILDREN} WHERE c.digest = ''))"
 )
 _IS_ANCESTOR = "m.digest IN (SELECT digest FROM line) AND NOT (m.digest >= :line_low AND m.digest < :line_high)"
 _ENTRY = (

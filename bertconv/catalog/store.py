@@ -116,7 +116,9 @@ class SQLiteStore:
         # a file that somebody else made may have functions in its views and indices
         self.query("PRAGMA trusted_schema = OFF", {})
         self.query("PRAGMA foreign_keys = ON", {})
-        kinds = self.query("SELECT name FROM sqlite_master WHERE type IN ('table', 'view', 'trigger')", {})
+        kinds = self.query(
+            "SELECT name FROM sqlite_master WHERE type IN ('table', 'view', 'trigger') AND name NOT GLOB 'sqlite_*'", {}
+        )
         names = {name for (name,) in kinds}
         if not names:
             steps: list[Step] = [(statement, [{}]) for statement in schema.statements()]

@@ -56,7 +56,7 @@ def catalog(
       bertconv catalog runs/ --duplicates
       bertconv catalog s3://bucket/models --db models.db
       bertconv catalog --db models.db --descendants 8e46ab12
-      bertconv catalog runs/ --db postgresql://reader@server/models
+      bertconv catalog runs/ --db postgresql://writer@server/models
     """  # noqa: D301
     process.copies_only()
     from bertconv.catalog import Catalog
