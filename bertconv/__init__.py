@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from bertconv.catalog import Catalog
     from bertconv.config import (
         AlbertConfig,
         BertConfig,
@@ -159,6 +160,7 @@ if TYPE_CHECKING:
     from bertconv.verify.parity import Parity
 
 _NAMES = {
+    "bertconv.catalog": ("Catalog",),
     "bertconv.config": (
         "AlbertConfig", "BertConfig", "CamembertConfig", "DistilBertConfig", "ElectraConfig", "MPNetConfig",
         "RobertaConfig", "RobertaPreLayerNormConfig", "XLMRobertaConfig",
@@ -243,10 +245,10 @@ _NAMES = {
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
-    "AlbertConfig", "AutoConfig", "BertConfig", "BertconvError", "CamembertConfig", "Diagnosis", "Diff", "Digest",
-    "DistilBertConfig", "ElectraConfig", "Finding", "FolderCheck", "Graph", "Inspection", "Leftovers", "MPNetConfig",
-    "Parity", "Pull", "Push", "Report", "Resized", "RobertaConfig", "RobertaPreLayerNormConfig", "TFAlbertForMaskedLM",
-    "TFAlbertForMultipleChoice", "TFAlbertForPreTraining", "TFAlbertForQuestionAnswering",
+    "AlbertConfig", "AutoConfig", "BertConfig", "BertconvError", "CamembertConfig", "Catalog", "Diagnosis", "Diff",
+    "Digest", "DistilBertConfig", "ElectraConfig", "Finding", "FolderCheck", "Graph", "Inspection", "Leftovers",
+    "MPNetConfig", "Parity", "Pull", "Push", "Report", "Resized", "RobertaConfig", "RobertaPreLayerNormConfig",
+    "TFAlbertForMaskedLM", "TFAlbertForMultipleChoice", "TFAlbertForPreTraining", "TFAlbertForQuestionAnswering",
     "TFAlbertForSequenceClassification", "TFAlbertForTokenClassification", "TFAlbertMainLayer", "TFAlbertModel",
     "TFAlbertPreTrainedModel", "TFAutoModel", "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM",
     "TFAutoModelForMultipleChoice", "TFAutoModelForNextSentencePrediction", "TFAutoModelForPreTraining",

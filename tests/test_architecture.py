@@ -34,12 +34,15 @@ LAYERS = (
     {"models"},
     {"verify"},
     {"convert", "inspection", "verification", "manage"},
+    {"catalog"},
     {"testing"},
     {"cli", "pytest_plugin"},
 )
 """A part may import its own layer and those before it."""
 
-FRAMEWORKS = ("tensorflow", "torch", "keras", "transformers", "numpy", "h5py", "huggingface_hub")
+FRAMEWORKS = (
+    "tensorflow", "torch", "keras", "transformers", "numpy", "h5py", "huggingface_hub", "sqlalchemy", "psycopg",
+)  # fmt: skip
 EACH = pytest.mark.parametrize("file", FILES, ids=str)
 
 

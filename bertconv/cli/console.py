@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bertconv.report import Report
 
 
-_COUNTED = {"outputs": "runs", "models": "models", "folders": "folders"}
+_COUNTED = {"outputs": "runs", "models": "models", "folders": "folders", "manifests": "manifests"}
 """Steps that are not counted in bytes."""
 
 

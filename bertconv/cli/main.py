@@ -33,6 +33,7 @@ SECTIONS = {
         "verify": "bertconv.cli.verify:verify",
         "hash": "bertconv.cli.hash:hash_",
         "history": "bertconv.cli.history:history",
+        "catalog": "bertconv.cli.catalog:catalog",
     },
     "Change one checkpoint": {
         "cast": "bertconv.cli.cast:cast",
@@ -219,11 +220,13 @@ def _tell(facts: dict[str, Any], text: str, *, as_json: bool) -> None:
 
 
 def _tell_bug(error: Exception, *, as_json: bool) -> None:
+    import re
     import traceback
 
     facts = {"code": BUG, "kind": type(error).__name__, "message": str(error), "hint": f"Report it to {ISSUES}."}
     trace = "".join(traceback.format_exception(error))
-    command = " ".join(["bertconv", *sys.argv[1:]])
+    # a password in an address, as of a database, is not for an issue tracker
+    command = re.sub(r"(://[^:/@\s]*):[^/\s]*@", r"\1:***@", " ".join(["bertconv", *sys.argv[1:]]))
     _tell(
         facts,
         f"{trace}\nThis is a bug in bertconv {__version__} (Python {sys.version.split()[0]}). "

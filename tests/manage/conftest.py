@@ -12,6 +12,7 @@ from hub_endpoint import pointed_at
 sys.path.insert(0, str(Path(__file__).parents[1] / "source"))  # the Hub of the tests lies there
 
 from hub_writes import WritableHub
+from postgresql_server import programs, running
 
 
 @pytest.fixture
@@ -30,3 +31,24 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     found: list[float] = []
     monkeypatch.setattr(time, "sleep", found.append)
     return found
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """A server of PostgreSQL; one for all tests that ask for it."""
+    binaries = programs()
+    if binaries is None:
+        pytest.skip("PostgreSQL's initdb is not installed")
+    with running(binaries) as server:
+        yield server
+
+
+DATABASES = ("memory", "sqlite", "postgresql")
+
+
+@pytest.fixture(params=DATABASES)
+def database(request: pytest.FixtureRequest, tmp_path: Path):
+    """What a catalogue is opened with: nothing, a file of SQLite, or a URL with an empty schema of its own."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgresql").new()
+    return None if request.param == "memory" else tmp_path / "catalogue.db"

@@ -37,12 +37,17 @@ def manifest(of: str, *parents: dict[str, Any], verb: str = "average", **changes
     return {key: value for key, value in content.items() if value is not ...}
 
 
+def raw(content: dict[str, Any]) -> bytes:
+    """This manifest with its right digest."""
+    empty = (json.dumps({**content, "manifest_sha256": ""}, indent=1) + "\n").encode()
+    own = manifest_digest(empty).encode()
+    return empty.replace(b'"manifest_sha256": ""', b'"manifest_sha256": "%s"' % own)
+
+
 def write(folder: Path, content: dict[str, Any]) -> Path:
     """A folder with this manifest and its right digest."""
     folder.mkdir(parents=True, exist_ok=True)
-    raw = (json.dumps({**content, "manifest_sha256": ""}, indent=1) + "\n").encode()
-    own = manifest_digest(raw).encode()
-    (folder / MANIFEST).write_bytes(raw.replace(b'"manifest_sha256": ""', b'"manifest_sha256": "%s"' % own))
+    (folder / MANIFEST).write_bytes(raw(content))
     return folder
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,9 @@ MOST_TEXT = 200
 MOST_OPTIONS, MOST_LEVELS = 20_000, 6
 """Characters of an operation's options as JSON, and levels."""
 
+Trouble = Callable[[Path | None, str], None]
+"""Told of a folder that was not searched to its end, or of None where others were not either; in one sentence."""
+
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 _CACHED = re.compile(r"(models|datasets|spaces)--.+")
 """A repository's folder in the Hub's cache, whose files are links and huggingface_hub's own."""
@@ -57,9 +60,9 @@ class Record:
         operation = operation_of(manifest)
         parents = map(_parent, parents_of(manifest))
         return cls(
-            folder, _digest(manifest["digest"]), _digest(text_of(manifest, "backbone_digest")),
-            _text(text_of(manifest, "head")), _text(manifest["verified"]), _text(manifest["bertconv"]),
-            Operation(_text(operation.verb), _options(operation.options)), tuple(parents),
+            folder, plain_digest(manifest["digest"]), plain_digest(text_of(manifest, "backbone_digest")),
+            short_text(text_of(manifest, "head")), short_text(manifest["verified"]), short_text(manifest["bertconv"]),
+            Operation(short_text(operation.verb), _options(operation.options)), tuple(parents),
         )  # fmt: skip
 
 
@@ -93,7 +96,12 @@ def search_folders(roots: Iterable[Path], known: Record) -> Found:
     unsigned: list[Path] = []
     budget = [MOST_MANIFESTS, MOST_MANIFEST_BYTES]
     own = _identity(known.folder)
-    for folder, names in _folders([_checked(root) for root in roots], notes):
+
+    def tell(_: Path | None, sentence: str) -> None:
+        notes.append(sentence)
+
+    checked = [checked_root(root) for root in roots]
+    for folder, names in walk_folders(checked, tell, most_folders=MOST_FOLDERS, most_depth=MOST_DEPTH):
         if MANIFEST not in names:
             unsigned += [folder] if any(is_weights(name) or is_spread(name) for name in names) else []
         elif _identity(folder) != own:
@@ -111,15 +119,18 @@ def search_folders(roots: Iterable[Path], known: Record) -> Found:
 
 
 def _parent(one: ParentReport) -> ParentReport:
-    commit = None if one.commit is None else _text(one.commit)
-    return ParentReport(_text(one.role), _text(one.given), commit, _digest(one.digest), _digest(one.backbone_digest))
+    commit = None if one.commit is None else short_text(one.commit)
+    return ParentReport(
+        short_text(one.role), short_text(one.given), commit, plain_digest(one.digest), plain_digest(one.backbone_digest)
+    )
 
 
-def _text(text: str) -> str:
+def short_text(text: str) -> str:
+    """A text from a manifest, cut where it is too long, and safe to print."""
     return printable(text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}...")
 
 
-def _digest(text: str) -> str:
+def plain_digest(text: str) -> str:
     """A digest; empty for what is none."""
     return text if _DIGEST.fullmatch(text) else ""
 
@@ -136,10 +147,10 @@ def _options(options: Mapping[str, Any]) -> Mapping[str, Any]:
 def _safe(value: Any) -> Any:
     """JSON whose texts are safe to print."""
     if isinstance(value, dict):
-        return {_text(key): _safe(inner) for key, inner in value.items()}
+        return {short_text(key): _safe(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_safe(inner) for inner in value]
-    return _text(value) if isinstance(value, str) else value
+    return short_text(value) if isinstance(value, str) else value
 
 
 def _read(folder: Path, budget: list[int], notes: list[str]) -> Record | None:
@@ -154,7 +165,8 @@ def _read(folder: Path, budget: list[int], notes: list[str]) -> Record | None:
         return None
 
 
-def _checked(root: Path) -> Path:
+def checked_root(root: Path) -> Path:
+    """A folder that may be searched; RequestError where it is none, or lies in the Hub's cache."""
     if not is_so(root.is_dir):
         raise RequestError("is no folder, so it cannot be searched.", hint="Give a folder.", file=str(root))
     if any(_CACHED.fullmatch(part) for part in root.resolve().parts):
@@ -166,8 +178,17 @@ def _checked(root: Path) -> Path:
     return root
 
 
-def _folders(roots: Iterable[Path], notes: list[str]) -> Iterator[tuple[Path, frozenset[str]]]:
-    """Folders with the names of their files, those nearest to the roots first; each once."""
+def walk_folders(
+    roots: Iterable[Path], tell: Trouble, *, most_folders: int, most_depth: int
+) -> Iterator[tuple[Path, frozenset[str]]]:
+    """Folders with the names of their files, those nearest to the roots first; each once.
+
+    Args:
+        roots: folders, as `checked_root` has them.
+        tell: called with what was not searched, and why.
+        most_folders: how many are looked at in all, and at how many entries of each at most.
+        most_depth: how far below a root.
+    """
     queue = deque((root, 0) for root in roots)
     seen: set[tuple[int, int]] = set()
     while queue:
@@ -175,25 +196,28 @@ def _folders(roots: Iterable[Path], notes: list[str]) -> Iterator[tuple[Path, fr
         identity = _identity(folder)
         if identity is None or identity in seen:
             continue
-        if len(seen) == MOST_FOLDERS:  # guard: search-folders
-            notes.append(f"more than {MOST_FOLDERS:,} folders: the rest was not searched")
+        if len(seen) == most_folders:  # guard: search-folders
+            tell(None, f"more than {most_folders:,} folders: the rest was not searched")
             return
         seen.add(identity)
         try:
-            files, inner = _entries(folder)
+            files, inner = _entries(folder, most_folders, tell)
         except OSError as error:
-            notes.append(f"{printable(str(folder))} was not searched: {error.strerror}")
+            tell(folder, f"{printable(str(folder))} was not searched: {error.strerror}")
             continue
         yield folder, files
-        if depth < MOST_DEPTH:  # guard: search-depth
+        if depth < most_depth:  # guard: search-depth
             queue.extend((folder / name, depth + 1) for name in inner)
 
 
-def _entries(folder: Path) -> tuple[frozenset[str], list[str]]:
+def _entries(folder: Path, most: int, tell: Trouble) -> tuple[frozenset[str], list[str]]:
     """Names of a folder's files, and of the folders in it that are to be searched."""
     files, inner = [], []
     with os.scandir(folder) as entries:
-        for entry, _ in zip(entries, range(MOST_FOLDERS), strict=False):
+        for number, entry in enumerate(entries):
+            if number == most:
+                tell(folder, f"{printable(str(folder))} has more than {most:,} entries: the rest was not searched")
+                break
             if entry.is_dir(follow_symlinks=False):  # guard: search-links
                 inner.append(entry.name)
             else:
