@@ -34,6 +34,7 @@ LAYERS = (
     {"models"},
     {"verify"},
     {"convert", "inspection", "verification", "manage"},
+    {"fleet"},
     {"testing"},
     {"cli", "pytest_plugin"},
 )
