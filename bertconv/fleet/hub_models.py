@@ -87,9 +87,11 @@ def repositories(query: Query, token: str | bool | None) -> list[Repository]:
     """
     from huggingface_hub import HfApi
 
+    from bertconv.source import hub_budget
     from bertconv.source.hub_errors import FAILURES, explain
     from bertconv.source.hub_patience import patiently
 
+    hub_budget.attach()
     api = HfApi(token=token, library_name="bertconv")
     try:
         # Page by page; the pages are many, so that only what is used of them is kept.
