@@ -1,4 +1,4 @@
-"""`bertconv fleet push`: to whom, how often, what a dry run says; and the account that processes keep of the Hub's limits."""
+"""`bertconv fleet push`: to whom, how often, what a dry run says; what processes remember of the Hub's limits."""
 
 from __future__ import annotations
 
