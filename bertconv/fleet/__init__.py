@@ -1,1 +1,1 @@
-"""Many checkpoints at once: lists of them, their reports, and what they share of the Hub's patience."""
+"""Many checkpoints: a list of items, a scheduler, engines that run them, and a ledger of what became of them."""

@@ -16,7 +16,7 @@ _WIDTH, _HEIGHT, _GAP = 1040, 120, 46
 _LEFT, _TOP = 70, 24
 _PAUSE = 26
 """Width of a pause."""
-_STEPS = (1, 2, 5, 10)
+_STEPS = (1, 2, 3, 4, 5, 6, 8, 10)
 _EVERY = 110
 """Least width between two times that are written."""
 
@@ -41,7 +41,7 @@ def chart(bars: Sequence[Bar]) -> Markup | None:
         "svg",
         *_panel("items that ended", most, _TOP, lambda number: f"{number:,.0f}"),
         *(part for column in columns for part in _counts(column, most)),
-        *_panel("bytes of weights a second", rate, lower, lambda number: human_bytes(number)),
+        *_panel("bytes of weights a second", rate, lower, human_bytes),
         *(_rate(column, rate, lower) for column in columns),
         *_axis(columns, lower + _HEIGHT),
         *(_hover(column, lower + _HEIGHT) for column in columns),
@@ -68,7 +68,7 @@ def _panel(title: str, most: float, top: float, said: Callable[[float], str]) ->
     for part in (0, 0.5, 1):
         y = top + _HEIGHT * (1 - part)
         yield tag("line", x1=_LEFT, x2=_LEFT + _WIDTH, y1=f"{y:g}", y2=f"{y:g}")
-        if part != 0.5 or most > 1:
+        if float(most * part).is_integer():
             yield tag("text", said(most * part), x=_LEFT - 8, y=f"{y + 4:g}", class_="end")
 
 
@@ -96,7 +96,8 @@ def _box(column: _Column, y: float, height: float, kind: str) -> Markup:
 
 def _hover(column: _Column, bottom: float) -> Markup:
     bar = column.bar
-    said = f"{_moment(bar.start)} UTC: {bar.good:,} ended well, {bar.bad:,} failed, {human_bytes(bar.size / bar.seconds)}/s"
+    rate = human_bytes(bar.size / bar.seconds)
+    said = f"{_moment(bar.start)} UTC: {bar.good:,} ended well, {bar.bad:,} failed, {rate}/s"
     return tag(
         "rect", tag("title", said), x=f"{column.x:.2f}", y=_TOP, width=f"{column.width:.2f}", height=bottom - _TOP,
         class_="hover",
@@ -123,12 +124,8 @@ def _axis(columns: Sequence[_Column], bottom: float) -> Iterator[Markup]:
 
 def _legend(bars: Sequence[Bar]) -> Markup:
     said = [("good", "ended well")] + ([("bad", "failed")] if any(bar.bad for bar in bars) else [])
-    rows = [
-        tag(
-            "li", tag("svg", tag("rect", width=30, height=14, rx=2, class_=f"column {kind}"), aria_hidden="true"), words
-        )
-        for kind, words in said
-    ]
+    signs = {kind: tag("rect", width=30, height=14, rx=2, class_=f"column {kind}") for kind, _ in said}
+    rows = [tag("li", tag("svg", signs[kind], aria_hidden="true"), words) for kind, words in said]
     pause = "; a dashed line is a pause" if any(bar.begins for bar in bars[1:]) else ""
     seconds = max(bar.seconds for bar in bars)
     span = f"{seconds:,.0f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
