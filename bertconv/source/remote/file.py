@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -83,6 +83,13 @@ class RemoteFile(SourceFile):
             return b""
         with explained(self._address):
             return self._blocks.glance(offset, length)
+
+    def pieces(self, start: int, end: int, what: str = "") -> Iterator[memoryview]:
+        """As `SourceFile.pieces`; what is short, as that which lies between tensors, from pages."""
+        if end - start > _GLANCES:
+            yield from super().pieces(start, end, what)
+        elif start < end:
+            yield memoryview(self.read(start, end - start, what))
 
     def _preadv(self, buffers: list[memoryview], offset: int, what: str) -> int:  # noqa: ARG002  (it has no word in it)
         room, lacking = sum(map(len, buffers)), max(self.size - offset, 0)
