@@ -7,10 +7,11 @@ so that looking at a file costs little more than what is looked at.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
+from itertools import count
 
 BLOCK = 8 << 20
 """Bytes that are fetched at a time where elements are read."""
@@ -34,6 +35,9 @@ def _fetchers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(FETCHERS, thread_name_prefix="bertconv-fetch")
 
 
+_keys = count()
+
+
 class Blocks:
     """The bytes of one file.
 
@@ -45,6 +49,7 @@ class Blocks:
     def __init__(self, fetch: Fetch, size: int) -> None:
         self._fetch = fetch
         self._size = size
+        self.key = next(_keys)
         self._lock = threading.Lock()
         self._pages: OrderedDict[int, memoryview] = OrderedDict()
 
@@ -106,6 +111,10 @@ class Blocks:
         with self._lock:
             self._pages.clear()
 
+    def forget(self) -> None:
+        """The same for the collector of garbage, which may come to any thread at any place: it waits for no lock."""
+        _kept.gone.append(self.key)
+
 
 class _Kept:
     """The blocks of all files that were used last.
@@ -114,41 +123,46 @@ class _Kept:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a file may be closed by the collector of garbage, in a thread that has it
+        self._lock = threading.Lock()
         self._blocks: OrderedDict[tuple[int, int], Future[bytes | bytearray]] = OrderedDict()
         self._latest: dict[int, int] = {}
+        self.gone: deque[int] = deque()
 
     def of(self, file: Blocks, number: int) -> Future[bytes | bytearray] | None:
         """A block that is here or on its way."""
         with self._lock:
-            return self._blocks.get((id(file), number))
+            return self._blocks.get((file.key, number))
 
     def get(self, file: Blocks, numbers: range) -> Future[bytes | bytearray]:
         """The first of some blocks; all of them are fetched."""
         with self._lock:
+            while self.gone:
+                self._drop(self.gone.popleft())
             for one in numbers:
-                key = (id(file), one)
+                key = (file.key, one)
                 known = self._blocks.get(key)
                 if known is None or (known.done() and not _is_good(known)):
                     self._blocks[key] = _fetchers().submit(file.fetched, one)
                 self._blocks.move_to_end(key)
-            self._latest[id(file)] = numbers[0]
-            found = self._blocks[id(file), numbers[0]]
+            self._latest[file.key] = numbers[0]
+            found = self._blocks[file.key, numbers[0]]
             self._shrink()
         return found
 
     def _shrink(self) -> None:
         excess = len(self._blocks) - KEEP
         for key in [key for key in self._blocks if self._latest.get(key[0]) != key[1]][: max(excess, 0)]:
-            self._blocks.pop(key, None)  # not cancelled: another thread may wait for it
+            del self._blocks[key]  # not cancelled: another thread may wait for it
 
     def drop(self, file: Blocks) -> None:
         """Give up the blocks of a file."""
         with self._lock:
-            for key in [key for key in self._blocks if key[0] == id(file)]:
-                if (block := self._blocks.pop(key, None)) is not None:
-                    block.cancel()
-            self._latest.pop(id(file), None)
+            self._drop(file.key)
+
+    def _drop(self, gone: int) -> None:
+        for key in [key for key in self._blocks if key[0] == gone]:
+            self._blocks.pop(key).cancel()
+        self._latest.pop(gone, None)
 
 
 def _is_good(block: Future[bytes | bytearray]) -> bool:
