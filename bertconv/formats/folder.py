@@ -84,7 +84,10 @@ class OutputFolder(Protocol):
 def destination_of(dst: str | os.PathLike[str]) -> Destination:
     """What the user gave as a destination: a URL in `scheme://` is a place in a store, everything else a path."""
     given = os.fspath(dst)
-    return RemotePlace(given.rstrip("/")) if is_url(dst) else Path(given)
+    if not is_url(dst):
+        return Path(given)
+    scheme, mark, rest = given.partition("://")
+    return RemotePlace(scheme + mark + rest.rstrip("/"))
 
 
 def local_destination(dst: str | os.PathLike[str], verb: str) -> Path:
