@@ -21,7 +21,7 @@ _NOT_WRITTEN = {
     "hf": "Convert to a folder, then use `bertconv push`.",
 }
 """Schemes to which nothing is written -> what to do."""
-PART = 16 << 20
+PART = 8 << 20
 """Bytes of a part of a file that is sent in several."""
 _MOST_PARTS = 9_000
 """Stores take 10,000 parts of a file."""
