@@ -32,6 +32,16 @@ def is_url(given: object) -> bool:
     return isinstance(given, str) and _URL.match(given) is not None
 
 
+def public(given: object) -> str:
+    """What was given, as a text for others: an address without its user, password and query."""
+    text = str(given)
+    if not is_url(text):
+        return text
+    scheme, _, rest = text.partition("://")
+    host, slash, path = re.split(r"[?#]", rest)[0].partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}".rstrip("/")
+
+
 def shown(value: object, most: int = 60) -> str:
     """A value from a file for a sentence: as Python writes it, which is one line, and not too long."""
     cut = value[: most + 1] if isinstance(value, str) else value

@@ -25,6 +25,7 @@ from bertconv.manage.difference.sides import only_in, opened_sides, pairs_of
 from bertconv.mapping.recognise import Wanted
 from bertconv.progress import Progress, silent
 from bertconv.source import SourceOptions
+from bertconv.text import public
 from bertconv.verify.agreement import ASPECTS, Agreement
 from bertconv.verify.classes import other_classes
 from bertconv.verify.facts import side_facts
@@ -98,7 +99,7 @@ def diff_checkpoints(  # noqa: PLR0913  (one argument per option of the command)
     }  # fmt: skip
     words = [word for name, value in said.items() if value not in (None, "") for word in (name, str(value))]
     words += ["--local-files-only"] if local_files_only else []
-    command = shlex.join(["bertconv", "diff", str(a), str(b), *words])
+    command = shlex.join(["bertconv", "diff", public(a), public(b), *words])
     return replace(diff, command=command, seconds=time.perf_counter() - started)
 
 

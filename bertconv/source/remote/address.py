@@ -229,6 +229,7 @@ def _web_folder(store: HttpStore, url: str, address: str, more: Iterable[str]) -
         return RemoteFolder.of(mount)
     names = (*sidecars.CONFIGS, *_TOKENIZER, *_BESIDE, *more)
     mount = RemoteMount(_Unlisted(store.filesystem, (*names, *WEIGHTS)), url, address)
+    mount.is_listed = False
     with explained(address):
         mount.files |= known_names(store, url, dict.fromkeys(names))
     for index in [name for name in mount.files if is_index(name)]:

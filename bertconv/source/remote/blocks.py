@@ -26,6 +26,8 @@ MOST_PAGES = 1024
 FETCHERS = 4
 """Requests that are on their way at a time, of all files."""
 
+_Key = tuple[int, int]
+"""Which file, and which of its blocks."""
 Fetch = Callable[[int, int], bytes | bytearray]
 """Gives the bytes from one place to another; all of them, or an error."""
 
@@ -53,15 +55,25 @@ class Blocks:
         self._lock = threading.Lock()
         self._pages: OrderedDict[int, memoryview] = OrderedDict()
 
-    def fill(self, buffer: memoryview, offset: int) -> None:
-        """Fill a buffer with bytes that lie in the file, from blocks; errors as those of `fetch`."""
-        done = 0
-        while done < len(buffer):
-            number, start = divmod(offset + done, BLOCK)
-            block = self._block(number)
-            count = min(len(buffer) - done, len(block) - start)
-            buffer[done : done + count] = memoryview(block)[start : start + count]
-            done += count
+    def fill(self, buffers: Iterable[memoryview], offset: int) -> None:
+        """Fill buffers, one after the other, with bytes that lie in the file, from blocks; errors as those of `fetch`.
+
+        Rows of a matrix are many and short: a block is looked up once for all that lie in it.
+        """
+        number, block, used = -1, memoryview(b""), 0
+        for buffer in buffers:
+            done = 0
+            while done < len(buffer):
+                here, start = divmod(offset + done, BLOCK)
+                if here != number:
+                    _kept.used(self, number, used)
+                    number, block, used = here, memoryview(self._block(here)), 0
+                count = min(len(buffer) - done, len(block) - start)
+                buffer[done : done + count] = block[start : start + count]
+                done += count
+                used += count
+            offset += done
+        _kept.used(self, number, used)
 
     def glance(self, offset: int, length: int) -> bytes:
         """A few bytes that lie in the file, fewer than pages are kept, from pages; errors as those of `fetch`."""
@@ -98,8 +110,7 @@ class Blocks:
                 self._pages.popitem(last=False)
 
     def _block(self, number: int) -> bytes | bytearray:
-        last = min(number + AHEAD, (self._size - 1) // BLOCK)
-        return _kept.get(self, range(number, last + 1)).result()
+        return _kept.get(self, number, (self._size - 1) // BLOCK).result()
 
     def fetched(self, number: int) -> bytes | bytearray:
         """A block as the store gives it."""
@@ -117,15 +128,18 @@ class Blocks:
 
 
 class _Kept:
-    """The blocks of all files that were used last.
+    """The blocks of all files that were used last, and those that were fetched ahead of their use.
 
-    Many files may be read side by side: of each the block that was asked for last stays, whatever the others need.
+    Threads read side by side, in files that may be many. What a thread asked for last of a file stays whatever the
+    others do. Of the rest go first the blocks that were read from end to end, then those of which something is left to
+    read, and last those that were fetched ahead: a thread that waits would find its next blocks gone.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._blocks: OrderedDict[tuple[int, int], Future[bytes | bytearray]] = OrderedDict()
-        self._latest: dict[int, int] = {}
+        self._blocks: OrderedDict[_Key, Future[bytes | bytearray]] = OrderedDict()
+        self._used: dict[_Key, int] = {}
+        self._latest: dict[tuple[int, int], _Key] = {}
         self.gone: deque[int] = deque()
 
     def of(self, file: Blocks, number: int) -> Future[bytes | bytearray] | None:
@@ -133,26 +147,43 @@ class _Kept:
         with self._lock:
             return self._blocks.get((file.key, number))
 
-    def get(self, file: Blocks, numbers: range) -> Future[bytes | bytearray]:
-        """The first of some blocks; all of them are fetched."""
+    def get(self, file: Blocks, number: int, last: int) -> Future[bytes | bytearray]:
+        """A block, after which those that follow are fetched too, up to the last one of the file."""
         with self._lock:
             while self.gone:
                 self._drop(self.gone.popleft())
-            for one in numbers:
-                key = (file.key, one)
-                known = self._blocks.get(key)
-                if known is None or (known.done() and not _is_good(known)):
-                    self._blocks[key] = _fetchers().submit(file.fetched, one)
-                self._blocks.move_to_end(key)
-            self._latest[file.key] = numbers[0]
-            found = self._blocks[file.key, numbers[0]]
+            key = (file.key, number)
+            if key not in self._blocks or (self._blocks[key].done() and not _is_good(self._blocks[key])):
+                self._blocks[key] = _fetchers().submit(file.fetched, number)
+            self._blocks.move_to_end(key)
+            self._latest[file.key, threading.get_ident()] = key
+            for one in range(number + 1, min(number + AHEAD, last) + 1):
+                if (file.key, one) not in self._blocks and self._used.get((file.key, one), 0) < BLOCK:
+                    self._blocks[file.key, one] = _fetchers().submit(file.fetched, one)
+            found = self._blocks[key]
             self._shrink()
         return found
 
+    def used(self, file: Blocks, number: int, count: int) -> None:
+        """So many bytes of a block were read once more."""
+        if count:
+            with self._lock:
+                key = (file.key, number)
+                self._used[key] = self._used.get(key, 0) + count
+
     def _shrink(self) -> None:
+        """Give up blocks that are too many; none is cancelled: another thread may wait for it."""
         excess = len(self._blocks) - KEEP
-        for key in [key for key in self._blocks if self._latest.get(key[0]) != key[1]][: max(excess, 0)]:
-            del self._blocks[key]  # not cancelled: another thread may wait for it
+        if excess <= 0:
+            return
+        pinned = set(self._latest.values())
+        free = [key for key in self._blocks if key not in pinned]
+        for key in sorted(free, key=self._is_wanted)[:excess]:
+            del self._blocks[key]
+
+    def _is_wanted(self, key: _Key) -> int:
+        used = self._used.get(key, 0)
+        return 0 if used >= BLOCK else 1 if used else 2
 
     def drop(self, file: Blocks) -> None:
         """Give up the blocks of a file."""
@@ -162,7 +193,10 @@ class _Kept:
     def _drop(self, gone: int) -> None:
         for key in [key for key in self._blocks if key[0] == gone]:
             self._blocks.pop(key).cancel()
-        self._latest.pop(gone, None)
+        for key in [key for key in self._used if key[0] == gone]:
+            del self._used[key]
+        for reader in [reader for reader in self._latest if reader[0] == gone]:
+            del self._latest[reader]
 
 
 def _is_good(block: Future[bytes | bytearray]) -> bool:

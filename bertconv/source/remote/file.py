@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -84,14 +84,20 @@ class RemoteFile(SourceFile):
         with explained(self._address):
             return self._blocks.glance(offset, length)
 
+    def pieces(self, start: int, end: int, what: str = "") -> Iterator[memoryview]:
+        """As `SourceFile.pieces`; what is short, as that which lies between tensors, from pages."""
+        if end - start > _GLANCES:
+            yield from super().pieces(start, end, what)
+        elif start < end:
+            yield memoryview(self.read(start, end - start, what))
+
     def _preadv(self, buffers: list[memoryview], offset: int, what: str) -> int:  # noqa: ARG002  (it has no word in it)
-        done = 0
+        room, lacking = sum(map(len, buffers)), max(self.size - offset, 0)
+        if room > lacking:  # the caller asks for the rest, and hears that there is none
+            buffers, room = [buffers[0][:lacking]], min(len(buffers[0]), lacking)
         with explained(self._address):
-            for buffer in buffers:
-                part = buffer[: max(self.size - offset - done, 0)]
-                self._blocks.fill(part, offset + done)
-                done += len(part)
-        return done
+            self._blocks.fill(buffers, offset)
+        return room
 
     def _fetch(self, start: int, end: int) -> bytes | bytearray:
         return patiently(lambda: self._store.read(self._remote, start, end, self._facts), lambda: self._closed)

@@ -39,7 +39,10 @@ class RemoteMount:
         store: where it is.
         path: of it in the store.
         address: of it, without secrets.
-        names: what is known to be in it, where the store does not list it; else it is listed.
+        known: what is known to be in it.
+
+    Attributes:
+        is_listed: whether all names are known; a store that lists nothing is asked for each file.
     """
 
     def __init__(self, store: Store, path: str, address: str, known: dict[str, Facts] | None = None) -> None:
@@ -50,15 +53,21 @@ class RemoteMount:
         weakref.finalize(self, shutil.rmtree, str(self.folder), ignore_errors=True)
         mounts.attach(self.folder, self, address)
         self.files: dict[str, Facts | None] = dict(known or {})
+        self.is_listed = True
         self._here: set[str] = set()
         self._bytes = 0
 
     def open(self, name: str) -> SourceFile | None:
         """Open a file where it lies; None for one that was fetched, and for one that is not there."""
-        if name in self._here or name not in self.files:
+        if name in self._here or (name not in self.files and self.is_listed):
             return None
         path = self.inside(name)
-        facts = self.facts(name)
+        try:
+            facts = self.facts(name)
+        except HubError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return None
+            raise
         folder = name.rpartition("/")[0]
         return RemoteFile(
             self.store, path, facts, place=self.folder / name, name=name, address=f"{self.address}/{name}",
@@ -72,6 +81,10 @@ class RemoteMount:
     def holds(self, name: str) -> bool:
         """Whether it has a file of this name."""
         return name in self.files
+
+    def names(self) -> frozenset[str]:
+        """All files that are known."""
+        return frozenset(self.files)
 
     def inside(self, name: str) -> str:
         """The path in the store of a file or folder of it."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from bertconv.errors import RequestError
-from bertconv.text import is_url as is_url  # noqa: PLC0414  (for those that import it with the rest)
+from bertconv.text import is_url
+from bertconv.text import public as shown
+
+__all__ = ["HTTP", "SCHEMES", "filesystem", "is_url", "scheme_of", "shown", "without_secrets"]
 
 _QUERY = re.compile(r"(?<=[\w/])\?[^\s'\"<>]+|(?<=://)[^\s/'\"<>@]+@")
 """Queries and users in addresses that stand in a text: both may hold rights."""
@@ -33,13 +35,6 @@ def scheme_of(url: str) -> str:
             hint = "Give the path without file://."
         raise RequestError(f"{scheme}:// is no scheme that is read.", hint=hint, file=shown(url))
     return scheme
-
-
-def shown(url: str) -> str:
-    """An address without its user, password and query, for messages, reports and manifests."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", "")).rstrip("/")
 
 
 def without_secrets(text: str) -> str:
