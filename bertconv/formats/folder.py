@@ -16,7 +16,7 @@ from bertconv.containers.stored import SourceFile
 from bertconv.errors import RequestError
 from bertconv.formats.checksum import Taken
 from bertconv.formats.content import OutputFile
-from bertconv.formats.remote.place import RemotePlace
+from bertconv.formats.destination import RemotePlace
 from bertconv.formats.staging import StagedFolder
 from bertconv.formats.workers import Tick
 from bertconv.source.remote.urls import is_url
