@@ -180,7 +180,7 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two checkpoints that are sound, and one whose header is not."""
     folder = tmp_path_factory.mktemp("three")
     cp.save(folder / "a", HEAD, cp.state_dict(HEAD))
-    cp.save(folder / "b", "DistilBertModel", cp.state_dict("DistilBertModel"), "torch")
+    cp.save(folder / "b", "DistilBertModel", cp.state_dict("DistilBertModel"), "bin")
     cp.save(folder / "c", HEAD, cp.state_dict(HEAD))
     weights = folder / "c" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
