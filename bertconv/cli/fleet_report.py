@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bertconv.cli import process
+from bertconv.cli.fleet_run import state_folder, state_option
 
 if TYPE_CHECKING:
     from bertconv.fleet.report import FleetReport
@@ -20,9 +21,10 @@ _SHOWN = 5
 @click.command(short_help="What became of a fleet: one page, or JSON.")
 @click.argument("out", metavar="OUT")
 @click.option("--output", "-o", metavar="PAGE", type=click.Path(dir_okay=False), help="Write an HTML page.")
+@state_option
 @click.option("--quiet", "-q", is_flag=True, help="Print the last line only.")
 @click.option("--json", "as_json", is_flag=True, help="Everything as JSON, for scripts.")
-def report(out: str, *, output: str | None, quiet: bool, as_json: bool) -> None:
+def report(out: str, *, output: str | None, state: str | None, quiet: bool, as_json: bool) -> None:
     """Say what became of the fleet in OUT: totals, families, formats, failures with the command that repeats each.
 
     The page of -o is one file that asks the network for nothing. It also has the models that several sources hold, and
@@ -43,7 +45,7 @@ def report(out: str, *, output: str | None, quiet: bool, as_json: bool) -> None:
     from bertconv.fleet.report import fleet_report
     from bertconv.fleet.report_rows import rows_of
 
-    found = fleet_report(out, rows_of(out))
+    found = fleet_report(out, rows_of(out, state_folder(out, state)))
     if output is not None:
         from bertconv.fleet.report_page import fleet_page
         from bertconv.verify.report_files import write_text

@@ -1,4 +1,4 @@
-"""The rows of a report, from the ledgers in a fleet's folder; what the ledgers do not say, the list's line did."""
+"""The rows of a report, from the ledgers in a fleet's folder, or where these are lost from the outputs' manifests."""
 
 from __future__ import annotations
 
@@ -6,29 +6,22 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from bertconv.errors import RequestError
 from bertconv.fleet import ledger
 from bertconv.fleet.report import Row
+from bertconv.fleet.status import status_of
 
 
-def rows_of(out: str | Path, state: str | Path | None = None) -> Iterator[Row]:
+def rows_of(out: str, state: Path) -> Iterator[Row]:
     """What became of each item of a fleet, while it may be running.
 
     Args:
         out: the folder of its outputs.
-        state: the folder with its ledgers, where that is another one.
+        state: the folder with its ledgers.
 
     Raises:
-        RequestError: no fleet has run there.
+        RequestError: there is neither a ledger nor an output.
     """
-    folder = Path(state) if state is not None else Path(out) / ledger.FOLDER
-    found = ledger.read_ledgers(folder) if folder.is_dir() else []
-    if not found:
-        raise RequestError(
-            "is the folder of no fleet: there is no ledger.",
-            hint="Give the folder of outputs that `bertconv fleet run` was given.", file=str(out),
-        )  # fmt: skip
-    return map(_row, found)
+    return map(_row, status_of(out, state).rows)
 
 
 def _row(one: ledger.Row) -> Row:
