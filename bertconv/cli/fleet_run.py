@@ -149,11 +149,13 @@ def _run(items: list[Item], ledger_file: Path, *, again: bool, **given: Any) -> 
     from bertconv.fleet.ledger import Ledger
     from bertconv.fleet.scheduler import Policy
     from bertconv.fleet.work import check_options
+    from bertconv.source.hub_account import shared
 
     quiet, as_json = given["quiet"], given["as_json"]
     check_options(items)
     about = {"command": " ".join(["bertconv", *sys.argv[1:]]), "engine": given["engine"]}
-    with Ledger(ledger_file) as ledger, _progress(shown=not (quiet or as_json)) as watch:
+    account = shared(ledger_file.with_name("hub-budget"))
+    with Ledger(ledger_file) as ledger, account, _progress(shown=not (quiet or as_json)) as watch:
         engine = _engine(given["engine"], given["address"], given["workers"])
         summary = run_fleet(items, engine, ledger, Run(Policy(retries=given["retries"]), again, about, watch))
     _tell(summary, quiet=quiet, as_json=as_json)
