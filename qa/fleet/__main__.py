@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from bertconv.formats.destination import MANIFEST
-from qa.fleet.checking import Checked, check_outputs, check_reported, snapshot
-from qa.fleet.killing import Ran, moments, run_under_fire
+from qa.fleet.checking import Checked, check_outputs, check_reported, check_summary, snapshot
+from qa.fleet.killing import Fire, Ran, moments, run_under_fire
 from qa.fleet.making import Case, canary_of, make_fleet
 
 
@@ -95,16 +95,18 @@ def campaign(root: Path, cases: Sequence[Case], options: Options) -> Campaign:
     def finished() -> int:
         return sum(1 for _ in out.glob(f"*/{MANIFEST}"))
 
+    fire = Fire(rng)
     early = [shot for shot in shots if driver is None or shot < driver]
-    runs = [run_under_fire(command, log, finished, rng=rng, shots=early, driver=driver)]
+    runs = [run_under_fire(command, log, finished, fire=fire, shots=early, driver=driver)]
     problems = alive(runs[0])
     if driver is not None:
-        runs.append(run_under_fire(command, log, finished, rng=rng, shots=shots[len(early) :]))
+        runs.append(run_under_fire(command, log, finished, fire=fire, shots=shots[len(early) :]))
         problems += alive(runs[1])
     state = snapshot(out)
-    idle = run_under_fire(command, log, finished, rng=rng)
+    idle = run_under_fire(command, log, finished, fire=fire)
     if snapshot(out) != state:
         problems.append("a run with nothing to do changed the outputs")
+    problems += check_summary(cases, runs[-1], "") + check_summary(cases, idle, "kept")
     checked = check_outputs(cases, out)
     checked.problems += problems + check_reported(cases, out)
     checked.problems += ["a payload ran"] * canary_of(root).exists()
@@ -124,7 +126,7 @@ def _line(case: Case) -> dict[str, Any]:
 
 def _command(listing: Path, out: Path, options: Options) -> list[str]:
     own = [sys.executable, "-c", "from bertconv.cli import main; main()", "fleet", "run", str(listing), str(out)]
-    return [*own, "--to", "tf", "--engine", options.engine, "--workers", str(options.workers)]
+    return [*own, "--json", "--to", "tf", "--engine", options.engine, "--workers", str(options.workers)]
 
 
 def _folders_of_ray() -> set[str]:
@@ -149,15 +151,19 @@ def show(seen: Campaign, seconds: float) -> None:
     """What was seen, for people."""
     good = [case for case in seen.cases if case.single is not None]
     nbytes = sum(path.stat().st_size for case in seen.cases for path in case.source.rglob("*") if path.is_file())
-    print(f"{len(seen.cases)} items, {nbytes / 1e9:.2f} GB, made and converted one by one in {seconds:.0f} s")
+    print(f"{len(seen.cases)} items, {nbytes / 1e6:,.1f} MB, made and converted one by one in {seconds:.0f} s")
     print("  classes", len({case.what for case in good}), " sources", dict(Counter(case.form for case in good)))
     print("  targets", dict(Counter(case.to for case in good)))
     for number, run in enumerate(seen.runs, 1):
         print(f"run {number}: {run.seconds:.1f} s, exit status {run.status}")
         print("".join(f"    shot {shot}\n" for shot in run.shots), end="")
-    print(f"one more run: {seen.idle.seconds:.2f} s, exit status {seen.idle.status}")
+    print(
+        f"one more run: {seen.idle.seconds:.2f} s ({seen.idle.processor:.2f} s of a processor), exit status {seen.idle.status}"
+    )
     checked = seen.checked
-    print(f"{checked.identical} of {len(good)} outputs identical: {checked.files} files, {checked.nbytes / 1e9:.2f} GB")
+    print(
+        f"{checked.identical} of {len(good)} outputs identical: {checked.files} files, {checked.nbytes / 1e6:,.1f} MB"
+    )
     print(f"{sum(case.single is None for case in seen.cases)} bad ones; {len(checked.problems)} problems")
     print("".join(f"    BAD {problem}\n" for problem in checked.problems), end="")
 
@@ -186,7 +192,7 @@ def main() -> int:
     if given.json is not None:
         facts = {
             "engine": given.engine, "workers": given.workers, "seed": given.seed, "items": len(cases),
-            "shots": seen.shots, "seconds": [run.seconds for run in seen.runs], "idle": seen.idle.seconds,
+            "shots": seen.shots, "seconds": [run.seconds for run in seen.runs], "idle": seen.idle.seconds, "idle_processor": seen.idle.processor,
             "identical": seen.checked.identical, "problems": seen.checked.problems, "processors": os.cpu_count(),
         }  # fmt: skip
         given.json.write_text(json.dumps(facts, indent=1) + "\n")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bertconv.formats.destination import MANIFEST
+from qa.fleet.killing import Ran
 from qa.fleet.making import Case
 
 VOLATILE: frozenset[str] = frozenset()
@@ -44,6 +47,34 @@ def check_outputs(cases: Sequence[Case], out: Path) -> Checked:
     left = sorted(path.name for path in out.iterdir() if path.name not in wanted)
     found.problems += [f"left behind: {name}" for name in left]
     return found
+
+
+def check_reported(cases: Sequence[Case], out: Path) -> list[str]:
+    """`bertconv fleet status` has every bad one with the exit code of its single run, and no other."""
+    command = [sys.executable, "-c", "from bertconv.cli import main; main()", "fleet", "status", str(out), "--json"]
+    said = json.loads(subprocess.run(command, capture_output=True, text=True, check=False).stdout)
+    reported = {one["src"]: one["code"] for one in said["failures"]}
+    expected = {str(case.source): case.code for case in cases if case.single is None}
+    return [
+        f"{name}: reported with {reported.get(name)}, and a single run ends with {expected.get(name)}"
+        for name in sorted(reported.keys() | expected.keys()) if reported.get(name) != expected.get(name)
+    ]  # fmt: skip
+
+
+def check_summary(cases: Sequence[Case], run: Ran, state: str) -> list[str]:
+    """A run that came to its end printed its summary and nothing else; all good ones are in a state."""
+    bad = sum(case.single is None for case in cases)
+    if run.status != bool(bad):
+        return [f"the run ended with {run.status}: {run.out[-300:]}"]
+    try:
+        summary = json.loads(run.out)
+    except ValueError:
+        return [f"standard output holds more than the summary: {run.out[:300]!r}"]
+    wrong = (
+        summary["ok"] == bool(bad) or len(summary["failures"]) != bad or sum(summary["counts"].values()) != len(cases)
+    )
+    wrong = wrong or (state != "" and summary["counts"].get(state, 0) != len(cases) - bad)
+    return [f"the summary says {summary['counts']}"] if wrong else []
 
 
 def _compare(case: Case, made: Path, found: Checked) -> None:
