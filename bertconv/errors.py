@@ -32,6 +32,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+_shown: dict[str, str] = {}
+"""Local folder of a place elsewhere -> the address that users know it by; empty in nearly every run."""
+
+
+def show_as(folder: str, address: str) -> None:
+    """Have errors name an address where a path of this folder would stand."""
+    _shown[folder] = address
+
+
+def forget(folder: str) -> None:
+    """Undo `show_as`."""
+    _shown.pop(folder, None)
+
+
+def as_shown(text: str) -> str:
+    """A text with the addresses that users know in place of the folders that stand for them."""
+    for folder, address in _shown.copy().items() if _shown else ():
+        text = text.replace(folder, address)
+    return text
+
+
 class BertconvError(Exception):
     """One sentence of what is wrong and one of what to do, with the file and the tensor when there is one.
 
@@ -47,10 +68,11 @@ class BertconvError(Exception):
     ag_pass_through = True  # TensorFlow's autograph would raise an error of its own class instead
 
     def __init__(self, message: str, *, hint: str = "", file: str | None = None, tensor: str | None = None) -> None:
+        message = as_shown(message)
         super().__init__(message)
         self.message = message
-        self.hint = hint
-        self.file = file
+        self.hint = as_shown(hint)
+        self.file = None if file is None else as_shown(file)
         self.tensor = tensor
 
     def __str__(self) -> str:

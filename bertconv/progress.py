@@ -10,3 +10,7 @@ Progress = Callable[[str, int, int], None]
 
 def silent(_step: str, _done: int, _total: int) -> None:
     """Show no progress."""
+
+
+stopping: list[int] = []
+"""Signals that have come and are held back: what waits for somebody else gives up when there are any."""

@@ -7,9 +7,12 @@ import importlib
 import click
 
 COMMANDS = {
+    "plan": "bertconv.cli.fleet_plan:plan",
     "run": "bertconv.cli.fleet_run:run",
     "status": "bertconv.cli.fleet_status:status",
     "retry": "bertconv.cli.fleet_run:retry",
+    "report": "bertconv.cli.fleet_report:report",
+    "push": "bertconv.cli.fleet_push:push",
 }
 """Command -> where it is."""
 
@@ -37,7 +40,9 @@ def fleet() -> None:
 
     \b
     Examples:
+      bertconv fleet plan checkpoints/ -o list.jsonl
       bertconv fleet run list.jsonl out/ --to tf --workers 4
       bertconv fleet status out/
       bertconv fleet retry out/
+      bertconv fleet report out/ -o report.html
     """  # noqa: D301

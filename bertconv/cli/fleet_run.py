@@ -125,13 +125,9 @@ def retry(out: str, codes: tuple[int, ...], **given: Any) -> None:
 
 
 def _with_defaults(item: Item, verb: str | None, common: dict[str, Any]) -> Item:
-    """What the command line says for all, where a line does not say it itself."""
-    from bertconv.fleet.work import options_of
-
+    """What the command line says for all, where a line does not say it itself; --to and --verify are of conversions."""
     asked = replace(item, verb=verb) if verb is not None and item.verb == "convert" else item
-    # --to and --verify are of conversions, and a list may hold several verbs
-    fitting = {name: value for name, value in common.items() if name not in ("to", "verify") or asked.verb == "convert"}
-    fitting = {name: value for name, value in fitting.items() if asked.verb == verb or name in options_of(asked.verb)}
+    fitting = {name: one for name, one in common.items() if name not in ("to", "verify") or asked.verb == "convert"}
     return replace(asked, options={**fitting, **item.options})
 
 
@@ -153,11 +149,13 @@ def _run(items: list[Item], ledger_file: Path, *, again: bool, **given: Any) -> 
     from bertconv.fleet.ledger import Ledger
     from bertconv.fleet.scheduler import Policy
     from bertconv.fleet.work import check_options
+    from bertconv.source.hub_account import shared
 
     quiet, as_json = given["quiet"], given["as_json"]
     check_options(items)
     about = {"command": " ".join(["bertconv", *sys.argv[1:]]), "engine": given["engine"]}
-    with Ledger(ledger_file) as ledger, _progress(shown=not (quiet or as_json)) as watch:
+    account = shared(ledger_file.with_name("hub-budget"))
+    with Ledger(ledger_file) as ledger, account, _progress(shown=not (quiet or as_json)) as watch:
         engine = _engine(given["engine"], given["address"], given["workers"])
         summary = run_fleet(items, engine, ledger, Run(Policy(retries=given["retries"]), again, about, watch))
     _tell(summary, quiet=quiet, as_json=as_json)

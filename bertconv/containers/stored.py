@@ -94,6 +94,15 @@ class SourceFile:
         return self._fd
 
     @property
+    def is_remote(self) -> bool:
+        """Whether every byte of it is fetched: such a file is read once, from its beginning to its end."""
+        return False
+
+    def beside(self, name: str) -> SourceFile:
+        """Open another file of the same folder; errors as for the class."""
+        return SourceFile(self.path.with_name(name))
+
+    @property
     def start(self) -> int:
         """Where it begins in what the descriptor stands for; not zero where it is a part of a file."""
         return 0

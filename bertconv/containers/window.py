@@ -35,6 +35,15 @@ class Window(SourceFile):
         return self._file.fd
 
     @property
+    def is_remote(self) -> bool:
+        """As the file."""
+        return self._file.is_remote
+
+    def beside(self, name: str) -> SourceFile:
+        """As of the file."""
+        return self._file.beside(name)
+
+    @property
     def start(self) -> int:
         """Where it begins in the file."""
         return self._start

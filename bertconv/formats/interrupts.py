@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from bertconv.progress import stopping
+
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
-pending: list[int] = []
+pending = stopping
 """Signals that are being held back: a handler that is called while there are any has a second one."""
 
 SAME_SECONDS = 0.5

@@ -11,6 +11,7 @@ from bertconv.containers.registry import BY_NAME
 from bertconv.containers.stored import SourceFile, is_so
 from bertconv.errors import BertconvError, RequestError, UnsafeCheckpoint
 from bertconv.records import dataclass
+from bertconv.source import mounts
 from bertconv.text import is_plain
 
 _SHARED_BLOB = re.compile(r"[0-9a-f]{64}")
@@ -89,6 +90,8 @@ def _is_utf8(name: str) -> bool:
 def open_in(folder: Path, name: str) -> SourceFile:
     """Open a file of a folder: a regular file that is no link, unless it is a link of the Hub cache's own.
 
+    Where something is mounted, its files are opened by that.
+
     Raises:
         UnsafeCheckpoint: a path out of the folder, a link, a FIFO, a device or a folder, a name that is no text.
         DamagedCheckpoint: it cannot be opened.
@@ -98,6 +101,9 @@ def open_in(folder: Path, name: str) -> SourceFile:
         raise UnsafeCheckpoint(
             f"names the file {name!r} outside of it.", hint="Do not use this checkpoint.", file=str(folder)
         )
+    found = mounts.at(folder)
+    if found is not None and (elsewhere := found.mount.open(found.prefix + name)) is not None:
+        return elsewhere
     path = folder
     for part in parts[:-1]:
         path = path / part

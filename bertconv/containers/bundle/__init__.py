@@ -111,7 +111,7 @@ class Bundle(SpreadContainer):
                 if one.file is file
             }
             try:
-                with closing(SourceFile(file.path.with_name(self.index_name))) as index:
+                with closing(file.beside(self.index_name)) as index:
                     there = read_bundle(index, self.stem).places(file.name)
             except DamagedCheckpoint as error:
                 if isinstance(error.__cause__, OSError):  # the disk does not give it: no word about what it holds

@@ -261,7 +261,7 @@ class _Reader:
         length = self.whole(described.outside.get("length", str(nbytes)), name)
         if location not in self.beside:
             self.check_number("files with data", len(self.beside) + 1, MAX_FILES)
-            self.beside[location] = SourceFile(self.file.path.parent / location)
+            self.beside[location] = self.file.beside(location)
         found = self.beside[location]
         if length != nbytes or offset + length > found.size:
             problem = f"keeps {nbytes:,} bytes in {location}, from byte {offset:,} on {length:,} of {found.size:,}"

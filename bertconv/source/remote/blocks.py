@@ -1,0 +1,129 @@
+"""Ranges of a file elsewhere, each fetched once where it is read in its order, with some fetched ahead.
+
+Elements are read in large blocks that follow each other. Headers, and what lies between elements, are read in pages,
+so that looking at a file costs little more than what is looked at.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+
+BLOCK = 8 << 20
+"""Bytes that are fetched at a time where elements are read."""
+KEEP = 8
+"""Blocks of a file that are kept, those that are on their way among them."""
+AHEAD = 2
+"""Blocks that are fetched before they are asked for."""
+PAGE = 16 << 10
+"""Bytes that are fetched at the least."""
+MOST_PAGES = 1024
+"""Pages of a file that are kept."""
+FETCHERS = 4
+"""Requests that are on their way at a time, of all files."""
+
+Fetch = Callable[[int, int], bytes | bytearray]
+"""Gives the bytes from one place to another; all of them, or an error."""
+
+
+@cache
+def _fetchers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(FETCHERS, thread_name_prefix="bertconv-fetch")
+
+
+class Blocks:
+    """The bytes of one file.
+
+    Args:
+        fetch: gets a range; called from several threads.
+        size: length of the file.
+    """
+
+    def __init__(self, fetch: Fetch, size: int) -> None:
+        self._fetch = fetch
+        self._size = size
+        self._lock = threading.Lock()
+        self._blocks: OrderedDict[int, Future[bytes | bytearray]] = OrderedDict()
+        self._pages: OrderedDict[int, memoryview] = OrderedDict()
+
+    def fill(self, buffer: memoryview, offset: int) -> None:
+        """Fill a buffer with bytes that lie in the file, from blocks; errors as those of `fetch`."""
+        done = 0
+        while done < len(buffer):
+            number, start = divmod(offset + done, BLOCK)
+            block = self._block(number)
+            count = min(len(buffer) - done, len(block) - start)
+            buffer[done : done + count] = memoryview(block)[start : start + count]
+            done += count
+
+    def glance(self, offset: int, length: int) -> bytes:
+        """A few bytes that lie in the file, from pages; errors as those of `fetch`."""
+        first, last = offset // PAGE, -(-(offset + length) // PAGE)
+        with self._lock:
+            there = self._within_a_block(offset, length)
+            lacking = [number for number in range(first, last) if number not in self._pages]
+        if there is not None:
+            return bytes(there)
+        if lacking:
+            start, end = lacking[0] * PAGE, min((lacking[-1] + 1) * PAGE, self._size)
+            content = memoryview(self._fetch(start, end))
+            self._keep((lacking[0] + at // PAGE, content[at : at + PAGE]) for at in range(0, len(content), PAGE))
+            if len(lacking) > MOST_PAGES - 1:
+                return bytes(self._whole(offset, length, start, content))
+        with self._lock:
+            parts = [self._pages.get(number) for number in range(first, last)]
+        if any(part is None for part in parts):  # another thread read so much meanwhile that they are gone
+            return bytes(self._fetch(offset, offset + length))
+        whole = b"".join(part for part in parts if part is not None)
+        return whole[offset - first * PAGE :][:length]
+
+    def _whole(self, offset: int, length: int, start: int, content: memoryview) -> bytes | bytearray | memoryview:
+        """Bytes of which more were fetched at once than pages are kept."""
+        inside = start <= offset and offset + length <= start + len(content)
+        return content[offset - start :][:length] if inside else self._fetch(offset, offset + length)
+
+    def _within_a_block(self, offset: int, length: int) -> memoryview | None:
+        number, start = divmod(offset, BLOCK)
+        found = self._blocks.get(number)
+        if found is None or start + length > BLOCK or not found.done() or found.exception() is not None:
+            return None
+        return memoryview(found.result())[start : start + length]
+
+    def _keep(self, pages: Iterable[tuple[int, memoryview]]) -> None:
+        with self._lock:
+            for number, page in pages:
+                self._pages[number] = memoryview(bytes(page))  # not a part of what was fetched, which would stay
+                self._pages.move_to_end(number)
+            while len(self._pages) > MOST_PAGES:
+                self._pages.popitem(last=False)
+
+    def _block(self, number: int) -> bytes | bytearray:
+        with self._lock:
+            for one in range(number, min(number + AHEAD, (self._size - 1) // BLOCK) + 1):
+                known = self._blocks.get(one)
+                if known is None or (known.done() and (known.cancelled() or known.exception() is not None)):
+                    self._blocks[one] = _fetchers().submit(self._fetched, one)
+            found = self._blocks[number]
+            self._blocks.move_to_end(number)
+            while len(self._blocks) > KEEP:
+                self._drop()
+        return found.result()
+
+    def _drop(self) -> None:
+        """Give up the block that was used longest ago."""
+        _, oldest = self._blocks.popitem(last=False)
+        oldest.cancel()
+
+    def _fetched(self, number: int) -> bytes | bytearray:
+        return self._fetch(number * BLOCK, min((number + 1) * BLOCK, self._size))
+
+    def close(self) -> None:
+        """Give up everything."""
+        with self._lock:
+            for one in self._blocks.values():
+                one.cancel()
+            self._blocks.clear()
+            self._pages.clear()
