@@ -52,9 +52,9 @@ def measured(count: int, folder: Path) -> Cost:
     with _timed(cost, "scheduler"):
         drive(ids)
     with _timed(cost, "driver and ledger"):
-        _driven(there, folder / f"{count}.db")
+        driven(there, folder / f"{count}.db")
     with _timed(cost, "a second run"):
-        _driven(there, folder / f"{count}.db")
+        driven(there, folder / f"{count}.db")
     cost.memory = _memory(lambda: _kept(path)) / count
     return cost
 
@@ -115,7 +115,13 @@ def _outcome(item: Item) -> Outcome:
     )  # fmt: skip
 
 
-def _driven(items: list[Item], path: Path) -> Summary:
+def driven(items: list[Item], path: Path) -> Summary:
+    """Run a list with the fleet's driver; nothing is converted.
+
+    Args:
+        items: placed.
+        path: of the ledger.
+    """
     with Ledger(path) as ledger:
         return run_fleet(items, Instant(), ledger)
 
