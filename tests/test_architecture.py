@@ -34,6 +34,7 @@ LAYERS = (
     {"models"},
     {"verify"},
     {"convert", "inspection", "verification", "manage"},
+    {"fleet"},
     {"testing"},
     {"cli", "pytest_plugin"},
 )
@@ -136,6 +137,13 @@ def test_nothing_is_asserted(file: Path) -> None:
     assert [node.lineno for node in ast.walk(tree(file)) if isinstance(node, ast.Assert)] == []
 
 
+OUTERMOST = {
+    "cli/main.py": "a command reports a bug with its trace",
+    "fleet/work.py": "a worker reports a bug in one item with its trace, and does the next",
+}
+"""Files that may catch any exception, in their outermost frame -> why."""
+
+
 @EACH
 def test_no_exception_is_caught_wholesale(file: Path) -> None:
     broad = []
@@ -146,7 +154,7 @@ def test_no_exception_is_caught_wholesale(file: Path) -> None:
             is_cleanup = isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None
             if names & {"everything", "Exception", "BaseException"} and not is_cleanup:
                 broad.append(node.lineno)
-    assert broad == [] or file == Path("cli/main.py")
+    assert broad == [] or file.as_posix() in OUTERMOST
 
 
 @EACH

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from bertconv.errors import HubError, ParityError, RequestError
 from bertconv.formats.destination import MANIFEST
 from bertconv.manage.push_ancestors import Ancestors
-from bertconv.manage.push_text import Text, text_of
+from bertconv.manage.push_text import TITLE, Text, text_of
 from bertconv.manifest import read_manifest
 from bertconv.records import dataclass
 from bertconv.source.checkpoint_folder import open_in
@@ -32,8 +32,8 @@ if TYPE_CHECKING:  # huggingface_hub takes longer to import than a small folder 
     from bertconv.source.hub_listing import Listing
     from bertconv.source.hub_upload import UploadTarget
 
-STATES = ("committed", "proposed", "unchanged", "proposed before", "dry run")
-"""What became of a push: `proposed` is a pull request."""
+STATES = ("committed", "proposed", "unchanged", "proposed before", "left alone", "dry run")
+"""What became of a push: `proposed` is a pull request; `left alone` is one of ours, with other files, that is open."""
 _DEFAULT_BRANCH = "main"
 _SHORTEST = 7
 """Fewest digits by which a commit is named."""
@@ -88,6 +88,8 @@ class Push:
             return f"{place} has all of it already, at commit {self.commit}: {amount}. Nothing was sent."
         if self.state == "proposed before":
             return f"Pull request {self.pull_request} of yours has all of it already: {self.url}. Nothing was sent."
+        if self.state == "left alone":
+            return f"Pull request {self.pull_request} of yours is open: {self.url}. Nothing was sent."
         how = (
             f"proposed to {place} in pull request {self.pull_request}" if self.pull_request else f"committed to {place}"
         )
@@ -109,6 +111,7 @@ def push_checkpoint(  # noqa: PLR0913  (one argument per option of the command)
     message: str | None = None,
     token: str | bool | None = None,
     dry_run: bool = False,
+    leave_open: bool = False,
     progress: bool = False,
 ) -> Push:
     """Send an output of bertconv to the Hub in one commit, and hold what arrived to what was verified.
@@ -128,6 +131,7 @@ def push_checkpoint(  # noqa: PLR0913  (one argument per option of the command)
             before the description.
         token: access token for the Hub; by default HF_TOKEN or the stored one.
         dry_run: verify, look at the branch, send nothing.
+        leave_open: with `create_pr`, send nothing where a pull request of this user and of bertconv is open already.
         progress: show huggingface_hub's progress bars.
 
     Returns:
@@ -159,7 +163,7 @@ def push_checkpoint(  # noqa: PLR0913  (one argument per option of the command)
         stack.enter_context(bars(shown=progress))
         return _Pushing(
             output, UploadTarget(named, branch, token), create_pr=create_pr, private=private,
-            parent_commit=parent_commit, message=message, dry_run=dry_run,
+            parent_commit=parent_commit, message=message, dry_run=dry_run, leave_open=leave_open,
         ).done()  # fmt: skip
 
 
@@ -215,6 +219,7 @@ class _Pushing:
     parent_commit: str | None
     message: str | None
     dry_run: bool
+    leave_open: bool
 
     def done(self) -> Push:
         files = self.output.files
@@ -224,8 +229,8 @@ class _Pushing:
             return self.outcome(head, "unchanged", commit=head.commit, url=self.target.address(head.commit))
         if head is not None and not self.create_pr and self.parent_commit is None:
             self.check_replaceable(head)
-        if self.create_pr and (before := self.target.pull_request_with(files)) is not None:
-            return self.outcome(head, "proposed before", **asdict(before))
+        if self.create_pr and (found := self.proposed(head)) is not None:
+            return found
         if self.dry_run:
             return self.outcome(head, "dry run")
         if head is None:
@@ -237,6 +242,15 @@ class _Pushing:
         )
         self.target.read_back(made, files)
         return self.outcome(head, "proposed" if made.pull_request else "committed", **asdict(made))
+
+    def proposed(self, head: Listing | None) -> Push | None:
+        """What becomes of it where a pull request of this user is open; None where none is in the way."""
+        opened = self.target.open_pull_requests()
+        before = self.target.pull_request_with(self.output.files, opened)
+        if before is not None:
+            return self.outcome(head, "proposed before", **asdict(before))
+        ours = next((one for one in opened if one.title.endswith(TITLE)), None) if self.leave_open else None
+        return None if ours is None else self.outcome(head, "left alone", url=ours.url, pull_request=ours.num)
 
     @cached_property
     def text(self) -> Text:

@@ -16,6 +16,8 @@ from bertconv.manifest import parents_of
 from bertconv.text import human_bytes, printable
 from bertconv.verify.certificate import FolderCheck
 
+TITLE = "with bertconv"
+"""How the titles of our pull requests end."""
 _LONGEST = 500
 """Characters of a text from a manifest that are shown."""
 _PROVEN = {
@@ -55,7 +57,7 @@ def text_of(
             "", "To check it yourself, with the number of this pull request for `N`:", "",
             *_commands(manifest, repository),
         ]  # fmt: skip
-    return Text(f"{what} with bertconv", "\n".join(lines))
+    return Text(f"{what} {TITLE}", "\n".join(lines))
 
 
 def code(text: str) -> str:

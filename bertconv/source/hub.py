@@ -15,7 +15,7 @@ from huggingface_hub.file_download import repo_folder_name
 from bertconv.containers.stored import is_so
 from bertconv.errors import BertconvError, HubError
 from bertconv.records import dataclass
-from bertconv.source import integrity
+from bertconv.source import hub_budget, integrity
 from bertconv.source.checkpoint_folder import SourceOptions, subfolder_parts
 from bertconv.source.hub_errors import FAILURES, explain
 from bertconv.source.hub_listing import list_repository
@@ -106,6 +106,7 @@ def open_repository(repository: str, options: SourceOptions) -> HubFolder:
     if options.local_files_only or constants.HF_HUB_OFFLINE:
         checkpoint = _cached(repository, options)
     else:
+        hub_budget.attach()
         checkpoint = _online(repository, options)
     return checkpoint.within(options.subfolder) if options.subfolder else checkpoint
 

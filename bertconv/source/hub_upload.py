@@ -9,12 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, constants, errors
+from huggingface_hub import CommitInfo, CommitOperationAdd, Discussion, HfApi, constants, errors
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from bertconv.containers.stored import SourceFile
 from bertconv.errors import BertconvError, HubError, ParityError
 from bertconv.records import dataclass
+from bertconv.source import hub_budget
 from bertconv.source.hashed_file import HashedFile
 from bertconv.source.hub_errors import FAILURES, explain_write
 from bertconv.source.hub_listing import Listing, list_repository
@@ -64,6 +65,7 @@ class UploadTarget:
             raise HubError(
                 "cannot be reached: the network is not to be used.", hint="Unset HF_HUB_OFFLINE.", file=self.repository
             )
+        hub_budget.attach()
         return HfApi(token=self.token, library_name="bertconv")
 
     def look(self) -> Listing | None:
@@ -173,19 +175,26 @@ class UploadTarget:
                 file=f"{self.repository}: {one.name}",
             )
 
-    def pull_request_with(self, files: Sequence[HashedFile]) -> Made | None:
-        """An open pull request of this user that has all these files; None where there is none.
+    def open_pull_requests(self) -> list[Discussion]:
+        """The open pull requests of this user.
 
         Raises:
             HubError: there is no token, or the Hub does not answer.
         """
         user = self._call(self.api.whoami).get("name")
-        found = self._call(
+        return self._call(
             lambda: list(self.api.get_repo_discussions(
                 self.repository, author=user, discussion_type="pull_request", discussion_status="open"
             ))
         )  # fmt: skip
-        for one in found[:MOST_PULL_REQUESTS]:
+
+    def pull_request_with(self, files: Sequence[HashedFile], opened: Sequence[Discussion]) -> Made | None:
+        """The one of some open pull requests that has all these files; None where there is none.
+
+        Raises:
+            HubError: the Hub does not answer.
+        """
+        for one in opened[:MOST_PULL_REQUESTS]:
             there = self.at(str(one.git_reference))
             if all(there.has(file) for file in files):
                 return Made(there.commit, one.url, one.num)
@@ -194,7 +203,7 @@ class UploadTarget:
     def _made_all_the_same(self, files: Sequence[HashedFile], head: Listing, *, create_pr: bool) -> Made | None:
         """The commit of a call whose answer did not arrive."""
         if create_pr:
-            return self.pull_request_with(files)
+            return self.pull_request_with(files, self.open_pull_requests())
         now = self.look()
         if now is None or now.commit == head.commit or not all(now.has(file) for file in files):
             return None

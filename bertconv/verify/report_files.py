@@ -6,15 +6,16 @@ import os
 import re
 import stat
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
-from bertconv.errors import OutputError
+from bertconv.errors import BertconvError, OutputError
 from bertconv.verify.parity import Parity
 
 _BEGINNING = re.compile(
-    rb'\s*(<!doctype html|<html|<\?xml[^>]*>\s*<testsuite|\{\s*"(level": "|folder": "))', re.IGNORECASE
+    rb'\s*(<!doctype html|<html|<\?xml[^>]*>\s*<testsuite|\{\s*"(level": "|folder": "|src": "))', re.IGNORECASE
 )
-"""How a report begins: HTML, JUnit, JSON of a comparison or of a check. No file of a checkpoint begins so."""
+"""How a report begins: HTML, JUnit, JSON of a comparison or a check, a fleet's list. No file of a checkpoint does."""
 
 
 def check_page(page: Path, output: Path | None) -> None:
@@ -39,20 +40,22 @@ def write_page(page: Path, parity: Parity) -> None:
     write_text(page, html_report(parity))
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str | Iterable[str]) -> None:
     """Write a report, whole or not at all, over nothing but an earlier one; OutputError where that cannot be."""
     check_replaceable(path)
     try:
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
             temporary = Path(file.name)
             try:
-                file.write(text)
+                file.writelines([text] if isinstance(text, str) else text)
                 file.close()
                 temporary.chmod(0o666 & ~_umask())
                 temporary.replace(path)
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
+    except BertconvError:  # of what makes the text, and an error of the system too
+        raise
     except OSError as error:
         raise _failed(path, error) from error
 
