@@ -265,9 +265,12 @@ class _Work:
         """config.json and the config of the format's own programs, and what goes along."""
         files, companions = self.derivation.preset, self.derivation.companions
         configs = {"config.json": self.derivation.config.to_bytes()} if files is None else files.made()
-        for name, content in {**configs, **self.derivation.own_config}.items():
-            staged.write(name, content)
+        configs = {**configs, **self.derivation.own_config}
         renamed = {} if files is None else files.renamed
+        carried = (renamed.get(name, name) for name in companions.carried)
+        staged.announce([*configs, *carried, *companions.made, MANIFEST])
+        for name, content in configs.items():
+            staged.write(name, content)
         if len(companions.carried) > MOST_COMPANIONS:
             raise self.too_much(f"has more than {MOST_COMPANIONS:,} tokenizer and label files")
         for name, opened in companions.carried.items():

@@ -126,6 +126,7 @@ def convert(**options: Any) -> None:
       bertconv convert onnx/model.onnx out/ --to pt --config config.json
       bertconv convert bert-base-uncased out/ --to tf-safetensors
       bertconv convert ./checkpoint out/ --to keras-hub --allow-loss     # what has no place there is left out
+      bertconv convert ./checkpoint s3://bucket/out --to tf              # multipart upload, nothing on the disk
     """  # noqa: D301
     _run(**options)
 

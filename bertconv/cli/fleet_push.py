@@ -40,7 +40,7 @@ def push(list_: str, *, only: str, dry_run: bool, token: str | None, quiet: bool
     """  # noqa: D301
     process.copies_only()
     from bertconv.fleet.pushing import push_fleet, read_opt_in, read_outputs, totals
-    from bertconv.source.hub_budget import shared
+    from bertconv.source.hub_account import shared
 
     outputs, opted_in = read_outputs(Path(list_)), read_opt_in(Path(only))
     sent = []

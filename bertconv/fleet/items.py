@@ -179,18 +179,21 @@ def _item(line: bytes) -> Item:
 
 
 _FIELDS: dict[str, type] = {"src": str, "dst": str, "verb": str, "options": dict, "size": int, "identity": str}
+_OF_LISTS: dict[str, type] = {"family": str, "format": str, "head": str, "problems": list}
+"""What `fleet plan` says of a checkpoint besides, for people and their filters (`listing.Listed`)."""
 
 
 def item_of(facts: Any) -> Item:
     """The item that a JSON object states; ValueError, with what is wrong, where it states none."""
     if not isinstance(facts, dict):
         raise ValueError("is no JSON object")  # noqa: TRY004  (one kind of error for a bad line)
-    if unknown := sorted(set(facts) - set(_FIELDS)):
+    known = _FIELDS | _OF_LISTS
+    if unknown := sorted(set(facts) - set(known)):
         raise ValueError(f"has a field {unknown[0]!r}, which items have not")
     for key, value in facts.items():
-        if type(value) is not _FIELDS[key]:
-            raise ValueError(f"has a {key} that is no {_FIELDS[key].__name__}")
-    item = Item(**facts) if facts.get("src") else None
+        if type(value) is not known[key]:
+            raise ValueError(f"has a {key} that is no {known[key].__name__}")
+    item = Item(**{key: facts[key] for key in _FIELDS if key in facts}) if facts.get("src") else None
     if item is None:
         raise ValueError("names no src")
     if item.verb not in VERBS:

@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,12 @@ class Seen:
     Attributes:
         identity: which bytes it has; empty where it is not there.
         newest: when the youngest of its files was changed, in nanoseconds; None where nothing tells it.
+        size: bytes of its files; 0 where nothing tells it.
     """
 
     identity: str
     newest: int | None = None
+    size: int = 0
 
     def key(self, item: Item) -> str:
         """What the output of an item is made of."""
@@ -58,7 +61,7 @@ def look_at(item: Item) -> Seen:
     """The source of an item as it is now; only names, sizes and times of its files are looked at, and no network."""
     seen = _of_source(item)
     if item.verb == "verify" and seen.identity:
-        return Seen(f"{seen.identity} {stamp_of(item.dst)}", seen.newest)
+        return replace(seen, identity=f"{seen.identity} {stamp_of(item.dst)}")
     return seen
 
 
@@ -77,7 +80,8 @@ def _of_source(item: Item) -> Seen:
     lines = [f"{path} {status.st_size} {status.st_mtime_ns}\n" for path, status in facts]
     digest = hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
     # A file that was copied with its times is younger by its ctime.
-    return Seen(digest, max(max(status.st_mtime_ns, status.st_ctime_ns) for _, status in facts))
+    newest = max(max(status.st_mtime_ns, status.st_ctime_ns) for _, status in facts)
+    return Seen(digest, newest, sum(status.st_size for _, status in facts))
 
 
 def _may_be_id(src: str) -> bool:

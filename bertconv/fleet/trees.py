@@ -101,6 +101,11 @@ class ListedTree:
         """Nothing but the names is known of it."""
         raise OSError(errno.ENOTSUP, f"the listing has no size of {name!r}")
 
+    @property
+    def has_files(self) -> bool:
+        """Whether there are any."""
+        return len(self._files) > 1 or bool(self._files[""])
+
     def _add(self, folder: str) -> dict[str, File]:
         if folder not in self._files:
             above, _, own = folder.rpartition("/")
@@ -137,7 +142,7 @@ class UrlTree(ListedTree):
         """The tree below an address.
 
         Raises:
-            RequestError: a scheme that is not read, or a package is missing.
+            RequestError: a scheme that is not read, a package is missing, or nothing is there.
             HubError: it cannot be listed.
         """
         from bertconv.source.remote.patience import explained
@@ -145,7 +150,13 @@ class UrlTree(ListedTree):
 
         system, root = filesystem(address)
         with explained(shown(address)):
-            return cls(system, root)
+            found = cls(system, root)
+        if not found.has_files:
+            raise RequestError(
+                "holds no files, or is one.", hint="Check the address: that of a folder, or a bucket's prefix.",
+                file=shown(address),
+            )  # fmt: skip
+        return found
 
     def read(self, name: str, most: int) -> bytes:
         """The first bytes of a file."""

@@ -103,18 +103,28 @@ def _convert(item: Item, seen: Seen) -> Outcome:
 
 
 def _of_manifest(item: Item, manifest: Mapping[str, Any]) -> Outcome:
+    return Outcome(KEPT, stamp=stamp_of(item.dst), **facts_of(manifest))
+
+
+def facts_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What an outcome says of an output, as its manifest says it."""
     from bertconv.manifest import text_of
 
-    table, source, target = (manifest.get(key) or {} for key in ("table", "source", "target"))
-    return Outcome(
-        KEPT, digest=manifest["digest"], nbytes=sum(facts["size"] for facts in manifest["files"].values()),
-        family=table.get("name", ""), head=text_of(manifest, "head"), source_format=_format(source),
-        target_format=target.get("format", ""), stamp=stamp_of(item.dst), result={"verified": manifest["verified"]},
-    )  # fmt: skip
+    table, source, target = (_object(manifest, key) for key in ("table", "source", "target"))
+    return {
+        "digest": manifest["digest"], "nbytes": sum(facts["size"] for facts in manifest["files"].values()),
+        "family": text_of(table, "name"), "head": text_of(manifest, "head"), "source_format": _format(source),
+        "target_format": text_of(target, "format"), "result": {"verified": manifest["verified"]},
+    }  # fmt: skip
+
+
+def _object(manifest: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = manifest.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def _format(source: Mapping[str, Any]) -> str:
-    return "/".join(filter(None, (source.get("dialect", ""), source.get("container", ""))))
+    return "/".join(f"{source[key]}" for key in ("dialect", "container") if source.get(key))
 
 
 def _verify(item: Item, _: Seen) -> Outcome:

@@ -10,12 +10,28 @@ from pathlib import Path
 
 from bertconv.containers.stored import SourceFile
 from bertconv.errors import BertconvError, OutputError
+from bertconv.records import dataclass
 from bertconv.source import sidecars
+from bertconv.source.remote.urls import shown
 
 MANIFEST = sidecars.MANIFEST
 """Name of the manifest in every output."""
 MANIFEST_BYTES = 64_000_000
 """A manifest has some hundred bytes per tensor; a larger file is something else."""
+
+
+@dataclass(frozen=True)
+class RemotePlace:
+    """A destination in an object store; a path would lose one of its slashes.
+
+    Attributes:
+        url: of the folder, without a slash at its end.
+    """
+
+    url: str
+
+    def __str__(self) -> str:
+        return shown(self.url)
 
 
 def refusal(folder: Path, problem: str, hint: str) -> OutputError:

@@ -16,7 +16,7 @@ from bertconv.containers.stored import SourceFile
 from bertconv.errors import RequestError
 from bertconv.formats.checksum import Taken
 from bertconv.formats.content import OutputFile
-from bertconv.formats.remote.place import RemotePlace
+from bertconv.formats.destination import RemotePlace
 from bertconv.formats.staging import StagedFolder
 from bertconv.formats.workers import Tick
 from bertconv.source.remote.urls import is_url
@@ -84,7 +84,10 @@ class OutputFolder(Protocol):
 def destination_of(dst: str | os.PathLike[str]) -> Destination:
     """What the user gave as a destination: a URL in `scheme://` is a place in a store, everything else a path."""
     given = os.fspath(dst)
-    return RemotePlace(given.rstrip("/")) if is_url(dst) else Path(given)
+    if not is_url(dst):
+        return Path(given)
+    scheme, mark, rest = given.partition("://")
+    return RemotePlace(scheme + mark + rest.rstrip("/"))
 
 
 def local_destination(dst: str | os.PathLike[str], verb: str) -> Path:

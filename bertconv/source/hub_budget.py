@@ -23,10 +23,9 @@ from typing import Any
 from huggingface_hub import constants
 from huggingface_hub.utils import get_session
 
+from bertconv.source.hub_account import ENVIRONMENT
 from bertconv.source.hub_patience import LONGEST
 
-ENVIRONMENT = "BERTCONV_HUB_BUDGET"
-"""The variable that names the file."""
 _MOST_BYTES = 4096
 _SLACK = 5.0
 """Seconds by which the end of one window differs from answer to answer."""
@@ -103,20 +102,6 @@ class Budget:
                     os.pwrite(self._file, after.encode().ljust(_MOST_BYTES), 0)
             finally:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
-
-
-@contextmanager
-def shared(path: Path) -> Iterator[None]:
-    """One account for this process and for all that it starts meanwhile."""
-    before = os.environ.get(ENVIRONMENT)
-    os.environ[ENVIRONMENT] = str(path.absolute())
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[ENVIRONMENT]
-        else:
-            os.environ[ENVIRONMENT] = before
 
 
 def attach() -> None:

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from bertconv.errors import OutputError
+from bertconv.errors import BertconvError, OutputError
 from bertconv.verify.parity import Parity
 
 _BEGINNING = re.compile(
@@ -54,6 +54,8 @@ def write_text(path: Path, text: str | Iterable[str]) -> None:
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
+    except BertconvError:  # of what makes the text, and an error of the system too
+        raise
     except OSError as error:
         raise _failed(path, error) from error
 

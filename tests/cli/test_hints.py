@@ -33,8 +33,13 @@ def texts() -> Iterator[tuple[str, str]]:
 
 
 def commands() -> dict[str, click.Command]:
+    """The commands, and those of the groups among them."""
     with click.Context(group) as context:
-        return {name: found for name in COMMANDS if (found := group.get_command(context, name))}
+        found = {name: one for name in COMMANDS if (one := group.get_command(context, name))}
+        groups = [(name, one) for name, one in found.items() if isinstance(one, click.Group)]
+        inner = {f"{name} {word}": one.get_command(context, word) for name, one in groups
+                 for word in one.list_commands(context)}  # fmt: skip
+    return found | {name: one for name, one in inner.items() if one is not None}
 
 
 def test_what_a_hint_names_is_there() -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
+import uuid
 from collections.abc import Callable, Iterable
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +19,9 @@ from bertconv.errors import HubError, OutputError, RequestError
 from bertconv.fleet import finding
 from bertconv.fleet.finding import Found, config_facts, find_checkpoints
 from bertconv.fleet.hub_models import Query
+from bertconv.fleet.items import Item, read_items
 from bertconv.fleet.listing import Listed, list_checkpoints, write_list
-from bertconv.fleet.trees import ListedTree, LocalTree
+from bertconv.fleet.trees import ListedTree, LocalTree, UrlTree
 
 Cli = Callable[..., cp.Outcome]
 HEAD = "BertForMaskedLM"
@@ -180,7 +185,7 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two checkpoints that are sound, and one whose header is not."""
     folder = tmp_path_factory.mktemp("three")
     cp.save(folder / "a", HEAD, cp.state_dict(HEAD))
-    cp.save(folder / "b", "DistilBertModel", cp.state_dict("DistilBertModel"), "torch")
+    cp.save(folder / "b", "DistilBertModel", cp.state_dict("DistilBertModel"), "bin")
     cp.save(folder / "c", HEAD, cp.state_dict(HEAD))
     weights = folder / "c" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
@@ -237,6 +242,100 @@ def test_numbers(cli: Cli, three: Path, tmp_path: Path) -> None:
     assert (facts["checkpoints"], facts["with_problems"]) == (3, 1)
     assert cli("fleet", "plan", three, "-o", "-", "--json").code == 2
     assert cli("fleet", "plan", tmp_path / "nowhere", "-o", "-").code == 2
+
+
+# Addresses
+
+
+def test_a_prefix_of_a_store() -> None:
+    pytest.importorskip("fsspec")
+    import fsspec
+
+    store = fsspec.filesystem("memory")
+    here = f"/plan-{uuid.uuid4().hex}"
+    config = json.dumps({"model_type": "bert", "architectures": [HEAD]}).encode()
+    for name, content in (("m/b/model.safetensors", bytes(10)), ("m/b/config.json", config), ("m/a.bin", bytes(3)),
+                          ("m/x/.bertconv-fleet/ledger.db", b"x"), ("m/x/o/model.safetensors", bytes(9)),
+                          ("m/b.bertconv-tmp-0123456789ab/model.safetensors", b"x"), ("n/model.h5", b"x")):  # fmt: skip
+        store.pipe(f"{here}/{name}", content)
+    try:
+        found = list(list_checkpoints(f"memory:/{here}/m/"))
+        assert found == [
+            Listed(f"memory:/{here}/m", 3, "", "torch"), Listed(f"memory:/{here}/m/b", 10, "bert", "safetensors", HEAD)
+        ]  # fmt: skip
+        with pytest.raises(RequestError, match="no files"):
+            list(list_checkpoints(f"memory:/{here}/nowhere"))
+        with pytest.raises(RequestError, match="no files"):
+            list(list_checkpoints(f"memory:/{here}/n/model.h5"))
+    finally:
+        store.rm(here, recursive=True)
+
+
+class Store:
+    """A store whose listings have ETags, and sizes of some files only."""
+
+    def __init__(self, files: dict[str, dict[str, Any]]) -> None:
+        self.files = files
+        self.asked: list[str] = []
+
+    def find(self, root: str, *, detail: bool) -> dict[str, dict[str, Any]]:
+        assert detail
+        return {name: facts for name, facts in self.files.items() if name.startswith(root)}
+
+    def info(self, name: str) -> dict[str, Any]:
+        self.asked.append(name)
+        if name.endswith(".bin"):
+            raise FileNotFoundError(name)
+        return {"size": 77 if name.endswith(".safetensors") else None}
+
+    def cat_file(self, name: str, *, start: int, end: int) -> bytes:
+        self.asked.append(name)
+        return b"{}"[start:end]
+
+
+def test_sizes_that_a_listing_lacks_are_asked_for_one_by_one() -> None:
+    store = Store({f"root/{name}": {"size": None} for name in (
+        "a/model.safetensors", "a/config.json", "a/vocab.txt", "b/pytorch_model.bin", "c/tf_model.h5"
+    )})  # fmt: skip
+    a, b, c = find_checkpoints(UrlTree(store, "root/"))
+    assert (a.size, a.problems) == (77, ())
+    assert "there is no such file" in b.problems[0]
+    assert "the server states none" in c.problems[0]
+    assert "root/a/vocab.txt" not in store.asked
+
+
+def test_which_bytes_a_listing_is_about() -> None:
+    files = {f"root/{name}": {"size": 1, "ETag": name} for name in ("a/model.safetensors", "b/tf_model.h5", "b/x")}
+    before = UrlTree(Store(files), "root")
+    names = [one.files for one in find_checkpoints(before)]
+    identities = [before.identity(one) for one in names]
+    assert len(set(identities)) == 2
+    files["root/b/tf_model.h5"]["ETag"] = "other"
+    after = UrlTree(Store(files), "root")
+    assert after.identity(names[0]) == identities[0]
+    assert after.identity(names[1]) not in ("", identities[1])
+    del files["root/b/tf_model.h5"]["ETag"]
+    assert UrlTree(Store(files), "root").identity(names[1]) == ""
+
+
+def test_a_web_servers_folders(tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp")
+    laid(tmp_path, "m/model.safetensors", "m/config.json", "n/readme.txt")
+    handler = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(tmp_path))) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        try:
+            assert list(list_checkpoints(address)) == [Listed(f"{address}/m", 10, "", "safetensors")]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_list_is_one_of_items(tmp_path: Path) -> None:
+    write_list(tmp_path / "list", [Listed("a", 5, "bert", "torch", HEAD, ("is damaged",), "commit"), Listed("b")])
+    assert read_items(tmp_path / "list") == [Item("a", size=5, identity="commit"), Item("b")]
 
 
 # The Hub

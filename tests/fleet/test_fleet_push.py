@@ -19,7 +19,8 @@ from bertconv import convert_checkpoint, push_checkpoint
 from bertconv.errors import RequestError
 from bertconv.fleet.pushing import push_fleet, read_opt_in, read_outputs, source_repository
 from bertconv.source import hub_budget
-from bertconv.source.hub_budget import ENVIRONMENT, Budget, shared
+from bertconv.source.hub_account import ENVIRONMENT, shared
+from bertconv.source.hub_budget import Budget
 
 Cli = Callable[..., cp.Outcome]
 HEAD = "BertModel"
@@ -234,7 +235,7 @@ def test_a_wait_that_is_too_long_is_left_to_the_hub(hub: ListingHub, tmp_path: P
 
 def test_a_process_that_is_started_finds_the_account(tmp_path: Path) -> None:
     code = (
-        "import os; from pathlib import Path; from bertconv.source.hub_budget import Budget, ENVIRONMENT; "
+        "import os; from pathlib import Path; from bertconv.source.hub_budget import ENVIRONMENT, Budget; "
         "print(Budget(Path(os.environ[ENVIRONMENT])).take('api') > 0)"
     )
     with shared(tmp_path / "budget"):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bertconv.formats.content import OutputFile
     from bertconv.formats.workers import Tick
 
-AHEAD = 48 << 20
+AHEAD = 32 << 20
 """Most bytes that are written and not sent yet, of each thread; more than a part."""
 _GLANCE = 0.2
 """Seconds after which a thread that waits looks whether the work has been given up."""

@@ -19,10 +19,9 @@ from bertconv.containers.stored import SourceFile
 from bertconv.errors import OutputError
 from bertconv.formats.checksum import Taken
 from bertconv.formats.content import OutputFile
-from bertconv.formats.destination import MANIFEST
+from bertconv.formats.destination import MANIFEST, RemotePlace
 from bertconv.formats.remote import replacing
 from bertconv.formats.remote.lock import Lock
-from bertconv.formats.remote.place import RemotePlace
 from bertconv.formats.remote.site import Site
 from bertconv.formats.remote.stream import write_in_order
 from bertconv.formats.workers import Tick
@@ -214,6 +213,10 @@ class _Mount:
     def holds(self, name: str) -> bool:
         """Whether it was written."""
         return name in self._names
+
+    def names(self) -> frozenset[str]:
+        """All that were written."""
+        return frozenset(self._names)
 
     def close(self) -> None:
         """Undo it."""

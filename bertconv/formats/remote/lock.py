@@ -124,7 +124,11 @@ class Lock:
         except FileExistsError as error:
             raise self._busy() from error
         _own.add(self.record.token)
-        self.check()
+        try:
+            self.check()
+        except BaseException:
+            self.abandon()
+            raise
         self._beating = threading.Thread(target=self._beat, daemon=True, name="bertconv-lock")
         self._beating.start()
         return there

@@ -21,7 +21,7 @@ _NOT_WRITTEN = {
     "hf": "Convert to a folder, then use `bertconv push`.",
 }
 """Schemes to which nothing is written -> what to do."""
-PART = 16 << 20
+PART = 8 << 20
 """Bytes of a part of a file that is sent in several."""
 _MOST_PARTS = 9_000
 """Stores take 10,000 parts of a file."""
@@ -42,8 +42,8 @@ class Site:
         self.url = url
 
     @classmethod
-    def of(cls, url: str) -> Site:
-        """The folder of an address; RequestError where nothing can be written to."""
+    def of(cls, url: str, *, within_bucket: bool = True) -> Site:
+        """The folder of an address, or a whole bucket; RequestError where nothing can be written to."""
         scheme = scheme_of(url)
         if scheme in _NOT_WRITTEN:
             raise RequestError(
@@ -51,7 +51,7 @@ class Site:
             )
         found, path = filesystem(url)
         parts = path.strip("/").split("/")
-        if len(parts) < (1 if scheme == "memory" else 2) or {"", ".", ".."} & set(parts):
+        if len(parts) < (2 if within_bucket and scheme != "memory" else 1) or {"", ".", ".."} & set(parts):
             raise RequestError(
                 "is no folder within a bucket.", hint="Give an address like s3://bucket/folder.", file=shown(url)
             )

@@ -58,6 +58,10 @@ def filesystem(url: str, **options: Any) -> tuple[Any, str]:
         import fsspec
 
         kind = fsspec.get_filesystem_class(scheme)
+        if scheme == "hf":
+            from bertconv.source import hub_budget  # its libraries are loaded by now
+
+            hub_budget.attach()
         return kind(**_settings(scheme), **options), str(kind._strip_protocol(url))  # noqa: SLF001  (fsspec's own way)
     except ImportError as error:
         raise RequestError(
