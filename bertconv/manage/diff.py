@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bertconv.checkpoint import Checkpoint
 from bertconv.config import COMMON
+from bertconv.containers.stored import turn_of
 from bertconv.errors import RequestError
 from bertconv.formats import workers
 from bertconv.manage.difference.base import against
@@ -126,7 +127,8 @@ def _tensors(a: Checkpoint, b: Checkpoint, tell: Progress) -> tuple[TensorDiff, 
         done += count
         tell("weights", done, total)
 
-    found = {row.id: row for row in workers.run(pairs, compare_pair, tick, lambda pair: pair.b.stored.nbytes)}
+    compared = workers.run(pairs, compare_pair, tick, lambda pair: turn_of(pair.a.stored, pair.b.stored))
+    found = {row.id: row for row in compared}
     for tensors, in_a in ((only_in(a, b), True), (only_in(b, a), False)):
         found |= {place: alone(place, tensor, in_a=in_a) for place, tensor in tensors.items()}
     every = {**a.everything, **b.everything}

@@ -203,7 +203,7 @@ def _tensor_changes(headers: Mapping[str, Header], wanted: Mapping[str, Any], *,
             jobs.append((*place, facts))
         elif complete:  # guard: check-missing
             yield Change("", printable(facts["target"]), "is missing")
-    for change in workers.run(jobs, _check_tensor, lambda _: None, lambda job: job[1].nbytes):
+    for change in workers.run(jobs, _check_tensor, lambda _: None, lambda job: job[1].turn):
         if change is not None:
             yield change
 

@@ -14,8 +14,8 @@ from functools import cache
 
 BLOCK = 8 << 20
 """Bytes that are fetched at a time where elements are read."""
-KEEP = 8
-"""Blocks of a file that are kept, those that are on their way among them."""
+KEEP = 10
+"""Blocks of all files that are kept, those that are on their way among them."""
 AHEAD = 2
 """Blocks that are fetched before they are asked for."""
 PAGE = 16 << 10
@@ -46,7 +46,6 @@ class Blocks:
         self._fetch = fetch
         self._size = size
         self._lock = threading.Lock()
-        self._blocks: OrderedDict[int, Future[bytes | bytearray]] = OrderedDict()
         self._pages: OrderedDict[int, memoryview] = OrderedDict()
 
     def fill(self, buffer: memoryview, offset: int) -> None:
@@ -60,7 +59,7 @@ class Blocks:
             done += count
 
     def glance(self, offset: int, length: int) -> bytes:
-        """A few bytes that lie in the file, from pages; errors as those of `fetch`."""
+        """A few bytes that lie in the file, fewer than pages are kept, from pages; errors as those of `fetch`."""
         first, last = offset // PAGE, -(-(offset + length) // PAGE)
         with self._lock:
             there = self._within_a_block(offset, length)
@@ -71,8 +70,6 @@ class Blocks:
             start, end = lacking[0] * PAGE, min((lacking[-1] + 1) * PAGE, self._size)
             content = memoryview(self._fetch(start, end))
             self._keep((lacking[0] + at // PAGE, content[at : at + PAGE]) for at in range(0, len(content), PAGE))
-            if len(lacking) > MOST_PAGES - 1:
-                return bytes(self._whole(offset, length, start, content))
         with self._lock:
             parts = [self._pages.get(number) for number in range(first, last)]
         if any(part is None for part in parts):  # another thread read so much meanwhile that they are gone
@@ -80,15 +77,10 @@ class Blocks:
         whole = b"".join(part for part in parts if part is not None)
         return whole[offset - first * PAGE :][:length]
 
-    def _whole(self, offset: int, length: int, start: int, content: memoryview) -> bytes | bytearray | memoryview:
-        """Bytes of which more were fetched at once than pages are kept."""
-        inside = start <= offset and offset + length <= start + len(content)
-        return content[offset - start :][:length] if inside else self._fetch(offset, offset + length)
-
     def _within_a_block(self, offset: int, length: int) -> memoryview | None:
         number, start = divmod(offset, BLOCK)
-        found = self._blocks.get(number)
-        if found is None or start + length > BLOCK or not found.done() or found.exception() is not None:
+        found = _kept.of(self, number)
+        if found is None or start + length > BLOCK or not _is_good(found):
             return None
         return memoryview(found.result())[start : start + length]
 
@@ -101,29 +93,65 @@ class Blocks:
                 self._pages.popitem(last=False)
 
     def _block(self, number: int) -> bytes | bytearray:
-        with self._lock:
-            for one in range(number, min(number + AHEAD, (self._size - 1) // BLOCK) + 1):
-                known = self._blocks.get(one)
-                if known is None or (known.done() and (known.cancelled() or known.exception() is not None)):
-                    self._blocks[one] = _fetchers().submit(self._fetched, one)
-            found = self._blocks[number]
-            self._blocks.move_to_end(number)
-            while len(self._blocks) > KEEP:
-                self._drop()
-        return found.result()
+        last = min(number + AHEAD, (self._size - 1) // BLOCK)
+        return _kept.get(self, range(number, last + 1)).result()
 
-    def _drop(self) -> None:
-        """Give up the block that was used longest ago."""
-        _, oldest = self._blocks.popitem(last=False)
-        oldest.cancel()
-
-    def _fetched(self, number: int) -> bytes | bytearray:
+    def fetched(self, number: int) -> bytes | bytearray:
+        """A block as the store gives it."""
         return self._fetch(number * BLOCK, min((number + 1) * BLOCK, self._size))
 
     def close(self) -> None:
         """Give up everything."""
+        _kept.drop(self)
         with self._lock:
-            for one in self._blocks.values():
-                one.cancel()
-            self._blocks.clear()
             self._pages.clear()
+
+
+class _Kept:
+    """The blocks of all files that were used last.
+
+    Many files may be read side by side: of each the block that was asked for last stays, whatever the others need.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._blocks: OrderedDict[tuple[int, int], Future[bytes | bytearray]] = OrderedDict()
+        self._latest: dict[int, int] = {}
+
+    def of(self, file: Blocks, number: int) -> Future[bytes | bytearray] | None:
+        """A block that is here or on its way."""
+        with self._lock:
+            return self._blocks.get((id(file), number))
+
+    def get(self, file: Blocks, numbers: range) -> Future[bytes | bytearray]:
+        """The first of some blocks; all of them are fetched."""
+        with self._lock:
+            for one in numbers:
+                key = (id(file), one)
+                known = self._blocks.get(key)
+                if known is None or (known.done() and not _is_good(known)):
+                    self._blocks[key] = _fetchers().submit(file.fetched, one)
+                self._blocks.move_to_end(key)
+            self._latest[id(file)] = numbers[0]
+            found = self._blocks[id(file), numbers[0]]
+            self._shrink()
+        return found
+
+    def _shrink(self) -> None:
+        excess = len(self._blocks) - KEEP
+        for key in [key for key in self._blocks if self._latest.get(key[0]) != key[1]][: max(excess, 0)]:
+            del self._blocks[key]  # not cancelled: another thread may wait for it
+
+    def drop(self, file: Blocks) -> None:
+        """Give up the blocks of a file."""
+        with self._lock:
+            for key in [key for key in self._blocks if key[0] == id(file)]:
+                self._blocks.pop(key).cancel()
+            self._latest.pop(id(file), None)
+
+
+def _is_good(block: Future[bytes | bytearray]) -> bool:
+    return block.done() and not block.cancelled() and block.exception() is None
+
+
+_kept = _Kept()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from bertconv.errors import RequestError
+from bertconv.text import is_url as is_url  # noqa: PLC0414  (for those that import it with the rest)
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _QUERY = re.compile(r"(?<=[\w/])\?[^\s'\"<>]+|(?<=://)[^\s/'\"<>@]+@")
 """Queries and users in addresses that stand in a text: both may hold rights."""
 
@@ -19,11 +18,6 @@ SCHEMES = {
     "http": "", "https": "", "hf": "", "memory": "",
 }  # fmt: skip
 """Scheme -> the package that fsspec needs for it beside what our extra `remote` installs with it."""
-
-
-def is_url(given: str | os.PathLike[str]) -> bool:
-    """Whether it is the address of something elsewhere; a path object never is."""
-    return isinstance(given, str) and _URL.match(given) is not None
 
 
 def scheme_of(url: str) -> str:
