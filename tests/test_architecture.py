@@ -35,6 +35,7 @@ LAYERS = (
     {"verify"},
     {"convert", "inspection", "verification", "manage"},
     {"catalog"},
+    {"fleet"},
     {"testing"},
     {"cli", "pytest_plugin"},
 )
@@ -139,6 +140,13 @@ def test_nothing_is_asserted(file: Path) -> None:
     assert [node.lineno for node in ast.walk(tree(file)) if isinstance(node, ast.Assert)] == []
 
 
+OUTERMOST = {
+    "cli/main.py": "a command reports a bug with its trace",
+    "fleet/work.py": "a worker reports a bug in one item with its trace, and does the next",
+}
+"""Files that may catch any exception, in their outermost frame -> why."""
+
+
 @EACH
 def test_no_exception_is_caught_wholesale(file: Path) -> None:
     broad = []
@@ -149,7 +157,7 @@ def test_no_exception_is_caught_wholesale(file: Path) -> None:
             is_cleanup = isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None
             if names & {"everything", "Exception", "BaseException"} and not is_cleanup:
                 broad.append(node.lineno)
-    assert broad == [] or file == Path("cli/main.py")
+    assert broad == [] or file.as_posix() in OUTERMOST
 
 
 @EACH

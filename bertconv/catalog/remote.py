@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from bertconv.catalog.trees import MOST_DEPTH, MOST_FOLDERS, UNSETTLED, Scan, Seen, unfit
 from bertconv.errors import HubError
 from bertconv.formats.destination import MANIFEST, MANIFEST_BYTES
+from bertconv.source.remote.http import HttpStore
 from bertconv.source.remote.patience import explained, patiently
 from bertconv.source.remote.store import Facts, FsspecStore, Store, facts_of
 from bertconv.source.remote.urls import HTTP, filesystem, scheme_of, shown
@@ -41,7 +42,7 @@ class RemoteTree:
         self._path = path.rstrip("/")
         self._is_http = scheme_of(url) in HTTP
         self._files = files
-        self._store: Store = FsspecStore(files)
+        self._store: Store = HttpStore(files) if self._is_http else FsspecStore(files)
         self._facts: dict[str, Facts] = {}
         self._paths: dict[str, str] = {}
 

@@ -49,6 +49,9 @@ SECTIONS = {
         "merge-adapter": "bertconv.cli.adapter:merge_adapter",
         "attach": "bertconv.cli.parts:attach",
     },
+    "Many checkpoints": {
+        "fleet": "bertconv.cli.fleet:fleet",
+    },
     "Share": {
         "push": "bertconv.cli.push:push",
         "pull": "bertconv.cli.pull:pull",
@@ -177,8 +180,8 @@ def _fitted(hint: str, words: list[str]) -> str:
     with click.Context(cli) as context:
         command, other = (cli.get_command(context, name) for name in (words[0], "convert"))
         if isinstance(command, click.Group):  # the command of the group that ran
-            inner = next((word for word in words[1:] if word in command.commands), "")
-            command = command.commands.get(inner, command)
+            found = (command.get_command(context, word) for word in words[1:] if not word.startswith("-"))
+            command = next(filter(None, found), command)
     return fitted(hint, command, other) if command and other else hint
 
 

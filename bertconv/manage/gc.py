@@ -108,6 +108,23 @@ def collect_leftovers(
     return Leftovers(str(top), tuple(sorted(found, key=lambda one: one.path)), twins, tuple(problems), dry_run)
 
 
+def collect_beside(destinations: Iterable[str | os.PathLike[str]]) -> tuple[Leftover, ...]:
+    """Remove what killed runs left in the folders in which destinations lie, and not below these.
+
+    Args:
+        destinations: local ones; of folders in a store there is nothing to look at here.
+
+    Returns:
+        What was found, and what became of it; what cannot be removed is kept, with the reason.
+    """
+    given = {os.path.dirname(os.path.abspath(one)) for one in destinations if "://" not in os.fspath(one)}  # noqa: PTH100, PTH120
+    folders = [folder for one in sorted(given) if (folder := Path(one)).is_dir()]
+    found: list[Leftover] = []
+    for destination, paths in _by_destination(folders).items():
+        found += _of_one(destination, paths, [], dry_run=False)
+    return tuple(found)
+
+
 def _checked(folder: Path) -> Path:
     given = str(folder)
     if folder.is_symlink():

@@ -1,0 +1,1 @@
+"""Where items run: processes of this machine, or a cluster."""
