@@ -14,7 +14,7 @@ from typing import Any
 
 import checkpoints as cp
 import pytest
-from catalogued import CLASSIFIER, COMMIT, classifier, counted, family_tree, settle
+from catalogued import CLASSIFIER, COMMIT, classifier, counted, family_tree, forged, settle
 from histories import HEAD, digest, manifest, parent, raw, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -480,11 +480,6 @@ def test_an_index_answers(query: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 def huge(path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(MANIFEST_BYTES + 1)
-
-
-def forged(path: Path) -> None:
-    content = raw(manifest(digest("a")))
-    path.write_bytes(content.replace(digest("a").encode(), digest("b").encode()))
 
 
 def with_files(sizes: list[int]) -> Callable[[Path], None]:
