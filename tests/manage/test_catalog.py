@@ -638,6 +638,19 @@ def test_what_is_not_searched(tmp_path: Path) -> None:
             catalog.refresh(tmp_path / "models--org--name")
 
 
+def test_the_example_of_the_page(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "scale.md").read_text()
+    block = re.search(r"^## Catalogue$.*?^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert block
+    monkeypatch.chdir(tree.parent)
+    exec(block[1], {})
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+        str(tree / name) for name in ("mail", "mail-tf", "news")
+    ]
+
+
 # The command
 
 
