@@ -415,14 +415,22 @@ def test_the_cost_of_an_output_is_flat(tmp_path: Path, database: Any, monkeypatc
     assert costs[0] == costs[1]
 
 
+END = b'"\n}\n'
+"""Of a manifest, behind its own digest."""
+
+
 def outputs(root: Path, amount: int) -> Path:
     """So many outputs, each with a parent, in folders of hundreds."""
     long_ago = time.time_ns() - 60 * 10**9
+    one, before, own = digest("one"), digest("before"), b'"manifest_sha256": "'
+    start = raw(manifest(one, parent("before", before))).partition(own)[0] + own
     for number in range(amount):
-        made = manifest(digest(str(number)), parent("before", digest(str(number - 1))))
-        folder = root / str(number // 250) / str(number)
-        write(folder, made)
-        os.utime(folder / MANIFEST, ns=(long_ago, long_ago))
+        content = start.replace(one.encode(), digest(str(number)).encode())
+        content = content.replace(before.encode(), digest(str(number - 1)).encode())
+        path = root / str(number // 250) / str(number) / MANIFEST
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content + hashlib.sha256(content + END).hexdigest().encode() + END)
+        os.utime(path, ns=(long_ago, long_ago))
     return root
 
 
