@@ -10,10 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from bertconv.catalog.databases import open_store
 from bertconv.catalog.query import Entry, Query, find, inside
 from bertconv.catalog.rows import Look, drop_steps, look, put_steps
 from bertconv.catalog.schema import POSTGRESQL_TEXT, SQLITE_TEXT, script
-from bertconv.catalog.store import Value, open_store
+from bertconv.catalog.store import Value
 from bertconv.catalog.trees import UNSETTLED, LocalTree, Scan, Tree
 from bertconv.progress import Progress, silent
 from bertconv.records import dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, field
+from dataclasses import asdict, field, replace
 from typing import Any
 
 from bertconv.catalog.facts import label_set_digest
@@ -152,7 +152,8 @@ def find(store: Store, query: Query) -> tuple[Entry, ...]:
     labels = beside("name", "bertconv_labels", str)
     parents = beside("role, given, commit_id, digest, backbone_digest", "bertconv_parents", _parent)
     return tuple(
-        Entry(*row, labels=tuple(labels.get(row[0], ())), parents=tuple(parents.get(row[0], ()))) for row in rows
+        replace(Entry(*row), labels=tuple(labels.get(row[0], ())), parents=tuple(parents.get(row[0], ())))
+        for row in rows
     )
 
 

@@ -8,9 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any, TypeVar
 
-from bertconv.catalog.trees import MOST_DEPTH, MOST_FOLDERS, UNSETTLED, Scan, Seen, unfit
-from bertconv.errors import HubError
+from bertconv.catalog.trees import UNSETTLED, Scan, Seen, unfit
+from bertconv.errors import HubError, RequestError
 from bertconv.formats.destination import MANIFEST, MANIFEST_BYTES
+from bertconv.source.remote.http import HttpStore
 from bertconv.source.remote.patience import explained, patiently
 from bertconv.source.remote.store import Facts, FsspecStore, Store, facts_of
 from bertconv.source.remote.urls import HTTP, filesystem, scheme_of, shown
@@ -18,6 +19,10 @@ from bertconv.source.remote.urls import HTTP, filesystem, scheme_of, shown
 AT_ONCE = 16
 """Manifests that are asked for at a time: each is little, and the way to it is long."""
 _AHEAD = 4 * AT_ONCE
+
+MOST_FOLDERS = 100_000
+"""How many pages of a web server are asked for: each is an answer to wait for, and some servers have no end."""
+MOST_DEPTH = 20
 
 _WEAK = {"modified", "created"}
 """Facts that stay the same when a file is written again within a second."""
@@ -32,16 +37,22 @@ class RemoteTree:
         url: of a folder, or of a prefix that ends where a name does.
 
     Raises:
-        RequestError: a scheme that is not read, or a package is missing.
+        RequestError: a scheme that is not read, a page of a web server, or a package is missing.
     """
 
     def __init__(self, url: str) -> None:
         self._root = shown(url)
+        if scheme_of(url) in HTTP and "?" in url:
+            # behind it every name would lead to the same page, and so on without end
+            raise RequestError(
+                "has a query, so it is the address of a page and not of a folder.",
+                hint="Give the address of a folder.", file=self._root,
+            )  # fmt: skip
         files, path = filesystem(url)
         self._path = path.rstrip("/")
         self._is_http = scheme_of(url) in HTTP
         self._files = files
-        self._store: Store = FsspecStore(files)
+        self._store: Store = HttpStore(files) if self._is_http else FsspecStore(files)
         self._facts: dict[str, Facts] = {}
         self._paths: dict[str, str] = {}
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from histories import digest, manifest, parent, write
+from histories import digest, manifest, parent, raw, write
 
 from bertconv.catalog import catalog, trees
 from bertconv.catalog.store import Row, Step, Store
@@ -29,9 +29,9 @@ def settle(*roots: Path, seconds: int = 60) -> None:
 def classifier(folder: Path, of: str, labels: Any, *parents: dict[str, Any], **changes: Any) -> Path:
     """An output with a config that its manifest vouches for."""
     folder.mkdir(parents=True)
-    raw = json.dumps({"model_type": "bert", "id2label": labels}).encode()
-    (folder / "config.json").write_bytes(raw)
-    files = {"config.json": {"size": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}}
+    content = json.dumps({"model_type": "bert", "id2label": labels}).encode()
+    (folder / "config.json").write_bytes(content)
+    files = {"config.json": {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}}
     return write(folder, manifest(of, *parents, **{"head": CLASSIFIER, "files": files, **changes}))
 
 
@@ -51,6 +51,11 @@ def family_tree(root: Path) -> Path:
     write(root / "head", manifest(digest("head"), part="head"))
     settle(root)
     return root
+
+
+def forged(path: Path) -> None:
+    content = raw(manifest(digest("a")))
+    path.write_bytes(content.replace(digest("a").encode(), digest("b").encode()))
 
 
 class Counted:

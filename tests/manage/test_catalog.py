@@ -14,7 +14,7 @@ from typing import Any
 
 import checkpoints as cp
 import pytest
-from catalogued import CLASSIFIER, COMMIT, classifier, counted, family_tree, settle
+from catalogued import CLASSIFIER, COMMIT, classifier, counted, family_tree, forged, settle
 from histories import HEAD, digest, manifest, parent, raw, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -415,14 +415,22 @@ def test_the_cost_of_an_output_is_flat(tmp_path: Path, database: Any, monkeypatc
     assert costs[0] == costs[1]
 
 
+END = b'"\n}\n'
+"""Of a manifest, behind its own digest."""
+
+
 def outputs(root: Path, amount: int) -> Path:
     """So many outputs, each with a parent, in folders of hundreds."""
     long_ago = time.time_ns() - 60 * 10**9
+    one, before, own = digest("one"), digest("before"), b'"manifest_sha256": "'
+    start = raw(manifest(one, parent("before", before))).partition(own)[0] + own
     for number in range(amount):
-        made = manifest(digest(str(number)), parent("before", digest(str(number - 1))))
-        folder = root / str(number // 250) / str(number)
-        write(folder, made)
-        os.utime(folder / MANIFEST, ns=(long_ago, long_ago))
+        content = start.replace(one.encode(), digest(str(number)).encode())
+        content = content.replace(before.encode(), digest(str(number - 1)).encode())
+        path = root / str(number // 250) / str(number) / MANIFEST
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content + hashlib.sha256(content + END).hexdigest().encode() + END)
+        os.utime(path, ns=(long_ago, long_ago))
     return root
 
 
@@ -480,11 +488,6 @@ def test_an_index_answers(query: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 def huge(path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(MANIFEST_BYTES + 1)
-
-
-def forged(path: Path) -> None:
-    content = raw(manifest(digest("a")))
-    path.write_bytes(content.replace(digest("a").encode(), digest("b").encode()))
 
 
 def with_files(sizes: list[int]) -> Callable[[Path], None]:
@@ -641,6 +644,19 @@ def test_what_is_not_searched(tmp_path: Path) -> None:
             catalog.refresh(tmp_path / "nothing")
         with pytest.raises(RequestError, match="Hub's cache"):
             catalog.refresh(tmp_path / "models--org--name")
+
+
+def test_the_example_of_the_page(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "scale.md").read_text()
+    block = re.search(r"^## Catalogue$.*?^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert block
+    monkeypatch.chdir(tree.parent)
+    exec(block[1], {})
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+        str(tree / name) for name in ("mail", "mail-tf", "news")
+    ]
 
 
 # The command

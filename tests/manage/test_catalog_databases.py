@@ -20,7 +20,7 @@ from postgresql_server import PASSWORD, USER
 from bertconv import Catalog
 from bertconv.catalog import postgresql as postgresql_module
 from bertconv.catalog import schema
-from bertconv.catalog.store import SQLiteStore
+from bertconv.catalog.sqlite import SQLiteStore
 from bertconv.errors import BertconvError, OutputError, RequestError
 
 Cli = Callable[..., cp.Outcome]

@@ -166,7 +166,9 @@ def _size_of(answer: Any) -> int:
 
 
 def _facts_of(answer: Any, size: int) -> Facts:
-    return facts_of({**answer.headers, "size": size})
+    # headers have no case, but a dictionary of them has: aiohttp writes "Etag"
+    known = {name: answer.headers.get(name) for name in ("ETag", "Content-MD5", "Last-Modified")}
+    return facts_of({**known, "size": size})
 
 
 async def _body(answer: Any, length: int) -> bytearray:
