@@ -125,13 +125,9 @@ def retry(out: str, codes: tuple[int, ...], **given: Any) -> None:
 
 
 def _with_defaults(item: Item, verb: str | None, common: dict[str, Any]) -> Item:
-    """What the command line says for all, where a line does not say it itself."""
-    from bertconv.fleet.work import options_of
-
+    """What the command line says for all, where a line does not say it itself; --to and --verify are of conversions."""
     asked = replace(item, verb=verb) if verb is not None and item.verb == "convert" else item
-    # --to and --verify are of conversions, and a list may hold several verbs
-    fitting = {name: value for name, value in common.items() if name not in ("to", "verify") or asked.verb == "convert"}
-    fitting = {name: value for name, value in fitting.items() if asked.verb == verb or name in options_of(asked.verb)}
+    fitting = {name: one for name, one in common.items() if name not in ("to", "verify") or asked.verb == "convert"}
     return replace(asked, options={**fitting, **item.options})
 
 
