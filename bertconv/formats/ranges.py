@@ -107,6 +107,8 @@ class Sharing:
         first, last = -(-run.offset // BLOCK) * BLOCK, run.end // BLOCK * BLOCK
         shift = run.start - run.offset
         pair = (run.source, fd)
+        if run.source.is_remote:
+            return run
         if last - first < LEAST_SHARED or shift % BLOCK or pair in self._refused or sys.platform != "linux":
             return run
         wanted = struct.pack("=qQQQ", run.source.fd, first + shift, last - first, first)
@@ -190,6 +192,8 @@ def _lacking(span: range, shared: range) -> Sequence[range]:
 
 def _in_kernel(run: Run, span: range, fd: int, tick: Tick) -> int:
     """Copy inside the kernel as far as it can; returns how many bytes."""
+    if run.source.is_remote:
+        return 0
     done, shift = 0, run.start - run.offset
     while done < len(span):
         place, length = span.start + done, min(PART, len(span) - done)
