@@ -111,7 +111,8 @@ def _axis(columns: Sequence[_Column], bottom: float) -> Iterator[Markup]:
         if bar.begins and number:
             middle = f"{x - _PAUSE / 2:.1f}"
             yield tag("line", x1=middle, x2=middle, y1=_TOP, y2=bottom, class_="pause")
-        if not (bar.begins or x - last >= _EVERY) or x - last < _EVERY / 2:
+        room = x - last
+        if room < (_EVERY / 2 if bar.begins else _EVERY) or x > _LEFT + _WIDTH - _EVERY / 2:
             continue
         last = x
         date, time = _moment(bar.start).split(" ")

@@ -34,6 +34,6 @@ def _row(one: ledger.Row) -> Row:
 
 
 def _message(one: ledger.Row) -> str:
-    """What is wrong, and with which tensor of which file."""
-    place = [part for part in (one.file if one.file != one.src else "", one.tensor) if part]
-    return ": ".join((*place, one.message))
+    """What is wrong, and with which tensor of which file, whose folder is the source's where nothing else is said."""
+    file = "" if one.file == one.src else one.file.removeprefix(f"{one.src.rstrip('/')}/")
+    return ": ".join(filter(None, (file, one.tensor, one.message)))

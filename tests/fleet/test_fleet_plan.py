@@ -184,8 +184,8 @@ def test_what_a_config_states(keys: object, facts: tuple[str, str, tuple[str, ..
 def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two checkpoints that are sound, and one whose header is not."""
     folder = tmp_path_factory.mktemp("three")
-    cp.save(folder / "a", HEAD, cp.state_dict(HEAD))
-    cp.save(folder / "b", "DistilBertModel", cp.state_dict("DistilBertModel"), "bin")
+    cp.save(folder / "a", "DistilBertModel", cp.state_dict("DistilBertModel"))
+    cp.save(folder / "b", HEAD, cp.state_dict(HEAD), "h5")
     cp.save(folder / "c", HEAD, cp.state_dict(HEAD))
     weights = folder / "c" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
@@ -197,11 +197,11 @@ def test_a_list(cli: Cli, three: Path, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert done.out.startswith("3 checkpoints, ")
     lines = [json.loads(line) for line in (tmp_path / "list.jsonl").read_text().splitlines()]
-    sizes = [(three / name).stat().st_size for name in ("a/model.safetensors", "b/pytorch_model.bin")]
+    sizes = [(three / name).stat().st_size for name in ("a/model.safetensors", "b/tf_model.h5")]
     assert lines[:2] == [
-        {"src": str(three / "a"), "size": sizes[0], "family": "bert", "format": "safetensors", "head": HEAD},
-        {"src": str(three / "b"), "size": sizes[1], "family": "distilbert", "format": "torch",
+        {"src": str(three / "a"), "size": sizes[0], "family": "distilbert", "format": "safetensors",
          "head": "DistilBertModel"},
+        {"src": str(three / "b"), "size": sizes[1], "family": "bert", "format": "hdf5", "head": HEAD},
     ]  # fmt: skip
     printed = cli("fleet", "plan", three, "-o", "-")
     assert printed.out == (tmp_path / "list.jsonl").read_text()
@@ -211,8 +211,8 @@ def test_a_list(cli: Cli, three: Path, tmp_path: Path) -> None:
 
 def test_headers_say_what_is_damaged(three: Path) -> None:
     a, b, c = list_checkpoints(three, headers=True)
-    assert (a.family, a.head, a.problems) == ("bert", HEAD, ())
-    assert (b.family, b.head, b.problems) == ("distilbert", "DistilBertModel", ())
+    assert (a.family, a.head, a.problems) == ("distilbert", "DistilBertModel", ())
+    assert (b.family, b.head, b.problems) == ("bert", HEAD, ())
     assert len(c.problems) == 1
     assert "is truncated" in c.problems[0]
 
@@ -238,7 +238,7 @@ def test_numbers(cli: Cli, three: Path, tmp_path: Path) -> None:
     done = cli("fleet", "plan", three, "-o", tmp_path / "list.jsonl", "--headers", "--json")
     facts = json.loads(done.out)
     assert facts["families"] == {"bert": 2, "distilbert": 1}
-    assert facts["formats"] == {"safetensors": 2, "torch": 1}
+    assert facts["formats"] == {"safetensors": 2, "hdf5": 1}
     assert (facts["checkpoints"], facts["with_problems"]) == (3, 1)
     assert cli("fleet", "plan", three, "-o", "-", "--json").code == 2
     assert cli("fleet", "plan", tmp_path / "nowhere", "-o", "-").code == 2
