@@ -13,6 +13,8 @@ must have the bytes of its single run, every bad one must be on record with its 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import json
 import os
 import pickle
@@ -31,6 +33,9 @@ from bertconv.formats.destination import MANIFEST
 from qa.fleet.checking import Checked, check_outputs, check_reported, check_summary, snapshot
 from qa.fleet.killing import Fire, Ran, moments, run_under_fire
 from qa.fleet.making import Case, canary_of, make_fleet
+
+SHOWN = 20
+"""Problems that are printed; all of them go into the JSON."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,13 @@ def _command(listing: Path, out: Path, options: Options) -> list[str]:
 
 
 def _folders_of_ray() -> set[str]:
-    return {str(path) for path in Path(tempfile.gettempdir()).glob("bertconv-ray-*")}
+    """Of clusters whose driver is gone."""
+    found = set()
+    for path in Path(tempfile.gettempdir()).glob("bertconv-ray-*"):
+        with contextlib.suppress(BlockingIOError, FileNotFoundError), (path / "lock").open("r+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found.add(str(path))
+    return found
 
 
 def made(root: Path, count: int, bad: int, seed: int, *, larger: bool) -> list[Case]:
@@ -157,15 +168,14 @@ def show(seen: Campaign, seconds: float) -> None:
     for number, run in enumerate(seen.runs, 1):
         print(f"run {number}: {run.seconds:.1f} s, exit status {run.status}")
         print("".join(f"    shot {shot}\n" for shot in run.shots), end="")
-    print(
-        f"one more run: {seen.idle.seconds:.2f} s ({seen.idle.processor:.2f} s of a processor), exit status {seen.idle.status}"
-    )
+    idle = seen.idle
+    print(f"one more run: {idle.seconds:.2f} s, {idle.processor:.2f} s of a processor, exit status {idle.status}")
     checked = seen.checked
     print(
         f"{checked.identical} of {len(good)} outputs identical: {checked.files} files, {checked.nbytes / 1e6:,.1f} MB"
     )
     print(f"{sum(case.single is None for case in seen.cases)} bad ones; {len(checked.problems)} problems")
-    print("".join(f"    BAD {problem}\n" for problem in checked.problems), end="")
+    print("".join(f"    BAD {problem}\n" for problem in checked.problems[:SHOWN]), end="")
 
 
 def main() -> int:
@@ -191,10 +201,14 @@ def main() -> int:
         show(seen, seconds)
     if given.json is not None:
         facts = {
-            "engine": given.engine, "workers": given.workers, "seed": given.seed, "items": len(cases),
-            "shots": seen.shots, "seconds": [run.seconds for run in seen.runs], "idle": seen.idle.seconds, "idle_processor": seen.idle.processor,
-            "identical": seen.checked.identical, "problems": seen.checked.problems, "processors": os.cpu_count(),
-        }  # fmt: skip
+            **{name: getattr(given, name) for name in ("engine", "workers", "seed", "count", "bad")},
+            "shots": seen.shots,
+            "seconds": [run.seconds for run in seen.runs],
+            "idle": [seen.idle.seconds, seen.idle.processor],
+            "identical": seen.checked.identical,
+            "problems": seen.checked.problems,
+            "processors": os.cpu_count(),
+        }
         given.json.write_text(json.dumps(facts, indent=1) + "\n")
     return int(bool(seen.checked.problems))
 
