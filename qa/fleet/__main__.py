@@ -13,12 +13,11 @@ must have the bytes of its single run, every bad one must be on record with its 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import fcntl
 import json
 import os
 import pickle
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -95,7 +94,6 @@ def campaign(root: Path, cases: Sequence[Case], options: Options) -> Campaign:
     rng, good = random.Random(options.seed), sum(case.single is not None for case in cases)
     shots = moments(rng, options.kills, 1, max(good - 2 * options.workers, options.kills + 2))
     driver = rng.randrange(good // 3, 2 * good // 3) if options.kill_driver else None
-    before = _folders_of_ray()
 
     def finished() -> int:
         return sum(1 for _ in out.glob(f"*/{MANIFEST}"))
@@ -115,7 +113,7 @@ def campaign(root: Path, cases: Sequence[Case], options: Options) -> Campaign:
     checked = check_outputs(cases, out)
     checked.problems += problems + check_reported(cases, out)
     checked.problems += ["a payload ran"] * canary_of(root).exists()
-    checked.problems += [f"left behind: {name}" for name in sorted(_folders_of_ray() - before)]
+    checked.problems += [f"left behind: {name}" for name in sorted(_folders_of_ray(runs))]
     return Campaign(cases, runs, idle, checked)
 
 
@@ -134,14 +132,12 @@ def _command(listing: Path, out: Path, options: Options) -> list[str]:
     return [*own, "--json", "--to", "tf", "--engine", options.engine, "--workers", str(options.workers)]
 
 
-def _folders_of_ray() -> set[str]:
-    """Of clusters whose driver is gone."""
-    found = set()
-    for path in Path(tempfile.gettempdir()).glob("bertconv-ray-*"):
-        with contextlib.suppress(BlockingIOError, FileNotFoundError), (path / "lock").open("r+b") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            found.add(str(path))
-    return found
+def _folders_of_ray(runs: Sequence[Ran]) -> set[str]:
+    """Those of the runs' clusters, by the words of their processes, as far as they are there."""
+    named = {
+        each for run in runs for one in run.seen.values() for each in re.findall(r"/\S*bertconv-ray-\w+", one.words)
+    }
+    return {name for name in named if Path(name).exists()}
 
 
 def made(root: Path, count: int, bad: int, seed: int, *, larger: bool) -> list[Case]:
