@@ -101,10 +101,9 @@ def campaign(root: Path, cases: Sequence[Case], options: Options) -> Campaign:
     fire = Fire(rng)
     early = [shot for shot in shots if driver is None or shot < driver]
     runs = [run_under_fire(command, log, finished, fire=fire, shots=early, driver=driver)]
-    problems = alive(runs[0])
-    if driver is not None:
+    if driver is not None:  # at once, as whoever sees it end would do
         runs.append(run_under_fire(command, log, finished, fire=fire, shots=shots[len(early) :]))
-        problems += alive(runs[1])
+    problems = [problem for run in runs for problem in alive(run)]
     state = snapshot(out)
     idle = run_under_fire(command, log, finished, fire=fire)
     if snapshot(out) != state:
