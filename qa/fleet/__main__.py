@@ -17,6 +17,7 @@ import json
 import os
 import pickle
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -31,6 +32,9 @@ from bertconv.formats.destination import MANIFEST
 from qa.fleet.checking import Checked, check_outputs, check_reported, check_summary, snapshot
 from qa.fleet.killing import Fire, Ran, moments, run_under_fire
 from qa.fleet.making import Case, canary_of, make_fleet
+
+SHOWN = 20
+"""Problems that are printed; all of them go into the JSON."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,6 @@ def campaign(root: Path, cases: Sequence[Case], options: Options) -> Campaign:
     rng, good = random.Random(options.seed), sum(case.single is not None for case in cases)
     shots = moments(rng, options.kills, 1, max(good - 2 * options.workers, options.kills + 2))
     driver = rng.randrange(good // 3, 2 * good // 3) if options.kill_driver else None
-    before = _folders_of_ray()
 
     def finished() -> int:
         return sum(1 for _ in out.glob(f"*/{MANIFEST}"))
@@ -98,10 +101,9 @@ def campaign(root: Path, cases: Sequence[Case], options: Options) -> Campaign:
     fire = Fire(rng)
     early = [shot for shot in shots if driver is None or shot < driver]
     runs = [run_under_fire(command, log, finished, fire=fire, shots=early, driver=driver)]
-    problems = alive(runs[0])
-    if driver is not None:
+    if driver is not None:  # at once, as whoever sees it end would do
         runs.append(run_under_fire(command, log, finished, fire=fire, shots=shots[len(early) :]))
-        problems += alive(runs[1])
+    problems = [problem for run in runs for problem in alive(run)]
     state = snapshot(out)
     idle = run_under_fire(command, log, finished, fire=fire)
     if snapshot(out) != state:
@@ -110,7 +112,7 @@ def campaign(root: Path, cases: Sequence[Case], options: Options) -> Campaign:
     checked = check_outputs(cases, out)
     checked.problems += problems + check_reported(cases, out)
     checked.problems += ["a payload ran"] * canary_of(root).exists()
-    checked.problems += [f"left behind: {name}" for name in sorted(_folders_of_ray() - before)]
+    checked.problems += [f"left behind: {name}" for name in sorted(_folders_of_ray(runs))]
     return Campaign(cases, runs, idle, checked)
 
 
@@ -129,8 +131,12 @@ def _command(listing: Path, out: Path, options: Options) -> list[str]:
     return [*own, "--json", "--to", "tf", "--engine", options.engine, "--workers", str(options.workers)]
 
 
-def _folders_of_ray() -> set[str]:
-    return {str(path) for path in Path(tempfile.gettempdir()).glob("bertconv-ray-*")}
+def _folders_of_ray(runs: Sequence[Ran]) -> set[str]:
+    """Those of the runs' clusters, by the words of their processes, as far as they are there."""
+    named = {
+        each for run in runs for one in run.seen.values() for each in re.findall(r"/\S*bertconv-ray-\w+", one.words)
+    }
+    return {name for name in named if Path(name).exists()}
 
 
 def made(root: Path, count: int, bad: int, seed: int, *, larger: bool) -> list[Case]:
@@ -157,15 +163,14 @@ def show(seen: Campaign, seconds: float) -> None:
     for number, run in enumerate(seen.runs, 1):
         print(f"run {number}: {run.seconds:.1f} s, exit status {run.status}")
         print("".join(f"    shot {shot}\n" for shot in run.shots), end="")
-    print(
-        f"one more run: {seen.idle.seconds:.2f} s ({seen.idle.processor:.2f} s of a processor), exit status {seen.idle.status}"
-    )
+    idle = seen.idle
+    print(f"one more run: {idle.seconds:.2f} s, {idle.processor:.2f} s of a processor, exit status {idle.status}")
     checked = seen.checked
     print(
         f"{checked.identical} of {len(good)} outputs identical: {checked.files} files, {checked.nbytes / 1e6:,.1f} MB"
     )
     print(f"{sum(case.single is None for case in seen.cases)} bad ones; {len(checked.problems)} problems")
-    print("".join(f"    BAD {problem}\n" for problem in checked.problems), end="")
+    print("".join(f"    BAD {problem}\n" for problem in checked.problems[:SHOWN]), end="")
 
 
 def main() -> int:
@@ -191,10 +196,14 @@ def main() -> int:
         show(seen, seconds)
     if given.json is not None:
         facts = {
-            "engine": given.engine, "workers": given.workers, "seed": given.seed, "items": len(cases),
-            "shots": seen.shots, "seconds": [run.seconds for run in seen.runs], "idle": seen.idle.seconds, "idle_processor": seen.idle.processor,
-            "identical": seen.checked.identical, "problems": seen.checked.problems, "processors": os.cpu_count(),
-        }  # fmt: skip
+            **{name: getattr(given, name) for name in ("engine", "workers", "seed", "count", "bad")},
+            "shots": seen.shots,
+            "seconds": [run.seconds for run in seen.runs],
+            "idle": [seen.idle.seconds, seen.idle.processor],
+            "identical": seen.checked.identical,
+            "problems": seen.checked.problems,
+            "processors": os.cpu_count(),
+        }
         given.json.write_text(json.dumps(facts, indent=1) + "\n")
     return int(bool(seen.checked.problems))
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 POLL = 0.05
 """Seconds between two looks at the processes."""
-GRACE = 60.0
-"""Seconds that processes have to end after their driver has."""
+GRACE = 180.0
+"""Seconds that processes have to end after their driver has: two agents of Ray's ask a dead server for a minute."""
 LATER = 0.4
 """Most seconds from the output that a shot waits for to the shot: a tiny conversion is at any of its steps then."""
 MOST_HITS = 2

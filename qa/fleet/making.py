@@ -9,7 +9,7 @@ import os
 import pickle
 import random
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,9 @@ class Case:
     form: str = ""
 
 
-def make_fleet(root: Path, count: int, bad: int, seed: int, *, larger: bool = True) -> list[Case]:
+def make_fleet(
+    root: Path, count: int, bad: int, seed: int, *, larger: bool = True, by_hand: Sequence[str] = BY_HAND
+) -> list[Case]:
     """The checkpoints in `root/src`, the outputs of single runs in `root/single`; in an order that mixes all kinds.
 
     Args:
@@ -79,11 +81,12 @@ def make_fleet(root: Path, count: int, bad: int, seed: int, *, larger: bool = Tr
         bad: of those that must be refused.
         seed: of values and of the order.
         larger: some of them have 45 to 440 MB.
+        by_hand: containers of sources that are no conversions; some are written by torch.
     """
     cases = [*_bad(root, bad)]
     if larger:
         cases += _larger(root, seed)
-    cases += itertools.islice(_tiny(root, seed), count - len(cases))
+    cases += itertools.islice(_tiny(root, seed, by_hand), count - len(cases))
     random.Random(seed).shuffle(cases)
     return cases
 
@@ -103,9 +106,9 @@ def single_run(root: Path, name: str, source: Path, to: str, what: str, form: st
     return Case(name, source, to, {}, None, code, what, form)
 
 
-def _tiny(root: Path, seed: int) -> Iterator[Case]:
+def _tiny(root: Path, seed: int, by_hand: Sequence[str]) -> Iterator[Case]:
     """Every class in turn, each time from another format and to another one; what a dialect lacks is left out."""
-    names = [*BY_HAND, *(name for name in formats() if name != "pt")]
+    names = [*by_hand, *(name for name in formats() if name != "pt")]
     done = 0
     for turn in itertools.count():
         for number, head in enumerate(cp.EVERY_HEAD):

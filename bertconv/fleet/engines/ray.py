@@ -37,6 +37,8 @@ PATIENCE = 30.0
 """Seconds that running items get to clean up after they were told to stop."""
 _LOOK = 5.0
 """Seconds for which the number of processors of a cluster is taken as known."""
+_STARTS = 3
+"""Tries to start a cluster: its parts wait for each other, some for 15 s only."""
 _MOST_BASE = 20
 """Longest name of a folder for sockets: their paths may have 107 bytes, of which Ray's own part takes 65, ours 22."""
 _PREFIX = "bertconv-ray-"
@@ -146,26 +148,41 @@ class RayEngine:
         return self._ray
 
     def _connect(self, ray: Any) -> None:
+        """Join a cluster, or start one; on a busy machine that takes more than one try."""
+        tries = _STARTS if self.address is None else 1
+        while True:
+            tries -= 1
+            try:
+                with _own_signals():
+                    self._init(ray)
+            except Exception as error:
+                ray.shutdown()
+                self._remove_folder()
+                if not tries:
+                    raise self._no_cluster(error) from error
+            else:
+                return
+
+    def _init(self, ray: Any) -> None:
         common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        try:
-            with _own_signals():
-                if self.address is not None:
-                    ray.init(address=self.address, **common)
-                    return
-                self._folder = _Folder()
-                ray.init(
-                    address="local", num_cpus=self.slots, include_dashboard=False, object_store_memory=OBJECT_STORE,
-                    _temp_dir=str(self._folder.path), **common,
-                )  # fmt: skip
-        except (RuntimeError, OSError, ValueError, ray.exceptions.RayError) as error:
-            ray.shutdown()
-            self._remove_folder()
-            said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-            where = f"at {self.address} cannot be joined" if self.address else "cannot be started here"
-            hint = "Check the address and that versions of Ray and Python are the cluster's" if self.address else (
-                "Use --engine local, which needs no cluster"
-            )  # fmt: skip
-            raise RequestError(f"a cluster of Ray {where}: {said}.", hint=f"{hint}.") from error
+        if self.address is not None:
+            ray.init(address=self.address, **common)
+            return
+        self._folder = _Folder()
+        ray.init(
+            address="local", num_cpus=self.slots, include_dashboard=False, object_store_memory=OBJECT_STORE,
+            _temp_dir=str(self._folder.path), **common,
+        )  # fmt: skip
+
+    def _no_cluster(self, error: Exception) -> RequestError:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        if self.address is None:
+            hint = "Look for memory and processors that others use up, or use --engine local, which needs no cluster."
+            return RequestError(f"a cluster of Ray cannot be started here: {said}.", hint=hint)
+        return RequestError(
+            f"the cluster of Ray at {self.address} cannot be joined: {said}.",
+            hint="Check the address, and that Ray and Python have the versions of the cluster's.",
+        )
 
 
 def run(facts: Mapping[str, Any], alone: bool, version: str) -> Outcome:

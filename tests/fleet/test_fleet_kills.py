@@ -1,0 +1,22 @@
+"""A sample of `python -m qa.fleet`: workers of a local fleet are killed, and its driver; every output is whole."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from qa.fleet.__main__ import Options, campaign
+from qa.fleet.making import make_fleet
+
+SEED = int(os.environ.get("BERTCONV_FAULTS_SEED", "5"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="processes are looked at in /proc")
+def test_workers_and_driver_are_killed(tmp_path: Path) -> None:
+    cases = make_fleet(tmp_path, 11, 3, SEED, larger=False, by_hand=("safetensors", "sharded", "h5"))
+    seen = campaign(tmp_path, cases, Options("local", workers=2, kills=2, seed=SEED))
+    assert seen.checked.problems == []
+    assert seen.checked.identical == 8
+    assert seen.shots
