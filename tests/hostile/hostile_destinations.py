@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from hostile_folders import secrets, sound
+from hostile_folders import Content, secrets, sound
 
 Prepare = Callable[[Path], Path | None]
 
@@ -21,18 +21,24 @@ def linked(target: str, below: str = "") -> Prepare:
     return prepare
 
 
-def manifest(content: bytes) -> Prepare:
+def manifest(content: Content) -> Prepare:
     """A manifest that lies, beside a file that no conversion wrote."""
 
     def prepare(root: Path) -> None:
-        (root / "out" / "bertconv.json").write_bytes(content)
+        (root / "out" / "bertconv.json").write_bytes(content() if callable(content) else content)
         (root / "out" / "mine.txt").write_text("precious")
 
     return prepare
 
 
 def listing(files: object) -> Prepare:
-    return manifest(json.dumps({"format": "bertconv-manifest-1", "files": files}).encode())
+    """A function makes a list that is large."""
+
+    def content() -> bytes:
+        found = files() if callable(files) else files
+        return json.dumps({"format": "bertconv-manifest-1", "files": found}).encode()
+
+    return manifest(content)
 
 
 def replaced(name: str, make: Callable[[Path], object]) -> Prepare:
@@ -120,7 +126,7 @@ REFUSED: dict[str, tuple[Prepare, str]] = {
     "manifest of a number": (listing(7), _FOREIGN),
     "manifest of null": (listing(None), _FOREIGN),
     "manifest of objects": (listing([{}]), _FOREIGN),
-    "manifest of 10^6 names": (listing(dict.fromkeys(map(str, range(1_000_000)))), _FOREIGN),
+    "manifest of 10^6 names": (listing(lambda: dict.fromkeys(map(str, range(1_000_000)))), _FOREIGN),
     "manifest that is a list": (manifest(b"[]"), _FOREIGN),
     "manifest that is empty": (manifest(b""), _FOREIGN),
     "manifest that is no text": (manifest(b"\xff\xfe\xfd"), _FOREIGN),

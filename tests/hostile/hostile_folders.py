@@ -24,6 +24,8 @@ SECRET = "what nobody but its owner may read "
 """In files that no command may open."""
 
 Change = Callable[[Path], object]
+Content = bytes | Callable[[], bytes]
+"""A function where it takes a while or much memory to make: what is not tested is not made."""
 
 
 @dataclass(frozen=True)
@@ -107,12 +109,12 @@ def secrets(folder: Path) -> None:
 # Changes
 
 
-def put(name: str, content: bytes = b"", *, sparse: int = 0) -> Change:
+def put(name: str, content: Content = b"", *, sparse: int = 0) -> Change:
     """A file in the folder; with `sparse` of that length, without taking the room."""
 
     def change(folder: Path) -> None:
         (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes(content)
+        (folder / name).write_bytes(content() if callable(content) else content)
         if sparse:
             os.truncate(folder / name, sparse)
 

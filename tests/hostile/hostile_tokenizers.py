@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hostile_configs import text
-from hostile_folders import put
+from hostile_folders import Content, put
 from hostile_unusual import Oddity
 
 FAST, WORDS, ADDED, SETTINGS = "tokenizer.json", "vocab.txt", "added_tokens.json", "tokenizer_config.json"
@@ -13,10 +13,11 @@ MILLION = 1_000_000
 _NO_JSON = f"{FAST} is not sound JSON"
 _LINES = f"{WORDS} has more than 690,000 lines"
 _TOO_MUCH = "holds more than any tokenizer"
+_OPEN = '{"\U0001f600": "'.encode()
 _IDS = f"the vocabulary in {FAST} is not tokens with whole numbers from 0 to 2,147,483,647 as ids"
 
 
-def said(name: str, content: bytes, note: str = "") -> Oddity:
+def said(name: str, content: Content, note: str = "") -> Oddity:
     return Oddity(put(name, content), note, carried=(name,), inspected=True)
 
 
@@ -40,19 +41,19 @@ def template(pieces: int, ids: int) -> bytes:
 
 
 NEARLY: dict[str, Oddity] = {
-    "nearly too many lists": said(FAST, b'{"a":[' + b'[],[],[],[],[],"",' * 220_000 + b"[]]}"),
-    "nearly too many objects": said(FAST, b'{"a":[' + b'{"a":333},' * 320_000 + b"1]}"),
+    "nearly too many lists": said(FAST, lambda: b'{"a":[' + b'[],[],[],[],[],"",' * 220_000 + b"[]]}"),
+    "nearly too many objects": said(FAST, lambda: b'{"a":[' + b'{"a":333},' * 320_000 + b"1]}"),
     "nearly too many keys": said(
-        FAST, b'{"a":{' + b",".join(b'"%x":%d' % (n, n + 999) for n in range(690_000)) + b"}}"
+        FAST, lambda: b'{"a":{' + b",".join(b'"%x":%d' % (n, n + 999) for n in range(690_000)) + b"}}"
     ),
     "nearly too many added tokens": said(
         FAST,
-        b'{"added_tokens":['
+        lambda: b'{"added_tokens":['
         + b",".join(b'{"id":%d,"content":"%x","normalized":true,"single_word":true}' % (n, n) for n in range(130_000))
         + b"]}",
     ),
     "nearly too many lines with a space": said(
-        WORDS, b"".join(b"%x \n" % n for n in range(689_000)), "have no row"),
+        WORDS, lambda: b"".join(b"%x \n" % n for n in range(689_000)), "have no row"),
     "a little of each": Oddity(
         lambda folder: [
             put(name, b'{"a":{' + b",".join(b'"%x":[]' % n for n in range(230_000)) + b"}}")(folder)
@@ -64,19 +65,21 @@ NEARLY: dict[str, Oddity] = {
 """Those that are read, or in part."""
 
 HEAVY: dict[str, Oddity] = {
-    "3,300,000 lists": said(FAST, b'{"a":[' + b"[]," * 3_300_000 + b"[]]}", _TOO_MUCH),
-    "700,000 objects": said(FAST, b'{"a":[' + b'{"a":1},' * 700_000 + b"1]}", _TOO_MUCH),
-    "4,000,000 numbers": said(FAST, b'{"a":[' + b"333," * 4 * MILLION + b"1]}", _TOO_MUCH),
+    "3,300,000 lists": said(FAST, lambda: b'{"a":[' + b"[]," * 3_300_000 + b"[]]}", _TOO_MUCH),
+    "700,000 objects": said(FAST, lambda: b'{"a":[' + b'{"a":1},' * 700_000 + b"1]}", _TOO_MUCH),
+    "4,000,000 numbers": said(FAST, lambda: b'{"a":[' + b"333," * 4 * MILLION + b"1]}", _TOO_MUCH),
     "1,000,000 tokens": said(
-        FAST, model(b"{" + b",".join(b'"%x":%d' % (n, n) for n in range(MILLION)) + b"}"), _TOO_MUCH
+        FAST, lambda: model(b"{" + b",".join(b'"%x":%d' % (n, n) for n in range(MILLION)) + b"}"), _TOO_MUCH
     ),
-    "1,000,000 lines": said(WORDS, b"".join(b"%x\n" % n for n in range(MILLION)), _LINES),
-    "10^7 lines without a word": said(WORDS, b"\r" * 10 * MILLION, _LINES),
-    "one text": said(FAST, '{"\U0001f600": "'.encode() + b"a" * 19 * MILLION + b'"}', "bytes without a quotation mark"),
-    "one text of escapes": said(FAST, '{"\U0001f600": "'.encode() + b'\\"' * 9 * MILLION + b'"}', _TOO_MUCH),
-    "one word": said(WORDS, "\U0001f600".encode() * 4 * MILLION, "has a line of more than"),
-    "19 MB of white space": said(FAST, "{\U0001f600".encode() + b" " * 19 * MILLION, "bytes without a quotation mark"),
-    "10^9 ids around a text": said(FAST, template(30_000, 30_000)),
+    "1,000,000 lines": said(WORDS, lambda: b"".join(b"%x\n" % n for n in range(MILLION)), _LINES),
+    "10^7 lines without a word": said(WORDS, lambda: b"\r" * 10 * MILLION, _LINES),
+    "one text": said(FAST, lambda: _OPEN + b"a" * 19 * MILLION + b'"}', "bytes without a quotation mark"),
+    "one text of escapes": said(FAST, lambda: _OPEN + b'\\"' * 9 * MILLION + b'"}', _TOO_MUCH),
+    "one word": said(WORDS, lambda: "\U0001f600".encode() * 4 * MILLION, "has a line of more than"),
+    "19 MB of white space": said(
+        FAST, lambda: "{\U0001f600".encode() + b" " * 19 * MILLION, "bytes without a quotation mark"
+    ),
+    "10^9 ids around a text": said(FAST, lambda: template(30_000, 30_000)),
     "100,000 special tokens": Oddity(
         lambda folder: [
             put(FAST, model(b'{"x":3}', added_tokens=[{"id": n, "content": f"a{n}"} for n in range(30_000)]))(folder),

@@ -24,6 +24,8 @@ MODEL_TYPES = [
     if importlib.util.find_spec(f"bertconv.models.families.{family.path.stem}") is not None
 ]
 """Families with TensorFlow classes: those with a file of them."""
+FAMILIES = list({family_of(model_type).path: model_type for model_type in reversed(MODEL_TYPES)}.values())
+"""One of each table: others share all but their names."""
 
 BATCH, CHOICES, LENGTH, LABELS, NO_LABEL = 3, 4, 11, 7, -100
 SIZES = {
