@@ -7,7 +7,7 @@ import fcntl
 import os
 import struct
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -24,6 +24,9 @@ BLOCK = 4096
 """Bytes of a block of a file system: what is shared begins and ends with one in both files."""
 LEAST_SHARED = 1 << 20
 """Bytes from which on it is worth to share blocks, and to begin a file's tensors where it is possible."""
+
+Work = Callable[[Tick], dict[str, Taken]]
+"""Writes tensors, and gives what was taken of each by its id."""
 
 _FICLONERANGE = 0x4020940D
 """Linux, include/uapi/linux/fs.h: _IOW(0x94, 13, struct file_clone_range)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -16,8 +16,6 @@ from bertconv.formats.content import OutputFile, Placed
 
 FLUSH_SECONDS = 0.05
 """Pause between two flushes while the weights are written."""
-
-_Task = Callable[[workers.Tick], dict[str, Taken]]
 
 
 def write_weights(
@@ -47,7 +45,7 @@ def write_weights(
     return {name: taken for one in found for name, taken in one.items()}
 
 
-def _batches(files: Sequence[OutputFile], fds: Mapping[str, int], *, checksums: bool) -> Iterator[list[_Task]]:
+def _batches(files: Sequence[OutputFile], fds: Mapping[str, int], *, checksums: bool) -> Iterator[list[ranges.Work]]:
     """Ranges, then everything else: each the largest first. Where a source is remote, all in the order of its file."""
     local, sharing = workers.Local(), ranges.Sharing()
     pairs = [(run, fds[file.name]) for file in files for run in ranges.runs(file.tensors)]
@@ -78,11 +76,11 @@ def _in_turn(
     local: workers.Local,
     *,
     checksums: bool,
-) -> list[_Task]:
+) -> list[ranges.Work]:
     """All tasks in the order in which their sources lie in their files; what has no source comes first."""
     from bertconv.formats.transfer import transfer
 
-    tasks: list[tuple[tuple[int, int], _Task]] = [
+    tasks: list[tuple[tuple[int, int], ranges.Work]] = [
         ((part.source.number, part.start), partial(ranges.copy, part, fd, local, checksums)) for part, fd in copies
     ]
     for placed, fd in others:

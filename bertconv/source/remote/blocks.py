@@ -7,10 +7,11 @@ so that looking at a file costs little more than what is looked at.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
+from itertools import count
 
 BLOCK = 8 << 20
 """Bytes that are fetched at a time where elements are read."""
@@ -36,6 +37,9 @@ def _fetchers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(FETCHERS, thread_name_prefix="bertconv-fetch")
 
 
+_keys = count()
+
+
 class Blocks:
     """The bytes of one file.
 
@@ -47,6 +51,7 @@ class Blocks:
     def __init__(self, fetch: Fetch, size: int) -> None:
         self._fetch = fetch
         self._size = size
+        self.key = next(_keys)
         self._lock = threading.Lock()
         self._pages: OrderedDict[int, memoryview] = OrderedDict()
 
@@ -117,6 +122,10 @@ class Blocks:
         with self._lock:
             self._pages.clear()
 
+    def forget(self) -> None:
+        """The same for the collector of garbage, which may come to any thread at any place: it waits for no lock."""
+        _kept.gone.append(self.key)
+
 
 class _Kept:
     """The blocks of all files that were used last, and those that were fetched ahead of their use.
@@ -131,23 +140,26 @@ class _Kept:
         self._blocks: OrderedDict[_Key, Future[bytes | bytearray]] = OrderedDict()
         self._used: dict[_Key, int] = {}
         self._latest: dict[tuple[int, int], _Key] = {}
+        self.gone: deque[int] = deque()
 
     def of(self, file: Blocks, number: int) -> Future[bytes | bytearray] | None:
         """A block that is here or on its way."""
         with self._lock:
-            return self._blocks.get((id(file), number))
+            return self._blocks.get((file.key, number))
 
     def get(self, file: Blocks, number: int, last: int) -> Future[bytes | bytearray]:
         """A block, after which those that follow are fetched too, up to the last one of the file."""
         with self._lock:
-            key = (id(file), number)
+            while self.gone:
+                self._drop(self.gone.popleft())
+            key = (file.key, number)
             if key not in self._blocks or (self._blocks[key].done() and not _is_good(self._blocks[key])):
                 self._blocks[key] = _fetchers().submit(file.fetched, number)
             self._blocks.move_to_end(key)
-            self._latest[id(file), threading.get_ident()] = key
+            self._latest[file.key, threading.get_ident()] = key
             for one in range(number + 1, min(number + AHEAD, last) + 1):
-                if (id(file), one) not in self._blocks and self._used.get((id(file), one), 0) < BLOCK:
-                    self._blocks[id(file), one] = _fetchers().submit(file.fetched, one)
+                if (file.key, one) not in self._blocks and self._used.get((file.key, one), 0) < BLOCK:
+                    self._blocks[file.key, one] = _fetchers().submit(file.fetched, one)
             found = self._blocks[key]
             self._shrink()
         return found
@@ -156,7 +168,7 @@ class _Kept:
         """So many bytes of a block were read once more."""
         if count:
             with self._lock:
-                key = (id(file), number)
+                key = (file.key, number)
                 self._used[key] = self._used.get(key, 0) + count
 
     def _shrink(self) -> None:
@@ -176,12 +188,15 @@ class _Kept:
     def drop(self, file: Blocks) -> None:
         """Give up the blocks of a file."""
         with self._lock:
-            for key in [key for key in self._blocks if key[0] == id(file)]:
-                self._blocks.pop(key).cancel()
-            for key in [key for key in self._used if key[0] == id(file)]:
-                del self._used[key]
-            for reader in [reader for reader in self._latest if reader[0] == id(file)]:
-                del self._latest[reader]
+            self._drop(file.key)
+
+    def _drop(self, gone: int) -> None:
+        for key in [key for key in self._blocks if key[0] == gone]:
+            self._blocks.pop(key).cancel()
+        for key in [key for key in self._used if key[0] == gone]:
+            del self._used[key]
+        for reader in [reader for reader in self._latest if reader[0] == gone]:
+            del self._latest[reader]
 
 
 def _is_good(block: Future[bytes | bytearray]) -> bool:
