@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import constants
-from huggingface_hub.utils import get_session  # type: ignore[attr-defined]  (it is, and is documented there)
+from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
 from bertconv.source.hub_account import ENVIRONMENT
 from bertconv.source.hub_patience import LONGEST

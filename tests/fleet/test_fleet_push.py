@@ -6,17 +6,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import checkpoints as cp
 import pytest
 from hub_models import ListingHub
 from hub_writes import answers
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, HfFileSystem
 
 from bertconv import convert_checkpoint, push_checkpoint
 from bertconv.errors import RequestError
+from bertconv.fleet.listing import list_checkpoints
 from bertconv.fleet.pushing import push_fleet, read_opt_in, read_outputs, source_repository
 from bertconv.source import hub_budget
 from bertconv.source.hub_account import ENVIRONMENT, shared
@@ -120,6 +121,33 @@ def test_where_an_output_goes_its_manifest_says(hub: ListingHub, made: Path, tmp
     (failed,) = push_fleet([(str(made / "a"), "")], frozenset({"org/model"}))
     assert (failed.state, failed.error["code"]) == ("failed", 2)
     assert "was not made from one repository" in failed.verdict
+
+
+@pytest.fixture
+def fresh() -> Generator[None, None, None]:
+    """No file system of another test's Hub, nor one of this for the next."""
+    HfFileSystem.clear_instance_cache()
+    yield
+    HfFileSystem.clear_instance_cache()
+
+
+@pytest.mark.usefixtures("fresh")
+def test_from_the_hub_and_back(hub: ListingHub, made: Path, tmp_path: Path) -> None:
+    """A line of a list is a source, of which the Hub gives only what is needed; its output goes to where it is from."""
+    pytest.importorskip("fsspec")
+    hub.make("org/model")
+    hub.commit("org/model", {path.name: path.read_bytes() for path in (made / "a-src").iterdir()} | {"x.bin": bytes(9)})
+    with shared(tmp_path / "budget"):
+        (one,) = list_checkpoints("hf://models?author=org")
+        assert one.src == f"hf://org/model@{hub.head('org/model')}"
+        hub.requests.clear()
+        convert_checkpoint(one.src, tmp_path / "out", to="tf", verify="weights")
+        assert set(hub.downloaded()) == {"config.json", "model.safetensors"}
+        assert not (tmp_path / "cache").exists()
+        (sent,) = push_fleet([(str(tmp_path / "out"), "")], frozenset({"org/model"}))
+    assert (sent.repository, sent.state) == ("org/model", "proposed")
+    made_here = (made / "a" / "tf_model.h5").read_bytes()
+    assert hub.files("org/model", "refs/pr/1")["tf_model.h5"] == made_here
 
 
 @pytest.mark.parametrize(
