@@ -116,4 +116,5 @@ class RemoteFile(SourceFile):
 
     def __del__(self) -> None:
         if hasattr(self, "_blocks"):
-            self.close()
+            self._closed = True
+            self._blocks.abandon()
