@@ -343,6 +343,18 @@ def test_what_was_begun_in_place_is_removed(src: Path, tmp_path: Path, store: An
     assert there(store) == {f"out/{name}": raw for name, raw in here(tmp_path / "out").items()}
 
 
+def test_a_run_finishes_what_was_being_replaced_before_it_replaces_it(src: Path, tmp_path: Path, store: Any) -> None:
+    convert_checkpoint(src, URL, to="pt", max_shard_size="20KB")
+    convert_checkpoint(src, "memory://models/whole", to="tf")
+    new = killed_beside(store, replacing=True)
+    with pytest.raises(OutputError, match="exists and is not empty"):
+        convert_checkpoint(src, URL, to="pt")
+    assert there(store) == {f"out/{name}": raw for name, raw in new.items()}
+    convert_checkpoint(src, URL, to="pt", overwrite=True)
+    convert_checkpoint(src, tmp_path / "out", to="pt")
+    assert there(store, "/models/out") == here(tmp_path / "out")
+
+
 @pytest.mark.parametrize("replacing", [False, True])
 def test_what_was_whole_is_finished_and_what_was_not_is_removed(src: Path, store: Any, replacing: bool) -> None:
     convert_checkpoint(src, URL, to="pt", max_shard_size="20KB")
