@@ -107,7 +107,8 @@ def collect_leftovers(
                 "models that are twice are looked for in folders of the disk.", hint="Leave --duplicates out.",
                 file=shown(str(folder)),
             )  # fmt: skip
-        return collect_remote(str(folder), dry_run=dry_run)
+        address, left, troubles = collect_remote(str(folder), dry_run=dry_run)
+        return Leftovers(address, tuple(Leftover(*one) for one in left), Twins(), tuple(troubles), dry_run)
     top = _checked(Path(folder))
     problems: list[str] = []
     folders = list(_walk(top, problems))

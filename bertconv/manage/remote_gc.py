@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from bertconv.errors import OutputError
 from bertconv.formats import leftovers
@@ -11,20 +12,30 @@ from bertconv.formats.destination import MANIFEST
 from bertconv.formats.remote import replacing
 from bertconv.formats.remote.lock import Lock, Record
 from bertconv.formats.remote.site import Site
-from bertconv.manage.gc import KEPT, PUT_BACK, REMOVED, Leftover, Leftovers
-from bertconv.manage.twins import Twins
 from bertconv.text import printable
 
+REMOVED, PUT_BACK, KEPT = leftovers.REMOVED, leftovers.PUT_BACK, "kept"
 
-def collect_remote(url: str, *, dry_run: bool) -> Leftovers:
-    """As `collect_leftovers`, of an address.
+
+class Found(NamedTuple):
+    """Something that a run left; as `gc.Leftover`."""
+
+    path: str
+    destination: str
+    nbytes: int
+    action: str
+    why: str = ""
+
+
+def collect_remote(url: str, *, dry_run: bool) -> tuple[str, list[Found], list[str]]:
+    """As `collect_leftovers`, of an address: it as it is shown, what was found, and problems.
 
     Raises:
         RequestError: nothing can be written to such an address.
         OutputError: the store cannot be looked at.
     """
     top = Site.of(url, within_bucket=False)
-    found: list[Leftover] = []
+    found: list[Found] = []
     problems: list[str] = []
     with top.writing():
         there = top.found()
@@ -35,7 +46,7 @@ def collect_remote(url: str, *, dry_run: bool) -> Leftovers:
                 found += _of_one(destination, top, paths, there, dry_run=dry_run)
         except OutputError as error:
             problems.append(f"{printable(destination.url)} {error.message.rstrip('.')}")
-    return Leftovers(top.url, tuple(sorted(found, key=lambda one: one.path)), Twins(), tuple(problems), dry_run)
+    return top.url, sorted(found), problems
 
 
 def _by_destination(names: dict[str, int]) -> dict[str, set[str]]:
@@ -52,13 +63,13 @@ def _by_destination(names: dict[str, int]) -> dict[str, set[str]]:
     return found
 
 
-def _of_one(site: Site, top: Site, paths: set[str], sizes: dict[str, int], *, dry_run: bool) -> Iterator[Leftover]:
+def _of_one(site: Site, top: Site, paths: set[str], sizes: dict[str, int], *, dry_run: bool) -> Iterator[Found]:
     """What becomes of the leftovers of one destination, under its lock."""
     lock = Lock(site)
     record = lock.there() or Record("")
     left = _left(site, top, record, paths, sizes)
     if not lock.is_free(record):
-        yield from (Leftover(*one, KEPT, "another bertconv is writing it") for one in left)
+        yield from (Found(*one, KEPT, "another bertconv is writing it") for one in left)
         return
     whole = _is_whole(site, record)
     if not dry_run:
@@ -72,7 +83,7 @@ def _of_one(site: Site, top: Site, paths: set[str], sizes: dict[str, int], *, dr
             lock.drop()
     for path, destination, nbytes in left:
         put_back = whole and path.endswith(f"/{record.staged}")
-        yield Leftover(path, destination, nbytes, PUT_BACK if put_back else REMOVED)
+        yield Found(path, destination, nbytes, PUT_BACK if put_back else REMOVED)
 
 
 def _left(site: Site, top: Site, record: Record, paths: set[str], sizes: dict[str, int]) -> list[tuple[str, str, int]]:

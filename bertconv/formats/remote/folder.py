@@ -87,8 +87,8 @@ class RemoteFolder:
             if left is not None and left.token != self._lock.record.token:
                 if not self._lock.is_free(left):
                     raise self._refused("is being written by another bertconv", "Wait until it is done.")
-                if not left.staged and MANIFEST not in there:
-                    there -= set(left.names)
+                if MANIFEST not in there:
+                    there -= replacing.begun(site, left)
             own = replacing.own_files(site) if there else set()
         if there and not self._overwrite:
             raise self._refused("exists and is not empty", "Choose another folder, or pass --overwrite.")

@@ -81,6 +81,13 @@ def put_away(site: Site, record: Record) -> str:
     return REMOVED
 
 
+def begun(site: Site, record: Record) -> set[str]:
+    """The files of a destination without a manifest that a killed run was about to write, to replace or to remove."""
+    if not record.staged:
+        return set(record.names)
+    return {*record.old, *site.sibling(record.staged).found()} if record.replacing else set()
+
+
 def replace(site: Site, staged: Site, lock: Lock) -> None:
     """Put a whole output in the place of an earlier one.
 

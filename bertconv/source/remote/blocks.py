@@ -26,6 +26,7 @@ MOST_PAGES = 1024
 FETCHERS = 4
 """Requests that are on their way at a time, of all files."""
 
+_numbers = count()
 _Key = tuple[int, int]
 """Which file, and which of its blocks."""
 Fetch = Callable[[int, int], bytes | bytearray]
@@ -37,9 +38,6 @@ def _fetchers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(FETCHERS, thread_name_prefix="bertconv-fetch")
 
 
-_keys = count()
-
-
 class Blocks:
     """The bytes of one file.
 
@@ -49,9 +47,9 @@ class Blocks:
     """
 
     def __init__(self, fetch: Fetch, size: int) -> None:
+        self.number = next(_numbers)
         self._fetch = fetch
         self._size = size
-        self.key = next(_keys)
         self._lock = threading.Lock()
         self._pages: OrderedDict[int, memoryview] = OrderedDict()
 
@@ -116,15 +114,15 @@ class Blocks:
         """A block as the store gives it."""
         return self._fetch(number * BLOCK, min((number + 1) * BLOCK, self._size))
 
+    def abandon(self) -> None:
+        """Give up everything as soon as somebody reads another file; for a finaliser, which may take no lock."""
+        _kept.dead.append(self.number)
+
     def close(self) -> None:
         """Give up everything."""
-        _kept.drop(self)
+        _kept.drop(self.number)
         with self._lock:
             self._pages.clear()
-
-    def forget(self) -> None:
-        """The same for the collector of garbage, which may come to any thread at any place: it waits for no lock."""
-        _kept.gone.append(self.key)
 
 
 class _Kept:
@@ -139,27 +137,27 @@ class _Kept:
         self._lock = threading.Lock()
         self._blocks: OrderedDict[_Key, Future[bytes | bytearray]] = OrderedDict()
         self._used: dict[_Key, int] = {}
+        self.dead: deque[int] = deque()
         self._latest: dict[tuple[int, int], _Key] = {}
-        self.gone: deque[int] = deque()
 
     def of(self, file: Blocks, number: int) -> Future[bytes | bytearray] | None:
         """A block that is here or on its way."""
         with self._lock:
-            return self._blocks.get((file.key, number))
+            return self._blocks.get((file.number, number))
 
     def get(self, file: Blocks, number: int, last: int) -> Future[bytes | bytearray]:
         """A block, after which those that follow are fetched too, up to the last one of the file."""
+        while self.dead:
+            self.drop(self.dead.popleft())
         with self._lock:
-            while self.gone:
-                self._drop(self.gone.popleft())
-            key = (file.key, number)
+            key = (file.number, number)
             if key not in self._blocks or (self._blocks[key].done() and not _is_good(self._blocks[key])):
                 self._blocks[key] = _fetchers().submit(file.fetched, number)
             self._blocks.move_to_end(key)
-            self._latest[file.key, threading.get_ident()] = key
+            self._latest[file.number, threading.get_ident()] = key
             for one in range(number + 1, min(number + AHEAD, last) + 1):
-                if (file.key, one) not in self._blocks and self._used.get((file.key, one), 0) < BLOCK:
-                    self._blocks[file.key, one] = _fetchers().submit(file.fetched, one)
+                if (file.number, one) not in self._blocks and self._used.get((file.number, one), 0) < BLOCK:
+                    self._blocks[file.number, one] = _fetchers().submit(file.fetched, one)
             found = self._blocks[key]
             self._shrink()
         return found
@@ -168,7 +166,7 @@ class _Kept:
         """So many bytes of a block were read once more."""
         if count:
             with self._lock:
-                key = (file.key, number)
+                key = (file.number, number)
                 self._used[key] = self._used.get(key, 0) + count
 
     def _shrink(self) -> None:
@@ -185,18 +183,15 @@ class _Kept:
         used = self._used.get(key, 0)
         return 0 if used >= BLOCK else 1 if used else 2
 
-    def drop(self, file: Blocks) -> None:
-        """Give up the blocks of a file."""
+    def drop(self, file: int) -> None:
+        """Give up the blocks of the file of a number."""
         with self._lock:
-            self._drop(file.key)
-
-    def _drop(self, gone: int) -> None:
-        for key in [key for key in self._blocks if key[0] == gone]:
-            self._blocks.pop(key).cancel()
-        for key in [key for key in self._used if key[0] == gone]:
-            del self._used[key]
-        for reader in [reader for reader in self._latest if reader[0] == gone]:
-            del self._latest[reader]
+            for key in [key for key in self._blocks if key[0] == file]:
+                self._blocks.pop(key).cancel()
+            for key in [key for key in self._used if key[0] == file]:
+                del self._used[key]
+            for reader in [reader for reader in self._latest if reader[0] == file]:
+                del self._latest[reader]
 
 
 def _is_good(block: Future[bytes | bytearray]) -> bool:

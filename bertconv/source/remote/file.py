@@ -117,4 +117,4 @@ class RemoteFile(SourceFile):
     def __del__(self) -> None:
         if hasattr(self, "_blocks"):
             self._closed = True
-            self._blocks.forget()
+            self._blocks.abandon()

@@ -24,6 +24,8 @@ _PAGE_BYTES = 4_000_000
 WHOLE_BYTES = 64 << 20
 """Largest file that is fetched whole, and kept, from a server that does not give parts."""
 _HTML = "text/html"
+_TOLD = ("ETag", "Content-MD5", "Last-Modified")
+"""Headers by which a file is known from another one."""
 
 
 class HttpStore:
@@ -166,9 +168,8 @@ def _size_of(answer: Any) -> int:
 
 
 def _facts_of(answer: Any, size: int) -> Facts:
-    # headers have no case, but a dictionary of them has: aiohttp writes "Etag"
-    known = {name: answer.headers.get(name) for name in ("ETag", "Content-MD5", "Last-Modified")}
-    return facts_of({**known, "size": size})
+    said = {name: answer.headers.get(name) for name in _TOLD}  # whose names are found however they are spelled
+    return facts_of({**said, "size": size})
 
 
 async def _body(answer: Any, length: int) -> bytearray:

@@ -91,8 +91,8 @@ def status_of(error: Exception) -> int:
     elif answer is not None:
         found = getattr(answer, "status_code", found)
     cause = error.__cause__
-    if not isinstance(found, int) and isinstance(cause, Exception):
-        return status_of(cause)
+    if not isinstance(found, int) and isinstance(getattr(cause, "response", None), dict) and cause is not error:
+        return status_of(cause) if isinstance(cause, Exception) else 0  # s3fs says it as an error of the system
     return found if isinstance(found, int) else 0
 
 

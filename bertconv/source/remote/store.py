@@ -128,8 +128,8 @@ def facts_of(info: Mapping[str, Any]) -> Facts:
 def _text(value: Any) -> str:
     """A time to the second: lists are more exact than answers about one file."""
     if hasattr(value, "timestamp"):
-        return str(int(value.timestamp()))
-    if isinstance(value, float):  # lists of memory:// have such where its answers about one file have dates
+        value = value.timestamp()
+    if isinstance(value, float):
         return str(int(value))
     return str(value).strip('"')
 
