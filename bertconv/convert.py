@@ -24,11 +24,11 @@ from bertconv.containers.stored import FLOATS
 from bertconv.derive import Companions, Derivation, Parent, Writing, changed_config, write_output
 from bertconv.errors import RequestError, check_one_of
 from bertconv.formats.content import Content, Origin, Tally
+from bertconv.formats.folder import Destination, OutputFolder, destination_of
 from bertconv.formats.initial import initial_values
 from bertconv.formats.interrupts import held_back
 from bertconv.formats.output import Format, formats
 from bertconv.formats.readback import check_duplicates
-from bertconv.formats.staging import StagedFolder
 from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.plan import Move, Plan, PlanOptions
@@ -152,7 +152,7 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
         verify=verify,
         report_file=None if report_file is None else Path(report_file),
     )  # fmt: skip
-    return run_conversion(src, Path(dst), request, overwrite=overwrite, dry_run=dry_run, progress=progress)
+    return run_conversion(src, destination_of(dst), request, overwrite=overwrite, dry_run=dry_run, progress=progress)
 
 
 def given_options(**options: Any) -> dict[str, Any]:
@@ -218,7 +218,7 @@ class ConversionRequest:
 
 def run_conversion(
     src: str | os.PathLike[str],
-    dst: Path,
+    dst: Destination,
     request: ConversionRequest,
     *,
     overwrite: bool = False,
@@ -303,7 +303,7 @@ def _origin(plan: Plan, move: Move, dtype: str) -> Origin:
     return Origin(make=partial(initial_values, move.target.shape, role, dtype, move.target.id, spread))
 
 
-def _prove(found: Opened, plan: Plan, level: str, page: Path | None, staged: StagedFolder, progress: Progress) -> Proof:
+def _prove(found: Opened, plan: Plan, level: str, page: Path | None, staged: OutputFolder, progress: Progress) -> Proof:
     """What was written compared with its source, each run in its own framework."""
     started = time.perf_counter()
     from bertconv.verify.conversion import prove_conversion
@@ -338,7 +338,7 @@ def _check_dialect(found: Opened, request: ConversionRequest) -> None:
         )
 
 
-def _checked_page(page: Path | None, dst: Path, verify: str) -> Path | None:
+def _checked_page(page: Path | None, dst: Destination, verify: str) -> Path | None:
     """Where the report goes; what cannot be written there is refused before the work."""
     if page is None:
         return None
@@ -346,7 +346,8 @@ def _checked_page(page: Path | None, dst: Path, verify: str) -> Path | None:
 
     if verify == "none":
         raise RequestError("a report shows a comparison, and --verify none makes none.", hint="Leave one of them out.")
-    check_page(page, Path(os.path.abspath(dst)))  # noqa: PTH100  (resolve() would follow a link)
+    output = Path(os.path.abspath(dst)) if isinstance(dst, Path) else None  # noqa: PTH100  (not through links)
+    check_page(page, output)
     return page
 
 

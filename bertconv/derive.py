@@ -20,10 +20,10 @@ from bertconv.digests import backbone_ids, digest_of_tensors, digests, own_tenso
 from bertconv.errors import AmbiguousHead, ParityError, UnsafeCheckpoint
 from bertconv.formats.content import Content, OutputFile
 from bertconv.formats.destination import MANIFEST
+from bertconv.formats.folder import Destination, OutputFolder, output_folder
 from bertconv.formats.interrupts import held_back
 from bertconv.formats.output import Format, Model
 from bertconv.formats.readback import TensorCheck
-from bertconv.formats.staging import StagedFolder
 from bertconv.mapping.own_config import own_config
 from bertconv.mapping.recognise import Wanted
 from bertconv.mapping.table import Table
@@ -173,12 +173,12 @@ class Writing:
         prove: what else is to be shown of the output before it appears; it gets the staged folder and the progress.
     """
 
-    destination: Path
+    destination: Destination
     overwrite: bool = False
     dry_run: bool = False
     verify: bool = True
     progress: Progress = silent
-    prove: Callable[[StagedFolder, Progress], Proof] | None = None
+    prove: Callable[[OutputFolder, Progress], Proof] | None = None
 
 
 def write_output(derivation: Derivation, writing: Writing, check_signals: Callable[[], None] | None = None) -> Report:
@@ -212,7 +212,8 @@ class _Work:
         derivation, writing = self.derivation, self.writing
         sources = [parent.opened for parent in derivation.parents]
         read = [path for one in sources for path in (*one.source.inputs, one.table.path)]
-        staged = StagedFolder(writing.destination, overwrite=writing.overwrite, inputs=(*read, *derivation.inputs))
+        inputs, given = (*read, *derivation.inputs), [one.source.given for one in sources]
+        staged = output_folder(writing.destination, overwrite=writing.overwrite, inputs=inputs, given=given)
         if writing.dry_run:
             staged.check()
             return replace(self.report(staged, ()), seconds=time.perf_counter() - started)
@@ -224,7 +225,7 @@ class _Work:
             report = replace(report, stated=self.stated(staged) if checks else {})
             report = proof.added_to(self.with_digests(report))
             report = replace(report, seconds=time.perf_counter() - started - proof.seconds)
-            staged.write(MANIFEST, manifest_bytes(report, staged.path, files))  # guard: manifest
+            staged.write(MANIFEST, manifest_bytes(report, staged, files))  # guard: manifest
             derivation.check_unchanged()
             self.check_signals()
             staged.commit()  # guard: commit-last
@@ -246,7 +247,7 @@ class _Work:
 
         return count
 
-    def write_weights(self, staged: StagedFolder) -> tuple[Sequence[OutputFile], Sequence[TensorCheck]]:
+    def write_weights(self, staged: OutputFolder) -> tuple[Sequence[OutputFile], Sequence[TensorCheck]]:
         """The weights, read back; a source that was written to meanwhile is to blame before the disk is."""
         one, verify = self.derivation, self.writing.verify
         model = Model(one.table, one.head)
@@ -260,7 +261,7 @@ class _Work:
             raise
         return (*files, *beside), (*checks, *more)
 
-    def write_companions(self, staged: StagedFolder) -> None:
+    def write_companions(self, staged: OutputFolder) -> None:
         """config.json and the config of the format's own programs, and what goes along."""
         files, companions = self.derivation.preset, self.derivation.companions
         configs = {"config.json": self.derivation.config.to_bytes()} if files is None else files.made()
@@ -283,7 +284,7 @@ class _Work:
             f"{problem} to carry along.", hint="No model needs that: move it away.", file=str(folder)
         )
 
-    def report(self, staged: StagedFolder, files: Sequence[OutputFile]) -> Report:
+    def report(self, staged: OutputFolder, files: Sequence[OutputFile]) -> Report:
         """What happened to every tensor; the tokenizer is looked at as it was written, if it was."""
         one = self.derivation
         report = with_modules(one.report, one.modules)
@@ -309,7 +310,7 @@ class _Work:
             vocabulary=vocabulary_facts(tokenizer),
         )
 
-    def stated(self, staged: StagedFolder) -> dict[str, str]:
+    def stated(self, staged: OutputFolder) -> dict[str, str]:
         """Digests of the class's tensors as the output is read, where that is not what was written, tensor by tensor.
 
         A program may need more than the class has, keep a table in another form, and have one bias of an untied decoder
@@ -323,7 +324,7 @@ class _Work:
         if is_whole and all(content.spec.group in own and content.id not in folds for content in one.contents):
             return {}
         wanted = Wanted(one.table.model_type, None if one.table.is_builtin else one.table.path)
-        with open_checkpoint(staged.path, SourceOptions(), head=one.head, wanted=wanted) as output:
+        with open_checkpoint(staged.readable, SourceOptions(), head=one.head, wanted=wanted) as output:
             tensors = own_tensors(output)
             return digests(tensors, self.counter("hashing", sum(tensor.stored.nbytes for tensor in tensors.values())))
 

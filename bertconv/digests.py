@@ -65,13 +65,13 @@ def values_digests(checkpoint: Checkpoint, progress: workers.Tick = lambda _: No
 def digests(tensors: Mapping[str, Tensor], progress: workers.Tick = lambda _: None) -> dict[str, str]:
     """Neutral id -> digest, as `formats.checksum.tensor_digest` defines it."""
     jobs = list(tensors.items())
-    return dict(workers.run(jobs, _digest, progress, lambda job: job[1].stored.nbytes))
+    return dict(workers.run(jobs, _digest, progress, lambda job: job[1].stored.turn))
 
 
 def both_digests(tensors: Mapping[str, Tensor], progress: workers.Tick = lambda _: None) -> dict[str, tuple[str, str]]:
     """Neutral id -> digest, and digest of the numbers, as `values_digests` has it; the tensors are read once."""
     jobs = list(tensors.items())
-    return dict(workers.run(jobs, _both_digests, progress, lambda job: job[1].stored.nbytes))
+    return dict(workers.run(jobs, _both_digests, progress, lambda job: job[1].stored.turn))
 
 
 def backbone_ids(table: Table, ids: Iterable[str]) -> tuple[str, ...]:

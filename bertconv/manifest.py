@@ -11,6 +11,7 @@ from bertconv.errors import DamagedCheckpoint, RequestError
 from bertconv.formats.destination import MANIFEST, MANIFEST_BYTES
 from bertconv.record import manifest_digest
 from bertconv.report import Operation, ParentReport
+from bertconv.source import mounts
 from bertconv.source.checkpoint_folder import open_in
 from bertconv.text import parse_json
 
@@ -44,7 +45,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def stored_manifest(folder: Path) -> bytes:
     """The bytes of the manifest of an output; none where they are too many. Errors as for `read_manifest`."""
-    if not (folder / MANIFEST).is_file():
+    if not mounts.is_file(folder, MANIFEST):
         raise RequestError(
             f"holds no {MANIFEST}, so nothing is on record about it.",
             hint="Give the folder that bertconv wrote.", file=str(folder),

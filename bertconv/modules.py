@@ -15,9 +15,9 @@ from bertconv.containers.registry import BY_NAME, read_header
 from bertconv.containers.stored import Header, SourceFile, StoredTensor
 from bertconv.formats.checksum import Taken
 from bertconv.formats.content import Content, Origin, OutputFile
+from bertconv.formats.folder import OutputFolder
 from bertconv.formats.frame import create, written
 from bertconv.formats.readback import TensorCheck, verify_weights
-from bertconv.formats.staging import StagedFolder
 from bertconv.formats.writing import sync, write_weights
 from bertconv.mapping.dialects import Dialect, load_dialects
 from bertconv.records import dataclass
@@ -87,7 +87,7 @@ def opened_modules(source: Source, *, check_data: bool = True) -> Iterator[tuple
 
 
 def save_modules(
-    staged: StagedFolder, modules: Sequence[ModuleWeights], counter: StepCounter, *, verify: bool
+    staged: OutputFolder, modules: Sequence[ModuleWeights], counter: StepCounter, *, verify: bool
 ) -> tuple[list[OutputFile], list[TensorCheck]]:
     """Write the weights of modules into an output, and read them back.
 
@@ -111,6 +111,7 @@ def save_modules(
         return [], []
     total = sum(tensor.nbytes for one in modules for tensor in one.header.tensors)
     staged.reserve(total)
+    staged.announce([one.target for one in modules])
     tick = counter("modules", 2 * total if verify else total)
     dialect = _dialect()
     container = BY_NAME[dialect.containers[0]]
@@ -122,6 +123,8 @@ def save_modules(
         if one.copied:
             staged.copy(one.target, one.file)
             tick(sum(tensor.nbytes for tensor in one.header.tensors))
+        elif staged.stream is not None:
+            taken = dict(staged.stream([made], tick, checksums=verify))
         else:
             create(staged.path / one.target, made.layout)
             taken = write_weights(staged.path, [made], tick, checksums=verify)

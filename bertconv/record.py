@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from bertconv import __version__
-from bertconv.containers.stored import ITEM_SIZE, Header, SourceFile
+from bertconv.containers.stored import ITEM_SIZE, Header
 from bertconv.digests import backbone_ids, digest_of_tensors
 from bertconv.formats.content import Content, OutputFile
 from bertconv.formats.destination import MANIFEST
+from bertconv.formats.folder import OutputFolder
 from bertconv.formats.frame import frame_digest, planned_frame_digest
 from bertconv.formats.output import Format
 from bertconv.formats.readback import TensorCheck
-from bertconv.formats.staging import StagedFolder
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.layout import is_transposed
@@ -28,6 +28,7 @@ from bertconv.mapping.table import Table
 from bertconv.records import dataclass
 from bertconv.report import LeftOut, Operation, Report, TensorReport
 from bertconv.source import Source
+from bertconv.source.checkpoint_folder import open_in
 from bertconv.text import printable
 
 MANIFEST_FORMAT = 3
@@ -166,7 +167,7 @@ def saved_report(  # noqa: PLR0913  (one argument per fact)
     given: str,
     form: Format,
     files: Sequence[OutputFile],
-    staged: StagedFolder,
+    staged: OutputFolder,
     table: Table,
     repeated: Container[str] = (),
 ) -> Report:
@@ -203,7 +204,7 @@ def saved_report(  # noqa: PLR0913  (one argument per fact)
 
 
 def manifest_bytes(
-    report: Report, folder: Path, files: Sequence[OutputFile], copied: Mapping[str, str] | None = None
+    report: Report, staged: OutputFolder, files: Sequence[OutputFile], copied: Mapping[str, str] | None = None
 ) -> bytes:
     """The content of bertconv.json: where the weights came from, what was done, and a digest for every byte.
 
@@ -212,7 +213,7 @@ def manifest_bytes(
 
     Args:
         report: of the conversion or the save.
-        folder: with every file of the output but this one.
+        staged: with every file of the output but this one.
         files: the files of weights in it that were written.
         copied: those that were copied as they were -> digest of their bytes outside of their tensors. They have one of
             the whole file too: no table need know all of their tensors.
@@ -234,7 +235,7 @@ def manifest_bytes(
         **({"part": report.part} if report.part else {}),
         **({"computes": report.computes} if report.computes else {}),
         "tensors": {tensor.pop("id"): _but_none(tensor, "cast", "stored") for tensor in described["tensors"]},
-        "files": _files(folder, {file.name: file for file in files}, copied or {}),
+        "files": _files(staged, {file.name: file for file in files}, copied or {}),
         "manifest_sha256": "",
     }
     raw = (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
@@ -316,17 +317,16 @@ def _notes(checks: Sequence[TensorCheck]) -> list[str]:
     return notes + [f"{name} is all zero" for name in weights]
 
 
-def _files(folder: Path, weights: Mapping[str, OutputFile], copied: Mapping[str, str]) -> dict[str, Any]:
+def _files(staged: OutputFolder, weights: Mapping[str, OutputFile], copied: Mapping[str, str]) -> dict[str, Any]:
     described: dict[str, Any] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder).as_posix()
+    for name in staged.names():
         if name in weights:
             described[name] = {
                 "size": weights[name].size,
                 "sha256_outside_tensors": planned_frame_digest(weights[name]),
             }
             continue
-        with closing(SourceFile(path)) as file:
+        with closing(open_in(staged.path, name)) as file:
             described[name] = {"size": file.size, "sha256": frame_digest(file, ())}
             described[name] |= {"sha256_outside_tensors": copied[name]} if name in copied else {}
     return described

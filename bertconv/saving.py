@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from bertconv.containers.registry import CONTAINERS
 from bertconv.containers.stored import MAX_NAME, MAX_RANK
 from bertconv.errors import RequestError
 from bertconv.formats.checksum import Taken
 from bertconv.formats.content import Content, OutputFile
+from bertconv.formats.folder import OutputFolder
 from bertconv.formats.frame import create, written
 from bertconv.formats.output import Format, Model, lay_out, scope_of
 from bertconv.formats.readback import TensorCheck, verify_weights
-from bertconv.formats.staging import StagedFolder
 from bertconv.formats.workers import Tick
 from bertconv.formats.writing import sync, write_weights
 from bertconv.mapping.expand import TensorSpec
 from bertconv.mapping.layout import Layout
+from bertconv.source.checkpoint_folder import open_in
 from bertconv.text import listing, parse_bytes
 
 DEFAULT_SHARD = 5_000_000_000
@@ -56,7 +58,7 @@ def shard_limit(size: int | str) -> int:
 
 
 def save_weights(
-    staged: StagedFolder,
+    staged: OutputFolder,
     form: Format,
     model: Model,
     contents: Sequence[Content],
@@ -92,7 +94,7 @@ def save_weights(
     _check_readable(scope_of(form, model), contents)
     files, taken = _write(staged, form, model, contents, shard_limit, counter, checksums=verify)
     with ThreadPoolExecutor(1) as pool:
-        synced = pool.submit(sync, staged.path, files)  # guard: sync
+        synced = pool.submit(_settled, staged, files)  # guard: sync
         with written(staged.path, files, form.container, form.dialect.metadata, confirm=verify) as tensors:
             total = sum(tensor.stored.nbytes for tensor in tensors)
             checks = verify_weights(tensors, counter("verifying", total), taken) if verify else ()  # guard: read-back
@@ -138,7 +140,7 @@ def _check_readable(scope: str, contents: Sequence[Content]) -> None:
 
 
 def _write(
-    staged: StagedFolder,
+    staged: OutputFolder,
     form: Format,
     model: Model,
     contents: Sequence[Content],
@@ -151,11 +153,23 @@ def _write(
     total = sum(content.nbytes for content in contents)
     staged.reserve(total)
     files, indexed = lay_out(form, contents, model, limit)
-    for file in files:
-        create(staged.path / file.name, file.layout)
-    found = write_weights(staged.path, files, counter("writing", total), checksums=checksums)
-    if (index := indexed(staged.path)) is not None:
+    beside = form.container.beside()
+    staged.announce([*(file.name for file in files), *beside])
+    tick = counter("writing", total)
+    if staged.stream is None:
+        for file in files:
+            create(staged.path / file.name, file.layout)
+        found = write_weights(staged.path, files, tick, checksums=checksums)
+    else:
+        found = dict(staged.stream(files, tick, checksums=checksums))
+    if (index := indexed(partial(open_in, staged.path))) is not None:
         staged.write(*index)
-    for name, content in form.container.beside().items():
+    for name, content in beside.items():
         staged.write(name, content)
     return files, found
+
+
+def _settled(staged: OutputFolder, files: Sequence[OutputFile]) -> None:
+    """Wait until files have reached the disk; a store has them already."""
+    if staged.stream is None:
+        sync(staged.path, files)

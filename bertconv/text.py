@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 _INNER = {dict, list}
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _NUMBER = re.compile(r"\d{1,18}")
 _INDEX = re.compile(r"(?<![^\W_])\d{1,18}")
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*$", re.IGNORECASE | re.ASCII)
@@ -24,6 +25,21 @@ def printable(text: str) -> str:
 def is_plain(name: str) -> bool:
     """Whether it is one component of a path on every system: no separator, drive, NUL, `.` or `..`."""
     return name not in {"", ".", ".."} and not any(c in "/\\:\0" for c in name)
+
+
+def is_url(given: object) -> bool:
+    """Whether it is the address of something elsewhere, `scheme://...`; a path object never is."""
+    return isinstance(given, str) and _URL.match(given) is not None
+
+
+def public(given: object) -> str:
+    """What was given, as a text for others: an address without its user, password and query."""
+    text = str(given)
+    if not is_url(text):
+        return text
+    scheme, _, rest = text.partition("://")
+    host, slash, path = re.split(r"[?#]", rest)[0].partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}".rstrip("/")
 
 
 def shown(value: object, most: int = 60) -> str:

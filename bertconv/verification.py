@@ -18,6 +18,8 @@ from bertconv.errors import AmbiguousHead, RequestError
 from bertconv.mapping.recognise import Wanted
 from bertconv.progress import Progress, silent
 from bertconv.source import SourceOptions
+from bertconv.source.output_folder import local_folder
+from bertconv.text import public
 from bertconv.verify.compare import ORACLES, Request, compare
 from bertconv.verify.outputs import Limits
 from bertconv.verify.parity import Parity
@@ -120,22 +122,24 @@ def _command(a: str | os.PathLike[str], b: str | os.PathLike[str], options: Mapp
     """The command line that repeats a comparison; options without a value are left out, and so is the token."""
     words = [word for name, value in options.items() if value not in (None, "") for word in (name, str(value))]
     switches = [f"--{name.replace('_', '-')}" for name, on in flags.items() if on]
-    return shlex.join(["bertconv", "verify", str(a), str(b), *words, *switches])
+    return shlex.join(["bertconv", "verify", public(a), public(b), *words, *switches])
 
 
 def check_checkpoint(folder: str | os.PathLike[str]) -> FolderCheck:
     """Say whether every file and tensor of an output is still as bertconv wrote it, and what was proven of it then.
 
     Args:
-        folder: an output of bertconv, with its bertconv.json.
+        folder: an output of bertconv, with its bertconv.json, or the address of one.
 
     Raises:
         RequestError: there is no bertconv.json.
+        HubError: a store does not give it.
         DamagedCheckpoint: bertconv.json itself was changed.
     """
     from bertconv.verify.certificate import check_folder
 
-    return check_folder(Path(folder))
+    with local_folder(folder) as place:
+        return check_folder(place)
 
 
 @contextmanager

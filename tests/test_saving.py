@@ -549,7 +549,7 @@ def test_report_and_manifest(tmp_path: Path, form: str, verify: bool) -> None:
         report = saved_report(
             contents, checks, head=HEAD, given="a model", form=FORMATS[form], files=files, staged=staged, table=TABLE
         )
-        staged.write(MANIFEST, manifest_bytes(report, staged.path, files))
+        staged.write(MANIFEST, manifest_bytes(report, staged, files))
         staged.commit()
     assert {tensor.state for tensor in report.tensors} == {"saved"}
     assert [(tensor.target, tensor.source) for tensor in report.tensors] == [(name, "") for name in names_of(contents)]

@@ -25,12 +25,15 @@ def gc(folder: str, *, dry_run: bool, duplicates: bool, verify: bool, quiet: boo
 
     What another bertconv is writing is kept, and so is what another user owns. An earlier output that had lost its
     place is put back. The cache of the Hub is not looked into.
+    DIR may be an address, as s3://bucket/models: what killed runs had begun there is removed, a new output that was
+    whole is put in the place of the earlier one, and parts of files that were never finished are given up.
     Exit code 0: done; 1: something could not be looked at or removed.
 
     \b
     Examples:
       bertconv gc checkpoints/ --dry-run
       bertconv gc checkpoints/
+      bertconv gc s3://bucket/models
       bertconv gc checkpoints/ --duplicates --dry-run
     """  # noqa: D301
     process.copies_only()

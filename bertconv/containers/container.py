@@ -10,9 +10,8 @@ import json
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import field
-from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from bertconv.containers.stored import ITEM_SIZE, Header, SourceFile, Span
@@ -94,6 +93,10 @@ class FileLayout:
     offsets: tuple[int, ...]
     parts: Mapping[int, bytes] = field(default_factory=dict)
     pieces: Mapping[int, tuple[Span, ...]] = field(default_factory=dict)
+
+
+Opener = Callable[[str], SourceFile]
+"""Opens a file of an output by its name."""
 
 
 class PlannedFile(NamedTuple):
@@ -178,14 +181,14 @@ class Container(ABC):
 
     def index(
         self,
-        folder: Path,  # noqa: ARG002  (only an index with checksums needs it)
+        opened: Opener,  # noqa: ARG002  (only an index with checksums needs it)
         files: Sequence[PlannedFile],
         scope: str,
     ) -> tuple[str, bytes] | None:
         """Name and content of the index of files that were written; None where they need none.
 
         Args:
-            folder: where they lie, with all of their tensors.
+            opened: opens one of them by its name; all of their tensors are there.
             files: of the output.
             scope: stands before every name in the index, with its separator.
         """

@@ -66,6 +66,8 @@ class Safetensors(Container):
         from safetensors import SafetensorError, safe_open
 
         for file in header.files:
+            if file.is_remote:  # there is nothing to map
+                continue
             ours = {one.name: (_CODES[one.dtype], list(one.shape)) for one in header.tensors if one.file is file}
             try:
                 with safe_open(file.path, framework="numpy") as opened:

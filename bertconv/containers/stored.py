@@ -98,6 +98,11 @@ class SourceFile:
         """Whether every byte of it is fetched: such a file is read once, from its beginning to its end."""
         return False
 
+    @property
+    def number(self) -> int:
+        """By which remote files are told apart and put in order; 0 of all others."""
+        return 0
+
     def beside(self, name: str) -> SourceFile:
         """Open another file of the same folder; errors as for the class."""
         return SourceFile(self.path.with_name(name))
@@ -245,6 +250,12 @@ class StoredTensor:
         """Where its bytes lie and how they are read: equal for two names of the same bytes."""
         return self.file, self.offset, self.strides, self.dtype
 
+    @property
+    def turn(self) -> tuple[int, int]:
+        """By which tensors are put in the order in which they are read: the largest first, or a remote file's own."""
+        file = min(self.files, key=lambda file: file.number, default=self.file)
+        return (file.number, self.offset) if file.is_remote else (0, -self.nbytes)
+
     def read_into(self, buffer: memoryview, start: int) -> None:
         """Fill `buffer` with its bytes in C order from byte `start` on; only where it has no strides of its own.
 
@@ -256,6 +267,11 @@ class StoredTensor:
     def read_rows(self, rows: list[memoryview], start: int) -> None:
         """Fill buffers, one after the other, with its bytes from `start` on; errors as for `read_into`."""
         self.file.read_rows(rows, self.offset + start, self.name)
+
+
+def turn_of(*tensors: StoredTensor) -> tuple[int, int]:
+    """By which tensors that are read side by side are put in order, ascending: the turn of the first remote one."""
+    return next((one.turn for one in tensors if any(file.is_remote for file in one.files)), tensors[-1].turn)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,11 @@ class Window(SourceFile):
         """As the file."""
         return self._file.is_remote
 
+    @property
+    def number(self) -> int:
+        """As of the file."""
+        return self._file.number
+
     def beside(self, name: str) -> SourceFile:
         """As of the file."""
         return self._file.beside(name)

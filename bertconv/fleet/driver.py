@@ -13,7 +13,7 @@ from typing import Any
 from bertconv import __version__
 from bertconv.fleet.engines.engine import Engine, Finished
 from bertconv.fleet.items import Item
-from bertconv.fleet.kept import look_at, stamp_of
+from bertconv.fleet.kept import is_remote, look_at, stamp_of
 from bertconv.fleet.ledger import Ledger, Row
 from bertconv.fleet.outcome import DONE, FAILED, KEPT, QUARANTINED, WAITING, Outcome, lost
 from bertconv.fleet.scheduler import RETRIED_CODES, SIGNALS, Policy, Scheduler
@@ -165,13 +165,15 @@ class _Driver:
     def _schedule(self) -> None:
         """Sort out what is done, or failed for good, already; only what is local is looked at, and no weights."""
         known, todo = self.ledger.rows(), []
-        for item in self.items.values():
+        for item in list(self.items.values()):
             self.check_signals()
             seen = look_at(item)
             key, row = seen.key(item), known.get(item.id)
             is_same = row is not None and row.key == key != ""
             if is_same and row is not None and self._has_ended(item, row):
                 continue
+            if is_same and row is not None and is_remote(item.dst):  # a worker asks the store whether it is still there
+                self.items[item.id] = replace(item, stamp=row.stamp)
             todo.append((item, key))
             lost_before = row.lost if is_same and row is not None and not self.run.again else 0
             self.scheduler.add(item.id, item.size or seen.size, lost=lost_before)

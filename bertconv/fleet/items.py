@@ -36,6 +36,7 @@ class Item:
         options: of the verb, by the names of its Python function.
         size: bytes of the weights; 0 where nobody looked.
         identity: which bytes the source has, as whoever made the list found it (a commit, ETags); empty: look again.
+        stamp: of the output that the ledger knows to be this item's, where that is in a store: a worker asks for it.
     """
 
     src: str
@@ -44,6 +45,7 @@ class Item:
     options: Mapping[str, Any] = field(default_factory=dict)
     size: int = 0
     identity: str = ""
+    stamp: str = ""
 
     @cached_property
     def id(self) -> str:
@@ -53,7 +55,7 @@ class Item:
     def to_json(self) -> dict[str, Any]:
         """A line of a list; what is not said is left out."""
         facts = {"src": self.src, "dst": self.dst, "verb": self.verb, "options": dict(self.options),
-                 "size": self.size, "identity": self.identity}  # fmt: skip
+                 "size": self.size, "identity": self.identity, "stamp": self.stamp}  # fmt: skip
         return {key: value for key, value in facts.items() if value or key == "src"}
 
 
@@ -178,7 +180,8 @@ def _item(line: bytes) -> Item:
     return item_of(facts)
 
 
-_FIELDS: dict[str, type] = {"src": str, "dst": str, "verb": str, "options": dict, "size": int, "identity": str}
+_FIELDS: dict[str, type] = {"src": str, "dst": str, "verb": str, "options": dict, "size": int, "identity": str,
+                           "stamp": str}  # fmt: skip
 _OF_LISTS: dict[str, type] = {"family": str, "format": str, "head": str, "problems": list}
 """What `fleet plan` says of a checkpoint besides, for people and their filters (`listing.Listed`)."""
 
@@ -219,7 +222,9 @@ def _check_apart(items: list[Item]) -> None:
                     file=item.dst,
                 )  # fmt: skip
     for place, item in there.items():
-        if inner := next((str(one) for one in Path(place).parents if str(one) in there and str(one) != place), None):
+        parts = place.split("/")
+        above = ("/".join(parts[:number]) for number in range(1, len(parts)))
+        if inner := next((one for one in above if one in there), None):
             raise RequestError(
                 f"lies in {inner}, another output of the list.", hint="Give each a dst beside the other.", file=item.dst
             )

@@ -108,7 +108,7 @@ def _files(path: Path, options: Mapping[str, Any]) -> Iterator[Path]:
 
 
 def stamp_of(dst: str) -> str:
-    """Size and time of the manifest of an output; empty where there is none to look at."""
+    """Size and time of the manifest of an output of the disk; empty where there is none to look at."""
     if not dst or is_remote(dst):
         return ""
     try:
@@ -127,6 +127,8 @@ def kept_manifest(item: Item, seen: Seen) -> Mapping[str, Any] | None:
     """
     from bertconv.manifest import read_manifest
 
+    if is_remote(item.dst):
+        return _kept_in_store(item, seen)
     try:
         manifest = read_manifest(Path(item.dst))
     except (BertconvError, OSError):
@@ -136,6 +138,44 @@ def kept_manifest(item: Item, seen: Seen) -> Mapping[str, Any] | None:
     if seen.newest is not None and seen.newest >= Path(item.dst, MANIFEST).lstat().st_mtime_ns:
         return None
     return manifest if _is_of_commit(item, manifest) or _has_digest(item, manifest) else None
+
+
+def _kept_in_store(item: Item, seen: Seen) -> Mapping[str, Any] | None:
+    """The same of an output in a store, which has no times that could be held to those of the source."""
+    manifest, sizes = stored_output(item.dst)
+    if manifest is None or not seen.identity or not _fits(item, manifest):
+        return None
+    if any(sizes.get(name) != facts["size"] for name, facts in manifest["files"].items()):
+        return None
+    is_known = item.stamp != "" and item.stamp == manifest["manifest_sha256"]
+    return manifest if is_known or _is_of_commit(item, manifest) or _has_digest(item, manifest) else None
+
+
+def stored_output(dst: str) -> tuple[dict[str, Any] | None, dict[str, int]]:
+    """The manifest of an output in a store, None where there is no sound one; and its files with their sizes.
+
+    Raises:
+        BertconvError: the store does not answer.
+    """
+    from bertconv.formats.remote.site import Site
+    from bertconv.manifest import parsed_manifest
+
+    site = Site.of(dst)
+    raw = site.get(MANIFEST)
+    try:
+        manifest = None if raw is None else parsed_manifest(raw, Path(site.name))
+    except BertconvError:
+        manifest = None
+    return manifest, site.found() if manifest is not None else {}
+
+
+def has_output(dst: str) -> bool:
+    """Whether an output is there, which may then be replaced."""
+    if not is_remote(dst):
+        return Path(dst, MANIFEST).is_file()
+    from bertconv.formats.remote.site import Site
+
+    return Site.of(dst).get(MANIFEST) is not None
 
 
 def _fits(item: Item, manifest: Mapping[str, Any]) -> bool:

@@ -14,9 +14,8 @@ from typing import Any
 
 from bertconv.errors import BertconvError, ParityError, RequestError
 from bertconv.fleet.items import Item
-from bertconv.fleet.kept import VERIFY, Seen, kept_manifest, look_at, stamp_of
+from bertconv.fleet.kept import VERIFY, Seen, has_output, is_remote, kept_manifest, look_at, stamp_of, stored_output
 from bertconv.fleet.outcome import DONE, FAILED, KEPT, Outcome
-from bertconv.formats.destination import MANIFEST
 
 BUG = 9
 _NOT_ITEMS = ("src", "dst", "a", "b", "overwrite", "dry_run", "progress", "token", "report_file")
@@ -94,16 +93,25 @@ def _convert(item: Item, seen: Seen) -> Outcome:
     if (manifest := kept_manifest(item, seen)) is not None:
         return _of_manifest(item, manifest)
     options = {"verify": VERIFY, **item.options}
-    report = _function(item.verb)(item.src, item.dst, overwrite=Path(item.dst, MANIFEST).is_file(), **options)
+    report = _function(item.verb)(item.src, item.dst, overwrite=has_output(item.dst), **options)
     return Outcome(
         DONE, digest=report.digest, nbytes=report.nbytes, family=report.table.get("name", ""), head=report.head,
-        source_format=_format(report.source), target_format=report.target["format"], stamp=stamp_of(item.dst),
+        source_format=_format(report.source), target_format=report.target["format"], stamp=_stamp(item.dst),
         result={"verified": report.verified, "notes": list(report.notes), "summary": report.summary()},
     )  # fmt: skip
 
 
 def _of_manifest(item: Item, manifest: Mapping[str, Any]) -> Outcome:
-    return Outcome(KEPT, stamp=stamp_of(item.dst), **facts_of(manifest))
+    stamp = manifest["manifest_sha256"] if is_remote(item.dst) else stamp_of(item.dst)
+    return Outcome(KEPT, stamp=stamp, **facts_of(manifest))
+
+
+def _stamp(dst: str) -> str:
+    """What tells an output that has just been written from any other; of one in a store the digest of its manifest."""
+    if not is_remote(dst):
+        return stamp_of(dst)
+    manifest, _ = stored_output(dst)
+    return "" if manifest is None else str(manifest["manifest_sha256"])
 
 
 def facts_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +145,7 @@ def _verify(item: Item, _: Seen) -> Outcome:
         return _judged(
             "the output", ok=found.ok, said=found.verdict(), digest=found.digest, result={"verdict": found.verdict()}
         )
-    if not Path(item.dst).exists():
+    if not (is_remote(item.dst) or Path(item.dst).exists()):
         raise RequestError("is not there to be verified.", hint="Convert the list first.", file=item.dst)
     parity = _function(item.verb)(item.src, item.dst, **options)
     said = parity.verdict() if parity.ok else parity.failure_text()

@@ -19,6 +19,7 @@ from bertconv.errors import ParityError
 from bertconv.formats.content import OutputFile
 from bertconv.formats.ranges import pwrite
 from bertconv.formats.readback import Written
+from bertconv.source.checkpoint_folder import open_in
 
 
 def create(path: Path, layout: FileLayout) -> None:
@@ -59,7 +60,7 @@ def written(
     with ExitStack() as stack:
         found: list[Written] = []
         for file in files:
-            opened = stack.enter_context(closing(SourceFile(folder / file.name, file.name)))
+            opened = stack.enter_context(closing(open_in(folder, file.name)))
             check_frame(opened, file)
             stored = [
                 in_file(file.scope + one.content.name, one.content.dtype, one.content.spec.shape, opened, one.spans)

@@ -6,9 +6,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 
-from bertconv.containers.container import Container, Entry, FileOptions, PlannedFile
+from bertconv.containers.container import Container, Entry, FileOptions, Opener, PlannedFile
 from bertconv.containers.registry import BY_NAME
 from bertconv.formats import ranges
 from bertconv.formats.content import Content, OutputFile
@@ -67,8 +66,10 @@ def scope_of(form: Format, model: Model) -> str:
 
 def lay_out(
     form: Format, tensors: Sequence[Content], model: Model, limit: int
-) -> tuple[list[OutputFile], Callable[[Path], tuple[str, bytes] | None]]:
-    """The files of an output, and what makes the index once they are written: of their folder its name and content.
+) -> tuple[list[OutputFile], Callable[[Opener], tuple[str, bytes] | None]]:
+    """The files of an output, and what makes the index once they are written: its name and content.
+
+    The latter is called with what opens one of them by its name.
 
     Args:
         form: the format.
@@ -90,7 +91,7 @@ def lay_out(
         for place, (name, numbers) in enumerate(shards)
     ]
     planned = [PlannedFile(file.name, own[file.name], file.layout) for file in files]
-    return files, lambda folder: container.index(folder, planned, in_index)
+    return files, lambda opened: container.index(opened, planned, in_index)
 
 
 def _file(

@@ -7,7 +7,7 @@ import fcntl
 import os
 import struct
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -24,6 +24,9 @@ BLOCK = 4096
 """Bytes of a block of a file system: what is shared begins and ends with one in both files."""
 LEAST_SHARED = 1 << 20
 """Bytes from which on it is worth to share blocks, and to begin a file's tensors where it is possible."""
+
+Work = Callable[[Tick], dict[str, Taken]]
+"""Writes tensors, and gives what was taken of each by its id."""
 
 _FICLONERANGE = 0x4020940D
 """Linux, include/uapi/linux/fs.h: _IOW(0x94, 13, struct file_clone_range)."""
@@ -107,6 +110,8 @@ class Sharing:
         first, last = -(-run.offset // BLOCK) * BLOCK, run.end // BLOCK * BLOCK
         shift = run.start - run.offset
         pair = (run.source, fd)
+        if run.source.is_remote:
+            return run
         if last - first < LEAST_SHARED or shift % BLOCK or pair in self._refused or sys.platform != "linux":
             return run
         wanted = struct.pack("=qQQQ", run.source.fd, first + shift, last - first, first)
@@ -190,6 +195,8 @@ def _lacking(span: range, shared: range) -> Sequence[range]:
 
 def _in_kernel(run: Run, span: range, fd: int, tick: Tick) -> int:
     """Copy inside the kernel as far as it can; returns how many bytes."""
+    if run.source.is_remote:
+        return 0
     done, shift = 0, run.start - run.offset
     while done < len(span):
         place, length = span.start + done, min(PART, len(span) - done)

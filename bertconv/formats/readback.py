@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bertconv.containers.stored import FLOATS, ITEM_SIZE, StoredTensor
+from bertconv.containers.stored import FLOATS, ITEM_SIZE, StoredTensor, turn_of
 from bertconv.errors import ParityError, TiedTensorsDiffer
 from bertconv.formats import workers
 from bertconv.formats.checksum import Checksum, Taken, checksum_of, digest_text, source_turn, tensor_digest
@@ -54,7 +54,7 @@ def verify_weights(
         ParityError: an element differs; names the tensor and the first such element.
         DamagedCheckpoint: a file ends too early or cannot be read.
     """
-    return workers.run(tensors, partial(_verify, before), progress, lambda tensor: tensor.stored.nbytes)
+    return workers.run(tensors, partial(_verify, before), progress, lambda tensor: tensor.stored.turn)
 
 
 def check_duplicates(pairs: Sequence[Duplicate], progress: workers.Tick = lambda _: None) -> tuple[str, ...]:
@@ -67,7 +67,9 @@ def check_duplicates(pairs: Sequence[Duplicate], progress: workers.Tick = lambda
         TiedTensorsDiffer: the tensors of a pair that must be equal differ.
     """
     pairs = [pair for pair in pairs if not _is_one(pair)]
-    return tuple(filter(None, workers.run(pairs, _check_duplicate, progress, lambda pair: pair.copy.nbytes)))
+    return tuple(
+        filter(None, workers.run(pairs, _check_duplicate, progress, lambda pair: turn_of(pair.copy, pair.original)))
+    )
 
 
 def digest_of(

@@ -11,7 +11,7 @@ import errno
 import glob
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -57,6 +57,14 @@ class StagedFolder:
         self._lock_fd = -1
         self._made_parents: list[Path] = []
 
+    stream = None
+    """Files of weights are written at any place."""
+
+    @property
+    def readable(self) -> Path:
+        """What opens it as a checkpoint before it is in its place."""
+        return self.path
+
     def __enter__(self) -> Self:
         try:
             self.check()
@@ -91,6 +99,14 @@ class StagedFolder:
                 f"needs {needed:,} bytes and the disk has {free:,}",
                 "Make room, or choose another disk.",
             )
+
+    def announce(self, names: Iterable[str]) -> None:
+        """Say which files will be written next: nothing, since the folder goes as a whole."""
+
+    def names(self) -> Sequence[str]:
+        """The files that were written, sorted."""
+        found = sorted(path for path in self.path.rglob("*") if path.is_file())
+        return [path.relative_to(self.path).as_posix() for path in found]
 
     def write(self, name: str, content: bytes) -> None:
         """A small file, written and fsynced; folders in its name are made."""

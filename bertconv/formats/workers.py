@@ -43,14 +43,17 @@ class Local(threading.local):
 
 
 def run(
-    jobs: Sequence[Job], work: Callable[[Job, Workspace, Tick], Result], progress: Tick, size: Callable[[Job], int]
+    jobs: Sequence[Job],
+    work: Callable[[Job, Workspace, Tick], Result],
+    progress: Tick,
+    turn: Callable[[Job], tuple[int, int]],
 ) -> list[Result]:
-    """`work` on every job, the largest first; results in the order of `jobs`.
+    """`work` on every job, the one of the least `turn` (`stored.turn_of`) first; results in the order of `jobs`.
 
     The first error, or an interrupt, stops the others at their next piece and is raised.
     """
     local = Local()
-    order = sorted(range(len(jobs)), key=lambda number: -size(jobs[number]))
+    order = sorted(range(len(jobs)), key=lambda number: turn(jobs[number]))
     tasks = [partial(_work, work, jobs[number], local) for number in order]
     results = dict(zip(order, run_batches([tasks], progress), strict=True))
     return [results[number] for number in range(len(jobs))]

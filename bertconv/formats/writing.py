@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -12,12 +12,10 @@ from pathlib import Path
 
 from bertconv.formats import ranges, workers
 from bertconv.formats.checksum import Taken
-from bertconv.formats.content import OutputFile
+from bertconv.formats.content import OutputFile, Placed
 
 FLUSH_SECONDS = 0.05
 """Pause between two flushes while the weights are written."""
-
-_Task = Callable[[workers.Tick], dict[str, Taken]]
 
 
 def write_weights(
@@ -47,20 +45,49 @@ def write_weights(
     return {name: taken for one in found for name, taken in one.items()}
 
 
-def _batches(files: Sequence[OutputFile], fds: Mapping[str, int], *, checksums: bool) -> Iterator[list[_Task]]:
-    """Ranges, then everything else: each the largest first."""
+def _batches(files: Sequence[OutputFile], fds: Mapping[str, int], *, checksums: bool) -> Iterator[list[ranges.Work]]:
+    """Ranges, then everything else: each the largest first. Where a source is remote, all in the order of its file."""
     local, sharing = workers.Local(), ranges.Sharing()
     pairs = [(run, fds[file.name]) for file in files for run in ranges.runs(file.tensors)]
     shared = [(sharing.share(run, fd), fd) for run, fd in pairs]
     copies = [(part, fd) for run, fd in shared for part in ranges.parts(run)]
+    others = [(one, fds[file.name]) for file in files for one in file.tensors if not one.is_range]
+    if any(map(_is_remote, files)):
+        yield _in_turn(copies, others, local, checksums=checksums)
+        return
     copies.sort(key=lambda pair: -pair[0].nbytes)
     yield [partial(ranges.copy, part, fd, local, checksums) for part, fd in copies]
-    others = [(one, fds[file.name]) for file in files for one in file.tensors if not one.is_range]
     if others:
         from bertconv.formats.transfer import transfer  # and numpy: the threads copy meanwhile
 
         others.sort(key=lambda pair: -pair[0].content.nbytes)
         yield [partial(transfer, placed, fd, local, checksums) for placed, fd in others]
+
+
+def _is_remote(file: OutputFile) -> bool:
+    """Whether something of it comes from a file that is read once, from its beginning to its end."""
+    sources = [placed.content.origin.tensor for placed in file.tensors]
+    return any(one.is_remote for source in sources if source is not None for one in source.files)
+
+
+def _in_turn(
+    copies: Sequence[tuple[ranges.Run, int]],
+    others: Sequence[tuple[Placed, int]],
+    local: workers.Local,
+    *,
+    checksums: bool,
+) -> list[ranges.Work]:
+    """All tasks in the order in which their sources lie in their files; what has no source comes first."""
+    from bertconv.formats.transfer import transfer
+
+    tasks: list[tuple[tuple[int, int], ranges.Work]] = [
+        ((part.source.number, part.start), partial(ranges.copy, part, fd, local, checksums)) for part, fd in copies
+    ]
+    for placed, fd in others:
+        source = placed.content.origin.tensor
+        turn = (-1, 0) if source is None else source.turn
+        tasks.append((turn, partial(transfer, placed, fd, local, checksums)))
+    return [task for _, task in sorted(tasks, key=lambda pair: pair[0])]
 
 
 def sync(folder: Path, files: Sequence[OutputFile]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 
 from bertconv.checkpoint import Opened, Tensor, opened
 from bertconv.config import Config
@@ -14,6 +13,7 @@ from bertconv.derive import Companions, Derivation, Parent, Writing, changed_con
 from bertconv.digests import digest_of_tensors, digests, vocabulary_facts
 from bertconv.errors import MappingError, ShapeMismatch, UnknownTensors, check_one_of
 from bertconv.formats.content import Content, Origin
+from bertconv.formats.folder import destination_of
 from bertconv.formats.interrupts import held_back
 from bertconv.formats.output import Format, formats
 from bertconv.formats.readback import check_duplicates
@@ -103,7 +103,7 @@ def attach_head(  # noqa: PLR0913  (one argument per option of the command)
     source = source_options({"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only})
     wanted, limit, reading = Wanted.of(family, table), shard_limit(max_shard_size), not dry_run
     recorded = {key: value for key, value in (("force", force), ("to", to)) if value} | recorded_limit(max_shard_size)
-    writing = Writing(Path(dst), overwrite, dry_run, verify != "none", progress or silent)
+    writing = Writing(destination_of(dst), overwrite, dry_run, verify != "none", progress or silent)
     with (
         opened(backbone, source, wanted=wanted, check_data=reading) as body,
         opened_head(head, source, body.table, wanted, check_data=reading) as (top, part),

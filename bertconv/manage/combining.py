@@ -13,6 +13,7 @@ from bertconv.convert import own_format
 from bertconv.derive import Companions, Derivation, Parent, Writing, changed_config, write_output
 from bertconv.errors import MappingError, check_one_of
 from bertconv.formats.content import Content, Origin
+from bertconv.formats.folder import destination_of
 from bertconv.formats.output import Format, formats
 from bertconv.manage.inputs import HEADS, Combination, combined, opened_together
 from bertconv.manage.rewriting import LEVELS
@@ -135,7 +136,7 @@ def combine(
         found = combined(inputs, form.dialect, heads=output.heads, head=output.head)
         derivation = _derivation(found, form, output, operation, recipe, done)
         progress = output.progress or silent
-        writing = Writing(Path(dst), output.overwrite, output.dry_run, output.verify == "weights", progress)
+        writing = Writing(destination_of(dst), output.overwrite, output.dry_run, output.verify == "weights", progress)
         return write_output(derivation, writing)
 
 

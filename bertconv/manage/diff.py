@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bertconv.checkpoint import Checkpoint
 from bertconv.config import COMMON
+from bertconv.containers.stored import turn_of
 from bertconv.errors import RequestError
 from bertconv.formats import workers
 from bertconv.manage.difference.base import against
@@ -24,6 +25,7 @@ from bertconv.manage.difference.sides import only_in, opened_sides, pairs_of
 from bertconv.mapping.recognise import Wanted
 from bertconv.progress import Progress, silent
 from bertconv.source import SourceOptions
+from bertconv.text import public
 from bertconv.verify.agreement import ASPECTS, Agreement
 from bertconv.verify.classes import other_classes
 from bertconv.verify.facts import side_facts
@@ -97,7 +99,7 @@ def diff_checkpoints(  # noqa: PLR0913  (one argument per option of the command)
     }  # fmt: skip
     words = [word for name, value in said.items() if value not in (None, "") for word in (name, str(value))]
     words += ["--local-files-only"] if local_files_only else []
-    command = shlex.join(["bertconv", "diff", str(a), str(b), *words])
+    command = shlex.join(["bertconv", "diff", public(a), public(b), *words])
     return replace(diff, command=command, seconds=time.perf_counter() - started)
 
 
@@ -126,7 +128,8 @@ def _tensors(a: Checkpoint, b: Checkpoint, tell: Progress) -> tuple[TensorDiff, 
         done += count
         tell("weights", done, total)
 
-    found = {row.id: row for row in workers.run(pairs, compare_pair, tick, lambda pair: pair.b.stored.nbytes)}
+    compared = workers.run(pairs, compare_pair, tick, lambda pair: turn_of(pair.a.stored, pair.b.stored))
+    found = {row.id: row for row in compared}
     for tensors, in_a in ((only_in(a, b), True), (only_in(b, a), False)):
         found |= {place: alone(place, tensor, in_a=in_a) for place, tensor in tensors.items()}
     every = {**a.everything, **b.everything}

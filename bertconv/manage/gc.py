@@ -20,6 +20,7 @@ from bertconv.formats.destination import is_of_hub_cache
 from bertconv.manage.twins import Twins, find_twins
 from bertconv.records import dataclass
 from bertconv.source.checkpoint_folder import SHARED_MARKER
+from bertconv.source.remote.urls import is_url, shown
 from bertconv.text import printable
 
 REMOVED, PUT_BACK, KEPT = leftovers.REMOVED, leftovers.PUT_BACK, "kept"
@@ -87,7 +88,7 @@ def collect_leftovers(
         collect_leftovers("checkpoints/", dry_run=True).freed
 
     Args:
-        folder: to look into.
+        folder: to look into, or the address of one in an object store.
         dry_run: say what would be removed, and change nothing.
         duplicates: also look for folders that hold one model; nothing of these is removed.
         verify: compute the digests of all of them, instead of believing their manifests.
@@ -98,6 +99,15 @@ def collect_leftovers(
     Raises:
         RequestError: there is no such folder, it is a link, or it lies in the cache of the Hub.
     """
+    if is_url(folder):
+        from bertconv.manage.remote_gc import collect_remote
+
+        if duplicates:
+            raise RequestError(
+                "models that are twice are looked for in folders of the disk.", hint="Leave --duplicates out.",
+                file=shown(str(folder)),
+            )  # fmt: skip
+        return collect_remote(str(folder), dry_run=dry_run)
     top = _checked(Path(folder))
     problems: list[str] = []
     folders = list(_walk(top, problems))

@@ -20,6 +20,7 @@ from bertconv.containers.stored import StoredTensor
 from bertconv.digests import backbone_ids, digest_of_tensors, digests, own_tensors, vocabulary_facts
 from bertconv.errors import BertconvError, DamagedCheckpoint, ParityError, RequestError
 from bertconv.formats.destination import MANIFEST, MANIFEST_BYTES
+from bertconv.formats.folder import local_destination
 from bertconv.formats.frame import frame_digest, spans_of
 from bertconv.formats.interrupts import held_back
 from bertconv.formats.output import formats
@@ -144,13 +145,14 @@ def pull_checkpoint(  # noqa: PLR0913  (one argument per option of the command)
         >>> pull_checkpoint("google-bert/bert-base-uncased", "bert/").commit  # doctest: +SKIP
         '86b5e0934494bd15c9632b12f734a8a67f723594'
     """
+    folder = local_destination(folder, "pull")
     named, asked = repository_id(repository, revision)
     wanted = Wanted.of(family, None)
     options = SourceOptions(
         revision=asked, subfolder=subfolder, variant=variant, token=token, local_files_only=local_files_only,
         cache_dir=Path(cache_dir) if cache_dir else None,
     )  # fmt: skip
-    StagedFolder(Path(folder), overwrite=overwrite).check()  # before anything is downloaded
+    StagedFolder(folder, overwrite=overwrite).check()  # before anything is downloaded
     from bertconv.source.hub import open_repository
     from bertconv.source.hub_upload import bars
 
@@ -161,10 +163,10 @@ def pull_checkpoint(  # noqa: PLR0913  (one argument per option of the command)
             there.need([MANIFEST])
             options = replace(options, prefer=preferred(*_recorded(there.folder)))
         if dry_run:
-            return _looked_at(there, Path(folder), options)
+            return _looked_at(there, folder, options)
         source = replace(_found(there, named, options), revision=there.commit)
         there.remember(source.folder / (source.weights.index or source.weights.files[0]))
-    staged = StagedFolder(Path(folder), overwrite=overwrite, inputs=source.inputs)
+    staged = StagedFolder(folder, overwrite=overwrite, inputs=source.inputs)
     with ExitStack() as stack:
         header = stack.enter_context(closing(open_header(source)))
         if any(isinstance(tensor, ChunkedTensor) for tensor in header.tensors):
@@ -379,7 +381,7 @@ class _Pulling:
             if errors:
                 raise next(iter(errors.values()))
             frames = {name: frame_digest(file, spans_of(headers[name])) for name, file in files.items()}
-        self.staged.write(MANIFEST, manifest_bytes(report, path, (), frames))
+        self.staged.write(MANIFEST, manifest_bytes(report, self.staged, (), frames))
         if changes := check_folder(path).changes:
             changed = listing(f"{one.tensor} {one.what}" for one in changes)
             raise ParityError(

@@ -9,6 +9,7 @@ from typing import Any
 from bertconv.checkpoint import opened
 from bertconv.derive import Writing, write_output
 from bertconv.errors import check_one_of
+from bertconv.formats.folder import destination_of
 from bertconv.formats.output import formats
 from bertconv.manage.resizing.request import ResizeRequest
 from bertconv.manage.resizing.vocabulary import RowPlan, Size
@@ -130,7 +131,7 @@ def resize_vocabulary(  # noqa: PLR0913  (one argument per option of the command
         plan=PlanOptions(head=head, strip_prefix=strip_prefix),
         shard_limit=shard_limit(max_shard_size),
     )  # fmt: skip
-    writing = Writing(Path(dst), overwrite, dry_run, verify == "weights", progress or silent)
+    writing = Writing(destination_of(dst), overwrite, dry_run, verify == "weights", progress or silent)
     with opened(src, request.source, wanted=request.wanted, check_data=not dry_run) as found:
         derivation, rows = planned(found, request)  # the vocabularies themselves are not needed from here on
         return Resized(write_output(derivation, writing), rows)

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from bertconv.convert import ConversionRequest, run_conversion
 from bertconv.derive import Writing
 from bertconv.errors import check_one_of
+from bertconv.formats.folder import destination_of
 from bertconv.mapping.plan import PlanOptions
 from bertconv.mapping.recognise import Wanted
 from bertconv.progress import Progress, silent
@@ -89,7 +90,7 @@ def rewrite(src: Given, dst: Given, operation: Operation, options: RewriteOption
     Raises:
         BertconvError: as for `convert_checkpoint`.
     """
-    return run_conversion(src, Path(dst), request_of(operation, options, **wanted), **running(options))
+    return run_conversion(src, destination_of(dst), request_of(operation, options, **wanted), **running(options))
 
 
 def request_of(operation: Operation, options: RewriteOptions, **wanted: Any) -> ConversionRequest:
@@ -120,7 +121,8 @@ def source_options(options: RewriteOptions | Mapping[str, Any]) -> SourceOptions
 def writing_of(dst: Given, options: CommonOptions) -> Writing:
     """How an output is written that is no plain conversion; `request_of` has looked at the options."""
     verify, progress = options.get("verify", "weights") != "none", options.get("progress") or silent
-    return Writing(Path(dst), options.get("overwrite", False), options.get("dry_run", False), verify, progress)
+    place = destination_of(dst)
+    return Writing(place, options.get("overwrite", False), options.get("dry_run", False), verify, progress)
 
 
 def running(options: RewriteOptions) -> dict[str, Any]:

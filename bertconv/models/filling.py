@@ -80,7 +80,7 @@ def filled(own: Inventory, plan: Plan, header: Header, *, ignore_mismatched: boo
 
 def fill(matches: Matches, header: Header) -> None:
     """Read every tensor into its variable."""
-    values = workers.run(matches.fills, _read, lambda _: None, lambda fill: fill.tensor.nbytes)
+    values = workers.run(matches.fills, _read, lambda _: None, lambda fill: fill.tensor.turn)
     for one in matches.fills:
         one.variable.assign(as_tensor(values.pop(0)))
     for file in header.files:

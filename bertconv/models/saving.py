@@ -16,6 +16,7 @@ from bertconv.containers.registry import CONTAINERS
 from bertconv.errors import RequestError
 from bertconv.formats.content import Content, Origin
 from bertconv.formats.destination import MANIFEST
+from bertconv.formats.folder import local_destination
 from bertconv.formats.output import Format, Model, formats
 from bertconv.formats.staging import StagedFolder
 from bertconv.formats.streaming import Elements, reordered
@@ -68,7 +69,7 @@ def save_pretrained(
     if kwargs:
         raise RequestError(f"save_pretrained has no argument {', '.join(kwargs)}.", hint="Take it out.")
     form = _form(format or ("tf-safetensors" if safe_serialization else "tf"))
-    folder = Path(save_directory)
+    folder = local_destination(save_directory, "save_pretrained")
     staged = StagedFolder(folder, keep=partial(_is_kept, form, f"saved_model/{version}/" if saved_model else None))
     self.build_in_name_scope()
     own = inventory(self, self.config, self.table_head)
@@ -86,7 +87,7 @@ def save_pretrained(
             contents, checks, head=model.head, given=type(self).__name__, form=form, files=files, staged=staged,
             table=own.table, repeated=own.table.repeated(form.dialect, self.config.values),
         )  # fmt: skip
-        staged.write(MANIFEST, manifest_bytes(report, staged.path, files))
+        staged.write(MANIFEST, manifest_bytes(report, staged, files))
         staged.commit()
     _warn_of_others(folder, form)
     if push_to_hub:

@@ -65,6 +65,23 @@ class LocalFolder:
         return DamagedCheckpoint(problem, hint=hint, file=file or str(self.folder))
 
 
+def is_looked_into(name: str, inside: str) -> bool:
+    """Whether the files of a folder are those of a checkpoint around it.
+
+    Args:
+        name: its own.
+        inside: the folder that it lies in, relative to the checkpoint's, empty for that one.
+    """
+    assets, tokenizer = preset.ASSETS.split("/")
+    if not inside:
+        return name in {assets, SAVED_MODELS} or _LISTED_FOLDER.fullmatch(name) is not None
+    if inside == SAVED_MODELS:
+        return _VERSION.fullmatch(name) is not None
+    return (inside, name) == (assets, tokenizer) or (
+        inside.startswith(f"{SAVED_MODELS}/") and inside.count("/") == 1 and name == "variables"
+    )
+
+
 def _scan(folder: Path) -> Iterator[str]:
     """Files of a folder, and of those below it in which sentence-transformers, the Trainer and TensorFlow put some."""
     with os.scandir(folder) as entries:

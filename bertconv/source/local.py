@@ -35,7 +35,7 @@ from bertconv.source.weights import (
     read_index,
     read_spread,
 )
-from bertconv.text import some
+from bertconv.text import is_url, some
 
 _DEFAULTS = SourceOptions()
 _IMPLIED = "config"
@@ -65,6 +65,7 @@ class Source:
             config file they are what transformers would write.
         implied: the keys of a config where there is none and none is needed.
         renamed: sidecar -> what the folder calls it, where that is something else.
+        kept: what has to stay for as long as this does: a mount, whose local folder goes with it.
     """
 
     given: str
@@ -79,6 +80,7 @@ class Source:
     stored_config: bytes = field(default=b"", repr=False)
     implied: Mapping[str, Any] | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
+    kept: object = field(default=None, repr=False, compare=False)
 
     @property
     def carried(self) -> tuple[str, ...]:
@@ -128,8 +130,8 @@ def open_source(src: str | os.PathLike[str], options: SourceOptions = _DEFAULTS)
     """Find a checkpoint.
 
     Args:
-        src: a folder, a file, or a Hub id with or without `@revision`. A path that exists wins; a path object is
-            never a Hub id.
+        src: a folder, a file, a Hub id with or without `@revision`, or the address of a folder or a file elsewhere. A
+            path that exists wins over an id; a path object is neither an id nor an address.
         options: how to find it.
 
     Raises:
@@ -142,11 +144,14 @@ def open_source(src: str | os.PathLike[str], options: SourceOptions = _DEFAULTS)
     given = os.fspath(src)
     if options.config is not None and not is_so(options.config.is_file):
         raise RequestError("there is no such config file.", hint="Check the path.", file=str(options.config))
+    if is_url(src):
+        return _from_address(given, options)
     if os.path.lexists(given):
         also_id = isinstance(src, str) and _HUB_ID.fullmatch(given) is not None and not is_weights(given)
         return _from_path(Path(given), given, options, also_id=also_id)
     if prefixes.is_prefix(Path(given)):
-        return _from_prefix(Path(given).parent, Path(given).name, given, options)
+        _refuse_revision(given, options)
+        return _from_prefix(LocalFolder(Path(given).parent), Path(given).name, given, options)
     return _from_hub(given, *hub_id(src, options), options)
 
 
@@ -222,10 +227,7 @@ def source_in(checkpoint: CheckpointFolder, given: str, options: SourceOptions) 
 
 
 def _from_path(path: Path, given: str, options: SourceOptions, *, also_id: bool) -> Source:
-    if options.revision is not None:
-        raise RequestError(
-            "is a local path, which has no revisions.", hint="Leave the revision out, or change folder.", file=given
-        )
+    _refuse_revision(given, options)
     kind = "folder" if path.is_dir() else "file"
     notes = (f"a local {kind} of this name wins over the Hub id",) if also_id else ()
     if kind == "folder":
@@ -233,33 +235,60 @@ def _from_path(path: Path, given: str, options: SourceOptions, *, also_id: bool)
         return _from_place(
             checkpoint.within(options.subfolder) if options.subfolder else checkpoint, given, options, notes
         )
-    if options.subfolder or options.variant:
-        raise RequestError("is a file, which has no subfolder or variant.", hint="Leave the option out.", file=given)
-    if (prefix := prefixes.prefix_of(path.name)) is not None:
-        return _from_prefix(path.parent, prefix, given, options)
-    return _from_file(path, given, options, notes)
-
-
-def _from_file(path: Path, given: str, options: SourceOptions, notes: tuple[str, ...]) -> Source:
-    if path.name == SAVED_MODEL:
-        return _from_place(LocalFolder(path.parent), given, options, notes)
-    if error := unsupported([path.name], given):
-        raise error
-    if SHARD.fullmatch(path.name):
-        notes = (*notes, "the file is one shard of several")
+    _refuse_place(given, options)
     checkpoint = LocalFolder(path.parent)
-    # Only beside a config does a folder belong to the file: a download folder holds all sorts of things.
-    alone = not checkpoint.names.intersection(sidecars.CONFIGS)
-    source = _describe(checkpoint, Choice(path.name, notes), given, find_config(checkpoint, options), alone=alone)
-    return replace(source, sidecars=(), not_carried=()) if alone else source
+    if (prefix := prefixes.prefix_of(path.name)) is not None:
+        return _from_prefix(checkpoint, prefix, given, options)
+    return _from_file(checkpoint, path.name, given, options, notes)
 
 
-def _from_prefix(folder: Path, prefix: str, given: str, options: SourceOptions) -> Source:
+def _from_address(given: str, options: SourceOptions) -> Source:
+    # fsspec and what it needs take longer to import than a small checkpoint to convert.
+    from bertconv.source.remote.address import open_address
+
+    found = open_address(given, options)
+    checkpoint, shown = found.folder, found.shown
+    if found.file is None and found.prefix is None:
+        checkpoint = checkpoint.within(options.subfolder) if options.subfolder else checkpoint
+        source = _from_place(checkpoint, shown, options)
+    else:
+        _refuse_place(shown, options)
+        prefix = found.prefix or prefixes.prefix_of(found.file or "")
+        if prefix is None:
+            source = _from_file(checkpoint, found.file or "", shown, options)
+        else:
+            source = _from_prefix(checkpoint, prefix, shown, options)
+    return replace(source, revision=found.commit, kept=checkpoint.mount)
+
+
+def _refuse_revision(given: str, options: SourceOptions) -> None:
     if options.revision is not None:
         raise RequestError(
             "is a local path, which has no revisions.", hint="Leave the revision out, or change folder.", file=given
         )
-    checkpoint = LocalFolder(folder)
+
+
+def _refuse_place(given: str, options: SourceOptions) -> None:
+    if options.subfolder or options.variant:
+        raise RequestError("is a file, which has no subfolder or variant.", hint="Leave the option out.", file=given)
+
+
+def _from_file(
+    checkpoint: CheckpointFolder, name: str, given: str, options: SourceOptions, notes: tuple[str, ...] = ()
+) -> Source:
+    if name == SAVED_MODEL:
+        return _from_place(checkpoint, given, options, notes)
+    if error := unsupported([name], given):
+        raise error
+    if SHARD.fullmatch(name):
+        notes = (*notes, "the file is one shard of several")
+    # Only beside a config does a folder belong to the file: a download folder holds all sorts of things.
+    alone = not checkpoint.names.intersection(sidecars.CONFIGS)
+    source = _describe(checkpoint, Choice(name, notes), given, find_config(checkpoint, options), alone=alone)
+    return replace(source, sidecars=(), not_carried=()) if alone else source
+
+
+def _from_prefix(checkpoint: CheckpointFolder, prefix: str, given: str, options: SourceOptions) -> Source:
     index = prefix + prefixes.INDEX
     if error := prefixes.incomplete(checkpoint.names, given, prefix):
         raise error

@@ -23,6 +23,9 @@ class Mount(Protocol):
     def holds(self, name: str) -> bool:
         """Whether there is a file of this name, there or in the local folder."""
 
+    def names(self) -> frozenset[str]:
+        """All files, as far as they are known."""
+
 
 class Found(NamedTuple):
     """What is mounted at a folder or around it, and what stands before a name in that folder."""
@@ -67,3 +70,12 @@ def is_file(folder: Path, name: str) -> bool:
     """Whether a folder has a file of this name, wherever it lies."""
     found = at(folder)
     return (folder / name).is_file() if found is None else found.mount.holds(found.prefix + name)
+
+
+def names(folder: Path) -> frozenset[str]:
+    """The files of a folder and of all below it, wherever they lie, relative to it."""
+    found = at(folder)
+    if found is None:
+        return frozenset(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    prefix = found.prefix
+    return frozenset(name.removeprefix(prefix) for name in found.mount.names() if name.startswith(prefix))

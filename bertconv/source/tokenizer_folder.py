@@ -12,7 +12,7 @@ from bertconv.source.folder import LocalFolder
 from bertconv.source.local import Source, hub_id
 from bertconv.source.sidecars import is_of_tokenizer
 from bertconv.source.weights import Weights
-from bertconv.text import listed
+from bertconv.text import is_url, listed
 
 ALONE = ("tokenizer.json", "vocab.txt")
 """Files that are a vocabulary by themselves."""
@@ -33,6 +33,13 @@ def open_tokenizer(given: str | os.PathLike[str], options: SourceOptions) -> Sou
         HubError: the Hub did not give the files.
     """
     path = os.fspath(given)
+    if is_url(given):
+        from bertconv.source.remote.address import open_address
+
+        found = open_address(path, replace(options, subfolder="", variant=None))
+        if found.file is not None:
+            raise RequestError("is no folder.", hint="Give the address of the tokenizer's folder.", file=found.shown)
+        return replace(_from_folder(found.folder, found.shown), revision=found.commit, kept=found.folder.mount)
     if os.path.lexists(path):
         if Path(path).is_dir():
             return _from_folder(LocalFolder(Path(path)), path)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bertconv.containers.stored import Header, SourceFile, StoredTensor
-from bertconv.errors import BertconvError, RequestError
+from bertconv.errors import BertconvError, RequestError, as_shown
 from bertconv.formats import workers
 from bertconv.formats.destination import MANIFEST
 from bertconv.formats.frame import frame_digest, spans_of
@@ -19,6 +19,7 @@ from bertconv.formats.streaming import Workspace
 from bertconv.manifest import read_manifest
 from bertconv.mapping.layout import Transpose
 from bertconv.records import dataclass
+from bertconv.source import mounts
 from bertconv.source.checkpoint_folder import open_in
 from bertconv.source.reading import headers_of
 from bertconv.text import brief, listing, printable
@@ -128,9 +129,9 @@ def check_folder(folder: Path) -> FolderCheck:
             changes += _frame_changes(name, weights[name], header, files[name])
         unread = absent or bool(broken)
         changes += _tensor_changes(headers, wanted, complete=not unread)
-    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    there = mounts.names(folder)
     return FolderCheck(
-        str(folder), tuple(changes), len(files), len(wanted),
+        as_shown(str(folder)), tuple(changes), len(files), len(wanted),
         tuple(sorted(printable(name) for name in there - {*files, MANIFEST})), manifest["digest"], manifest["verified"],
         manifest["parity"], manifest["bertconv"], _omitted(manifest.get("left_out")),
     )  # fmt: skip
@@ -203,7 +204,7 @@ def _tensor_changes(headers: Mapping[str, Header], wanted: Mapping[str, Any], *,
             jobs.append((*place, facts))
         elif complete:  # guard: check-missing
             yield Change("", printable(facts["target"]), "is missing")
-    for change in workers.run(jobs, _check_tensor, lambda _: None, lambda job: job[1].nbytes):
+    for change in workers.run(jobs, _check_tensor, lambda _: None, lambda job: job[1].turn):
         if change is not None:
             yield change
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from bertconv.checkpoint import Checkpoint, checkpoint_of, open_checkpoint
 from bertconv.containers.stored import Header
 from bertconv.errors import ParityError, RequestError
-from bertconv.formats.staging import StagedFolder
+from bertconv.formats.folder import OutputFolder
 from bertconv.mapping.identify import Identity
 from bertconv.mapping.plan import Plan
 from bertconv.mapping.recognise import Wanted
@@ -36,7 +36,7 @@ def prove_conversion(  # noqa: PLR0913  (one argument per part of a conversion)
     modules: tuple[ModuleWeights, ...],
     table: Table,
     plan: Plan,
-    staged: StagedFolder,
+    staged: OutputFolder,
     *,
     level: str,
     page: Path | None,
@@ -69,7 +69,7 @@ def prove_conversion(  # noqa: PLR0913  (one argument per part of a conversion)
     head = plan.head if all(move.source for move in plan.moves) else table.base_head
     original = checkpoint_of(source, header, modules, _written(plan), table, plan.config, head)
     wanted = Wanted(table.model_type, None if table.is_builtin else table.path)
-    with open_checkpoint(staged.path, SourceOptions(), head=head, wanted=wanted) as output:
+    with open_checkpoint(staged.readable, SourceOptions(), head=head, wanted=wanted) as output:
         if level == "auto":
             reason = reason or outputs_obstacle(original, output)
         if reason and page is None:
@@ -134,7 +134,7 @@ def _as_written(original: Checkpoint, output: Checkpoint, plan: Plan) -> Checkpo
     return replace(original, plan=replace(original.plan, config=changed)) if told else original
 
 
-def _named(parity: Parity, original: Checkpoint, staged: StagedFolder, forced: str | None) -> Parity:
+def _named(parity: Parity, original: Checkpoint, staged: OutputFolder, forced: str | None) -> Parity:
     """The same, with the output called by its place to be, and the command that repeats it.
 
     Args:

@@ -18,13 +18,13 @@ _BEGINNING = re.compile(
 """How a report begins: HTML, JUnit, JSON of a comparison or a check, a fleet's list. No file of a checkpoint does."""
 
 
-def check_page(page: Path, output: Path) -> None:
-    """Refuse a place for the report of a conversion; nothing is changed.
+def check_page(page: Path, output: Path | None) -> None:
+    """Refuse a place for the report of a conversion to a folder, if it is one of the disk; nothing is changed.
 
     Raises:
         OutputError: it lies in the output, which appears as a whole or not at all, or something else is there.
     """
-    if page.resolve().is_relative_to(output.resolve()):
+    if output is not None and page.resolve().is_relative_to(output.resolve()):
         raise OutputError(
             "the report cannot lie in the output, which holds what its manifest lists and nothing else.",
             hint="Give a place outside of it.",

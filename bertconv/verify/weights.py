@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from bertconv.checkpoint import Checkpoint, Tensor
-from bertconv.containers.stored import FLOATS
+from bertconv.containers.stored import FLOATS, turn_of
 from bertconv.digests import digests
 from bertconv.formats import workers
 from bertconv.formats.checksum import digest_text, tensor_digest
@@ -63,7 +63,7 @@ def compare_weights(
     """
     here, there = a.everything, b.everything
     pairs = [_Pair(place, here[place], tensor, digest) for place, tensor in there.items() if place in here]
-    compared = workers.run(pairs, _compare, progress, lambda pair: pair.b.stored.nbytes)
+    compared = workers.run(pairs, _compare, progress, lambda pair: turn_of(pair.a.stored, pair.b.stored))
     found = {row.id: row for row, _ in compared}
     starts = {row.id: start for row, start in compared if len(row.shape) > 1}
     for tensors, state in ((here, "only in A"), (there, "only in B")):

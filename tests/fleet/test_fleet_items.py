@@ -99,6 +99,7 @@ def test_a_destination_of_its_own_stays() -> None:
         ([Item("/a"), Item("/a")], "twice"),
         ([Item("/a", "/out/x"), Item("/b", "/out/x/")], "two sources"),
         ([Item("/a", "/out/x"), Item("/b", "/out/x/y")], "another output"),
+        ([Item("/a", "s3://out/x"), Item("/b", "s3://out/x/y/z")], "another output"),
     ],
 )
 def test_outputs_that_would_meet_are_refused(items: list[Item], said: str) -> None:

@@ -131,6 +131,18 @@ def test_options_are_found_again_in_the_manifest(options: dict[str, Any], item: 
     assert run_item(wanted).state == ("done" if options.get("verify") == "none" else "kept")
 
 
+def test_an_output_in_a_store_is_kept_and_made_again(item: Item) -> None:
+    pytest.importorskip("fsspec")
+    stored = replace(item, dst=f"memory://fleet/{Path(item.src).parent.name}")
+    first = run_item(stored)
+    assert (first.state, first.message, len(first.stamp)) == ("done", "", 64)
+    assert (run_item(stored).state, run_item(replace(stored, stamp=first.stamp)).state) == ("kept", "kept")
+    make(Path(item.src), seed=1)
+    again = run_item(stored)
+    assert (again.state, again.message) == ("done", "")
+    assert again.stamp != first.stamp
+
+
 def test_more_proof_is_asked_for(item: Item) -> None:
     assert run_item(replace(item, options={**item.options, "verify": "none"})).result["verified"] == "none"
     assert run_item(item).result["verified"] == "weights"

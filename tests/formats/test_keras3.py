@@ -57,7 +57,7 @@ def save(folder: Path, entries: Sequence[Entry], limit: int = 1 << 30) -> dict[s
                 file.seek(offset)
                 file.write(given[entry.name])
         files.append(PlannedFile(name, own, layout))
-    if index := KERAS3.index(folder, files, ""):
+    if index := KERAS3.index(lambda name: SourceFile(folder / name), files, ""):
         (folder / index[0]).write_bytes(index[1])
     return given
 

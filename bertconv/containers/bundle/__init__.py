@@ -10,9 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
-from pathlib import Path
 
-from bertconv.containers.container import Entry, FileLayout, FileOptions, PlannedFile, Spread, SpreadContainer
+from bertconv.containers.container import Entry, FileLayout, FileOptions, Opener, PlannedFile, Spread, SpreadContainer
 from bertconv.containers.stored import ITEM_SIZE, Header, SourceFile
 from bertconv.errors import DamagedCheckpoint, MappingError
 
@@ -89,11 +88,11 @@ class Bundle(SpreadContainer):
 
         return lay_out(entries, options, objects=self._objects)
 
-    def index(self, folder: Path, files: Sequence[PlannedFile], scope: str) -> tuple[str, bytes]:  # noqa: ARG002
+    def index(self, opened: Opener, files: Sequence[PlannedFile], scope: str) -> tuple[str, bytes]:  # noqa: ARG002
         """The index, with a checksum of each tensor as it lies on the disk."""
         from bertconv.containers.bundle.writer import index_bytes
 
-        return self.index_name, index_bytes(folder, files, objects=self._objects)
+        return self.index_name, index_bytes(opened, files, objects=self._objects)
 
     def beside(self) -> Mapping[str, bytes]:
         """TensorFlow's list of the checkpoints in a folder, by which it finds the newest."""

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from pathlib import Path
 
 from bertconv.containers.bundle.checksum import masked
 from bertconv.containers.bundle.entries import CODES, HEADER_KEY, BundleEntry, entry_bytes, header_bytes
 from bertconv.containers.bundle.graph import COUNTER, GRAPH_KEY, VARIABLE, graph_bytes
 from bertconv.containers.bundle.table import write_table
 from bertconv.containers.bundle.texts import read_texts, write_text
-from bertconv.containers.container import Entry, FileLayout, FileOptions, PlannedFile
-from bertconv.containers.stored import SourceFile
+from bertconv.containers.container import Entry, FileLayout, FileOptions, Opener, PlannedFile
 
 _COUNT = (1).to_bytes(8, "little")
 """How often it was saved, which TensorFlow counts on from."""
@@ -40,19 +38,19 @@ def lay_out(tensors: Sequence[Entry], options: FileOptions, *, objects: bool) ->
     return FileLayout(at, tuple(offsets), parts)
 
 
-def index_bytes(folder: Path, files: Sequence[PlannedFile], *, objects: bool) -> bytes:
+def index_bytes(opened: Opener, files: Sequence[PlannedFile], *, objects: bool) -> bytes:
     """The index of files that were written, with a checksum of everything that lies in them."""
     items = {key: entry for key, (entry, _) in (_extra(_graph_in(files[0].layout)) if objects else {}).items()}
     for number, file in enumerate(files):
-        items.update(_described(folder, number, file, objects=objects))
+        items.update(_described(opened, number, file, objects=objects))
     rows = sorted((key.encode(), entry_bytes(entry)) for key, entry in items.items())
     return write_table([(HEADER_KEY, header_bytes(len(files))), *rows])
 
 
-def _described(folder: Path, number: int, file: PlannedFile, *, objects: bool) -> Iterator[tuple[str, BundleEntry]]:
-    with closing(SourceFile(folder / file.name, file.name)) as opened:
+def _described(opened: Opener, number: int, file: PlannedFile, *, objects: bool) -> Iterator[tuple[str, BundleEntry]]:
+    with closing(opened(file.name)) as there:
         for entry, offset in zip(file.entries, file.layout.offsets, strict=True):
-            checksum = masked(opened.pieces(offset, offset + entry.nbytes, entry.name))
+            checksum = masked(there.pieces(offset, offset + entry.nbytes, entry.name))
             place = BundleEntry(CODES[entry.dtype], entry.shape, number, offset, entry.nbytes, checksum)
             yield key_of(entry.name, objects=objects), place
 

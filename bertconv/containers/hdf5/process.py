@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bertconv.errors import BertconvError, UnsafeCheckpoint
+from bertconv.errors import BertconvError, UnsafeCheckpoint, UnsupportedCheckpoint
 
 if TYPE_CHECKING:
     import subprocess
@@ -37,6 +37,12 @@ def ask(file: SourceFile) -> bytes:
         UnsafeCheckpoint: libhdf5 hangs or crashes, or answers without end; nothing of it reaches this process.
         BertconvError: the child cannot work here at all.
     """
+    if file.is_remote:
+        raise UnsupportedCheckpoint(
+            "is HDF5 of a kind that only its own library reads, which needs a file that lies here.",
+            hint="Download it, and give the path of the copy.",
+            file=str(file.path),
+        )
     import subprocess
 
     path = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100  (an entry may be a zip file)

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import ClassVar
 
 from bertconv.containers.container import (
     Entry,
     FileLayout,
     FileOptions,
+    Opener,
     PlannedFile,
     Spread,
     SpreadContainer,
@@ -97,7 +97,7 @@ class Keras3(SpreadContainer):
         files = [(name, [body[number] for number in numbers]) for name, numbers in own]
         return files + [(PARTS[part], numbers) for part, numbers in parts.items()]
 
-    def index(self, folder: Path, files: Sequence[PlannedFile], scope: str) -> tuple[str, bytes] | None:  # noqa: ARG002
+    def index(self, opened: Opener, files: Sequence[PlannedFile], scope: str) -> tuple[str, bytes] | None:  # noqa: ARG002
         """`model.weights.json`, where the body is in several files."""
         from bertconv.containers.keras3.index import index_of
 

@@ -18,6 +18,7 @@ from bertconv.source import SourceOptions
 from bertconv.source.checkpoint_folder import CheckpointFolder, open_in
 from bertconv.source.folder import LocalFolder
 from bertconv.source.local import hub_id
+from bertconv.text import is_url, public
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -66,7 +67,7 @@ def opened_adapter(given: str | os.PathLike[str], options: SourceOptions, *, che
         raise RequestError(
             f"holds no {lacking}, so it is no adapter.",
             hint="Give the folder that peft's save_pretrained wrote: bertconv merge-adapter BASE ADAPTER -o DST.",
-            file=os.fspath(given),
+            file=public(os.fspath(given)),
         )
     folder.need([CONFIG, name])
     with closing(open_in(folder.folder, CONFIG)) as file:
@@ -82,10 +83,15 @@ def opened_adapter(given: str | os.PathLike[str], options: SourceOptions, *, che
                     file=str(file.path),
                     tensor=tensor.name,
                 )
-        yield Adapter(os.fspath(given), commit, settings_of(keys, str(config)), file, header, config)
+        yield Adapter(public(os.fspath(given)), commit, settings_of(keys, str(config)), file, header, config)
 
 
 def _folder(given: str | os.PathLike[str], options: SourceOptions) -> tuple[CheckpointFolder, str | None]:
+    if is_url(given):
+        from bertconv.source.remote.address import open_address  # so do fsspec and what it needs
+
+        there = open_address(os.fspath(given), replace(options, subfolder="", variant=None))
+        return there.folder, there.commit
     path = Path(given)
     if os.path.lexists(path):
         if not path.is_dir():

@@ -15,6 +15,7 @@ from bertconv.derive import Companions, Derivation, Parent, Writing, changed_con
 from bertconv.digests import digest_of_tensors
 from bertconv.errors import MissingTensors, ShapeMismatch, check_one_of
 from bertconv.formats.content import Content, Origin
+from bertconv.formats.folder import destination_of
 from bertconv.formats.output import Format, formats
 from bertconv.formats.readback import check_duplicates
 from bertconv.manage.adapter.files import Adapter, opened_adapter
@@ -112,7 +113,7 @@ def merge_adapter(  # noqa: PLR0913  (one argument per option of the command)
         given = {name: value for name, value in (("to", to), ("head", head)) if value is not None}
         operation = Operation("merge-adapter", given | recorded_limit(max_shard_size))
         derivation = _derivation(found, lora, operation, formats()[to] if to else own_format(found), head, limit)
-        writing = Writing(Path(dst), overwrite, dry_run, verify == "weights", progress or silent)
+        writing = Writing(destination_of(dst), overwrite, dry_run, verify == "weights", progress or silent)
         return write_output(derivation, writing)
 
 

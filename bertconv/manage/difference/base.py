@@ -72,7 +72,7 @@ def against(a: Checkpoint, b: Checkpoint, c: Checkpoint, tell: Callable[[str, in
         done += count
         tell("base", done, total)
 
-    found = workers.run(triples, _sum, tick, lambda one: one.c.stored.nbytes)
+    found = workers.run(triples, _sum, tick, lambda one: one.c.stored.turn)
     layers: dict[str, list[_Sums]] = {}
     for one in found:
         layers.setdefault(layer_of(one.id), []).append(one)

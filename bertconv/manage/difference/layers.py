@@ -40,7 +40,7 @@ def layers_of(
         done += count
         tell("norms", done, total)
 
-    norms = dict(workers.run(still, norm_of, tick, lambda job: job[1].stored.nbytes))
+    norms = dict(workers.run(still, norm_of, tick, lambda job: job[1].stored.turn))
     return tuple(_layer(layer, inside, norms) for layer, inside in layers.items())
 
 

@@ -10,7 +10,7 @@ from bertconv.manage.doctor.patient import ERROR, NOTE, WARNING, Finding, Patien
 from bertconv.manage.doctor.programs import EVERY, KERASHUB, KERASHUB_FIXED, ON_TORCH, TRANSFORMERS_5, Fixed
 from bertconv.mapping.heads import ROWS_WIN
 from bertconv.mapping.meaning import kind_of
-from bertconv.source import preset
+from bertconv.source import mounts, preset
 from bertconv.source.sidecars import CONFIGS
 from bertconv.text import shown
 
@@ -60,7 +60,7 @@ def _is_only_given(patient: Patient) -> bool:
     source = patient.source
     if source.config is None or source.revision is not None or source.config.parent == source.folder:
         return False
-    return not any((source.folder / name).is_file() for name in CONFIGS)
+    return not any(mounts.is_file(source.folder, name) for name in CONFIGS)
 
 
 def _sizes(patient: Patient) -> Iterator[Finding]:

@@ -77,7 +77,7 @@ def _read(jobs: dict[str, Job], progress: Progress) -> dict[str, Facts]:
         done += count
         progress("reading", done, total)
 
-    facts = workers.run(list(jobs.values()), measured, tick, lambda job: job.stored.nbytes)
+    facts = workers.run(list(jobs.values()), measured, tick, lambda job: job.stored.turn)
     return dict(zip(jobs, facts, strict=True))
 
 

@@ -23,7 +23,8 @@ from bertconv.mapping.ignore import first_match
 from bertconv.mapping.plan import Plan, UnloadedTensor
 from bertconv.mapping.table import Table
 from bertconv.records import dataclass
-from bertconv.source import Source
+from bertconv.source import Source, mounts
+from bertconv.text import is_url
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 SEVERITIES = (ERROR, WARNING, NOTE)
@@ -176,6 +177,8 @@ class Patient:
     def repaired(self) -> str:
         """A folder for the repaired checkpoint, as an argument of a command."""
         given = Path(self.cached or self.source.given)
+        if is_url(self.source.given):
+            given = Path(given.name)
         if self.is_file and not self.cached:
             given = given.parent
         if given.name in ("", ".", ".."):
@@ -200,7 +203,7 @@ class Patient:
     def remove(self, names: tuple[str, ...]) -> str:
         """The command that removes files from its folder; empty where they are not the user's or not plain."""
         paths = [self.source.folder / name for name in names]
-        if self.cached or not all(path.is_file() for path in paths):
+        if self.cached or mounts.at(self.source.folder) or not all(path.is_file() for path in paths):
             return ""
         return _typed(" ".join(["rm", "--", *(shlex.quote(str(path)) for path in paths)]))
 

@@ -7,15 +7,16 @@ so that looking at a file costs little more than what is looked at.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
+from itertools import count
 
 BLOCK = 8 << 20
 """Bytes that are fetched at a time where elements are read."""
-KEEP = 8
-"""Blocks of a file that are kept, those that are on their way among them."""
+KEEP = 10
+"""Blocks of all files that are kept, those that are on their way among them."""
 AHEAD = 2
 """Blocks that are fetched before they are asked for."""
 PAGE = 16 << 10
@@ -25,6 +26,8 @@ MOST_PAGES = 1024
 FETCHERS = 4
 """Requests that are on their way at a time, of all files."""
 
+_Key = tuple[int, int]
+"""Which file, and which of its blocks."""
 Fetch = Callable[[int, int], bytes | bytearray]
 """Gives the bytes from one place to another; all of them, or an error."""
 
@@ -32,6 +35,9 @@ Fetch = Callable[[int, int], bytes | bytearray]
 @cache
 def _fetchers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(FETCHERS, thread_name_prefix="bertconv-fetch")
+
+
+_keys = count()
 
 
 class Blocks:
@@ -45,22 +51,32 @@ class Blocks:
     def __init__(self, fetch: Fetch, size: int) -> None:
         self._fetch = fetch
         self._size = size
+        self.key = next(_keys)
         self._lock = threading.Lock()
-        self._blocks: OrderedDict[int, Future[bytes | bytearray]] = OrderedDict()
         self._pages: OrderedDict[int, memoryview] = OrderedDict()
 
-    def fill(self, buffer: memoryview, offset: int) -> None:
-        """Fill a buffer with bytes that lie in the file, from blocks; errors as those of `fetch`."""
-        done = 0
-        while done < len(buffer):
-            number, start = divmod(offset + done, BLOCK)
-            block = self._block(number)
-            count = min(len(buffer) - done, len(block) - start)
-            buffer[done : done + count] = memoryview(block)[start : start + count]
-            done += count
+    def fill(self, buffers: Iterable[memoryview], offset: int) -> None:
+        """Fill buffers, one after the other, with bytes that lie in the file, from blocks; errors as those of `fetch`.
+
+        Rows of a matrix are many and short: a block is looked up once for all that lie in it.
+        """
+        number, block, used = -1, memoryview(b""), 0
+        for buffer in buffers:
+            done = 0
+            while done < len(buffer):
+                here, start = divmod(offset + done, BLOCK)
+                if here != number:
+                    _kept.used(self, number, used)
+                    number, block, used = here, memoryview(self._block(here)), 0
+                count = min(len(buffer) - done, len(block) - start)
+                buffer[done : done + count] = block[start : start + count]
+                done += count
+                used += count
+            offset += done
+        _kept.used(self, number, used)
 
     def glance(self, offset: int, length: int) -> bytes:
-        """A few bytes that lie in the file, from pages; errors as those of `fetch`."""
+        """A few bytes that lie in the file, fewer than pages are kept, from pages; errors as those of `fetch`."""
         first, last = offset // PAGE, -(-(offset + length) // PAGE)
         with self._lock:
             there = self._within_a_block(offset, length)
@@ -71,8 +87,6 @@ class Blocks:
             start, end = lacking[0] * PAGE, min((lacking[-1] + 1) * PAGE, self._size)
             content = memoryview(self._fetch(start, end))
             self._keep((lacking[0] + at // PAGE, content[at : at + PAGE]) for at in range(0, len(content), PAGE))
-            if len(lacking) > MOST_PAGES - 1:
-                return bytes(self._whole(offset, length, start, content))
         with self._lock:
             parts = [self._pages.get(number) for number in range(first, last)]
         if any(part is None for part in parts):  # another thread read so much meanwhile that they are gone
@@ -80,15 +94,10 @@ class Blocks:
         whole = b"".join(part for part in parts if part is not None)
         return whole[offset - first * PAGE :][:length]
 
-    def _whole(self, offset: int, length: int, start: int, content: memoryview) -> bytes | bytearray | memoryview:
-        """Bytes of which more were fetched at once than pages are kept."""
-        inside = start <= offset and offset + length <= start + len(content)
-        return content[offset - start :][:length] if inside else self._fetch(offset, offset + length)
-
     def _within_a_block(self, offset: int, length: int) -> memoryview | None:
         number, start = divmod(offset, BLOCK)
-        found = self._blocks.get(number)
-        if found is None or start + length > BLOCK or not found.done() or found.exception() is not None:
+        found = _kept.of(self, number)
+        if found is None or start + length > BLOCK or not _is_good(found):
             return None
         return memoryview(found.result())[start : start + length]
 
@@ -101,29 +110,97 @@ class Blocks:
                 self._pages.popitem(last=False)
 
     def _block(self, number: int) -> bytes | bytearray:
-        with self._lock:
-            for one in range(number, min(number + AHEAD, (self._size - 1) // BLOCK) + 1):
-                known = self._blocks.get(one)
-                if known is None or (known.done() and (known.cancelled() or known.exception() is not None)):
-                    self._blocks[one] = _fetchers().submit(self._fetched, one)
-            found = self._blocks[number]
-            self._blocks.move_to_end(number)
-            while len(self._blocks) > KEEP:
-                self._drop()
-        return found.result()
+        return _kept.get(self, number, (self._size - 1) // BLOCK).result()
 
-    def _drop(self) -> None:
-        """Give up the block that was used longest ago."""
-        _, oldest = self._blocks.popitem(last=False)
-        oldest.cancel()
-
-    def _fetched(self, number: int) -> bytes | bytearray:
+    def fetched(self, number: int) -> bytes | bytearray:
+        """A block as the store gives it."""
         return self._fetch(number * BLOCK, min((number + 1) * BLOCK, self._size))
 
     def close(self) -> None:
         """Give up everything."""
+        _kept.drop(self)
         with self._lock:
-            for one in self._blocks.values():
-                one.cancel()
-            self._blocks.clear()
             self._pages.clear()
+
+    def forget(self) -> None:
+        """The same for the collector of garbage, which may come to any thread at any place: it waits for no lock."""
+        _kept.gone.append(self.key)
+
+
+class _Kept:
+    """The blocks of all files that were used last, and those that were fetched ahead of their use.
+
+    Threads read side by side, in files that may be many. What a thread asked for last of a file stays whatever the
+    others do. Of the rest go first the blocks that were read from end to end, then those of which something is left to
+    read, and last those that were fetched ahead: a thread that waits would find its next blocks gone.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._blocks: OrderedDict[_Key, Future[bytes | bytearray]] = OrderedDict()
+        self._used: dict[_Key, int] = {}
+        self._latest: dict[tuple[int, int], _Key] = {}
+        self.gone: deque[int] = deque()
+
+    def of(self, file: Blocks, number: int) -> Future[bytes | bytearray] | None:
+        """A block that is here or on its way."""
+        with self._lock:
+            return self._blocks.get((file.key, number))
+
+    def get(self, file: Blocks, number: int, last: int) -> Future[bytes | bytearray]:
+        """A block, after which those that follow are fetched too, up to the last one of the file."""
+        with self._lock:
+            while self.gone:
+                self._drop(self.gone.popleft())
+            key = (file.key, number)
+            if key not in self._blocks or (self._blocks[key].done() and not _is_good(self._blocks[key])):
+                self._blocks[key] = _fetchers().submit(file.fetched, number)
+            self._blocks.move_to_end(key)
+            self._latest[file.key, threading.get_ident()] = key
+            for one in range(number + 1, min(number + AHEAD, last) + 1):
+                if (file.key, one) not in self._blocks and self._used.get((file.key, one), 0) < BLOCK:
+                    self._blocks[file.key, one] = _fetchers().submit(file.fetched, one)
+            found = self._blocks[key]
+            self._shrink()
+        return found
+
+    def used(self, file: Blocks, number: int, count: int) -> None:
+        """So many bytes of a block were read once more."""
+        if count:
+            with self._lock:
+                key = (file.key, number)
+                self._used[key] = self._used.get(key, 0) + count
+
+    def _shrink(self) -> None:
+        """Give up blocks that are too many; none is cancelled: another thread may wait for it."""
+        excess = len(self._blocks) - KEEP
+        if excess <= 0:
+            return
+        pinned = set(self._latest.values())
+        free = [key for key in self._blocks if key not in pinned]
+        for key in sorted(free, key=self._is_wanted)[:excess]:
+            del self._blocks[key]
+
+    def _is_wanted(self, key: _Key) -> int:
+        used = self._used.get(key, 0)
+        return 0 if used >= BLOCK else 1 if used else 2
+
+    def drop(self, file: Blocks) -> None:
+        """Give up the blocks of a file."""
+        with self._lock:
+            self._drop(file.key)
+
+    def _drop(self, gone: int) -> None:
+        for key in [key for key in self._blocks if key[0] == gone]:
+            self._blocks.pop(key).cancel()
+        for key in [key for key in self._used if key[0] == gone]:
+            del self._used[key]
+        for reader in [reader for reader in self._latest if reader[0] == gone]:
+            del self._latest[reader]
+
+
+def _is_good(block: Future[bytes | bytearray]) -> bool:
+    return block.done() and not block.cancelled() and block.exception() is None
+
+
+_kept = _Kept()

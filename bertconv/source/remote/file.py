@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 from bertconv.containers.stored import SourceFile
@@ -10,8 +11,11 @@ from bertconv.source.remote.blocks import PAGE, Blocks
 from bertconv.source.remote.patience import explained, patiently
 from bertconv.source.remote.store import Facts, Store, changed
 
+_numbers = count(1)
 _GLANCES = 64 * PAGE
 """Longest read that is served from pages."""
+_TINY = 1 << 20
+"""Longest file that is fetched with one request, whatever is read of it."""
 
 
 class RemoteFile(SourceFile):
@@ -41,6 +45,7 @@ class RemoteFile(SourceFile):
         self.path = place
         self.name = name
         self._fd = -1
+        self._number = next(_numbers)
         self._store = store
         self._remote = path
         self._facts = facts
@@ -59,13 +64,18 @@ class RemoteFile(SourceFile):
         """It is."""
         return True
 
+    @property
+    def number(self) -> int:
+        """How many were opened before it, and one."""
+        return self._number
+
     def beside(self, name: str) -> SourceFile:
         """Open another file of the same folder."""
         return self._beside(name)
 
     def read(self, offset: int, length: int, what: str = "") -> bytes:
         """As `SourceFile.read`; short ones fetch no more than about what is asked for."""
-        if length > _GLANCES or offset < 0:
+        if length > _GLANCES or offset < 0 or self.size <= _TINY:
             return super().read(offset, length, what)
         if offset + length > self.size:
             raise self.too_short(self.size, offset + length - self.size, what)
@@ -74,14 +84,20 @@ class RemoteFile(SourceFile):
         with explained(self._address):
             return self._blocks.glance(offset, length)
 
+    def pieces(self, start: int, end: int, what: str = "") -> Iterator[memoryview]:
+        """As `SourceFile.pieces`; what is short, as that which lies between tensors, from pages."""
+        if end - start > _GLANCES:
+            yield from super().pieces(start, end, what)
+        elif start < end:
+            yield memoryview(self.read(start, end - start, what))
+
     def _preadv(self, buffers: list[memoryview], offset: int, what: str) -> int:  # noqa: ARG002  (it has no word in it)
-        done = 0
+        room, lacking = sum(map(len, buffers)), max(self.size - offset, 0)
+        if room > lacking:  # the caller asks for the rest, and hears that there is none
+            buffers, room = [buffers[0][:lacking]], min(len(buffers[0]), lacking)
         with explained(self._address):
-            for buffer in buffers:
-                part = buffer[: max(self.size - offset - done, 0)]
-                self._blocks.fill(part, offset + done)
-                done += len(part)
-        return done
+            self._blocks.fill(buffers, offset)
+        return room
 
     def _fetch(self, start: int, end: int) -> bytes | bytearray:
         return patiently(lambda: self._store.read(self._remote, start, end, self._facts), lambda: self._closed)
@@ -100,4 +116,5 @@ class RemoteFile(SourceFile):
 
     def __del__(self) -> None:
         if hasattr(self, "_blocks"):
-            self.close()
+            self._closed = True
+            self._blocks.forget()

@@ -129,6 +129,8 @@ def _text(value: Any) -> str:
     """A time to the second: lists are more exact than answers about one file."""
     if hasattr(value, "timestamp"):
         return str(int(value.timestamp()))
+    if isinstance(value, float):  # lists of memory:// have such where its answers about one file have dates
+        return str(int(value))
     return str(value).strip('"')
 
 

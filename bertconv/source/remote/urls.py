@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from bertconv.errors import RequestError
+from bertconv.text import is_url
+from bertconv.text import public as shown
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+__all__ = ["HTTP", "SCHEMES", "filesystem", "is_url", "scheme_of", "shown", "without_secrets"]
+
 _QUERY = re.compile(r"(?<=[\w/])\?[^\s'\"<>]+|(?<=://)[^\s/'\"<>@]+@")
 """Queries and users in addresses that stand in a text: both may hold rights."""
 
@@ -19,11 +20,6 @@ SCHEMES = {
     "http": "", "https": "", "hf": "", "memory": "",
 }  # fmt: skip
 """Scheme -> the package that fsspec needs for it beside what our extra `remote` installs with it."""
-
-
-def is_url(given: str | os.PathLike[str]) -> bool:
-    """Whether it is the address of something elsewhere; a path object never is."""
-    return isinstance(given, str) and _URL.match(given) is not None
 
 
 def scheme_of(url: str) -> str:
@@ -39,13 +35,6 @@ def scheme_of(url: str) -> str:
             hint = "Give the path without file://."
         raise RequestError(f"{scheme}:// is no scheme that is read.", hint=hint, file=shown(url))
     return scheme
-
-
-def shown(url: str) -> str:
-    """An address without its user, password and query, for messages, reports and manifests."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", "")).rstrip("/")
 
 
 def without_secrets(text: str) -> str:
