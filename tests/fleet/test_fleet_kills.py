@@ -15,8 +15,8 @@ SEED = int(os.environ.get("BERTCONV_FAULTS_SEED", "5"))
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="processes are looked at in /proc")
 def test_workers_and_driver_are_killed(tmp_path: Path) -> None:
-    cases = make_fleet(tmp_path, 11, 3, SEED, larger=False, by_hand=("safetensors", "sharded", "h5"))
-    seen = campaign(tmp_path, cases, Options("local", workers=2, kills=2, seed=SEED))
+    cases = make_fleet(tmp_path, 8, 2, SEED, larger=False, by_hand=("safetensors", "sharded", "h5"))
+    seen = campaign(tmp_path, cases, Options("local", workers=2, kills=1, seed=SEED))
     assert seen.checked.problems == []
-    assert seen.checked.identical == 8
+    assert seen.checked.identical == 6
     assert seen.shots

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import checkpoints as cp
@@ -99,6 +100,30 @@ def test_ray_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_of_ray, "find_spec", lambda _: None)
     with pytest.raises(RequestError, match=r"pip install 'bertconv\[ray\]'"):
         RayEngine()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are looked at in /proc")
+def test_a_cluster_that_does_not_start_is_tried_again_and_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def fails(engine: RayEngine, _: object) -> None:
+        engine._folder = engine_of_ray._Folder()
+        started.append(subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE))
+        raise Exception("the node timed out.\nmore")  # noqa: TRY002  (what Ray raises)
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(RayEngine, "_init", fails)
+    engine = RayEngine(workers=1) if find_spec("ray") else RayEngine.__new__(RayEngine)
+    engine.address, engine._folder = None, None
+    shut = []
+    with pytest.raises(RequestError, match="cannot be started here: the node timed out"):
+        engine._connect(SimpleNamespace(shutdown=lambda: shut.append(1)))
+    assert len(started) == len(shut) == engine_of_ray._STARTS
+    assert engine._folder is None
+    for process in started:
+        process.communicate()
+        with pytest.raises(ProcessLookupError):
+            os.kill(process.pid, 0)
 
 
 def test_a_node_with_another_version_is_refused() -> None:

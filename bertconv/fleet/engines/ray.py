@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -152,11 +152,13 @@ class RayEngine:
         tries = _STARTS if self.address is None else 1
         while True:
             tries -= 1
+            before = _children()
             try:
                 with _own_signals():
                     self._init(ray)
             except Exception as error:
                 ray.shutdown()
+                _end(_children() - before)  # parts of a cluster that never was: Ray keeps them until this process ends
                 self._remove_folder()
                 if not tries:
                     raise self._no_cluster(error) from error
@@ -231,6 +233,22 @@ def _unfit(said: str) -> RequestError:
         f"the cluster's nodes cannot run items: {lines[-1].rstrip('.')}.",
         hint="Install the same version of bertconv on every node.",
     )
+
+
+def _children() -> set[int]:
+    """The processes that this one started; none where the system does not tell."""
+    found: set[int] = set()
+    for task in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # a thread that ended
+            found |= {int(number) for number in task.read_text().split()}
+    return found
+
+
+def _end(children: Iterable[int]) -> None:
+    for number in children:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):  # it ended, or was waited for
+            os.kill(number, signal.SIGKILL)
+            os.waitpid(number, 0)
 
 
 def _processors() -> int:
