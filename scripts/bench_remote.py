@@ -175,9 +175,9 @@ def main() -> None:
 
         print(HEADINGS)
         for what, folder, arguments in (
-            ("safetensors to TensorFlow, `--verify weights`", base, ["--to", "tf"]),
+            ("safetensors to TensorFlow, `--verify weights`", base, ["--to", "tf", "--verify", "weights"]),
             ("safetensors to TensorFlow, `--verify none`", base, ["--to", "tf", "--verify", "none"]),
-            ("HDF5 to PyTorch, `--verify weights`", tf, ["--to", "pt"]),
+            ("HDF5 to PyTorch, `--verify weights`", tf, ["--to", "pt", "--verify", "weights"]),
         ):
             print(row(what, url, folder, temp, arguments, given.rounds, clear), flush=True)
     finally:

@@ -195,8 +195,6 @@ def _is_mistyped(repository: str) -> bool:
 
 def _no_such(given: str) -> RequestError:
     hint = "Give a path that exists, or `organisation/name` for the Hub."
-    if re.match(r"(https?|hf)://", given):
-        hint = "Of a Hub address give only `organisation/name`, with `@revision` where needed."
     return RequestError("no such file or folder, and not a Hub id.", hint=hint, file=given)
 
 

@@ -25,6 +25,13 @@ _CARRIED = (
     *_TOKENIZER, "generation_config.json", "*label*.json", "*label*.txt", "classes.txt", "modules.json",
     "sentence_bert_config.json", "config_sentence_transformers.json", "LICENSE*",
 )  # fmt: skip
+WELL_KNOWN = (
+    "tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt", "special_tokens_map.json",
+    "added_tokens.json", "spiece.model", "sentencepiece.bpe.model", "spm.model", "tokenizer.model",
+    "chat_template.jinja", "generation_config.json", "modules.json", "sentence_bert_config.json",
+    "config_sentence_transformers.json", "LICENSE", MANIFEST,
+)  # fmt: skip
+"""Names that such files have most often: those that are looked for where nothing lists a folder."""
 _CARRIED_BELOW = ("*.json", "*.txt", "*.model")
 _MODULE = re.compile(r"[0-9]+_.+")
 """A folder of a sentence-transformers module, as `1_Pooling`, where no list of modules names it."""

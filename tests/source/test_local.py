@@ -542,11 +542,17 @@ def test_subfolder_outside(tmp_path: Path, subfolder: str) -> None:
 @pytest.mark.parametrize(
     "src",
     ["", ".x", "./x", "../x/y", "/no/such", "~/x", "a/b/c", "a//b", "a/", "a b", "a--b", "a..b", "x.git", "-a", "a\\b",
-     "é", "a\0", "x" * 5000, "a/" + "x" * 97, "@main", "model.safetensors", "https://huggingface.co/org/name"],
+     "é", "a\0", "x" * 5000, "a/" + "x" * 97, "@main", "model.safetensors"],
 )  # fmt: skip
 def test_neither_path_nor_hub_id(src: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert "no such file or folder, and not a Hub id" in refusal(RequestError, src).message
+
+
+def test_a_page_of_the_hub_is_no_source() -> None:
+    error = refusal(RequestError, "https://huggingface.co/org/name")
+    assert "is a page about a checkpoint" in error.message
+    assert "organisation/name" in error.hint
 
 
 def test_path_object_is_no_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

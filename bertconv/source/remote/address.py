@@ -11,7 +11,7 @@ from bertconv.containers.registry import CONTAINERS
 from bertconv.errors import BertconvError, HubError, RequestError
 from bertconv.source import prefixes, preset, sidecars
 from bertconv.source.checkpoint_folder import SourceOptions, open_in
-from bertconv.source.modules import LISTING, WEIGHTS
+from bertconv.source.modules import WEIGHTS
 from bertconv.source.refusals import SAVED_MODEL
 from bertconv.source.remote.folder import RemoteFolder, RemoteMount, is_usable
 from bertconv.source.remote.http import HttpStore, known_names
@@ -20,16 +20,6 @@ from bertconv.source.remote.store import Facts, FsspecStore, Listed, Store
 from bertconv.source.remote.urls import HTTP, filesystem, scheme_of, shown
 from bertconv.source.weights import is_index, is_weights, read_index
 
-_TOKENIZER = (
-    "tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt", "special_tokens_map.json",
-    "added_tokens.json", "spiece.model", "sentencepiece.bpe.model", "spm.model", "tokenizer.model",
-    "chat_template.jinja",
-)  # fmt: skip
-_BESIDE = (
-    "generation_config.json", LISTING, "sentence_bert_config.json", "config_sentence_transformers.json", "LICENSE",
-    sidecars.MANIFEST, preset.TASK, preset.METADATA,
-)  # fmt: skip
-"""Files that are looked for where a server lists nothing."""
 _HUB_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
 
 
@@ -227,7 +217,7 @@ def _web_folder(store: HttpStore, url: str, address: str, more: Iterable[str]) -
         mount.files.clear()
     if any(is_weights(name) or prefixes.is_index(name) or name in sidecars.CONFIGS for name in mount.files):
         return RemoteFolder.of(mount)
-    names = (*sidecars.CONFIGS, *_TOKENIZER, *_BESIDE, *more)
+    names = (*sidecars.CONFIGS, *sidecars.WELL_KNOWN, preset.TASK, preset.METADATA, *more)
     mount = RemoteMount(_Unlisted(store.filesystem, (*names, *WEIGHTS)), url, address)
     mount.is_listed = False
     with explained(address):
