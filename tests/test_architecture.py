@@ -142,7 +142,7 @@ def test_nothing_is_asserted(file: Path) -> None:
 
 OUTERMOST = {
     "cli/main.py": "a command reports a bug with its trace",
-    "fleet/engines/ray.py": "Ray's start fails with exceptions of no class in common: tried again, or told with its cause",
+    "fleet/engines/ray.py": "Ray's start raises bare exceptions: tried again, or told with the cause",
     "fleet/work.py": "a worker reports a bug in one item with its trace, and does the next",
 }
 """Files that may catch any exception, in their outermost frame -> why."""

@@ -41,7 +41,7 @@ class HttpStore:
 
     def facts(self, path: str) -> Facts:
         """As `Store.facts`."""
-        facts, _ = self._call(self._facts, path)
+        facts: Facts = self._call(self._facts, path)[0]
         return facts
 
     def probe(self, path: str) -> Facts | None:
