@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import sys
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from bertconv.fleet.items import Item
 from bertconv.fleet.scheduler import Scheduler
 from qa.scale.__main__ import main
-from qa.scale.cost import drive
+from qa.scale.cost import drive, driven
 from qa.scale.engine import ModelledEngine
 from qa.scale.hub import Budget
 from qa.scale.node import CHECK, WRITE, Node
@@ -277,6 +279,23 @@ def test_driving_ends_every_item() -> None:
     ids = [(str(number), number) for number in range(1000)]
     assert drive(ids) > 1000
     assert Scheduler().left == 0
+
+
+def test_the_driver_keeps_little_of_each_item_in_memory(tmp_path: Path) -> None:
+    """The rows of a long list are in the ledger, and not in memory beside it."""
+
+    def peak(count: int) -> int:
+        items = listed([1000] * count)
+        driven(items, tmp_path / f"{count}.db")
+        tracemalloc.start()
+        try:
+            assert driven(items, tmp_path / f"{count}.db").counts == {"done": count}
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    few, many = peak(200), peak(1200)
+    assert (many - few) / 1000 < 1500
 
 
 # The command

@@ -164,11 +164,11 @@ class _Driver:
 
     def _schedule(self) -> None:
         """Sort out what is done, or failed for good, already; only what is local is looked at, and no weights."""
-        known, todo = self.ledger.rows(), []
+        todo: list[tuple[Item, str]] = []
         for item in list(self.items.values()):
             self.check_signals()
             seen = look_at(item)
-            key, row = seen.key(item), known.get(item.id)
+            key, row = seen.key(item), self.ledger.row(item)
             is_same = row is not None and row.key == key != ""
             if is_same and row is not None and self._has_ended(item, row):
                 continue

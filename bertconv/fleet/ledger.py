@@ -11,7 +11,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -130,13 +130,17 @@ class Ledger:
         """Every item that it knows, by id."""
         return {row.id: row for row in _rows(self._base)}
 
+    def row(self, item: Item) -> Row | None:
+        """What it knows of one item. Of a long list not all rows are to be in memory at once."""
+        return next(_rows(self._base, "WHERE id = ?", (item.id,)), None)
+
     def add(self, items: Iterable[tuple[Item, str]]) -> None:
         """Items that are to be done, with their keys; what was known of them is forgotten, but not their lost workers.
 
         An item whose key changed is another piece of work: it begins anew.
         """
-        rows = [(of_item(item), key) for item, key in items]
-        lines = [(*(getattr(row, name) for name in _ITEM), PENDING, key) for row, key in rows]
+        rows = ((of_item(item), key) for item, key in items)
+        lines = ((*(getattr(row, name) for name in _ITEM), PENDING, key) for row, key in rows)
         with _writing(self.path):
             self._base.executemany(_ADD, lines)
             self.flush()
@@ -157,10 +161,9 @@ class Ledger:
             outcome: what was reported.
             is_lost: the worker died.
         """
-        facts = asdict(outcome)
         named = ", ".join(f"{name} = ?" for name in _OF_OUTCOME if name != "key")
-        values = [facts[name] for name in _OF_OUTCOME if name != "key"]
-        result = json.dumps(facts["result"], ensure_ascii=False)
+        values = [getattr(outcome, name) for name in _OF_OUTCOME if name != "key"]
+        result = json.dumps(dict(outcome.result), ensure_ascii=False)
         self._run(
             f"UPDATE items SET state = ?, finished = ?, lost = lost + ?, result = ?, {named}, "  # noqa: S608  (names of ours)
             "key = CASE ? WHEN '' THEN key ELSE ? END WHERE id = ?",
@@ -249,8 +252,8 @@ def of_item(item: Item) -> Row:
     return Row(item.id, item.src, item.dst, item.verb, options, item.size, item.identity)
 
 
-def _rows(base: sqlite3.Connection) -> Iterator[Row]:
-    for line in base.execute(f"SELECT {', '.join(COLUMNS)} FROM items"):  # noqa: S608  (names of ours)
+def _rows(base: sqlite3.Connection, where: str = "", values: tuple[str, ...] = ()) -> Iterator[Row]:
+    for line in base.execute(f"SELECT {', '.join(COLUMNS)} FROM items {where}", values):  # noqa: S608  (names of ours)
         yield Row(*line)
 
 

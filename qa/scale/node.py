@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from qa.scale.rates import World
 
 WRITE, CHECK = 0, 1
+READING, SENDING = "reads at a time", "uploads at a time"
 FULL = 1e-9  # a share of a byte per second is none: rounding
 
 
@@ -61,8 +62,8 @@ class Node:
         machine, store, conversion = world.machine, world.store, world.conversion
         read, write = store.reads_at_once * store.connection, store.uploads_at_once * store.connection
         self._streams = [
-            _Stream(*min((conversion.write_rate, "processor"), (read, "connections"), (write, "connections"))),
-            _Stream(*min((conversion.check_rate, "processor"), (read, "connections"))),
+            _Stream(*min((conversion.write_rate, "processor"), (read, READING), (write, SENDING))),
+            _Stream(*min((conversion.check_rate, "processor"), (read, READING))),
         ]
         # what each has, and how much of it a byte of each stream needs
         self._shared = [

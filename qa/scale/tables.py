@@ -112,6 +112,6 @@ def _hours(run: Result) -> str:
 def _line(name: str, count: int, world: World, which: str) -> str:
     run = simulate(listed(drawn_sizes(count, which, seed=1)), world)
     return (
-        f"| {name} | {text_bytes(run.nbytes)} | {run.seconds / 3600:,.1f} | ${run.dollars['machines']:,.0f} "
-        f"| ${run.dollars['requests']:,.0f} | {run.bottleneck} | {run.share(run.bottleneck):.0%} |"
+        f"| {name} | {text_bytes(run.nbytes)} | {run.seconds / 3600:,.2f} | ${run.dollars['machines']:,.2f} "
+        f"| ${run.dollars['requests']:,.2f} | {run.bottleneck} | {run.share(run.bottleneck):.0%} |"
     )
