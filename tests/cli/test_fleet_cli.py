@@ -16,6 +16,7 @@ import pytest
 
 from bertconv import convert_checkpoint
 from bertconv.cli import fleet_run
+from bertconv.fleet.driver import Progress
 from bertconv.fleet.items import VERBS
 
 HEAD = "BertForMaskedLM"
@@ -189,3 +190,10 @@ def test_an_interrupt_ends_workers_and_leaves_nothing_half_written(cli: Cli, tmp
     counts = json.loads(cli("fleet", "status", tmp_path / "out", "--json").out)["counts"]
     assert counts["done"] <= whole
     assert sum(counts.values()) == 12
+
+
+def test_a_line_says_how_far_a_run_is() -> None:
+    counts = {"done": 10, "kept": 100}
+    line = fleet_run._line(Progress(1000, counts, running=2, waiting=1, nbytes=5_000_000, seconds=10.0))
+    assert line == "110 of 1,000 (10 done, 100 kept), 2 running, 1 waiting, 1.0/s, 500 kB/s, 15 min left"
+    assert fleet_run._line(Progress(3, {}, 0, 0, 0, 0.0)).startswith("0 of 3 (none yet)")
