@@ -131,12 +131,17 @@ def test_an_item_alone_is_done_as_any_other(engine: LocalEngine, items: list[Ite
 
 
 @pytest.mark.parametrize(
-    ("limits", "said"),
-    [({"memory": 24 << 20}, "kills its worker, alone too, within 24 MB"), ({"seconds": 0.001}, "took longer than")],
+    ("limits", "end", "said"),
+    [
+        ({"memory": 24 << 20}, (9, "MemoryError"), "needs more than 24 MB"),
+        ({"seconds": 0.001}, (137, "LostWorker"), "took longer than"),
+    ],
 )
-def test_limits_end_the_item_and_nothing_else(limits: dict[str, float], said: str, items: list[Item]) -> None:
+def test_limits_end_the_item_and_nothing_else(
+    limits: dict[str, float], end: tuple[int, str], said: str, items: list[Item]
+) -> None:
     outcome = alone.run_alone(items[0], **limits)  # type: ignore[arg-type]
-    assert (outcome.state, outcome.code, outcome.kind) == ("failed", 137, "LostWorker")
+    assert (outcome.state, outcome.code, outcome.kind) == ("failed", *end)
     assert said in outcome.message
     assert not Path(items[0].dst).exists()
 
