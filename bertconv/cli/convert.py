@@ -17,8 +17,9 @@ def _formats() -> dict[str, str]:
     return {form.name: form.contents for form in formats().values()}
 
 
-def _known(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    if value not in _formats():
+def known_format(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """The value of `--to`, if it is a format that can be written."""
+    if value is not None and value not in _formats():
         names = ", ".join(map(repr, _formats()))
         meant = _meant(value)
         asked = f" Did you mean {meant!r}?" if meant else ""
@@ -41,7 +42,8 @@ def _meant(word: str) -> str:
     return next(iter(get_close_matches(word, formats(), n=1, cutoff=0.8)), "")
 
 
-def _completed(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+def completed_format(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    """The formats that a word which was begun may become, for shells."""
     return [name for name in _formats() if name.startswith(begun)]
 
 
@@ -106,8 +108,8 @@ def tf2pt(**options: Any) -> None:
 @click.command(cls=_Converting, short_help="From any format to any other.")
 @_PATHS[0]
 @_PATHS[1]
-@click.option("--to", metavar="FORMAT", required=True, callback=_known, help="Format to write: see below.",
-              shell_complete=_completed)  # fmt: skip
+@click.option("--to", metavar="FORMAT", required=True, callback=known_format, help="Format to write: see below.",
+              shell_complete=completed_format)  # fmt: skip
 @source_options
 @output_options
 @display_options

@@ -42,7 +42,7 @@ def plan(src: str, *, output: str, headers: bool, token: str | None, quiet: bool
     if output != "-":
         from bertconv.verify.report_files import check_replaceable
 
-        check_replaceable(Path(output))
+        check_replaceable(Path(output), "list of a fleet")
     with progress(shown=not (quiet or as_json)) as bar:
         listed = list_checkpoints(src, headers=headers, token=token, progress=bar)
         if output == "-":

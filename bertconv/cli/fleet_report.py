@@ -69,6 +69,7 @@ def _show(found: FleetReport, *, quiet: bool) -> None:
             click.echo(f"  and {len(kind.failures) - _SHOWN:,} more (--json lists them)")
     if found.twins and not quiet:
         click.echo(
-            f"Models that several sources hold: {len(found.twins):,}, which is {human_bytes(found.twice)} too much."
+            f"Models that several sources hold: {len(found.twins):,}; one copy of each would save "
+            f"{human_bytes(found.twice)} (--json and the page name them)."
         )
     click.secho(found.summary(), bold=True)

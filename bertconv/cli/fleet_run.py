@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bertconv.cli.convert import completed_format, known_format
 from bertconv.cli.options import apply
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def _assigned(_: click.Context, __: click.Parameter, values: tuple[str, ...]) ->
 @click.argument("list_", metavar="LIST", type=click.Path(dir_okay=False, exists=True))
 @click.argument("out", metavar="OUT")
 @click.option("--verb", type=click.Choice(VERBS), help="What to do where a line says nothing [default: convert].")
-@click.option("--to", metavar="FORMAT", help="Format of the outputs, one of those of `bertconv convert --help`.")
+@click.option("--to", metavar="FORMAT", callback=known_format, shell_complete=completed_format,
+              help="Format of the outputs, one of those of `bertconv convert --help` [default: tf].")  # fmt: skip
 @click.option("--verify", type=click.Choice(["none", "weights", "outputs", "auto"]),
               help="What is proven of every output [default: weights].")  # fmt: skip
 @click.option("--option", "-O", "options", multiple=True, metavar="NAME=VALUE", callback=_assigned,
@@ -201,18 +203,20 @@ def _line(progress: Progress) -> str:
 
 
 def _tell(summary: Summary, *, quiet: bool, as_json: bool) -> None:
+    from bertconv.fleet.outcome import what_is_wrong
     from bertconv.text import human_bytes, printable
 
     if as_json:
         click.echo(json.dumps(summary.to_json(), ensure_ascii=False, indent=1))
         return
     for item, outcome in () if quiet else summary.failures[:_SHOWN]:
-        first = outcome.message.partition("\n")[0]
-        click.echo(printable(f"{item.src}: {outcome.state}, code {outcome.code} ({outcome.kind}): {first}"), err=True)
+        said = what_is_wrong(item.src, outcome).partition("\n")[0]
+        click.echo(printable(f"{item.src}: {outcome.state}, code {outcome.code} ({outcome.kind}): {said}"), err=True)
     if len(summary.failures) > _SHOWN and not quiet:
         click.echo(f"... and {len(summary.failures) - _SHOWN:,} more: see `bertconv fleet status`.", err=True)
     counts = ", ".join(f"{number:,} {state}" for state, number in sorted(summary.counts.items())) or "nothing to do"
+    weights = f"{human_bytes(summary.nbytes)} " if summary.nbytes else ""
     click.secho(
-        f"{counts}; {human_bytes(summary.nbytes)} in {summary.seconds:.1f} s.",
+        f"{counts}; {weights}in {summary.seconds:.1f} s.",
         bold=True, fg="green" if summary.ok else "red",
     )  # fmt: skip

@@ -138,19 +138,20 @@ class _Driver:
         self.any_lost = False
 
     def done(self) -> Summary:
-        is_over = False
+        is_over, number = False, 0
         try:
             self._clean_up()
             self._schedule()
             if self.scheduler.left:
                 number = self._begin()
                 self._loop()
-                self.ledger.end_run(number)
             is_over = True
         finally:
             self.engine.close(stop=not is_over)
             if self.any_lost or not is_over:
                 self._clean_up()
+            if number:
+                self.ledger.end_run(number)
             self.ledger.flush()
         self._show(due=False)
         return Summary(

@@ -182,7 +182,8 @@ class Ledger:
         return done.lastrowid or 0
 
     def end_run(self, number: int) -> None:
-        """A run ends."""
+        """A run ends, in time or not: nothing of it is running any more."""
+        self._run("UPDATE items SET state = ? WHERE state = ?", (PENDING, RUNNING))
         self._run("UPDATE runs SET finished = ? WHERE number = ?", (time.time(), number))
 
     def flush(self, *, due: bool = False) -> None:

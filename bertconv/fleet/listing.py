@@ -146,7 +146,7 @@ def _in_tree(src: str | os.PathLike[str], given: str) -> Iterator[Listed]:
 
     if is_url(src):
         root = given.rstrip("/")
-        tree = UrlTree.of(root)
+        tree = UrlTree.of(given)
         for one in find_checkpoints(tree):
             yield _record(f"{root}/{one.place}" if one.place else root, one, tree.identity(one.files))
     else:

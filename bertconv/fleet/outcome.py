@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, field
-from typing import Any
+from typing import Any, Protocol
 
 from bertconv.records import dataclass
 
@@ -15,6 +15,17 @@ WAITING = "waiting"
 
 LOST = 137
 """The code of an item whose worker died: 128 + SIGKILL, which is what a system short of memory sends."""
+
+
+class Failure(Protocol):
+    """What failed with which file, as an outcome and a row of the ledger state it."""
+
+    @property
+    def file(self) -> str: ...
+    @property
+    def tensor(self) -> str: ...
+    @property
+    def message(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -68,3 +79,9 @@ class Outcome:
 def lost(why: str) -> Outcome:
     """The outcome of an item whose worker died."""
     return Outcome(FAILED, LOST, "LostWorker", why, "Look for memory that ran out (dmesg), or a machine that went.")
+
+
+def what_is_wrong(src: str, failure: Failure) -> str:
+    """What a failure is, with the tensor and the file; the file's folder is the source's where nothing else is said."""
+    file = "" if failure.file == src else failure.file.removeprefix(f"{src.rstrip('/')}/")
+    return ": ".join(filter(None, (file, failure.tensor, failure.message)))

@@ -125,7 +125,8 @@ def push_fleet(
                 yield _pushed(folder, repository, dry_run=dry_run, token=token)
                 continue
         except BertconvError as error:
-            yield Sent(folder, named, FAILED, str(error).partition("\n")[0], error.to_json())
+            said = str(error).partition("\n")[0].removeprefix(f"{folder}: ")
+            yield Sent(folder, named, FAILED, said, error.to_json())
             continue
         why = "gets another output of the list" if state == SECOND else "is not on the opt-in list"
         yield Sent(folder, repository, state, f"{repository} {why}. Nothing was sent.")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bertconv.fleet import ledger
+from bertconv.fleet.outcome import what_is_wrong
 from bertconv.fleet.report import Row
 from bertconv.fleet.status import status_of
 
@@ -27,13 +28,7 @@ def rows_of(out: str, state: Path) -> Iterator[Row]:
 def _row(one: ledger.Row) -> Row:
     return Row(
         src=one.src, dst=one.dst, verb=one.verb, options=json.loads(one.options), state=one.state, code=one.code,
-        kind=one.kind, message=_message(one), hint=one.hint, trace=one.trace, digest=one.digest,
+        kind=one.kind, message=what_is_wrong(one.src, one), hint=one.hint, trace=one.trace, digest=one.digest,
         size=one.nbytes or one.size, family=one.family, head=one.head, format=one.source_format, attempts=one.attempts,
         seconds=one.seconds, finished=one.finished or None,
     )  # fmt: skip
-
-
-def _message(one: ledger.Row) -> str:
-    """What is wrong, and with which tensor of which file, whose folder is the source's where nothing else is said."""
-    file = "" if one.file == one.src else one.file.removeprefix(f"{one.src.rstrip('/')}/")
-    return ": ".join(filter(None, (file, one.tensor, one.message)))

@@ -45,21 +45,28 @@ def run_item(item: Item) -> Outcome:
 
 
 def check_options(items: Iterable[Item]) -> None:
-    """Refuse items with options that their verb does not have.
+    """Refuse items with options that their verb does not have, and with a format that nobody can write.
 
     Raises:
         RequestError: the first of them.
     """
-    known: set[tuple[str, frozenset[str]]] = set()
+    from bertconv.formats.output import formats
+
+    known: set[tuple[str, frozenset[str], str]] = set()
     for item in items:
-        names = item.verb, frozenset(item.options)
-        if names in known:
+        asked = item.verb, frozenset(item.options), str(item.options.get("to", ""))
+        if asked in known:
             continue
-        known.add(names)
-        if unknown := sorted(names[1] - options_of(item.verb)):
+        known.add(asked)
+        if unknown := sorted(asked[1] - options_of(item.verb)):
             raise RequestError(
                 f"has an option {unknown[0]!r}, which {item.verb} in a fleet has not.",
                 hint=f"Choose of {', '.join(sorted(options_of(item.verb)))}.", file=item.src,
+            )  # fmt: skip
+        if item.verb == "convert" and "to" in item.options and asked[2] not in formats():
+            raise RequestError(
+                f"asks for the format {asked[2]!r}, which nobody can write.",
+                hint=f"Choose of {', '.join(formats())}.", file=item.src,
             )  # fmt: skip
 
 

@@ -60,8 +60,12 @@ def write_text(path: Path, text: str | Iterable[str]) -> None:
         raise _failed(path, error) from error
 
 
-def check_replaceable(path: Path) -> None:
+def check_replaceable(path: Path, what: str = "report") -> None:
     """Refuse to replace what is no report, since a mistyped command must not cost a checkpoint; nothing is changed.
+
+    Args:
+        path: what would be replaced.
+        what: what it should be, for the message.
 
     Raises:
         OutputError: something else is there: a file that does not begin as a report, a folder, a pipe or a device.
@@ -79,7 +83,7 @@ def check_replaceable(path: Path) -> None:
     if not is_regular:
         raise OutputError("is no regular file.", hint="Give the name of a file to write.", file=str(path))
     if start and not _BEGINNING.match(start):
-        raise OutputError("exists and is no report.", hint="Give another name, or move it away.", file=str(path))
+        raise OutputError(f"exists and is no {what}.", hint="Give another name, or move it away.", file=str(path))
 
 
 def _failed(path: Path, error: OSError) -> OutputError:

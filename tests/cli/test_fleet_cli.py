@@ -197,3 +197,22 @@ def test_a_line_says_how_far_a_run_is() -> None:
     line = fleet_run._line(Progress(1000, counts, running=2, waiting=1, nbytes=5_000_000, seconds=10.0))
     assert line == "110 of 1,000 (10 done, 100 kept), 2 running, 1 waiting, 1.0/s, 500 kB/s, 15 min left"
     assert fleet_run._line(Progress(3, {}, 0, 0, 0, 0.0)).startswith("0 of 3 (none yet)")
+
+
+def test_a_format_that_is_none_is_refused_before_anything_is_begun(cli: Cli, tmp_path: Path) -> None:
+    path = make_list(tmp_path, 1)
+    found = cli("fleet", "run", path, tmp_path / "out", "--to", "tensorflow")
+    assert found.code == 2
+    assert "Did you mean 'tf'?" in found.err
+    path.write_text(json.dumps({"src": str(tmp_path / "sources" / "model-0"), "options": {"to": "savedmodel"}}) + "\n")
+    found = cli("fleet", "run", path, tmp_path / "out")
+    assert found.code == 2
+    assert "asks for the format 'savedmodel', which nobody can write." in found.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failure_names_its_file(cli: Cli, tmp_path: Path) -> None:
+    make_list(tmp_path, 1)
+    damage(tmp_path)
+    assert ": model.safetensors: " in run(cli, tmp_path).err
+    assert "model.safetensors: " in cli("fleet", "status", tmp_path / "out").out

@@ -175,7 +175,7 @@ def test_a_signal_ends_the_run_after_the_workers(number: int, tmp_path: Path, le
         signal.signal(number, before)
     assert engine.closed == [True]
     assert len(engine.running) == 1
-    assert sorted(states(ledger).values()) == ["done", "done", "running"]
+    assert sorted(states(ledger).values()) == ["done", "done", "pending"]
 
 
 def test_progress_adds_up(tmp_path: Path, ledger: Ledger) -> None:

@@ -267,7 +267,7 @@ def test_a_report_of_a_ledger(cli: Cli, out: Path, tmp_path: Path) -> None:
     done = cli("fleet", "report", out, "-o", tmp_path / "page.html")
     assert done.code == 0, done.err
     assert "  it's: is truncated.\n    bertconv convert 'it'\"'\"'s' 'out/it'\"'\"'s' --to tf\n" in done.out
-    assert "Models that several sources hold: 1, which is 1 kB too much." in done.out
+    assert "Models that several sources hold: 1; one copy of each would save 1 kB" in done.out
     assert done.out.endswith("4 items: 2 done, 1 failed, 1 unfinished.\n")
     assert "1 failed" in Reader((tmp_path / "page.html").read_text()).text
     facts = json.loads(cli("fleet", "report", out, "--json").out)

@@ -14,6 +14,7 @@ import web_server
 from web_server import Answer, Site
 
 from bertconv import convert_checkpoint, errors
+from bertconv.fleet.listing import list_checkpoints
 from bertconv.source import SourceOptions, mounts, open_source
 from bertconv.source.remote import blocks, file, http, patience, urls
 from bertconv.text import public
@@ -443,3 +444,11 @@ def test_s3_without_access_says_no_secret(bucket: str, monkeypatch: pytest.Monke
     S3FileSystem.clear_instance_cache()
     assert "hunter2" not in str(caught.value)
     assert caught.value.file == bucket
+
+
+@pytest.mark.parametrize("address", ["hf://", "hf://models", "hf://models/", "s3://", "https://"])
+def test_an_address_of_no_place_is_refused_in_a_sentence(address: str) -> None:
+    with pytest.raises(errors.RequestError, match=r"names no (repository|place)"):
+        urls.filesystem(address)
+    with pytest.raises(errors.RequestError, match=r"names no (repository|place)"):
+        next(iter(list_checkpoints(address)))

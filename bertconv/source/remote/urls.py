@@ -50,9 +50,10 @@ def filesystem(url: str, **options: Any) -> tuple[Any, str]:
         options: for the file system.
 
     Raises:
-        RequestError: a scheme that is not read, or a package is missing.
+        RequestError: a scheme that is not read, an address of no place, or a package is missing.
     """
     scheme = scheme_of(url)
+    _check_place(scheme, url)
     package = SCHEMES[scheme]
     try:
         import fsspec
@@ -69,6 +70,19 @@ def filesystem(url: str, **options: Any) -> tuple[Any, str]:
             hint="pip install 'bertconv[remote]'" + (f" {package}" if package not in ("", "s3fs") else ""),
             file=shown(url),
         ) from error
+
+
+def _check_place(scheme: str, url: str) -> None:
+    """Refuse an address of a whole service: libraries give it up in words and errors of their own."""
+    parts = [part for part in url.partition("://")[2].split("/") if part]
+    if scheme == "hf" and len(parts) < 2:
+        raise RequestError(
+            "names no repository of the Hub.",
+            hint="Write hf://organisation/name; a filter, for `bertconv fleet plan`, is hf://models?author=NAME.",
+            file=shown(url),
+        )
+    if not parts and scheme != "memory":
+        raise RequestError("names no place.", hint=f"Write {scheme}://NAME, with a path where it has one.", file=url)
 
 
 def _settings(scheme: str) -> dict[str, Any]:
