@@ -164,7 +164,7 @@ class _Driver:
 
     def _schedule(self) -> None:
         """Sort out what is done, or failed for good, already; only what is local is looked at, and no weights."""
-        todo = []
+        todo: list[tuple[Item, str]] = []
         for item in list(self.items.values()):
             self.check_signals()
             seen = look_at(item)

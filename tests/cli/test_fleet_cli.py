@@ -16,6 +16,7 @@ import pytest
 
 from bertconv import convert_checkpoint
 from bertconv.cli import fleet_run
+from bertconv.fleet.driver import Progress
 from bertconv.fleet.items import VERBS
 
 HEAD = "BertForMaskedLM"
@@ -97,11 +98,10 @@ def test_other_verbs_and_options(cli: Cli, tmp_path: Path) -> None:
     assert cp.snapshot(tmp_path / "out" / "model-0") == cp.snapshot(tmp_path / "one")
     common = ("fleet", "run", tmp_path / "list.jsonl", tmp_path / "out", "--workers", 1)
     make(tmp_path / "sources" / "model-0", seed=1)
-    differs = cli(*common, "--verb", "verify")
+    differs = cli(*common, "--verb", "verify", "--to", "pt")
     assert (differs.code, "ParityError" in differs.err) == (1, True)
-    assert cli(*common, "--verb", "hash", "--to", "pt", "--option", "values=true").code == 0
     told = cli("fleet", "status", tmp_path / "out", "--json")
-    assert json.loads(told.out)["counts"] == {"done": 2, "failed": 1}
+    assert json.loads(told.out)["counts"] == {"done": 1, "failed": 1}
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_commands_are_found_and_shown(cli: Cli) -> None:
 
 
 def begin(folder: Path) -> subprocess.Popen[str]:
-    arguments = ("fleet", "run", folder / "list.jsonl", folder / "out", "--to", "pt", "--workers", 2)
+    arguments = ("fleet", "run", folder / "list.jsonl", folder / "out", "--to", "pt", "--workers", 1)
     process = subprocess.Popen(
         cp.command(arguments), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -162,31 +162,38 @@ def staged(folder: Path) -> list[str]:
 
 
 def test_a_killed_driver_is_followed_by_one_that_ends_its_work(cli: Cli, tmp_path: Path) -> None:
-    make_list(tmp_path, 5)
+    make_list(tmp_path, 4)
     process = begin(tmp_path)
     process.kill()
     process.communicate()
-    left = tmp_path / "out" / ".model-4.bertconv-tmp-0123456789ab"  # as if a worker had been killed too
+    left = tmp_path / "out" / ".model-3.bertconv-tmp-0123456789ab"  # as if a worker had been killed too
     left.mkdir(exist_ok=True)
     ended = run(cli, tmp_path, "--json")
     counts = json.loads(ended.out)["counts"]
-    assert (ended.code, sum(counts.values())) == (0, 5)
+    assert (ended.code, sum(counts.values())) == (0, 4)
     assert counts["kept"] >= 1
     assert staged(tmp_path) == []
-    for number in range(5):
+    for number in range(4):
         convert_checkpoint(tmp_path / f"sources/model-{number}", tmp_path / "one", to="pt", overwrite=True)
         assert cp.snapshot(tmp_path / "out" / f"model-{number}") == cp.snapshot(tmp_path / "one")
 
 
 def test_an_interrupt_ends_workers_and_leaves_nothing_half_written(cli: Cli, tmp_path: Path) -> None:
-    make_list(tmp_path, 40)
+    make_list(tmp_path, 12)
     process = begin(tmp_path)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
     assert (process.returncode, "nothing half-written" in said) == (130, True)
     assert staged(tmp_path) == []
     whole = len(outputs(tmp_path))
-    assert 0 < whole < 40
+    assert 0 < whole < 12
     counts = json.loads(cli("fleet", "status", tmp_path / "out", "--json").out)["counts"]
     assert counts["done"] <= whole
-    assert sum(counts.values()) == 40
+    assert sum(counts.values()) == 12
+
+
+def test_a_line_says_how_far_a_run_is() -> None:
+    counts = {"done": 10, "kept": 100}
+    line = fleet_run._line(Progress(1000, counts, running=2, waiting=1, nbytes=5_000_000, seconds=10.0))
+    assert line == "110 of 1,000 (10 done, 100 kept), 2 running, 1 waiting, 1.0/s, 500 kB/s, 15 min left"
+    assert fleet_run._line(Progress(3, {}, 0, 0, 0, 0.0)).startswith("0 of 3 (none yet)")

@@ -79,7 +79,9 @@ def test_a_worker_that_dies_idle_costs_no_item(engine: LocalEngine, items: list[
     assert end.outcome.state == "done"
 
 
-def test_workers_are_reused_and_replaced(items: list[Item], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_are_reused_and_replaced_and_write_what_single_runs_do(
+    items: list[Item], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(local, "MOST_ITEMS", 2)
     engine, pids = LocalEngine(1), []
     for item in items[:3]:
@@ -91,13 +93,7 @@ def test_workers_are_reused_and_replaced(items: list[Item], monkeypatch: pytest.
     engine.close()
     assert pids[0] == pids[1] != pids[2]
     assert not any(map(is_there, pids))
-
-
-def test_outputs_are_those_of_single_runs(engine: LocalEngine, items: list[Item], tmp_path: Path) -> None:
-    for item in items[:2]:
-        engine.submit(item, alone=False)
-    wait_for(engine, 2)
-    for item in items[:2]:
+    for item in items[:3]:
         convert_checkpoint(item.src, tmp_path / "single", to=FORMAT, overwrite=True, verify="weights")
         assert cp.snapshot(Path(item.dst)) == cp.snapshot(tmp_path / "single")
 
@@ -135,12 +131,17 @@ def test_an_item_alone_is_done_as_any_other(engine: LocalEngine, items: list[Ite
 
 
 @pytest.mark.parametrize(
-    ("limits", "said"),
-    [({"memory": 24 << 20}, "kills its worker, alone too, within 24 MB"), ({"seconds": 0.001}, "took longer than")],
+    ("limits", "end", "said"),
+    [
+        ({"memory": 24 << 20}, (9, "MemoryError"), "needs more than 24 MB"),
+        ({"seconds": 0.001}, (137, "LostWorker"), "took longer than"),
+    ],
 )
-def test_limits_end_the_item_and_nothing_else(limits: dict[str, float], said: str, items: list[Item]) -> None:
+def test_limits_end_the_item_and_nothing_else(
+    limits: dict[str, float], end: tuple[int, str], said: str, items: list[Item]
+) -> None:
     outcome = alone.run_alone(items[0], **limits)  # type: ignore[arg-type]
-    assert (outcome.state, outcome.code, outcome.kind) == ("failed", 137, "LostWorker")
+    assert (outcome.state, outcome.code, outcome.kind) == ("failed", *end)
     assert said in outcome.message
     assert not Path(items[0].dst).exists()
 

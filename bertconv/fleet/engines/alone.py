@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from bertconv.fleet.engines.child import Child, receive_before
 from bertconv.fleet.items import Item
@@ -42,6 +43,9 @@ def run_alone(item: Item, *, memory: int = MEMORY, seconds: float | None = None)
         raise
     finally:
         child.close()
+    if outcome.kind == MemoryError.__name__:
+        said = f"needs more than {memory >> 20:,} MB of memory, alone too"
+        outcome = replace(outcome, message=said, hint="Look into what it is before you run it by itself.")
     if outcome.code == LOST:
         collect_beside([item.dst])
     return outcome

@@ -1,4 +1,4 @@
-"""The process of a worker: reads items from a socket, a JSON line each, and answers with their outcomes.
+"""Child: the process of a worker, as its parent has it. What that process does is in `worker.py`.
 
 It begins in a session of its own, so that Ctrl-C is for the driver alone, which then asks its workers to stop.
 """
@@ -15,13 +15,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import FrameType
-from typing import IO, Any
+from typing import IO
 
-from bertconv.fleet.items import Item, item_of
+from bertconv.fleet.items import Item
 from bertconv.fleet.outcome import Outcome
 
-_PROGRAM = "import sys; sys.path[:] = sys.argv[3:]; from bertconv.fleet.engines.child import main; main(*sys.argv[1:3])"
+_PROGRAM = (
+    "import sys; sys.path[:] = sys.argv[3:]; from bertconv.fleet.engines.worker import main; main(*sys.argv[1:3])"
+)
 _PIECE = 1 << 20
 _LAST_WORDS = 2000
 """Characters of what a worker said before it died that are kept."""
@@ -120,54 +121,3 @@ def receive_before(child: Child, deadline: float) -> Outcome | None:
             if selector.select(left) and (outcome := child.receive()) is not None:
                 return outcome
     return None
-
-
-class _Stopped(BaseException):
-    """A signal asked the worker to end."""
-
-
-def main(fd: str, memory: str) -> None:
-    """Work until the parent closes its end, or asks to stop.
-
-    Args:
-        fd: the socket.
-        memory: most bytes of address space; 0 sets no limit.
-    """
-    import faulthandler
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _stop)
-    faulthandler.enable()
-    os.set_inheritable(int(fd), False)  # else a process that this one starts would keep a dead worker's socket open
-    if int(memory):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (int(memory), int(memory)))
-    with socket.socket(fileno=int(fd)) as parent, parent.makefile("rb") as lines:
-        try:
-            _work(parent, lines)
-        except ConnectionError:
-            pass  # the driver is gone; what it had asked for is done, and its next run finds that
-        except _Stopped:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            parent.close()
-            os.kill(os.getpid(), signal.SIGTERM)  # so that whoever waits sees why
-
-
-def _work(parent: socket.socket, lines: Any) -> None:
-    from bertconv.fleet.work import run_item
-
-    for line in lines:
-        asked = json.loads(line)
-        item = item_of(asked["item"])
-        if asked["alone"]:
-            from bertconv.fleet.engines.alone import run_alone
-
-            outcome = run_alone(item)
-        else:
-            outcome = run_item(item)
-        parent.sendall(json.dumps(outcome.to_json()).encode() + b"\n")
-
-
-def _stop(number: int, _: FrameType | None) -> None:
-    raise _Stopped(number)

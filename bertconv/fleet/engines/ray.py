@@ -231,7 +231,7 @@ def _unfit(said: str) -> RequestError:
     lines = said.strip().splitlines() or ["no reason was given"]
     return RequestError(
         f"the cluster's nodes cannot run items: {lines[-1].rstrip('.')}.",
-        hint="Install the same version of bertconv on every node.",
+        hint="Install one version of bertconv, the same everywhere.",
     )
 
 
