@@ -16,6 +16,7 @@ NOWHERE = (
     "torch tensorflow keras transformers tokenizers sentencepiece rich huggingface_hub httpx requests http ssl email"
     " urllib.request asyncio multiprocessing unittest difflib importlib.metadata h5py.tests bertconv.models"
     " bertconv.source.hub bertconv.verify.html bertconv.verify.reference"
+    " fsspec aiohttp sqlite3 bertconv.source.remote bertconv.formats.remote bertconv.fleet bertconv.catalog"
 ).split()
 """Modules that no command needs for a local folder, unless it runs a model."""
 NO_ELEMENTS = (
