@@ -113,7 +113,8 @@ def test_other_processes_collect_cycles(tmp_path: Path, src: Path, arguments: st
 
 def test_a_process_of_somebody_else_stays_as_it_is(src: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    frozen = gc.get_freeze_count()
     assert cp.call("pt2tf", src, tmp_path / "out", "--verify", "none", "--quiet") == 0
     assert gc.isenabled()
-    assert gc.get_freeze_count() == 0
+    assert gc.get_freeze_count() <= frozen  # what pytest froze may go
     assert "OPENBLAS_NUM_THREADS" not in os.environ
