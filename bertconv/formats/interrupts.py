@@ -32,7 +32,6 @@ def held_back() -> Iterator[Callable[[], None]]:
     Yields:
         What the work calls from time to time, from any thread: it raises StopRequested once a signal has come.
     """
-
     from bertconv.progress import stopping  # here: `--help` holds nothing back, and starts without it
 
     def check() -> None:
