@@ -101,6 +101,12 @@ def text_of(manifest: Mapping[str, Any], key: str) -> str:
     return value if isinstance(value, str) else ""
 
 
+def object_of(manifest: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """An object in a manifest that not every version writes; empty where it is not there or no object."""
+    value = manifest.get(key)
+    return value if isinstance(value, dict) else {}
+
+
 def _has(value: Any, fields: Mapping[str, Any]) -> bool:
     return isinstance(value, dict) and all(isinstance(value.get(key), kind) for key, kind in fields.items())
 

@@ -29,12 +29,28 @@ from bertconv.families import families, family_of_class
 from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import expand
 from bertconv.mapping.table import Table, table_for
-from bertconv.tasks import QUESTION_ANSWERING, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION
+from bertconv.tasks import (
+    DISCRIMINATOR,
+    MASKED_LM,
+    PRETRAINING,
+    QUESTION_ANSWERING,
+    SEQUENCE_CLASSIFICATION,
+    TOKEN_CLASSIFICATION,
+)
 
 HEADS = tuple(table_for("bert").heads)
 EVERY_HEAD = tuple(head for family in families().values() for head in family.tasks)
-APART = tuple(head for family in families().values() if family.model_type == family.path.stem for head in family.tasks)
+FIRST = tuple(family for family in families().values() if family.model_type.replace("-", "_") == family.path.stem)
+"""One family of each table: the one that it is named after."""
+APART = tuple(head for family in FIRST for head in family.tasks)
 """Every class, of families that share a table those of one."""
+OF_WORDS = tuple(
+    head
+    for family in families().values()
+    for head, task in family.tasks.items()
+    if head in APART and task in {MASKED_LM, PRETRAINING, DISCRIMINATOR}
+)
+"""The classes of each table that have most to themselves: tied copies, norms, two heads. Others differ in one layer."""
 SIZES = {
     "vocab_size": 101, "hidden_size": 35, "num_attention_heads": 5, "intermediate_size": 53,
     "max_position_embeddings": 37, "type_vocab_size": 3, "num_hidden_layers": 2,

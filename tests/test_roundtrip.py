@@ -135,8 +135,9 @@ def test_index(tmp_path: Path, form: str) -> None:
         assert name.removeprefix(scope) in held
 
 
-@pytest.mark.parametrize("head", cp.APART)
+@pytest.mark.parametrize("head", cp.OF_WORDS)
 def test_digests_are_equal_in_every_format(tmp_path: Path, head: str) -> None:
+    """From every container; test_any_to_any and manage/test_hash do it with every class, from some of them."""
     state = cp.state_dict(head)
     found = []
     for number, container in enumerate(CONTAINERS):

@@ -18,7 +18,7 @@ from bertconv.catalog.store import Value
 from bertconv.catalog.trees import UNSETTLED, LocalTree, Scan, Tree
 from bertconv.progress import Progress, silent
 from bertconv.records import dataclass
-from bertconv.source.remote.urls import is_url, shown
+from bertconv.text import is_url, public
 
 BATCH = 500
 BATCH_ROWS = 50_000
@@ -209,7 +209,7 @@ def open_tree(root: str | os.PathLike[str]) -> Tree:
 
 def place_of(root: str | os.PathLike[str]) -> str:
     """What the places of a folder or a URL begin with on record; it need not be there."""
-    return shown(os.fspath(root)) if is_url(root) else str(Path(root).resolve())
+    return public(root) if is_url(root) else str(Path(root).resolve())
 
 
 def _batches(looks: Iterator[Look]) -> Iterator[list[Look]]:

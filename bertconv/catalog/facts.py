@@ -16,7 +16,7 @@ from typing import Any
 from bertconv.errors import BertconvError
 from bertconv.families import family_of_class
 from bertconv.manage.history.search import Record, plain_digest, short_text
-from bertconv.manifest import parsed_manifest, text_of
+from bertconv.manifest import object_of, parsed_manifest, text_of
 from bertconv.records import dataclass
 from bertconv.tasks import SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION
 from bertconv.text import parse_json
@@ -113,7 +113,7 @@ def label_set_digest(names: Iterable[str]) -> str:
 
 def _facts(manifest: Mapping[str, Any], folder: Path, nbytes: int) -> Facts:
     record = Record.of(folder, manifest)
-    table, target = (_mapping(manifest, key) for key in ("table", "target"))
+    table, target = (object_of(manifest, key) for key in ("table", "target"))
     config = manifest["files"].get(CONFIG, {})
     has_labels = _task(record.head) in _WITH_LABELS and config.get("size", MOST_CONFIG_BYTES + 1) <= MOST_CONFIG_BYTES
     return Facts(
@@ -127,11 +127,6 @@ def _facts(manifest: Mapping[str, Any], folder: Path, nbytes: int) -> Facts:
         config_sha256=_hexadecimal(text_of(config, "sha256")) if has_labels else "",
         config_size=config["size"] if has_labels else 0,
     )
-
-
-def _mapping(manifest: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = manifest.get(key)
-    return found if isinstance(found, dict) else {}
 
 
 def _hexadecimal(sha256: str) -> str:

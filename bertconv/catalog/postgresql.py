@@ -93,13 +93,8 @@ def name_of(url: URL) -> str:
     return f"postgresql://{url.host or ''}{port}/{url.database or ''}"
 
 
-def is_address(text: str) -> bool:
-    """Whether it is meant as a URL of PostgreSQL."""
-    return text.startswith(SCHEMES)
-
-
 def _url_of(address: str) -> URL:
-    if not is_address(address):
+    if not address.startswith(SCHEMES):
         scheme = address.partition("://")[0]
         raise RequestError(
             f"a database {scheme}:// is not known.", hint=f"Give the name of a file for SQLite, or {_EXAMPLE}."

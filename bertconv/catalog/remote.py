@@ -24,9 +24,6 @@ MOST_FOLDERS = 100_000
 """How many pages of a web server are asked for: each is an answer to wait for, and some servers have no end."""
 MOST_DEPTH = 20
 
-_WEAK = {"modified", "created"}
-"""Facts that stay the same when a file is written again within a second."""
-
 Answer = TypeVar("Answer")
 
 
@@ -73,9 +70,7 @@ class RemoteTree:
                 notes.append(problem)
                 continue
             self._facts[place], self._paths[place] = facts, path
-            strong = sorted(f"{key} {value}" for key, value in facts.identity.items() if key not in _WEAK)
-            stamp = " ".join([str(facts.size), *strong]) if strong else UNSETTLED
-            found.append(Seen(place, stamp, facts.size))
+            found.append(Seen(place, facts.stamp or UNSETTLED, facts.size))
         return Scan(tuple(sorted(found)), tuple(unread), self._root not in unread, tuple(notes))
 
     def together(self, work: Callable[[Seen], Answer], wanted: Iterable[Seen]) -> Iterator[Answer]:

@@ -136,11 +136,12 @@ def _with_defaults(item: Item, verb: str | None, common: dict[str, Any]) -> Item
 def state_folder(out: str, state: str | None) -> Path:
     """The folder of a fleet's ledgers; RequestError where OUT is elsewhere and none was given."""
     from bertconv.errors import RequestError
-    from bertconv.fleet.ledger import FOLDER
+    from bertconv.fleet.items import FOLDER
+    from bertconv.text import is_url
 
     if state is not None:
         return Path(state)
-    if "://" in out:
+    if is_url(out):
         raise RequestError("is no place for a ledger.", hint="Pass --state DIR, a local folder.", file=out)
     return Path(out) / FOLDER
 

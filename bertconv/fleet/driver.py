@@ -13,13 +13,14 @@ from typing import Any
 from bertconv import __version__
 from bertconv.fleet.engines.engine import Engine, Finished
 from bertconv.fleet.items import Item
-from bertconv.fleet.kept import is_remote, look_at, stamp_of
+from bertconv.fleet.kept import look_at, stamp_of
 from bertconv.fleet.ledger import Ledger, Row
 from bertconv.fleet.outcome import DONE, FAILED, KEPT, QUARANTINED, WAITING, Outcome, lost
 from bertconv.fleet.scheduler import RETRIED_CODES, SIGNALS, Policy, Scheduler
 from bertconv.formats.interrupts import held_back
 from bertconv.manage.gc import collect_beside
 from bertconv.records import dataclass
+from bertconv.text import is_url
 
 _TICK = 0.2
 """Seconds after which the driver looks up: for a signal, and to say how far it is."""
@@ -173,7 +174,7 @@ class _Driver:
             is_same = row is not None and row.key == key != ""
             if is_same and row is not None and self._has_ended(item, row):
                 continue
-            if is_same and row is not None and is_remote(item.dst):  # a worker asks the store whether it is still there
+            if is_same and row is not None and is_url(item.dst):  # a worker asks the store whether it is still there
                 self.items[item.id] = replace(item, stamp=row.stamp)
             todo.append((item, key))
             lost_before = row.lost if is_same and row is not None and not self.run.again else 0

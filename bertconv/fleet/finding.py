@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from bertconv.containers.registry import BY_NAME, CONTAINERS, SPREAD
 from bertconv.errors import BertconvError, RequestError
 from bertconv.families import families
+from bertconv.fleet.items import FOLDER
 from bertconv.formats.leftovers import MARK
 from bertconv.records import dataclass
 from bertconv.source.modules import LISTING
@@ -19,8 +20,6 @@ from bertconv.source.sidecars import CONFIGS
 from bertconv.source.weights import Choice, choose, index_beside, is_index, is_spread, is_weights, parts_beside
 from bertconv.text import parse_json, printable, shown
 
-FLEET = ".bertconv-fleet"
-"""The folder in which a fleet keeps its own files; what lies beside it is the fleet's output."""
 MOST_DEPTH = 32
 """How far below the root of a tree is looked."""
 CONFIG_BYTES = 4_000_000
@@ -97,7 +96,7 @@ def find_checkpoints(tree: Tree) -> Iterator[Found]:
         except OSError as error:
             yield Found(folder, problems=(f"cannot be listed: {_reason(error)}",))
             continue
-        if folder and FLEET in inner:
+        if folder and FOLDER in inner:
             continue
         names = sorted(filter(_is_open, inner))
         place = _Place(tree, folder, files, frozenset(names))

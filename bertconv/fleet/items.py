@@ -14,8 +14,10 @@ from typing import Any
 
 from bertconv.errors import RequestError
 from bertconv.records import dataclass
-from bertconv.text import parse_json
+from bertconv.text import is_url, parse_json
 
+FOLDER = ".bertconv-fleet"
+"""Where a fleet's own files are, in the folder of its outputs; what lies beside it is an output."""
 VERBS = ("convert", "verify", "doctor", "hash")
 """What can be done to every item of a list."""
 
@@ -100,7 +102,7 @@ def placed(items: Iterable[Item], out: str) -> list[Item]:
         RequestError: two items are the same, or two outputs would go to one place.
     """
     found = [_absolute(item) for item in items]
-    out = out if "://" in out else os.path.abspath(out)  # noqa: PTH100  (resolve() would follow a link)
+    out = out if is_url(out) else os.path.abspath(out)  # noqa: PTH100  (resolve() would follow a link)
     names = [safe_name(item.src) for item in found]
     counts: dict[str, set[str]] = {}
     for item, name in zip(found, names, strict=True):
@@ -116,9 +118,9 @@ def placed(items: Iterable[Item], out: str) -> list[Item]:
 def _absolute(item: Item) -> Item:
     """An item whose local paths mean the same in every folder, as a ledger must have them."""
     src, dst = item.src, item.dst
-    if "://" not in src and os.path.lexists(src):
+    if not is_url(src) and os.path.lexists(src):
         src = os.path.abspath(src)  # noqa: PTH100
-    if dst and "://" not in dst:
+    if dst and not is_url(dst):
         dst = os.path.abspath(dst)  # noqa: PTH100
     return item if (src, dst) == (item.src, item.dst) else replace(item, src=src, dst=dst)
 

@@ -21,6 +21,7 @@ from bertconv.errors import AmbiguousHead, BertconvError
 from bertconv.fleet.items import Item, key_of
 from bertconv.formats.destination import MANIFEST
 from bertconv.records import dataclass
+from bertconv.text import is_url
 
 _UNPINNED = "unpinned"
 """The identity of a source elsewhere that a list states none of: its list has to be made anew to see changes."""
@@ -52,11 +53,6 @@ class Seen:
         return key_of(item, self.identity, _tables(item.options.get("table")), __version__)
 
 
-def is_remote(place: str) -> bool:
-    """Whether it is a URL."""
-    return "://" in place
-
-
 def look_at(item: Item) -> Seen:
     """The source of an item as it is now; only names, sizes and times of its files are looked at, and no network."""
     seen = _of_source(item)
@@ -68,7 +64,7 @@ def look_at(item: Item) -> Seen:
 def _of_source(item: Item) -> Seen:
     if item.identity:
         return Seen(item.identity)
-    if is_remote(item.src):
+    if is_url(item.src):
         return Seen(_UNPINNED)
     try:
         files = sorted(_files(Path(item.src), item.options))
@@ -109,7 +105,7 @@ def _files(path: Path, options: Mapping[str, Any]) -> Iterator[Path]:
 
 def stamp_of(dst: str) -> str:
     """Size and time of the manifest of an output of the disk; empty where there is none to look at."""
-    if not dst or is_remote(dst):
+    if not dst or is_url(dst):
         return ""
     try:
         status = Path(dst, MANIFEST).lstat()
@@ -127,7 +123,7 @@ def kept_manifest(item: Item, seen: Seen) -> Mapping[str, Any] | None:
     """
     from bertconv.manifest import read_manifest
 
-    if is_remote(item.dst):
+    if is_url(item.dst):
         return _kept_in_store(item, seen)
     try:
         manifest = read_manifest(Path(item.dst))
@@ -171,7 +167,7 @@ def stored_output(dst: str) -> tuple[dict[str, Any] | None, dict[str, int]]:
 
 def has_output(dst: str) -> bool:
     """Whether an output is there, which may then be replaced."""
-    if not is_remote(dst):
+    if not is_url(dst):
         return Path(dst, MANIFEST).is_file()
     from bertconv.formats.remote.site import Site
 

@@ -21,8 +21,6 @@ from bertconv.fleet.outcome import Outcome
 from bertconv.formats import leftovers
 from bertconv.records import dataclass
 
-FOLDER = ".bertconv-fleet"
-"""Where a fleet's own files are, in the folder of its outputs."""
 VERSION = 1
 _FLUSH_SECONDS = 0.5
 PENDING, RUNNING = "pending", "running"

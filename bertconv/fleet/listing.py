@@ -17,7 +17,7 @@ from bertconv.fleet.hub_models import PREFIX, Query, found_in, repositories
 from bertconv.fleet.trees import LocalTree, UrlTree
 from bertconv.progress import Progress, silent
 from bertconv.records import dataclass
-from bertconv.text import human_bytes, some
+from bertconv.text import human_bytes, is_url, some
 from bertconv.verify.report_files import write_text
 
 BEGINNING = '{"src": "'
@@ -142,8 +142,6 @@ def _most_first(counts: dict[str, int]) -> dict[str, int]:
 
 
 def _in_tree(src: str | os.PathLike[str], given: str) -> Iterator[Listed]:
-    from bertconv.source.remote.urls import is_url
-
     if is_url(src):
         root = given.rstrip("/")
         tree = UrlTree.of(given)

@@ -13,6 +13,8 @@ DONE, KEPT, FAILED, QUARANTINED = "done", "kept", "failed", "quarantined"
 WAITING = "waiting"
 """It failed for now, and will be tried again."""
 
+BUG = 9
+"""The exit code of a bug: no second try tells more."""
 LOST = 137
 """The code of an item whose worker died: 128 + SIGKILL, which is what a system short of memory sends."""
 

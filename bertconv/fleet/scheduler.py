@@ -13,13 +13,11 @@ import heapq
 from itertools import count
 from zlib import crc32
 
-from bertconv.fleet.outcome import DONE, FAILED, LOST, QUARANTINED, WAITING
+from bertconv.fleet.outcome import BUG, DONE, FAILED, LOST, QUARANTINED, WAITING
 from bertconv.records import dataclass
 
 RETRIED_CODES = (7, 8)
 """Exit codes of what may be otherwise in a minute: a destination that cannot be written, a Hub that did not answer."""
-BUG = 9
-"""The exit code of a bug: no second try tells more."""
 SIGNALS = 128
 """Codes from here on are those of signals: somebody stopped the worker, not the item."""
 
@@ -155,13 +153,6 @@ class Scheduler:
         tries.lost += 1
         tries.alone = tries.lost >= self.policy.lost_limit
         return self._again(name, now, tries.lost)
-
-    def give_back(self, name: str) -> None:
-        """A try that never began, or that whoever drives this stopped: it does not count."""
-        tries = self._items[name]
-        tries.attempts -= 1
-        self.running -= 1
-        heapq.heappush(self._ready, (-tries.size, next(self._number), name))
 
     def _end(self, name: str, state: str) -> Verdict:
         del self._items[name]

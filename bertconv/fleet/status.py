@@ -15,6 +15,7 @@ from bertconv.fleet.ledger import PENDING, RUNNING, Row, of_item, read_ledgers, 
 from bertconv.fleet.outcome import DONE, FAILED, KEPT, QUARANTINED, WAITING
 from bertconv.formats.destination import MANIFEST
 from bertconv.records import dataclass
+from bertconv.text import is_url
 
 STATES = (DONE, KEPT, FAILED, QUARANTINED, WAITING, RUNNING, PENDING)
 """Every state of an item, in the order in which they are shown."""
@@ -100,7 +101,7 @@ def status_of(out: str, state: Path, items: Iterable[Item] | None = None) -> Sta
 def rebuilt(item: Item) -> Row:
     """The row of an item that no ledger knows: done where its output has a manifest, whose time is taken."""
     row = of_item(item)
-    return _of_manifest(row, Path(item.dst)) if item.dst and "://" not in item.dst else row
+    return _of_manifest(row, Path(item.dst)) if item.dst and not is_url(item.dst) else row
 
 
 def _outputs(out: Path) -> Iterator[Row]:

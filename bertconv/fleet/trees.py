@@ -17,9 +17,6 @@ from bertconv.errors import BertconvError, RequestError
 from bertconv.fleet.finding import File
 from bertconv.source.checkpoint_folder import open_in
 
-_STAMPS = ("ETag", "etag", "md5Hash", "content_md5", "VersionId", "generation")
-"""What listings of buckets call the facts by which content is known."""
-
 
 class LocalTree:
     """A folder of the disk; no link to another folder is followed.
@@ -124,12 +121,15 @@ class UrlTree(ListedTree):
     """
 
     def __init__(self, system: Any, root: str) -> None:
+        from bertconv.source.remote.store import facts_of
+
         self._system, self._root = system, root.rstrip("/")
         found: Mapping[str, Mapping[str, Any]] = self._asked(lambda: system.find(self._root, detail=True))
         begin = f"{self._root}/"
         self._stamps = {
-            name.removeprefix(begin): "".join(str(facts[key]) for key in _STAMPS if facts.get(key))
+            name.removeprefix(begin): facts_of(facts).stamp
             for name, facts in found.items()
+            if isinstance(facts.get("size"), int)
         }
         super().__init__(
             (name.removeprefix(begin), facts.get("size"))
@@ -173,7 +173,7 @@ class UrlTree(ListedTree):
 
     def identity(self, names: Collection[str]) -> str:
         """Which bytes files have: a digest of what the listing states of each; empty where it lacks that of one."""
-        stamps = {name: self._stamps[name] for name in sorted(names)}
+        stamps = {name: self._stamps.get(name, "") for name in sorted(names)}
         if not stamps or not all(stamps.values()):
             return ""
         return hashlib.sha256(json.dumps(stamps).encode()).hexdigest()

@@ -14,10 +14,10 @@ from typing import Any
 
 from bertconv.errors import BertconvError, ParityError, RequestError
 from bertconv.fleet.items import Item
-from bertconv.fleet.kept import VERIFY, Seen, has_output, is_remote, kept_manifest, look_at, stamp_of, stored_output
-from bertconv.fleet.outcome import DONE, FAILED, KEPT, Outcome
+from bertconv.fleet.kept import VERIFY, Seen, has_output, kept_manifest, look_at, stamp_of, stored_output
+from bertconv.fleet.outcome import BUG, DONE, FAILED, KEPT, Outcome
+from bertconv.text import is_url
 
-BUG = 9
 _NOT_ITEMS = ("src", "dst", "a", "b", "overwrite", "dry_run", "progress", "token", "report_file")
 """Arguments of the verbs' functions that are no options of an item: the fleet decides them, or they are secret."""
 
@@ -109,13 +109,13 @@ def _convert(item: Item, seen: Seen) -> Outcome:
 
 
 def _of_manifest(item: Item, manifest: Mapping[str, Any]) -> Outcome:
-    stamp = manifest["manifest_sha256"] if is_remote(item.dst) else stamp_of(item.dst)
+    stamp = manifest["manifest_sha256"] if is_url(item.dst) else stamp_of(item.dst)
     return Outcome(KEPT, stamp=stamp, **facts_of(manifest))
 
 
 def _stamp(dst: str) -> str:
     """What tells an output that has just been written from any other; of one in a store the digest of its manifest."""
-    if not is_remote(dst):
+    if not is_url(dst):
         return stamp_of(dst)
     manifest, _ = stored_output(dst)
     return "" if manifest is None else str(manifest["manifest_sha256"])
@@ -123,19 +123,14 @@ def _stamp(dst: str) -> str:
 
 def facts_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What an outcome says of an output, as its manifest says it."""
-    from bertconv.manifest import text_of
+    from bertconv.manifest import object_of, text_of
 
-    table, source, target = (_object(manifest, key) for key in ("table", "source", "target"))
+    table, source, target = (object_of(manifest, key) for key in ("table", "source", "target"))
     return {
         "digest": manifest["digest"], "nbytes": sum(facts["size"] for facts in manifest["files"].values()),
         "family": text_of(table, "name"), "head": text_of(manifest, "head"), "source_format": _format(source),
         "target_format": text_of(target, "format"), "result": {"verified": manifest["verified"]},
     }  # fmt: skip
-
-
-def _object(manifest: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = manifest.get(key)
-    return value if isinstance(value, dict) else {}
 
 
 def _format(source: Mapping[str, Any]) -> str:
@@ -152,7 +147,7 @@ def _verify(item: Item, _: Seen) -> Outcome:
         return _judged(
             "the output", ok=found.ok, said=found.verdict(), digest=found.digest, result={"verdict": found.verdict()}
         )
-    if not (is_remote(item.dst) or Path(item.dst).exists()):
+    if not (is_url(item.dst) or Path(item.dst).exists()):
         raise RequestError("is not there to be verified.", hint="Convert the list first.", file=item.dst)
     parity = _function(item.verb)(item.src, item.dst, **options)
     said = parity.verdict() if parity.ok else parity.failure_text()

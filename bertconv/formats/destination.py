@@ -12,7 +12,7 @@ from bertconv.containers.stored import SourceFile
 from bertconv.errors import BertconvError, OutputError
 from bertconv.records import dataclass
 from bertconv.source import sidecars
-from bertconv.source.remote.urls import shown
+from bertconv.text import public
 
 MANIFEST = sidecars.MANIFEST
 """Name of the manifest in every output."""
@@ -31,7 +31,7 @@ class RemotePlace:
     url: str
 
     def __str__(self) -> str:
-        return shown(self.url)
+        return public(self.url)
 
 
 def refusal(folder: Path, problem: str, hint: str) -> OutputError:

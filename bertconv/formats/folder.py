@@ -19,7 +19,7 @@ from bertconv.formats.content import OutputFile
 from bertconv.formats.destination import RemotePlace
 from bertconv.formats.staging import StagedFolder
 from bertconv.formats.workers import Tick
-from bertconv.source.remote.urls import is_url
+from bertconv.text import is_url
 
 Destination = Path | RemotePlace
 """Where an output is to be."""

@@ -12,11 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from bertconv.progress import stopping
-
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
-pending = stopping
+pending: list[int] = []
 """Signals that are being held back: a handler that is called while there are any has a second one."""
 
 SAME_SECONDS = 0.5
@@ -34,6 +32,7 @@ def held_back() -> Iterator[Callable[[], None]]:
     Yields:
         What the work calls from time to time, from any thread: it raises StopRequested once a signal has come.
     """
+    from bertconv.progress import stopping  # here: `--help` holds nothing back, and starts without it
 
     def check() -> None:
         if pending:
@@ -49,6 +48,7 @@ def held_back() -> Iterator[Callable[[], None]]:
     def hold(number: int, frame: FrameType | None) -> None:
         if not pending:
             pending.append(number)
+            stopping.append(number)
             since.append(time.monotonic())
         elif time.monotonic() - since[0] > SAME_SECONDS:
             handlers[number](number, frame)
@@ -62,5 +62,6 @@ def held_back() -> Iterator[Callable[[], None]]:
             signal.signal(number, handler)
         came = pending[:]
         pending.clear()
+        stopping.clear()
         for number in came:
             handlers[number](number, None)

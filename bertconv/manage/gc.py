@@ -20,8 +20,7 @@ from bertconv.formats.destination import is_of_hub_cache
 from bertconv.manage.twins import Twins, find_twins
 from bertconv.records import dataclass
 from bertconv.source.checkpoint_folder import SHARED_MARKER
-from bertconv.source.remote.urls import is_url, shown
-from bertconv.text import printable
+from bertconv.text import is_url, printable, public
 
 REMOVED, PUT_BACK, KEPT = leftovers.REMOVED, leftovers.PUT_BACK, "kept"
 
@@ -105,7 +104,7 @@ def collect_leftovers(
         if duplicates:
             raise RequestError(
                 "models that are twice are looked for in folders of the disk.", hint="Leave --duplicates out.",
-                file=shown(str(folder)),
+                file=public(folder),
             )  # fmt: skip
         address, left, troubles = collect_remote(str(folder), dry_run=dry_run)
         return Leftovers(address, tuple(Leftover(*one) for one in left), Twins(), tuple(troubles), dry_run)
@@ -128,7 +127,7 @@ def collect_beside(destinations: Iterable[str | os.PathLike[str]]) -> tuple[Left
     Returns:
         What was found, and what became of it; what cannot be removed is kept, with the reason.
     """
-    given = {os.path.dirname(os.path.abspath(one)) for one in destinations if "://" not in os.fspath(one)}  # noqa: PTH100, PTH120
+    given = {os.path.dirname(os.path.abspath(one)) for one in destinations if not is_url(one)}  # noqa: PTH100, PTH120
     folders = [folder for one in sorted(given) if (folder := Path(one)).is_dir()]
     found: list[Leftover] = []
     for destination, paths in _by_destination(folders).items():

@@ -9,14 +9,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from huggingface_hub import errors
 
 from bertconv.errors import BertconvError
 from bertconv.source.hub_errors import CONFLICTS, FAILURES, status_of
+from bertconv.source.remote.patience import PASSING, retry_after
 
 Answer = TypeVar("Answer")
 
@@ -24,7 +23,6 @@ TRIES = 3
 """How often a call is made."""
 LONGEST = 330.0
 """Most seconds to wait for the next one: the Hub counts requests over five minutes."""
-_UNAVAILABLE = frozenset((408, 425, 429, 500, 502, 503, 504))
 _RESET = re.compile(r";\s*t\s*=\s*(\d+)")
 """Seconds until requests are counted anew: draft-ietf-httpapi-ratelimit-headers."""
 
@@ -66,24 +64,12 @@ def _seconds(error: Exception, number: int) -> float | None:
     little = 2.0 ** (number - 1)
     if not isinstance(error, errors.HfHubHTTPError) or error.response is None:
         return little if _is_network(error) else None
-    if status_of(error) not in _UNAVAILABLE:
+    if status_of(error) not in PASSING:
         return None
     headers = error.response.headers
-    asked = _retry_after(headers.get("Retry-After", ""))
+    asked = retry_after(headers.get("Retry-After", ""))
     reset = _RESET.search(headers.get("RateLimit", ""))
     return float(reset[1]) if asked is None and reset else little if asked is None else asked
-
-
-def _retry_after(value: str) -> float | None:
-    """Seconds; the header has these or a date."""
-    if value.strip().isdecimal():
-        return float(value)
-    try:
-        date = parsedate_to_datetime(value)
-    except (TypeError, ValueError):  # none, or none that is understood
-        return None
-    date = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return max((date - datetime.now(UTC)).total_seconds(), 0.0)
 
 
 def _is_network(error: Exception) -> bool:

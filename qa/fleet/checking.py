@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bertconv.fleet.items import FOLDER
 from bertconv.formats.destination import MANIFEST
 from qa.fleet.killing import Ran
 from qa.fleet.making import Case
 
 VOLATILE: frozenset[str] = frozenset()
 """Places of a manifest that may differ between two runs: none, a manifest has no times."""
-STATE = ".bertconv-fleet"
 
 
 @dataclass
@@ -43,7 +43,7 @@ def check_outputs(cases: Sequence[Case], out: Path) -> Checked:
             before = len(found.problems)
             _compare(case, out / case.name, found)
             found.identical += len(found.problems) == before
-    wanted = {case.name for case in cases if case.single is not None} | {STATE}
+    wanted = {case.name for case in cases if case.single is not None} | {FOLDER}
     left = sorted(path.name for path in out.iterdir() if path.name not in wanted)
     found.problems += [f"left behind: {name}" for name in left]
     return found
@@ -121,5 +121,5 @@ def differences(one: Any, other: Any, place: str = "") -> Iterator[str]:
 
 def snapshot(folder: Path) -> Mapping[str, tuple[int, int, int]]:
     """Inode, size and time of every file of the outputs, to show that a run wrote none."""
-    every = ((path, path.lstat()) for path in folder.rglob("*") if STATE not in path.parts)
+    every = ((path, path.lstat()) for path in folder.rglob("*") if FOLDER not in path.parts)
     return {str(path): (stat.st_ino, stat.st_size, stat.st_mtime_ns) for path, stat in every}

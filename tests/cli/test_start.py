@@ -16,6 +16,7 @@ NOWHERE = (
     "torch tensorflow keras transformers tokenizers sentencepiece rich huggingface_hub httpx requests http ssl email"
     " urllib.request asyncio multiprocessing unittest difflib importlib.metadata h5py.tests bertconv.models"
     " bertconv.source.hub bertconv.verify.html bertconv.verify.reference"
+    " fsspec aiohttp sqlite3 bertconv.source.remote bertconv.formats.remote bertconv.fleet bertconv.catalog"
 ).split()
 """Modules that no command needs for a local folder, unless it runs a model."""
 NO_ELEMENTS = (
@@ -112,7 +113,8 @@ def test_other_processes_collect_cycles(tmp_path: Path, src: Path, arguments: st
 
 def test_a_process_of_somebody_else_stays_as_it_is(src: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    frozen = gc.get_freeze_count()
     assert cp.call("pt2tf", src, tmp_path / "out", "--verify", "none", "--quiet") == 0
     assert gc.isenabled()
-    assert gc.get_freeze_count() == 0
+    assert gc.get_freeze_count() <= frozen  # what pytest froze may go
     assert "OPENBLAS_NUM_THREADS" not in os.environ

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertconv.fleet.items import Item
-from bertconv.fleet.ledger import FOLDER, Ledger, ledger_path
+from bertconv.fleet.items import FOLDER, Item
+from bertconv.fleet.ledger import Ledger, ledger_path
 from bertconv.fleet.outcome import Outcome
 from bertconv.fleet.report import FleetReport, Row, command_of, fleet_report
 from bertconv.fleet.report_page import MOST_ROWS, duration, fleet_page

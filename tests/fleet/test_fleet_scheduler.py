@@ -90,14 +90,6 @@ def test_an_item_that_ends_well_alone_is_done() -> None:
     assert scheduler.finished("a", 0, 0).state == DONE
 
 
-def test_what_was_given_back_does_not_count() -> None:
-    scheduler = of("a")
-    scheduler.next(0)
-    scheduler.give_back("a")
-    assert scheduler.running == 0
-    assert scheduler.next(0) == Task("a", 1, alone=False)
-
-
 @given(
     st.lists(st.sampled_from([0, 1, 5, 7, 8, 9, 143, "lost"]), min_size=1, max_size=200),
     st.integers(1, 12),

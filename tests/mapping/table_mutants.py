@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
 import tomllib
 from collections.abc import Callable, Iterator
-from copy import deepcopy
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from bertconv.mapping.dialects import load_dialects
@@ -27,10 +26,6 @@ class Mutant(NamedTuple):
     file: str
     raw: Raw
 
-    def write(self, path: Path) -> Path:
-        path.write_text(to_toml(self.raw))
-        return path
-
 
 def read(file: str) -> Raw:
     return tomllib.loads((tables_folder() / file).read_text())
@@ -47,27 +42,29 @@ def _value(value: Any) -> str:
     return json.dumps(value)
 
 
-def table_mutants() -> Iterator[Mutant]:
-    """Changes to bert.toml."""
+def mutants(part: int = 0, parts: int = 1) -> Iterator[Mutant]:
+    """Changes to bert.toml and to dialects.toml, or every so many of them."""
+    edits = [("bert.toml", *each) for each in _table_edits()] + [("dialects.toml", *each) for each in _dialect_edits()]
+    sound = {file: (pickle.dumps(read(file)), to_toml(read(file))) for file in ("bert.toml", "dialects.toml")}
+    for file, name, edit in edits[part::parts]:
+        pickled, text = sound[file]
+        changed = pickle.loads(pickled)  # ten times as fast as deepcopy
+        edit(changed)
+        if to_toml(changed) != text:
+            yield Mutant(name, file, changed)
+
+
+def _table_edits() -> Iterator[tuple[str, Edit]]:
     raw = read("bert.toml")
+    raw["names"] = {name: raw["names"][name] for name in EVERYWHERE}
     for edits in (_rows, _groups, _heads, _small_tables, _ignore, _sizes, _overrides, _head_of_file, _config):
-        for name, edit in edits(raw | {"names": {name: raw["names"][name] for name in EVERYWHERE}}):
-            yield from _mutant(name, "bert.toml", raw, edit)
+        yield from edits(raw)
 
 
-def dialect_mutants() -> Iterator[Mutant]:
-    """Changes to dialects.toml."""
+def _dialect_edits() -> Iterator[tuple[str, Edit]]:
     raw = read("dialects.toml")
     for edits in (_kinds, _stored, _about, _spelling):
-        for name, edit in edits({name: raw[name] for name in ("kinds", *EVERYWHERE)}):
-            yield from _mutant(name, "dialects.toml", raw, edit)
-
-
-def _mutant(name: str, file: str, raw: Raw, edit: Edit) -> Iterator[Mutant]:
-    changed = deepcopy(raw)
-    edit(changed)
-    if to_toml(changed) != to_toml(raw):
-        yield Mutant(name, file, changed)
+        yield from edits({name: raw[name] for name in ("kinds", *EVERYWHERE)})
 
 
 def _put(*path: str | int, value: Any) -> Edit:

@@ -20,12 +20,13 @@ from observed_names import (
     relative_differences,
 )
 from table_headers import REAL, Tables, prefixed, renamed, stored, without
-from table_mutants import Mutant, dialect_mutants, read, table_mutants, to_toml
+from table_mutants import Mutant, mutants, read, to_toml
 
+from bertconv import table_files
 from bertconv.config import BertConfig
 from bertconv.errors import BadTable, BertconvError
 from bertconv.families import Schema
-from bertconv.mapping import checks
+from bertconv.mapping import checks, dialects
 from bertconv.mapping.dialects import Role, load_dialects
 from bertconv.mapping.identify import StoredTensor
 from bertconv.mapping.plan import Plan
@@ -232,9 +233,12 @@ def expected() -> dict[str, object]:
     return {name: outcome(REAL, header) for name, header in found_files().items()}
 
 
-def caught_by(mutant: Mutant, path: Path) -> str | None:
-    """The detector that a mutant turns red; None when it survives."""
-    mutant.write(path)
+def caught_by(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> str | None:
+    """The detector that a mutant turns red; None when it survives. Others hold that what is written is read."""
+    path = Path(f"{mutant.name}.toml")
+    read_toml = table_files.read_toml
+    for module in (table_files, dialects):
+        monkeypatch.setattr(module, "read_toml", lambda one: (mutant.raw, "") if one == path else read_toml(one))
     try:
         tables = (
             Tables(load_table(path), REAL.dialects)
@@ -243,20 +247,32 @@ def caught_by(mutant: Mutant, path: Path) -> str | None:
         )
     except BadTable:
         return "load"
+    finally:
+        monkeypatch.undo()
     return next((detector.__name__ for detector in DETECTORS if _first(detector(tables))), None)
 
 
-@pytest.fixture(scope="module")
-def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
-    folder = tmp_path_factory.mktemp("mutants")
-    mutants = [*table_mutants(), *dialect_mutants()]
-    return {mutant.name: caught_by(mutant, folder / f"{number}.toml") for number, mutant in enumerate(mutants)}
+ALONE = {
+    "pooler.dense: delete": "load",
+    "embeddings.word: delete": "static",
+    "embeddings: swap word and segment": "names",
+    "ForPreTraining: task discriminator": "facts",
+    "kinds.logits.weight: reverse": "kinds",
+    "layer.query: swap in and out": "listings",
+    "ignore: delete dropout": "lists",
+    "ignore: delete position_ids$": "fixtures",
+}
+"""Mutant -> the first detector that sees it: each of them is the first for one."""
+
+PARTS = 8
+"""The mutants are divided, so that workers share them."""
 
 
 def test_mutants_have_names_of_their_own() -> None:
-    mutants = [mutant.name for mutant in (*table_mutants(), *dialect_mutants())]
-    assert [name for name, times in Counter(mutants).items() if times > 1] == []
-    assert len(mutants) > 600
+    names = [mutant.name for mutant in mutants()]
+    assert [name for name, times in Counter(names).items() if times > 1] == []
+    assert len(names) > 600
+    assert set(SURVIVORS) <= set(names)
 
 
 @pytest.mark.parametrize("file", ["bert.toml", "dialects.toml"])
@@ -271,10 +287,13 @@ def test_what_the_writer_writes_is_what_was_read(file: str, tmp_path: Path) -> N
     assert [problem for detector in DETECTORS for problem in detector(written)] == []
 
 
-def test_every_mutant_is_caught_but_those_without_effect(verdicts: dict[str, str | None]) -> None:
-    assert {name for name, detector in verdicts.items() if detector is None} == set(SURVIVORS)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_mutant_is_caught_but_those_without_effect(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    caught = {mutant.name: caught_by(mutant, monkeypatch) for mutant in mutants(part, PARTS)}
+    assert {name for name, by in caught.items() if by is None} == set(SURVIVORS) & set(caught)
 
 
-@pytest.mark.parametrize("detector", ["load", *(detector.__name__ for detector in DETECTORS)])
-def test_no_detector_is_idle(verdicts: dict[str, str | None], detector: str) -> None:
-    assert detector in verdicts.values()
+def test_no_detector_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {mutant.name: mutant for mutant in mutants() if mutant.name in ALONE}
+    assert {name: caught_by(mutant, monkeypatch) for name, mutant in found.items()} == ALONE
+    assert set(ALONE.values()) == {"load", *(detector.__name__ for detector in DETECTORS)}

@@ -37,16 +37,24 @@ def with_right_answers(model: Any, given: Arrays, answers: Arrays) -> Arrays:
     return found
 
 
-@pytest.mark.parametrize("head", ANSWERS)
-@pytest.mark.parametrize("where", ["metrics", "weighted_metrics"])
+SPELLINGS: dict[str, Any] = {
+    "list": ["accuracy"], "name": "accuracy", "tuple": ("accuracy",), "objects": [OWN(name="accuracy")],
+    "object": OWN(name="accuracy"), "two": ["accuracy", OWN("q")],
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "metrics",
-    [["accuracy"], "accuracy", ("accuracy",), [OWN(name="accuracy")], OWN(name="accuracy"), ["accuracy", OWN("q")]],
-    ids=["list", "name", "tuple", "objects", "object", "two"],
+    ("head", "where", "spelling"),
+    [
+        *(("BertForQuestionAnswering", "metrics", spelling) for spelling in SPELLINGS),
+        *(("BertForPreTraining", "weighted_metrics", spelling) for spelling in ("list", "object", "two")),
+        ("BertForQuestionAnswering", "weighted_metrics", "two"),
+        ("BertForPreTraining", "metrics", "two"),
+    ],
 )
-def test_metrics_of_every_output(head: str, where: str, metrics: Any) -> None:
+def test_metrics_of_every_output(head: str, where: str, spelling: str) -> None:
     """Two of them are two for each output, and not one for the first and one for the second."""
-    metrics = copied(metrics)
+    metrics = copied(SPELLINGS[spelling])
     model = compiled(head, **{where: metrics})
     given = inputs(head)
     answers = with_right_answers(model, given, ANSWERS[head])

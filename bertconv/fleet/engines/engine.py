@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Protocol
 
 from bertconv.fleet.items import Item
@@ -48,3 +49,8 @@ class Engine(Protocol):
         Args:
             stop: give up what is running, after it has cleaned up, instead of waiting for it.
         """
+
+
+def processors() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -6,12 +6,11 @@ for the dead one for ever. Here a worker has a socket of its own, whose end tell
 
 from __future__ import annotations
 
-import os
 import selectors
 import time
 
 from bertconv.fleet.engines.child import GRACE, Child
-from bertconv.fleet.engines.engine import Finished
+from bertconv.fleet.engines.engine import Finished, processors
 from bertconv.fleet.items import Item
 
 MOST_ITEMS = 200
@@ -35,7 +34,7 @@ class LocalEngine:
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        self._slots = workers or len(os.sched_getaffinity(0))
+        self._slots = workers or processors()
         self._idle: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
 

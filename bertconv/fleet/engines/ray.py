@@ -25,7 +25,7 @@ from typing import Any
 
 from bertconv import __version__
 from bertconv.errors import BertconvError, RequestError
-from bertconv.fleet.engines.engine import Finished
+from bertconv.fleet.engines.engine import Finished, processors
 from bertconv.fleet.items import Item, item_of
 from bertconv.fleet.outcome import Outcome
 
@@ -73,7 +73,7 @@ class RayEngine:
         if self.workers is not None:
             return self.workers
         if self.address is None:
-            return _processors()
+            return processors()
         ray = self._started()
         if not self._processors or time.monotonic() - self._looked > _LOOK:
             self._processors, self._looked = max(int(ray.cluster_resources().get("CPU", 1)), 1), time.monotonic()
@@ -249,11 +249,6 @@ def _end(children: Iterable[int]) -> None:
         with contextlib.suppress(ProcessLookupError, ChildProcessError):  # it ended, or was waited for
             os.kill(number, signal.SIGKILL)
             os.waitpid(number, 0)
-
-
-def _processors() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _set_environment() -> None:

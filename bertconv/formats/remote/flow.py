@@ -82,7 +82,12 @@ class Flow:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="bertconv-send")
         self._sending: Future[None] | None = None
         self.starts = [0, *accumulate(file.size for file in files)]
-        self.fds = [self._made(file) for file in files]
+        self.fds: list[int] = []
+        try:
+            self.fds += [self._made(file) for file in files]
+        except BaseException:  # such as more files than may be open
+            self._stack.close()
+            raise
 
     def start(self, tasks: Sequence[Task]) -> None:
         """Begin to send; tasks are begun in this order, that of their bytes."""

@@ -27,7 +27,8 @@ from bertconv.formats.remote.stream import write_in_order
 from bertconv.formats.workers import Tick
 from bertconv.source import mounts
 from bertconv.source.remote.patience import explained, failures
-from bertconv.source.remote.urls import is_url, shown
+from bertconv.source.remote.urls import shown
+from bertconv.text import is_url
 
 
 class RemoteFolder:

@@ -25,7 +25,7 @@ LONGEST = 120.0
 """Most seconds that a store's own wish to wait is heard for."""
 GLANCE = 0.2
 """Seconds after which a wait looks whether a signal has come."""
-_PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
+PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
 """HTTP statuses that may be others a moment later."""
 _LIBRARIES = (
     ("aiohttp", "ClientError"), ("botocore.exceptions", "BotoCoreError"), ("botocore.exceptions", "ClientError"),
@@ -130,7 +130,7 @@ def _about(error: Exception) -> tuple[str, str]:
 def _is_final(error: Exception) -> bool:
     """Whether another try cannot help."""
     if status := status_of(error):
-        return status not in _PASSING
+        return status not in PASSING
     kind = type(error).__name__
     known = isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError)
     return known or "Credential" in kind or "Redirect" in kind

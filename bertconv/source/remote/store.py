@@ -15,6 +15,8 @@ _IDENTITY = {
     "Last-Modified": "modified", "created": "created",
 }  # fmt: skip
 """What the file systems call the facts by which a file is known -> what they are called here."""
+_TIMES = {"modified", "created"}
+"""Those that stay the same when a file is written again within a second."""
 
 
 class Facts(NamedTuple):
@@ -33,8 +35,13 @@ class Facts(NamedTuple):
         if self.size != other.size:
             return True
         both = self.identity.keys() & other.identity.keys()
-        strong = both - {"modified", "created"}
-        return any(self.identity[key] != other.identity[key] for key in strong or both)
+        return any(self.identity[key] != other.identity[key] for key in (both - _TIMES) or both)
+
+    @property
+    def stamp(self) -> str:
+        """What tells its bytes from others, in one line; empty where only its size and its times are known."""
+        strong = sorted(f"{key} {value}" for key, value in self.identity.items() if key not in _TIMES)
+        return " ".join([str(self.size), *strong]) if strong else ""
 
 
 class Listed(NamedTuple):

@@ -6,10 +6,9 @@ import re
 from typing import Any
 
 from bertconv.errors import RequestError
-from bertconv.text import is_url
 from bertconv.text import public as shown
 
-__all__ = ["HTTP", "SCHEMES", "filesystem", "is_url", "scheme_of", "shown", "without_secrets"]
+__all__ = ["HTTP", "SCHEMES", "filesystem", "scheme_of", "shown", "without_secrets"]
 
 _QUERY = re.compile(r"(?<=[\w/])\?[^\s'\"<>]+|(?<=://)[^\s/'\"<>@]+@")
 """Queries and users in addresses that stand in a text: both may hold rights."""
