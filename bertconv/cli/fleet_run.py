@@ -216,8 +216,8 @@ def _tell(summary: Summary, *, quiet: bool, as_json: bool) -> None:
     if len(summary.failures) > _SHOWN and not quiet:
         click.echo(f"... and {len(summary.failures) - _SHOWN:,} more: see `bertconv fleet status`.", err=True)
     counts = ", ".join(f"{number:,} {state}" for state, number in sorted(summary.counts.items())) or "nothing to do"
-    weights = f"{human_bytes(summary.nbytes)} " if summary.nbytes else ""
+    weights = f"; {human_bytes(summary.nbytes)}" if summary.nbytes else ""
     click.secho(
-        f"{counts}; {weights}in {summary.seconds:.1f} s.",
+        f"{counts}{weights} in {summary.seconds:.1f} s.",
         bold=True, fg="green" if summary.ok else "red",
     )  # fmt: skip

@@ -19,6 +19,7 @@ import pytest
 
 from bertconv.errors import RequestError
 from bertconv.fleet.items import Item, placed, shard, write_items
+from bertconv.fleet.ledger import read_ledgers
 from qa import ROOT
 
 PAGE = (ROOT / "docs" / "scale.md").read_text()
@@ -33,7 +34,7 @@ def block(language: str, words: str) -> str:
     return str(found)
 
 
-DASK, SPARK = block("python", "# Dask"), block("python", "# Spark")
+DASK, SPARK, OWN = block("python", "# Dask"), block("python", "# Spark"), block("python", "run_fleet(")
 
 
 @pytest.fixture
@@ -65,6 +66,13 @@ def run_script(text: str, folder: Path, **environment: str) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_a_fleet_from_python(folder: Path) -> None:
+    run_script(OWN.replace("checkpoints/", "."), folder)
+    assert sorted(cp.written(folder / "out" / "one")) == sorted(cp.tf_state(cp.state_dict("BertModel", **SMALL)))
+    rows = {Path(row.src).name: (row.state, row.code) for row in read_ledgers(folder / "out" / ".bertconv-fleet")}
+    assert rows == {"one": ("done", 0), "two": ("done", 0), "cut": ("failed", 5)}
 
 
 @pytest.mark.skipif(find_spec("dask") is None or find_spec("distributed") is None, reason="Dask is not installed")
