@@ -40,7 +40,9 @@ from bertconv.tasks import (
 
 HEADS = tuple(table_for("bert").heads)
 EVERY_HEAD = tuple(head for family in families().values() for head in family.tasks)
-APART = tuple(head for family in families().values() if family.model_type == family.path.stem for head in family.tasks)
+FIRST = tuple(family for family in families().values() if family.model_type.replace("-", "_") == family.path.stem)
+"""One family of each table: the one that it is named after."""
+APART = tuple(head for family in FIRST for head in family.tasks)
 """Every class, of families that share a table those of one."""
 OF_WORDS = tuple(
     head

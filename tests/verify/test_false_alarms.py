@@ -5,9 +5,10 @@ from __future__ import annotations
 import runpy
 from pathlib import Path
 
+import checkpoints as cp
 import pytest
 
-from bertconv.families import families, family_of
+from bertconv.families import family_of
 
 CALIBRATE = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "calibrate.py"))
 
@@ -20,7 +21,7 @@ def test_no_false_alarm(seed: int) -> None:
     assert set(done.ratios) == {"float32", "bfloat16", "float16"}
 
 
-OTHERS = [name for name, family in families().items() if family.path.stem == name and name != "bert"]
+OTHERS = [family.model_type for family in cp.FIRST if family.model_type != "bert"]
 
 
 @pytest.mark.parametrize("number", range(len(OTHERS)), ids=OTHERS)
