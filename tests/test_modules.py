@@ -16,6 +16,7 @@ import bertconv.modules
 from bertconv import check_checkpoint, verify_checkpoint
 from bertconv.convert import convert_checkpoint
 from bertconv.errors import DamagedCheckpoint, OutputError, ParityError, UnsafeCheckpoint
+from bertconv.formats.staging import StagedFolder
 from bertconv.inspection import inspect_checkpoint
 from bertconv.report import Report
 
@@ -281,7 +282,7 @@ def test_a_module_whose_header_was_written_wrongly(
 
 def test_no_room_for_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(bertconv.modules.StagedFolder, "reserve", lambda _, needed: asked.append(needed))
+    monkeypatch.setattr(StagedFolder, "reserve", lambda _, needed: asked.append(needed))
     convert_checkpoint(model(tmp_path / "in"), tmp_path / "out", to="pt", verify="none")
     assert asked[1] == sum(value.nbytes for tensors in values().values() for value in tensors.values())
 

@@ -15,7 +15,7 @@ from huggingface_hub import errors
 
 from bertconv.errors import BertconvError
 from bertconv.source.hub_errors import CONFLICTS, FAILURES, status_of
-from bertconv.source.remote.patience import PASSING, retry_after
+from bertconv.source.retry import PASSING, retry_after
 
 Answer = TypeVar("Answer")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from fleets import FORMAT, make_many
 
 from bertconv import convert_checkpoint
+from bertconv.errors import RequestError
 from bertconv.fleet.engines import alone, local
 from bertconv.fleet.engines.child import Child
 from bertconv.fleet.engines.engine import Finished
@@ -116,6 +119,17 @@ def test_last_words_are_kept() -> None:
         child.receive()
     assert "SIGSEGV" in child.why()
     child.close()
+
+
+def test_a_worker_that_cannot_be_started_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    before = sorted(Path("/proc/self/fd").iterdir())
+    with pytest.raises(RequestError, match="cannot be started: Resource temporarily unavailable"):
+        Child()
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
 
 
 # Alone

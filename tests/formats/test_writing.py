@@ -196,9 +196,9 @@ def test_results_are_in_the_order_of_the_jobs() -> None:
         tick(job)
         return job * job
 
-    assert workers.run(jobs, work, ticks.append, lambda job: job) == [job * job for job in jobs]
+    assert workers.run(jobs, work, ticks.append, lambda job: (0, -job)) == [job * job for job in jobs]
     assert sum(ticks) == sum(jobs)
-    assert workers.run([], work, ticks.append, lambda job: job) == []
+    assert workers.run([], work, ticks.append, lambda job: (0, -job)) == []
 
 
 def test_an_error_stops_the_other_thread_and_is_the_one_raised() -> None:
@@ -219,7 +219,7 @@ def test_an_error_stops_the_other_thread_and_is_the_one_raised() -> None:
             pause.wait(PATIENCE / 1_000_000)
 
     with pytest.raises(ValueError, match="the cause"):
-        workers.run([1, 9, 2, 3], work, lambda _: None, lambda job: job)
+        workers.run([1, 9, 2, 3], work, lambda _: None, lambda job: (0, -job))
     assert 3 in stopped
 
 
@@ -228,7 +228,7 @@ def test_two_errors_raise_one_of_them() -> None:
         raise ValueError(f"number {job}")
 
     with pytest.raises(ValueError, match="number"):
-        workers.run([1, 2, 3], work, lambda _: None, lambda job: job)
+        workers.run([1, 2, 3], work, lambda _: None, lambda job: (0, -job))
 
 
 @pytest.mark.parametrize("step", ["writing", "verifying"])

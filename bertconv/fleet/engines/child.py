@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import IO
 
+from bertconv.errors import RequestError
 from bertconv.fleet.items import Item
 from bertconv.fleet.outcome import Outcome
 
@@ -35,6 +36,9 @@ class Child:
 
     Args:
         memory: most bytes of address space; 0 sets no limit.
+
+    Raises:
+        RequestError: the system starts no more processes.
     """
 
     def __init__(self, memory: int = 0) -> None:
@@ -45,12 +49,20 @@ class Child:
         environment = {"OPENBLAS_NUM_THREADS": "1", **os.environ}  # nothing is multiplied
         if memory:  # what is reserved for each processor counts, too
             environment |= {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+        command = [sys.executable, "-c", _PROGRAM, f"{theirs.fileno()}", f"{memory}"]
         with theirs:
-            command = [sys.executable, "-c", _PROGRAM, f"{theirs.fileno()}", f"{memory}"]
-            self._process = subprocess.Popen(  # noqa: S603  (this interpreter, and nothing from a list)
-                [*command, *dict.fromkeys([*path, own])], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                stderr=self._said, pass_fds=(theirs.fileno(),), env=environment, start_new_session=True,
-            )  # fmt: skip
+            try:
+                self._process = subprocess.Popen(  # noqa: S603  (this interpreter, and nothing from a list)
+                    [*command, *dict.fromkeys([*path, own])], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                    stderr=self._said, pass_fds=(theirs.fileno(),), env=environment, start_new_session=True,
+                )  # fmt: skip
+            except OSError as error:
+                self.socket.close()
+                self._said.close()
+                raise RequestError(
+                    f"a worker cannot be started: {error.strerror}.",
+                    hint="Take fewer workers, or look for what uses up memory and processes.",
+                ) from error
         self._answer = bytearray()
 
     @property

@@ -7,13 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from bertconv import progress
 from bertconv.errors import BertconvError, HubError
 from bertconv.source.remote.urls import without_secrets
+from bertconv.source.retry import PASSING, retry_after
 
 Answer = TypeVar("Answer")
 
@@ -25,8 +24,6 @@ LONGEST = 120.0
 """Most seconds that a store's own wish to wait is heard for."""
 GLANCE = 0.2
 """Seconds after which a wait looks whether a signal has come."""
-PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
-"""HTTP statuses that may be others a moment later."""
 _LIBRARIES = (
     ("aiohttp", "ClientError"), ("botocore.exceptions", "BotoCoreError"), ("botocore.exceptions", "ClientError"),
     ("gcsfs.retry", "HttpError"), ("azure.core.exceptions", "AzureError"), ("huggingface_hub.errors", "HTTPError"),
@@ -146,18 +143,6 @@ def _wait_after(error: Exception, number: int) -> float | None:
     if asked is not None and asked > LONGEST:
         return None
     return little if asked is None else max(asked, little)
-
-
-def retry_after(value: str) -> float | None:
-    """Seconds of a `Retry-After` header, which has these or a date; None for anything else."""
-    if value.strip().isdecimal():
-        return float(value)
-    try:
-        date = parsedate_to_datetime(value)
-    except (TypeError, ValueError):
-        return None
-    date = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return max((date - datetime.now(UTC)).total_seconds(), 0.0)
 
 
 def _waited(seconds: float, stopped: Callable[[], bool]) -> bool:
