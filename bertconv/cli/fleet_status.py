@@ -47,11 +47,11 @@ def status(out: str, list_: str | None, *, state: str | None, quiet: bool, as_js
 
 def _show(found: Status, *, quiet: bool) -> None:
     from bertconv.cli.console import table
-    from bertconv.text import human_bytes, printable
+    from bertconv.text import human_bytes, printable, public
 
     if not quiet:
         if rows := [
-            (row.state, f"{row.code}", row.kind, printable(row.src), printable(row.message.partition("\n")[0]))
+            (row.state, f"{row.code}", row.kind, printable(public(row.src)), printable(row.message.partition("\n")[0]))
             for row in found.failures
         ]:
             table(("State", "Code", "Kind", "Source", "What is wrong"), rows)

@@ -9,6 +9,7 @@ from pathlib import Path
 from bertconv.fleet import ledger
 from bertconv.fleet.report import Row
 from bertconv.fleet.status import status_of
+from bertconv.text import public
 
 
 def rows_of(out: str, state: Path) -> Iterator[Row]:
@@ -26,8 +27,8 @@ def rows_of(out: str, state: Path) -> Iterator[Row]:
 
 def _row(one: ledger.Row) -> Row:
     return Row(
-        src=one.src, dst=one.dst, verb=one.verb, options=json.loads(one.options), state=one.state, code=one.code,
-        kind=one.kind, message=_message(one), hint=one.hint, trace=one.trace, digest=one.digest,
+        src=public(one.src), dst=public(one.dst), verb=one.verb, options=json.loads(one.options), state=one.state,
+        code=one.code,        kind=one.kind, message=_message(one), hint=one.hint, trace=one.trace, digest=one.digest,
         size=one.nbytes or one.size, family=one.family, head=one.head, format=one.source_format, attempts=one.attempts,
         seconds=one.seconds, finished=one.finished or None,
     )  # fmt: skip
@@ -35,5 +36,6 @@ def _row(one: ledger.Row) -> Row:
 
 def _message(one: ledger.Row) -> str:
     """What is wrong, and with which tensor of which file, whose folder is the source's where nothing else is said."""
-    file = "" if one.file == one.src else one.file.removeprefix(f"{one.src.rstrip('/')}/")
+    src = public(one.src)
+    file = "" if one.file in (src, one.src) else one.file.removeprefix(f"{src.rstrip('/')}/")
     return ": ".join(filter(None, (file, one.tensor, one.message)))

@@ -16,10 +16,14 @@ from bertconv.errors import BertconvError, ParityError, RequestError
 from bertconv.fleet.items import Item
 from bertconv.fleet.kept import VERIFY, Seen, has_output, is_remote, kept_manifest, look_at, stamp_of, stored_output
 from bertconv.fleet.outcome import DONE, FAILED, KEPT, Outcome
+from bertconv.text import public, shown
 
 BUG = 9
 _NOT_ITEMS = ("src", "dst", "a", "b", "overwrite", "dry_run", "progress", "token", "report_file")
 """Arguments of the verbs' functions that are no options of an item: the fleet decides them, or they are secret."""
+
+_TEXTS = ("config", "table", "subfolder", "revision", "cache_dir", "variant")
+"""Options that are paths or parts of them."""
 
 
 def run_item(item: Item) -> Outcome:
@@ -52,6 +56,7 @@ def check_options(items: Iterable[Item]) -> None:
     """
     known: set[tuple[str, frozenset[str]]] = set()
     for item in items:
+        _check_texts(item)
         names = item.verb, frozenset(item.options)
         if names in known:
             continue
@@ -59,7 +64,18 @@ def check_options(items: Iterable[Item]) -> None:
         if unknown := sorted(names[1] - options_of(item.verb)):
             raise RequestError(
                 f"has an option {unknown[0]!r}, which {item.verb} in a fleet has not.",
-                hint=f"Choose of {', '.join(sorted(options_of(item.verb)))}.", file=item.src,
+                hint=f"Choose of {', '.join(sorted(options_of(item.verb)))}.", file=public(item.src),
+            )  # fmt: skip
+
+
+def _check_texts(item: Item) -> None:
+    """Refuse paths that are none: the driver itself looks at them."""
+    for name in _TEXTS:
+        value = item.options.get(name)
+        if value is not None and (not isinstance(value, str) or "\0" in value):
+            raise RequestError(
+                f"has the option {name} with {shown(value)}, which is no path or name.", hint="Give a text.",
+                file=public(item.src),
             )  # fmt: skip
 
 
