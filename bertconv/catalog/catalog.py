@@ -15,7 +15,7 @@ from bertconv.catalog.query import Entry, Query, find, inside
 from bertconv.catalog.rows import Look, drop_steps, look, put_steps
 from bertconv.catalog.schema import POSTGRESQL_TEXT, SQLITE_TEXT, script
 from bertconv.catalog.store import Value
-from bertconv.catalog.trees import UNSETTLED, LocalTree, Scan, Tree
+from bertconv.catalog.trees import UNSETTLED, LocalTree, Scan, Tree, check_place
 from bertconv.progress import Progress, silent
 from bertconv.records import dataclass
 from bertconv.text import is_url, public
@@ -209,7 +209,9 @@ def open_tree(root: str | os.PathLike[str]) -> Tree:
 
 def place_of(root: str | os.PathLike[str]) -> str:
     """What the places of a folder or a URL begin with on record; it need not be there."""
-    return public(root) if is_url(root) else str(Path(root).resolve())
+    place = public(root) if is_url(root) else str(Path(root).resolve())
+    check_place(place)
+    return place
 
 
 def _batches(looks: Iterator[Look]) -> Iterator[list[Look]]:

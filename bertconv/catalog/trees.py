@@ -11,6 +11,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
+from bertconv.errors import RequestError
 from bertconv.formats.destination import MANIFEST
 from bertconv.manage.history.search import checked_root, walk_folders
 from bertconv.manifest import stored_manifest
@@ -85,11 +86,12 @@ class LocalTree:
         folder: that is searched, with those below it; no link is followed, hidden folders are passed over.
 
     Raises:
-        RequestError: it is none, or lies in the Hub's cache.
+        RequestError: it is none, lies in the Hub's cache, or has a name that no database takes.
     """
 
     def __init__(self, folder: Path) -> None:
         self._root = checked_root(folder).resolve()
+        check_place(str(self._root))
 
     @property
     def root(self) -> str:
@@ -142,6 +144,15 @@ def unfit(place: str) -> str:
     return (
         f"{printable(place[:100])}... has a path of {size:,} bytes, so it is not on record" if size > MOST_PLACE else ""
     )
+
+
+def check_place(place: str) -> None:
+    """RequestError for a folder that cannot be put on record."""
+    if unfit(place):
+        raise RequestError(
+            "has a path that is no UTF-8 or too long, so nothing below it can be on record.", hint="Rename the folder.",
+            file=place,
+        )  # fmt: skip
 
 
 def _seen(folder: Path, now: int) -> Seen:

@@ -153,10 +153,11 @@ def _run(items: list[Item], ledger_file: Path, *, again: bool, **given: Any) -> 
     from bertconv.fleet.scheduler import Policy
     from bertconv.fleet.work import check_options
     from bertconv.source.hub_account import shared
+    from bertconv.text import public
 
     quiet, as_json = given["quiet"], given["as_json"]
     check_options(items)
-    about = {"command": " ".join(["bertconv", *sys.argv[1:]]), "engine": given["engine"]}
+    about = {"command": " ".join(["bertconv", *map(public, sys.argv[1:])]), "engine": given["engine"]}
     account = shared(ledger_file.with_name("hub-budget"))
     with Ledger(ledger_file) as ledger, account, _progress(shown=not (quiet or as_json)) as watch:
         engine = _engine(given["engine"], given["address"], given["workers"])
@@ -205,14 +206,15 @@ def _line(progress: Progress) -> str:
 
 def _tell(summary: Summary, *, quiet: bool, as_json: bool) -> None:
     from bertconv.fleet.outcome import what_is_wrong
-    from bertconv.text import human_bytes, printable
+    from bertconv.text import human_bytes, printable, public
 
     if as_json:
         click.echo(json.dumps(summary.to_json(), ensure_ascii=False, indent=1))
         return
     for item, outcome in () if quiet else summary.failures[:_SHOWN]:
-        said = what_is_wrong(item.src, outcome).partition("\n")[0]
-        click.echo(printable(f"{item.src}: {outcome.state}, code {outcome.code} ({outcome.kind}): {said}"), err=True)
+        src = public(item.src)
+        said = what_is_wrong(src, outcome).partition("\n")[0]
+        click.echo(printable(f"{src}: {outcome.state}, code {outcome.code} ({outcome.kind}): {said}"), err=True)
     if len(summary.failures) > _SHOWN and not quiet:
         click.echo(f"... and {len(summary.failures) - _SHOWN:,} more: see `bertconv fleet status`.", err=True)
     counts = ", ".join(f"{number:,} {state}" for state, number in sorted(summary.counts.items())) or "nothing to do"

@@ -48,11 +48,16 @@ def status(out: str, list_: str | None, *, state: str | None, quiet: bool, as_js
 def _show(found: Status, *, quiet: bool) -> None:
     from bertconv.cli.console import table
     from bertconv.fleet.outcome import what_is_wrong
-    from bertconv.text import human_bytes, printable
+    from bertconv.text import human_bytes, printable, public
 
     if not quiet:
         if rows := [
-            (row.state, f"{row.code}", row.kind, *map(printable, (row.src, what_is_wrong(row.src, row).split("\n")[0])))
+            (
+                row.state,
+                f"{row.code}",
+                row.kind,
+                *map(printable, (public(row.src), what_is_wrong(public(row.src), row).split("\n")[0])),
+            )  # fmt: skip
             for row in found.failures
         ]:
             table(("State", "Code", "Kind", "Source", "What is wrong"), rows)

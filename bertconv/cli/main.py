@@ -228,8 +228,9 @@ def _tell_bug(error: Exception, *, as_json: bool) -> None:
 
     facts = {"code": BUG, "kind": type(error).__name__, "message": str(error), "hint": f"Report it to {ISSUES}."}
     trace = "".join(traceback.format_exception(error))
-    # a password in an address, as of a database, is not for an issue tracker
+    # a password in an address, as of a database, is not for an issue tracker, nor is a signature in a query
     command = re.sub(r"(://[^:/@\s]*):[^/\s]*@", r"\1:***@", " ".join(["bertconv", *sys.argv[1:]]))
+    command = re.sub(r"(://[^?\s]*)\?\S*", r"\1?***", command)
     _tell(
         facts,
         f"{trace}\nThis is a bug in bertconv {__version__} (Python {sys.version.split()[0]}). "

@@ -20,7 +20,7 @@ from bertconv.fleet.scheduler import RETRIED_CODES, SIGNALS, Policy, Scheduler
 from bertconv.formats.interrupts import held_back
 from bertconv.manage.gc import collect_beside
 from bertconv.records import dataclass
-from bertconv.text import is_url
+from bertconv.text import is_url, public
 
 _TICK = 0.2
 """Seconds after which the driver looks up: for a signal, and to say how far it is."""
@@ -77,8 +77,9 @@ class Summary:
     def to_json(self) -> dict[str, Any]:
         """Everything, for scripts."""
         failures = [
-            {"src": item.src, "dst": item.dst, "verb": item.verb, "state": outcome.state, "code": outcome.code,
-             "kind": outcome.kind, "message": outcome.message, "hint": outcome.hint, "file": outcome.file}
+            {"src": public(item.src), "dst": public(item.dst), "verb": item.verb, "state": outcome.state,
+             "code": outcome.code, "kind": outcome.kind, "message": outcome.message, "hint": outcome.hint,
+             "file": outcome.file}
             for item, outcome in self.failures
         ]  # fmt: skip
         return {

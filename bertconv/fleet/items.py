@@ -14,7 +14,7 @@ from typing import Any
 
 from bertconv.errors import RequestError
 from bertconv.records import dataclass
-from bertconv.text import is_url, parse_json
+from bertconv.text import is_url, parse_json, public
 
 FOLDER = ".bertconv-fleet"
 """Where a fleet's own files are, in the folder of its outputs; what lies beside it is an output."""
@@ -23,6 +23,9 @@ VERBS = ("convert", "verify", "doctor", "hash")
 
 _MOST_LINE = 1_000_000
 """A longer line is no item."""
+_MOST_BYTES = (1 << 63) - 1
+"""Largest number of a database."""
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _NAME_BYTES = 120
 """Most bytes of the name that an output gets: file systems take 255, and a staged folder's name is longer by 40."""
 
@@ -127,11 +130,11 @@ def _absolute(item: Item) -> Item:
 
 def safe_name(src: str) -> str:
     """A name for a folder that says where its content came from: the last part of a path, a Hub id with `--`."""
-    text = src.rstrip("/")
+    text = public(src).rstrip("/")  # a name must not tell what a query allows
     scheme, mark, rest = text.partition("://")
     if mark:
         text = rest if scheme == "hf" else rest.rpartition("/")[2]
-    elif Path(src).is_absolute() or Path(src).exists() or text.startswith(".") or text.count("/") != 1:
+    elif Path(src).is_absolute() or os.path.lexists(src) or text.startswith(".") or text.count("/") != 1:
         text = Path(src).resolve().name if text in ("", ".", "..") else text.rpartition("/")[2]
     name = re.sub(r"[^\w.@+-]", "-", text.replace("/", "--"), flags=re.ASCII).strip(".-") or "checkpoint"
     return name if len(name) <= _NAME_BYTES else f"{name[:_NAME_BYTES]}-{_digest(src)[:8]}"
@@ -179,6 +182,8 @@ def _item(line: bytes) -> Item:
         facts = parse_json(line)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"is no JSON ({error})") from error
+    if _SURROGATE.search(json.dumps(facts, ensure_ascii=False)):
+        raise ValueError("has half a character (a lone surrogate), which no path or database takes")
     return item_of(facts)
 
 
@@ -203,8 +208,8 @@ def item_of(facts: Any) -> Item:
         raise ValueError("names no src")
     if item.verb not in VERBS:
         raise ValueError(f"asks for {item.verb!r}, which is none of {', '.join(VERBS)}")
-    if item.size < 0 or any("\0" in text for text in (item.src, item.dst)):
-        raise ValueError("has a negative size, or a path with a NUL")
+    if not 0 <= item.size <= _MOST_BYTES or any("\0" in text for text in (item.src, item.dst)):
+        raise ValueError("has a size that no file has, or a path with a NUL")
     return item
 
 
@@ -214,13 +219,14 @@ def _check_apart(items: list[Item]) -> None:
     ids: set[str] = set()
     for item in items:
         if item.id in ids:
-            raise RequestError("is in the list twice.", hint="Leave one of the two lines out.", file=item.src)
+            raise RequestError("is in the list twice.", hint="Leave one of the two lines out.", file=public(item.src))
         ids.add(item.id)
         if item.verb == "convert":
             other = there.setdefault(item.dst.rstrip("/"), item)
             if other is not item:
                 raise RequestError(
-                    f"has two sources in the list, {other.src} and {item.src}.", hint="Give each a dst of its own.",
+                    f"has two sources in the list, {public(other.src)} and {public(item.src)}.",
+                    hint="Give each a dst of its own.",
                     file=item.dst,
                 )  # fmt: skip
     for place, item in there.items():

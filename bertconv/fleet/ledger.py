@@ -15,13 +15,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self
 
-from bertconv.errors import OutputError, RequestError
+from bertconv.errors import BertconvError, OutputError, RequestError
 from bertconv.fleet.items import Item
 from bertconv.fleet.outcome import Outcome
 from bertconv.formats import leftovers
 from bertconv.records import dataclass
 
 VERSION = 1
+_OTHER_TABLES = ("no such table", "no such column", "table items has no", "table runs has no")
+"""How SQLite begins to speak of tables that are not ours."""
 _FLUSH_SECONDS = 0.5
 PENDING, RUNNING = "pending", "running"
 """States of an item that has not ended, beside those of `outcome`."""
@@ -82,6 +84,9 @@ class Row:
 
 COLUMNS = tuple(one.name for one in fields(Row))
 _RUN = ("started", "finished", "command", "engine", "workers", "version", "host", "pid")
+_KIND_OF = {"str": (str,), "int": (int,), "float": (float, int)}
+_ROW_KINDS = tuple(_KIND_OF[str(one.type)] for one in fields(Row))
+_RUN_KINDS = tuple(_KIND_OF[kind] for kind in ("float", "float", "str", "str", "int", "str", "str", "int"))
 _OF_OUTCOME = tuple(one.name for one in fields(Outcome) if one.name not in ("state", "result"))
 
 
@@ -126,11 +131,11 @@ class Ledger:
 
     def rows(self) -> dict[str, Row]:
         """Every item that it knows, by id."""
-        return {row.id: row for row in _rows(self._base)}
+        return {row.id: row for row in _rows(self._base, self.path)}
 
     def row(self, item: Item) -> Row | None:
         """What it knows of one item. Of a long list not all rows are to be in memory at once."""
-        return next(_rows(self._base, "WHERE id = ?", (item.id,)), None)
+        return next(_rows(self._base, self.path, "WHERE id = ?", (item.id,)), None)
 
     def add(self, items: Iterable[tuple[Item, str]]) -> None:
         """Items that are to be done, with their keys; what was known of them is forgotten, but not their lost workers.
@@ -211,7 +216,7 @@ def read_ledgers(folder: Path) -> list[Row]:
     found: dict[str, Row] = {}
     for path in sorted(folder.glob("ledger*.db")):
         with contextlib.closing(_opened(path)) as base:
-            for row in _rows(base):
+            for row in _rows(base, path):
                 other = found.get(row.id)
                 if other is None or row.finished >= other.finished:
                     found[row.id] = row
@@ -223,7 +228,9 @@ def read_runs(folder: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for path in sorted(folder.glob("ledger*.db")):
         with contextlib.closing(_opened(path)) as base:
-            found += [dict(zip(_RUN, line, strict=True)) for line in base.execute(_RUNS)]
+            with _writing(path):
+                lines = base.execute(_RUNS).fetchall()
+            found += [dict(zip(_RUN, _checked(line, _RUN_KINDS, path), strict=True)) for line in lines]
     return sorted(found, key=lambda run: float(run["started"]))
 
 
@@ -251,9 +258,33 @@ def of_item(item: Item) -> Row:
     return Row(item.id, item.src, item.dst, item.verb, options, item.size, item.identity)
 
 
-def _rows(base: sqlite3.Connection, where: str = "", values: tuple[str, ...] = ()) -> Iterator[Row]:
-    for line in base.execute(f"SELECT {', '.join(COLUMNS)} FROM items {where}", values):  # noqa: S608  (names of ours)
-        yield Row(*line)
+def _rows(
+    base: sqlite3.Connection, path: Path, where: str = "", values: tuple[str, ...] = ()
+) -> Iterator[Row]:  # fmt: skip
+    with _writing(path):
+        for line in base.execute(f"SELECT {', '.join(COLUMNS)} FROM items {where}", values):  # noqa: S608  (names of ours)
+            row = Row(*_checked(line, _ROW_KINDS, path))
+            if not _is_object(row.options):
+                raise _no_ledger(path, "is damaged")
+            yield row
+
+
+def _checked(line: tuple[Any, ...], kinds: Iterable[tuple[type, ...]], path: Path) -> tuple[Any, ...]:
+    """A line of a table: SQLite keeps a column to no kind of values, and a file is anybody's."""
+    for value, kind in zip(line, kinds, strict=True):
+        if type(value) not in kind or (kind[0] is float and not abs(value) < _MOST_SECONDS):
+            raise _no_ledger(path, "is damaged")
+    return line
+
+
+_MOST_SECONDS = 1e15
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _opened(path: Path) -> sqlite3.Connection:
@@ -265,12 +296,9 @@ def _opened(path: Path) -> sqlite3.Connection:
         base.execute("PRAGMA synchronous = NORMAL")
         if version < VERSION:
             base.executescript(_SCHEMA)
-    except sqlite3.OperationalError as error:
-        base.close()
-        raise _refused(path, error) from error
     except sqlite3.DatabaseError as error:
         base.close()
-        raise _no_ledger(path, "is no ledger of a fleet") from error
+        raise _refused(path, error) from error
     except BaseException:
         base.close()
         raise
@@ -290,7 +318,12 @@ def _no_ledger(path: Path, problem: str) -> RequestError:
     )
 
 
-def _refused(path: Path, error: Exception) -> OutputError:
+def _refused(path: Path, error: Exception) -> BertconvError:
+    """The error for one of the file system, or of SQLite: a file that is none of ours is no fault of the disk."""
+    if isinstance(error, sqlite3.DatabaseError) and (
+        not isinstance(error, sqlite3.OperationalError) or str(error).startswith(_OTHER_TABLES)
+    ):
+        return _no_ledger(path, "is no ledger of a fleet, or damaged")
     reason = getattr(error, "strerror", None) or error
     return OutputError(f"cannot be written: {reason}.", hint="Check the disk, or choose another --state.",
                        file=str(path))  # fmt: skip
@@ -300,7 +333,7 @@ def _refused(path: Path, error: Exception) -> OutputError:
 def _writing(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, sqlite3.OperationalError) as error:
-        if isinstance(error, OutputError):
+    except (OSError, sqlite3.DatabaseError) as error:
+        if isinstance(error, BertconvError | sqlite3.ProgrammingError):
             raise
         raise _refused(path, error) from error

@@ -10,6 +10,7 @@ from bertconv.fleet import ledger
 from bertconv.fleet.outcome import what_is_wrong
 from bertconv.fleet.report import Row
 from bertconv.fleet.status import status_of
+from bertconv.text import public
 
 
 def rows_of(out: str, state: Path) -> Iterator[Row]:
@@ -27,8 +28,8 @@ def rows_of(out: str, state: Path) -> Iterator[Row]:
 
 def _row(one: ledger.Row) -> Row:
     return Row(
-        src=one.src, dst=one.dst, verb=one.verb, options=json.loads(one.options), state=one.state, code=one.code,
-        kind=one.kind, message=what_is_wrong(one.src, one), hint=one.hint, trace=one.trace, digest=one.digest,
-        size=one.nbytes or one.size, family=one.family, head=one.head, format=one.source_format, attempts=one.attempts,
-        seconds=one.seconds, finished=one.finished or None,
+        src=public(one.src), dst=public(one.dst), verb=one.verb, options=json.loads(one.options), state=one.state,
+        code=one.code, kind=one.kind, message=what_is_wrong(public(one.src), one), hint=one.hint, trace=one.trace,
+        digest=one.digest, size=one.nbytes or one.size, family=one.family, head=one.head, format=one.source_format,
+        attempts=one.attempts, seconds=one.seconds, finished=one.finished or None,
     )  # fmt: skip

@@ -15,7 +15,7 @@ from bertconv.fleet.ledger import PENDING, RUNNING, Row, of_item, read_ledgers, 
 from bertconv.fleet.outcome import DONE, FAILED, KEPT, QUARANTINED, WAITING
 from bertconv.formats.destination import MANIFEST
 from bertconv.records import dataclass
-from bertconv.text import is_url
+from bertconv.text import is_url, public
 
 STATES = (DONE, KEPT, FAILED, QUARANTINED, WAITING, RUNNING, PENDING)
 """Every state of an item, in the order in which they are shown."""
@@ -67,8 +67,9 @@ class Status:
     def to_json(self) -> dict[str, Any]:
         """Everything but the items that are done, for scripts."""
         failures = [
-            {"src": row.src, "dst": row.dst, "verb": row.verb, "state": row.state, "code": row.code, "kind": row.kind,
-             "message": row.message, "hint": row.hint, "attempts": row.attempts, "trace": row.trace}
+            {"src": public(row.src), "dst": public(row.dst), "verb": row.verb, "state": row.state,
+             "code": row.code, "kind": row.kind, "message": row.message, "hint": row.hint,
+             "attempts": row.attempts, "trace": row.trace}
             for row in self.failures
         ]  # fmt: skip
         return {

@@ -181,6 +181,7 @@ class UrlTree(ListedTree):
     def _asked(self, call: Callable[[], Any]) -> Any:
         """What the server answers; OSError, with a sentence, where it does not."""
         from bertconv.source.remote.patience import explained, patiently
+        from bertconv.source.remote.urls import shown
 
-        with explained(""):
+        with explained(shown(self._system.unstrip_protocol(self._root))):
             return patiently(call)

@@ -16,10 +16,13 @@ from bertconv.errors import BertconvError, ParityError, RequestError
 from bertconv.fleet.items import Item
 from bertconv.fleet.kept import VERIFY, Seen, has_output, kept_manifest, look_at, stamp_of, stored_output
 from bertconv.fleet.outcome import BUG, DONE, FAILED, KEPT, Outcome
-from bertconv.text import is_url
+from bertconv.text import is_url, public, shown
 
 _NOT_ITEMS = ("src", "dst", "a", "b", "overwrite", "dry_run", "progress", "token", "report_file")
 """Arguments of the verbs' functions that are no options of an item: the fleet decides them, or they are secret."""
+
+_TEXTS = ("config", "table", "subfolder", "revision", "cache_dir", "variant")
+"""Options that are paths or parts of them."""
 
 
 def run_item(item: Item) -> Outcome:
@@ -54,6 +57,7 @@ def check_options(items: Iterable[Item]) -> None:
 
     known: set[tuple[str, frozenset[str], str]] = set()
     for item in items:
+        _check_texts(item)
         asked = item.verb, frozenset(item.options), str(item.options.get("to", ""))
         if asked in known:
             continue
@@ -61,12 +65,23 @@ def check_options(items: Iterable[Item]) -> None:
         if unknown := sorted(asked[1] - options_of(item.verb)):
             raise RequestError(
                 f"has an option {unknown[0]!r}, which {item.verb} in a fleet has not.",
-                hint=f"Choose of {', '.join(sorted(options_of(item.verb)))}.", file=item.src,
+                hint=f"Choose of {', '.join(sorted(options_of(item.verb)))}.", file=public(item.src),
             )  # fmt: skip
         if item.verb == "convert" and "to" in item.options and asked[2] not in formats():
             raise RequestError(
                 f"asks for the format {asked[2]!r}, which nobody can write.",
-                hint=f"Choose of {', '.join(formats())}.", file=item.src,
+                hint=f"Choose of {', '.join(formats())}.", file=public(item.src),
+            )  # fmt: skip
+
+
+def _check_texts(item: Item) -> None:
+    """Refuse paths that are none: the driver itself looks at them."""
+    for name in _TEXTS:
+        value = item.options.get(name)
+        if value is not None and (not isinstance(value, str) or "\0" in value):
+            raise RequestError(
+                f"has the option {name} with {shown(value)}, which is no path or name.", hint="Give a text.",
+                file=public(item.src),
             )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -218,6 +219,43 @@ def test_what_is_no_ledger_is_refused_and_left(content: bytes | str, tmp_path: P
         with pytest.raises(RequestError, match=r"no ledger|later version"):
             Ledger(path)
     assert path.read_bytes() == before
+
+
+DAMAGE: dict[str, str] = {
+    "an option that is no JSON": "UPDATE items SET options = 'none'",
+    "options that are a list": "UPDATE items SET options = '[]'",
+    "a time that is a text": "UPDATE items SET finished = 'abc'",
+    "a time without end": "UPDATE items SET seconds = 9e999",
+    "bytes for a text": "UPDATE items SET src = x'ff'",
+    "a column that is gone": "ALTER TABLE items DROP COLUMN trace",
+    "a table that is gone": "DROP TABLE items",
+    "runs of another kind": "INSERT INTO runs (started) VALUES ('abc')",
+}
+
+
+@pytest.mark.parametrize("statement", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_ledger_is_refused_with_a_sentence(statement: str, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    items = hashes(tmp_path, "a")
+    with Ledger(ledger_path(state)) as ledger:
+        ledger.add([(items[0], "key")])
+    with contextlib.closing(sqlite3.connect(ledger_path(state))) as base:
+        base.execute(statement)
+        base.commit()
+    with pytest.raises(RequestError, match=r"no ledger|damaged") as caught:
+        _ = read_ledgers(state), read_runs(state)
+    assert caught.value.file == str(ledger_path(state))
+
+
+def test_a_ledger_with_pages_of_something_else_is_refused(tmp_path: Path) -> None:
+    state, items = tmp_path / "state", hashes(tmp_path, "a")
+    with Ledger(ledger_path(state)) as ledger:
+        ledger.add([(items[0], "key")])
+    content = bytearray(ledger_path(state).read_bytes())
+    content[4096:] = b"\x5a" * len(content[4096:])
+    ledger_path(state).write_bytes(content)
+    with Ledger(ledger_path(state)) as ledger, pytest.raises(RequestError, match="no ledger"):
+        ledger.row(items[0])
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

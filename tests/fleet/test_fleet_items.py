@@ -40,8 +40,10 @@ def test_a_list_is_read_as_it_was_written(items: list[Item], tmp_path_factory: p
     [
         ("{", "is no JSON"), ("[]", "is no JSON object"), ({}, "names no src"), ({"src": ""}, "names no src"),
         ({"src": 1}, "has a src that is no str"), ({"src": "a", "size": True}, "has a size that is no int"),
-        ({"src": "a", "size": -1}, "negative size"), ({"src": "a", "colour": 1}, "has a field 'colour'"),
+        ({"src": "a", "size": -1}, "a size that no file has"), ({"src": "a", "colour": 1}, "has a field 'colour'"),
         ({"src": "a", "verb": "destroy"}, "asks for 'destroy'"), ({"src": "a\0"}, "NUL"),
+        ({"src": "a", "size": 1 << 63}, "a size that no file has"), ({"src": "\ud800"}, "half a character"),
+        ({"src": "a", "options": {"to": ["\udfff"]}}, "half a character"),
         ('{"src": "a", "src": "b"}', "is no JSON"), (f'{{"src": "{"a" * 1_000_001}"}}', "too long"),
     ],
 )  # fmt: skip
@@ -63,7 +65,8 @@ def test_no_list_is_refused(tmp_path: Path) -> None:
     [
         ("/data/models/bert-base", "bert-base"), ("/data/models/bert-base/", "bert-base"),
         ("org/name", "org--name"), ("org/name@abc", "org--name@abc"), ("bert-base-uncased", "bert-base-uncased"),
-        ("s3://bucket/some/model", "model"), ("hf://org/name", "org--name"), ("https://host/a/b?x=1", "b-x-1"),
+        ("s3://bucket/some/model", "model"), ("hf://org/name", "org--name"), ("https://host/a/b?x=1", "b"),
+        ("http://user:secret@host", "host"),
         ("/data/größe ☃", "gr--e"), ("/data/...", "checkpoint"), ("./a/b/c", "c"),
     ],
 )  # fmt: skip
@@ -145,3 +148,17 @@ def test_the_key_changes_with_all_that_shapes_an_output() -> None:
     assert len({known, *others}) == 6
     assert key_of(replace(item, dst="/moved", size=7), "one", "tables", "1.0") == known
     assert key_of(item, "", "tables", "1.0") == ""
+
+
+def test_a_source_with_a_long_name_is_left_to_its_worker() -> None:
+    (item,) = placed([Item("a" * 5000)], "/out")
+    assert len(Path(item.dst).name) < 200
+
+
+def test_no_secret_of_an_address_is_told() -> None:
+    address = "https://user:secret@host/model.safetensors?signature=secret"
+    assert "secret" not in placed([Item(address)], "/out")[0].dst
+    for items in ([Item(address)] * 2, [Item(address, "/x"), Item("/b", "/x")]):
+        with pytest.raises(RequestError) as caught:
+            placed(items, "/out")
+        assert "secret" not in f"{caught.value} {caught.value.file}"

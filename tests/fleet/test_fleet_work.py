@@ -237,6 +237,14 @@ def test_options_are_those_of_the_verb() -> None:
         check_options([Item("a"), Item("b", options={"token": "secret"})])
 
 
+@pytest.mark.parametrize("value", [5, {"a": 1}, ["x"], "a\0b"])
+@pytest.mark.parametrize("name", ["config", "table", "subfolder"])
+def test_a_path_that_is_none_is_refused_before_anybody_looks(name: str, value: object) -> None:
+    check_options([Item("a", options={name: "b"}), Item("c", options={name: None})])
+    with pytest.raises(RequestError, match="no path or name"):
+        check_options([Item("a", options={name: "b"}), Item("c", options={name: value})])
+
+
 def test_a_source_is_seen_by_its_files(item: Item) -> None:
     seen = look_at(item)
     assert look_at(item) == seen

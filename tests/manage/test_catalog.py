@@ -629,6 +629,9 @@ def test_names_of_folders_that_no_database_has(tmp_path: Path, database: Any) ->
         assert len(found.notes) == 2
         assert all(note.isprintable() for note in found.notes)
         assert [entry.digest for entry in catalog.find()] == [digest("c")]
+        for call in (catalog.refresh, catalog.forget):
+            with pytest.raises(RequestError, match="no UTF-8"):
+                call(os.fsdecode(raw_name))
 
 
 def test_what_is_not_searched(tmp_path: Path) -> None:

@@ -58,6 +58,17 @@ def converted(src: str, dst: Path, to: str = "tf") -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in dst.iterdir() if path.name != "bertconv.json"}
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["http://u:secret@[bad/x", "http://u:secret@host:99999/x?y=secret", "http://", "https:///x", "s3://", "S3:///",
+     "hf://", "gs://"],
+)  # fmt: skip
+def test_an_address_of_no_place_is_refused(address: str) -> None:
+    with pytest.raises(errors.RequestError, match="is no address") as caught:
+        open_source(address, SourceOptions())
+    assert "secret" not in f"{caught.value} {caught.value.file}"
+
+
 @pytest.mark.parametrize("lists", [True, False], ids=["listed", "unlisted"])
 def test_a_web_folder_is_converted_as_the_local_one(
     site: Site, source: Path, expected: dict[str, bytes], tmp_path: Path, *, lists: bool

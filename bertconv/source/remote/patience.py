@@ -32,6 +32,10 @@ _LIBRARIES = (
 """Where the libraries below fsspec have their errors that are no OSError; one that is not loaded raised none."""
 
 
+_NO_ADDRESS = ("InvalidU", "ParamValidation")
+"""In the names of errors of libraries that make no request for such an address."""
+
+
 class Passing(OSError):
     """What went wrong in an answer that did arrive, such as its length: another may be right."""
 
@@ -111,6 +115,7 @@ def _about(error: Exception) -> tuple[str, str]:
             "takes no more requests for now (HTTP 429).",
             "Wait a while, or let fewer workers read at a time.",
         ),
+        (any(word in kind for word in _NO_ADDRESS), "is no address that can be asked for.", "Check the address."),
         (status >= 500, f"is out of order{number}.", "Try again later."),
         (status >= 400, f"refuses the request{number}.", "Check the address."),
         (isinstance(error, Passing), f"{without_secrets(str(error))}.", "Try again later."),
@@ -130,7 +135,7 @@ def _is_final(error: Exception) -> bool:
         return status not in PASSING
     kind = type(error).__name__
     known = isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError)
-    return known or "Credential" in kind or "Redirect" in kind
+    return known or any(word in kind for word in ("Credential", "Redirect", *_NO_ADDRESS))
 
 
 def _wait_after(error: Exception, number: int) -> float | None:

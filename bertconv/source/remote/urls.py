@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 from bertconv.errors import RequestError
 from bertconv.text import public as shown
@@ -33,7 +34,22 @@ def scheme_of(url: str) -> str:
         if scheme == "file":
             hint = "Give the path without file://."
         raise RequestError(f"{scheme}:// is no scheme that is read.", hint=hint, file=shown(url))
+    _check_host(scheme, url)
     return scheme
+
+
+def _check_host(scheme: str, url: str) -> None:
+    """Refuse an address without a place in it: what the libraries make of that is not always an error of a request."""
+    try:
+        parts = urlsplit(url)
+        is_none = parts.hostname is None or (scheme in HTTP and parts.port == 0)
+    except ValueError:  # brackets without an end, a port that is none
+        is_none = scheme in HTTP or not url.partition("://")[2].strip("/")
+    if is_none and scheme != "memory":
+        raise RequestError(
+            "is no address: the host, bucket or repository in it is missing or none.",
+            hint="Give one like https://host/folder, s3://bucket/folder, hf://org/name.", file=scheme + "://...",
+        )  # fmt: skip
 
 
 def without_secrets(text: str) -> str:
