@@ -57,7 +57,7 @@ def _show(found: Status, *, quiet: bool) -> None:
                 f"{row.code}",
                 row.kind,
                 *map(printable, (public(row.src), what_is_wrong(public(row.src), row).split("\n")[0])),
-            )  # fmt: skip
+            )
             for row in found.failures
         ]:
             table(("State", "Code", "Kind", "Source", "What is wrong"), rows)
