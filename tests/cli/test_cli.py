@@ -431,7 +431,7 @@ def test_hub_that_is_not_asked(cli: Cli, tmp_path: Path, out: Path, given: str) 
     assert json.loads(done.out)["error"]["kind"] == "HubError"
 
 
-@pytest.mark.parametrize("given", ["./no/such/folder", "no/such/folder/at/all", "/no/such", "https://a.b/c", ""])
+@pytest.mark.parametrize("given", ["./no/such/folder", "no/such/folder/at/all", "/no/such", "nowhere://a/b", ""])
 def test_no_such_source(cli: Cli, out: Path, given: str) -> None:
     done = cli("pt2tf", given, out, "--json")
     assert done.code == 2
