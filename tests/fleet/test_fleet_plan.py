@@ -278,6 +278,9 @@ class Store:
         self.files = files
         self.asked: list[str] = []
 
+    def unstrip_protocol(self, name: str) -> str:
+        return f"store://{name}"
+
     def find(self, root: str, *, detail: bool) -> dict[str, dict[str, Any]]:
         assert detail
         return {name: facts for name, facts in self.files.items() if name.startswith(root)}
