@@ -68,7 +68,8 @@ def filesystem(url: str, **options: Any) -> tuple[Any, str]:
         RequestError: a scheme that is not read, an address of no place, or a package is missing.
     """
     scheme = scheme_of(url)
-    _check_place(scheme, url)
+    if scheme == "hf":
+        _check_repository(url)
     package = SCHEMES[scheme]
     try:
         import fsspec
@@ -87,17 +88,14 @@ def filesystem(url: str, **options: Any) -> tuple[Any, str]:
         ) from error
 
 
-def _check_place(scheme: str, url: str) -> None:
-    """Refuse an address of a whole service: libraries give it up in words and errors of their own."""
-    parts = [part for part in url.partition("://")[2].split("/") if part]
-    if scheme == "hf" and len(parts) < 2:
+def _check_repository(url: str) -> None:
+    """Refuse an address of the Hub that is of no repository: its library gives it up with errors of its own."""
+    if len([part for part in url.partition("://")[2].split("/") if part]) < 2:
         raise RequestError(
             "names no repository of the Hub.",
             hint="Write hf://organisation/name; a filter, for `bertconv fleet plan`, is hf://models?author=NAME.",
             file=shown(url),
         )
-    if not parts and scheme != "memory":
-        raise RequestError("names no place.", hint=f"Write {scheme}://NAME, with a path where it has one.", file=url)
 
 
 def _settings(scheme: str) -> dict[str, Any]:
