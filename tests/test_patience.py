@@ -22,7 +22,10 @@ WAITS = {"wait", "join", "communicate", "acquire", "select"}
 """The last argument that these take is a time; so is any that is called timeout."""
 ALLOWED = {
     "patience.py": "the one limit, and the one way to wait",
+    "fleet/ray_scenes.py": "an engine is asked again until every end is there",
+    "manage/test_catalog.py": "manifests that are old enough for their times to tell a change",
     "test_roundtrip.py": "HDF5 notes times in whole seconds: it waits for the next one",
+    "test_scale.py": "the seconds of a modelled clock",
     "faults/test_faults_signals.py": "kill -9 at a random moment; what must be true does not depend on it",
 }
 

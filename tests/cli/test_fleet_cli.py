@@ -7,12 +7,12 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import checkpoints as cp
 import pytest
+from patience import until
 
 from bertconv import convert_checkpoint
 from bertconv.cli import fleet_run
@@ -147,8 +147,7 @@ def begin(folder: Path) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         cp.command(arguments), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    while not outputs(folder) and process.poll() is None:
-        time.sleep(0.01)
+    until(lambda: outputs(folder) or process.poll() is not None)
     return process
 
 

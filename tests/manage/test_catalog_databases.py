@@ -15,6 +15,7 @@ import checkpoints as cp
 import pytest
 from catalogued import family_tree
 from histories import digest, manifest, write
+from patience import PATIENCE
 from postgresql_server import PASSWORD, USER
 
 from bertconv import Catalog
@@ -205,7 +206,7 @@ def test_the_same_answers_in_the_same_order(tmp_path: Path, postgresql: Any) -> 
 def test_several_refresh_at_once(tree: Path, tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
     """From no tables at all: each makes them, each reads all, and the rows are there once."""
     database = tmp_path / "kept.db" if kind == "sqlite" else request.getfixturevalue("postgresql").new()
-    ready = threading.Barrier(4, timeout=60)
+    ready = threading.Barrier(4, timeout=PATIENCE)
     errors: list[BaseException] = []
 
     def work() -> None:
