@@ -16,7 +16,7 @@ from bertconv.fleet.items import Item
 from bertconv.fleet.kept import look_at, stamp_of
 from bertconv.fleet.ledger import Ledger, Row
 from bertconv.fleet.outcome import DONE, FAILED, KEPT, QUARANTINED, WAITING, Outcome, lost
-from bertconv.fleet.scheduler import RETRIED_CODES, SIGNALS, Policy, Scheduler
+from bertconv.fleet.scheduler import Policy, Scheduler, may_pass
 from bertconv.formats.interrupts import held_back
 from bertconv.manage.gc import collect_beside
 from bertconv.records import dataclass
@@ -187,7 +187,7 @@ class _Driver:
         if row.state in (DONE, KEPT) and (item.verb != "convert" or _is_there(item, row)):
             self.counts[KEPT] += 1
             return True
-        is_final = row.state in (FAILED, QUARANTINED) and (row.state == QUARANTINED or not _may_pass(row.code))
+        is_final = row.state in (FAILED, QUARANTINED) and (row.state == QUARANTINED or not may_pass(row.code))
         if is_final and not self.run.again:
             outcome = Outcome(row.state, row.code, row.kind, row.message, row.hint, row.file, row.tensor)
             self._ends(item, row.state, outcome)
@@ -248,7 +248,3 @@ class _Driver:
 def _is_there(item: Item, row: Row) -> bool:
     """Whether the output is the one that the ledger knows; of one in a store a worker has to ask."""
     return row.stamp != "" and stamp_of(item.dst) == row.stamp
-
-
-def _may_pass(code: int) -> bool:
-    return code in RETRIED_CODES or code >= SIGNALS

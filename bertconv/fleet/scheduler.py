@@ -22,6 +22,11 @@ SIGNALS = 128
 """Codes from here on are those of signals: somebody stopped the worker, not the item."""
 
 
+def may_pass(code: int) -> bool:
+    """Whether what ended with an exit code may end otherwise another time."""
+    return code in RETRIED_CODES or code >= SIGNALS
+
+
 @dataclass(frozen=True)
 class Policy:
     """How often and when an item is tried again.
@@ -138,7 +143,7 @@ class Scheduler:
             return self._end(name, DONE)
         if code == BUG:
             return self._end(name, QUARANTINED)
-        if code not in RETRIED_CODES and code < SIGNALS:
+        if not may_pass(code):
             return self._end(name, FAILED)
         tries.failures += 1
         if tries.failures > self.policy.retries:

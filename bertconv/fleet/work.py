@@ -34,17 +34,20 @@ def run_item(item: Item) -> Outcome:
     Returns:
         What became of it; an error of any kind is an outcome too.
     """
-    started = time.perf_counter()
+    started, seen = time.perf_counter(), None
     try:
-        check_options([item])
+        _check_texts(item)
         seen = look_at(item)
-        outcome = replace(_VERBS[item.verb](item, seen), key=seen.key(item))
+        check_options([item])
+        outcome = _VERBS[item.verb](item, seen)
     except BertconvError as error:
         outcome = _failed(error)
     except Exception as error:  # noqa: BLE001  (the outermost frame of a worker: a bug in one item is not the fleet's end)
         outcome = _bug(error)
-    return replace(outcome, seconds=time.perf_counter() - started, worker=f"{socket.gethostname()}:{os.getpid()}",
-                   key=outcome.key or _key(item))  # fmt: skip
+    return replace(
+        outcome, seconds=time.perf_counter() - started, worker=f"{socket.gethostname()}:{os.getpid()}",
+        key="" if seen is None else seen.key(item),
+    )  # fmt: skip
 
 
 def check_options(items: Iterable[Item]) -> None:
@@ -75,7 +78,7 @@ def check_options(items: Iterable[Item]) -> None:
 
 
 def _check_texts(item: Item) -> None:
-    """Refuse paths that are none: the driver itself looks at them."""
+    """Refuse paths that are none: whoever looks at the source takes them for such."""
     for name in _TEXTS:
         value = item.options.get(name)
         if value is not None and (not isinstance(value, str) or "\0" in value):
@@ -214,7 +217,3 @@ def _trace(error: Exception) -> str:
     import traceback
 
     return "".join(traceback.format_exception(error))
-
-
-def _key(item: Item) -> str:
-    return look_at(item).key(item)

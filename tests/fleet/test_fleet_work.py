@@ -245,6 +245,13 @@ def test_a_path_that_is_none_is_refused_before_anybody_looks(name: str, value: o
         check_options([Item("a", options={name: "b"}), Item("c", options={name: value})])
 
 
+@pytest.mark.parametrize("name", ["config", "table", "subfolder"])
+def test_a_worker_refuses_it_with_an_outcome(item: Item, name: str) -> None:
+    """Who calls it without the driver, as on Spark, has asked nobody before."""
+    outcome = run_item(replace(item, options={name: 5}))
+    assert (outcome.state, outcome.code, outcome.key) == ("failed", 2, "")
+
+
 def test_a_source_is_seen_by_its_files(item: Item) -> None:
     seen = look_at(item)
     assert look_at(item) == seen
