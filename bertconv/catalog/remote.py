@@ -14,7 +14,8 @@ from bertconv.formats.destination import MANIFEST, MANIFEST_BYTES
 from bertconv.source.remote.http import HttpStore
 from bertconv.source.remote.patience import explained, patiently
 from bertconv.source.remote.store import Facts, FsspecStore, Store, facts_of
-from bertconv.source.remote.urls import HTTP, filesystem, scheme_of, shown
+from bertconv.source.remote.urls import HTTP, filesystem, scheme_of
+from bertconv.text import public
 
 AT_ONCE = 16
 """Manifests that are asked for at a time: each is little, and the way to it is long."""
@@ -38,7 +39,7 @@ class RemoteTree:
     """
 
     def __init__(self, url: str) -> None:
-        self._root = shown(url)
+        self._root = public(url)
         if scheme_of(url) in HTTP and "?" in url:
             # behind it every name would lead to the same page, and so on without end
             raise RequestError(

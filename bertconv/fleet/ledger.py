@@ -129,10 +129,6 @@ class Ledger:
         self._base.close()
         leftovers.drop_lock(self._lock, self._fd)
 
-    def rows(self) -> dict[str, Row]:
-        """Every item that it knows, by id."""
-        return {row.id: row for row in _rows(self._base, self.path)}
-
     def row(self, item: Item) -> Row | None:
         """What it knows of one item. Of a long list not all rows are to be in memory at once."""
         return next(_rows(self._base, self.path, "WHERE id = ?", (item.id,)), None)

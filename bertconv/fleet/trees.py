@@ -16,6 +16,7 @@ from bertconv.containers.stored import is_so
 from bertconv.errors import BertconvError, RequestError
 from bertconv.fleet.finding import File
 from bertconv.source.checkpoint_folder import open_in
+from bertconv.text import public
 
 
 class LocalTree:
@@ -146,15 +147,15 @@ class UrlTree(ListedTree):
             HubError: it cannot be listed.
         """
         from bertconv.source.remote.patience import explained
-        from bertconv.source.remote.urls import filesystem, shown
+        from bertconv.source.remote.urls import filesystem
 
         system, root = filesystem(address)
-        with explained(shown(address)):
+        with explained(public(address)):
             found = cls(system, root)
         if not found.has_files:
             raise RequestError(
                 "holds no files, or is one.", hint="Check the address: that of a folder, or a bucket's prefix.",
-                file=shown(address),
+                file=public(address),
             )  # fmt: skip
         return found
 
@@ -181,7 +182,6 @@ class UrlTree(ListedTree):
     def _asked(self, call: Callable[[], Any]) -> Any:
         """What the server answers; OSError, with a sentence, where it does not."""
         from bertconv.source.remote.patience import explained, patiently
-        from bertconv.source.remote.urls import shown
 
-        with explained(shown(self._system.unstrip_protocol(self._root))):
+        with explained(public(self._system.unstrip_protocol(self._root))):
             return patiently(call)

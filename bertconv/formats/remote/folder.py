@@ -27,8 +27,7 @@ from bertconv.formats.remote.stream import write_in_order
 from bertconv.formats.workers import Tick
 from bertconv.source import mounts
 from bertconv.source.remote.patience import explained, failures
-from bertconv.source.remote.urls import shown
-from bertconv.text import is_url
+from bertconv.text import is_url, public
 
 
 class RemoteFolder:
@@ -48,7 +47,7 @@ class RemoteFolder:
         self.destination = destination
         self._site = Site.of(destination.url)
         self._overwrite = overwrite
-        self._given = [shown(one) for one in given if is_url(one)]
+        self._given = [public(one) for one in given if is_url(one)]
         self._lock = Lock(self._site)
         self._staged = self._site
         self._written: set[str] = set()

@@ -13,7 +13,8 @@ from bertconv.errors import BertconvError, OutputError, RequestError
 from bertconv.source.remote.file import RemoteFile
 from bertconv.source.remote.patience import explain, failures, patiently
 from bertconv.source.remote.store import FsspecStore
-from bertconv.source.remote.urls import filesystem, scheme_of, shown
+from bertconv.source.remote.urls import filesystem, scheme_of
+from bertconv.text import public
 
 _NOT_WRITTEN = {
     "http": "Web servers take no files: give a place in an object store.",
@@ -47,15 +48,15 @@ class Site:
         scheme = scheme_of(url)
         if scheme in _NOT_WRITTEN:
             raise RequestError(
-                f"{scheme}:// is nothing that outputs are written to.", hint=_NOT_WRITTEN[scheme], file=shown(url)
+                f"{scheme}:// is nothing that outputs are written to.", hint=_NOT_WRITTEN[scheme], file=public(url)
             )
         found, path = filesystem(url)
         parts = path.strip("/").split("/")
         if len(parts) < (2 if within_bucket and scheme != "memory" else 1) or {"", ".", ".."} & set(parts):
             raise RequestError(
-                "is no folder within a bucket.", hint="Give an address like s3://bucket/folder.", file=shown(url)
+                "is no folder within a bucket.", hint="Give an address like s3://bucket/folder.", file=public(url)
             )
-        return cls(found, path, shown(url))
+        return cls(found, path, public(url))
 
     @property
     def name(self) -> str:

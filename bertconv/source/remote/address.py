@@ -17,8 +17,9 @@ from bertconv.source.remote.folder import RemoteFolder, RemoteMount, is_usable
 from bertconv.source.remote.http import HttpStore, known_names
 from bertconv.source.remote.patience import explained, patiently
 from bertconv.source.remote.store import Facts, FsspecStore, Listed, Store
-from bertconv.source.remote.urls import HTTP, filesystem, scheme_of, shown
+from bertconv.source.remote.urls import HTTP, filesystem, scheme_of
 from bertconv.source.weights import is_index, is_weights, read_index
+from bertconv.text import public
 
 _HUB_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
 
@@ -55,12 +56,12 @@ def open_address(given: str, options: SourceOptions) -> Address:
     scheme = scheme_of(given)
     if options.local_files_only:
         raise RequestError(
-            "lies elsewhere, and only local files are wanted.", hint="Leave the option out.", file=shown(given)
+            "lies elsewhere, and only local files are wanted.", hint="Leave the option out.", file=public(given)
         )
     if options.revision is not None and scheme != "hf":
         raise RequestError(
             "is an address, which has no revisions.", hint="Leave the revision out, or change the address.",
-            file=shown(given),
+            file=public(given),
         )  # fmt: skip
     if scheme in HTTP:
         return _of_web(given, options)
@@ -69,9 +70,9 @@ def open_address(given: str, options: SourceOptions) -> Address:
         own = {"token": options.token}
     found, path = filesystem(given, **own)
     if scheme == "hf":
-        with explained(shown(given)):
+        with explained(public(given)):
             path, commit = patiently(lambda: _pinned(found, path, options.revision))
-    return _of_store(FsspecStore(found), path, shown(given))._replace(commit=commit)
+    return _of_store(FsspecStore(found), path, public(given))._replace(commit=commit)
 
 
 def _pinned(hub: Any, path: str, revision: str | None) -> tuple[str, str]:
@@ -133,12 +134,12 @@ def _of_web(given: str, options: SourceOptions) -> Address:
     parts = urlsplit(given)
     if parts.hostname in _HUB_HOSTS and "/resolve/" not in parts.path:
         raise RequestError(
-            "is a page about a checkpoint.", file=shown(given),
+            "is a page about a checkpoint.", file=public(given),
             hint="Of a Hub address give only `organisation/name`, with `@revision` where needed.",
         )  # fmt: skip
     store = HttpStore(filesystem(given)[0])
     name = unquote(parts.path.rpartition("/")[2])
-    address = shown(given)
+    address = public(given)
     if parts.query:
         return _with_query(store, given, name)
     url = given.partition("#")[0].rstrip("/")
@@ -166,13 +167,13 @@ def _with_query(store: HttpStore, given: str, name: str) -> Address:
     if not is_usable(Listed(name, is_folder=False)) or not _is_file(name):
         raise RequestError(
             "has a query, which only the address of a file of weights can have.",
-            hint="Give the address of the file.", file=shown(given),
+            hint="Give the address of the file.", file=public(given),
         )  # fmt: skip
     only = _OneFile(store, given.partition("#")[0])
-    with explained(shown(given)):
+    with explained(public(given)):
         facts = patiently(lambda: store.facts(only.url))
-    mount = RemoteMount(only, "", _above(shown(given)), {name: facts})
-    return Address(RemoteFolder.of(mount), shown(given), file=name)
+    mount = RemoteMount(only, "", _above(public(given)), {name: facts})
+    return Address(RemoteFolder.of(mount), public(given), file=name)
 
 
 class _OneFile:

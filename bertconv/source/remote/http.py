@@ -15,7 +15,8 @@ from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 from bertconv.errors import HubError, UnsafeCheckpoint
 from bertconv.source.remote.patience import Passing, patiently
 from bertconv.source.remote.store import Facts, Listed, changed, facts_of
-from bertconv.source.remote.urls import HTTP, shown
+from bertconv.source.remote.urls import HTTP
+from bertconv.text import public
 
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _EMPTY = re.compile(r"bytes \*/(\d{1,18})")
@@ -106,7 +107,7 @@ class HttpStore:
                 return await self._read_whole(answer, url, facts, start, end)
             size = _size_of(answer)
             if facts.differs(_facts_of(answer, size)):
-                raise changed(shown(url))
+                raise changed(public(url))
             given = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
             if given is None or (int(given[1]), int(given[2])) != (start, end - 1):
                 raise Passing("gave another part of the file than it was asked for")
@@ -114,11 +115,11 @@ class HttpStore:
 
     async def _read_whole(self, answer: Any, url: str, facts: Facts, start: int, end: int) -> bytearray:
         if facts.differs(_facts_of(answer, _size_of(answer))):
-            raise changed(shown(url))
+            raise changed(public(url))
         if facts.size > WHOLE_BYTES:
             raise HubError(
                 "gives the file as a whole only, not in parts.",
-                hint="Download it, and give the path of the copy.", file=shown(url),
+                hint="Download it, and give the path of the copy.", file=public(url),
             )  # fmt: skip
         whole = await _body(answer, facts.size)
         self._whole = (url, whole)
@@ -142,12 +143,12 @@ class HttpStore:
 def _check(answer: Any, url: str) -> None:
     """Refuse what is no answer to a request for a file, and one that came over a way that was not asked for."""
     if answer.status == 404:
-        raise FileNotFoundError(shown(url))
+        raise FileNotFoundError(public(url))
     scheme = answer.url.scheme
     if scheme not in HTTP or (scheme == "http" and url.lower().startswith("https:")):
         raise UnsafeCheckpoint(
             f"leads from https:// to {scheme}://, where anybody on the way can change it.",
-            hint="Give the address that it leads to, if you trust that.", file=shown(url),
+            hint="Give the address that it leads to, if you trust that.", file=public(url),
         )  # fmt: skip
     answer.raise_for_status()
     if answer.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:

@@ -7,9 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bertconv.errors import RequestError
-from bertconv.text import public as shown
-
-__all__ = ["HTTP", "SCHEMES", "filesystem", "scheme_of", "shown", "without_secrets"]
+from bertconv.text import public
 
 _QUERY = re.compile(r"(?<=[\w/])\?[^\s'\"<>]+|(?<=://)[^\s/'\"<>@]+@")
 """Queries and users in addresses that stand in a text: both may hold rights."""
@@ -33,7 +31,7 @@ def scheme_of(url: str) -> str:
         hint = f"Give a path, or an address of {', '.join(f'{one}://' for one in SCHEMES)}."
         if scheme == "file":
             hint = "Give the path without file://."
-        raise RequestError(f"{scheme}:// is no scheme that is read.", hint=hint, file=shown(url))
+        raise RequestError(f"{scheme}:// is no scheme that is read.", hint=hint, file=public(url))
     _check_host(scheme, url)
     return scheme
 
@@ -84,7 +82,7 @@ def filesystem(url: str, **options: Any) -> tuple[Any, str]:
         raise RequestError(
             f"{scheme}:// needs {'fsspec' if package in ('', 's3fs') else package}.",
             hint="pip install 'bertconv[remote]'" + (f" {package}" if package not in ("", "s3fs") else ""),
-            file=shown(url),
+            file=public(url),
         ) from error
 
 
@@ -94,7 +92,7 @@ def _check_repository(url: str) -> None:
         raise RequestError(
             "names no repository of the Hub.",
             hint="Write hf://organisation/name; a filter, for `bertconv fleet plan`, is hf://models?author=NAME.",
-            file=shown(url),
+            file=public(url),
         )
 
 
