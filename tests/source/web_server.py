@@ -100,12 +100,13 @@ class _Handler(BaseHTTPRequestHandler):
         answer = self.site.answer(unquote(self.path.partition("?")[0]), self.headers.get("Range"))
         self.site.trouble(answer)
         length = answer.headers.pop("Content-Length", str(len(answer.body)))
+        body = answer.body if answer.cut is None else answer.body[: answer.cut]
+        # before anything is sent: a client that has the headers may count already
+        self.site.asked.append((answer.path, answer.start, len(body)))
         self.send_response(answer.status)
         for name, value in {**answer.headers, "Content-Length": length}.items():
             self.send_header(name, value)
         self.end_headers()
-        body = answer.body if answer.cut is None else answer.body[: answer.cut]
-        self.site.asked.append((answer.path, answer.start, len(body)))
         try:
             self.wfile.write(body)
         except OSError:
