@@ -30,7 +30,7 @@ from typing import Any
 
 from bertconv.formats.destination import MANIFEST
 from qa.fleet.checking import Checked, check_outputs, check_reported, check_summary, snapshot
-from qa.fleet.killing import Fire, Ran, moments, run_under_fire
+from qa.fleet.killing import LATER, Fire, Ran, moments, run_under_fire
 from qa.fleet.making import Case, canary_of, make_fleet
 
 SHOWN = 20
@@ -47,6 +47,7 @@ class Options:
         kills: workers to be shot.
         seed: of values, moments and victims.
         kill_driver: whether the driver is shot, too.
+        later: most seconds that a shot waits.
     """
 
     engine: str
@@ -54,6 +55,7 @@ class Options:
     kills: int
     seed: int
     kill_driver: bool = True
+    later: float = LATER
 
 
 @dataclass
@@ -98,7 +100,7 @@ def campaign(root: Path, cases: Sequence[Case], options: Options) -> Campaign:
     def finished() -> int:
         return sum(1 for _ in out.glob(f"*/{MANIFEST}"))
 
-    fire = Fire(rng)
+    fire = Fire(rng, options.later)
     early = [shot for shot in shots if driver is None or shot < driver]
     runs = [run_under_fire(command, log, finished, fire=fire, shots=early, driver=driver)]
     if driver is not None:  # at once, as whoever sees it end would do

@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-POLL = 0.05
+POLL = 0.02
 """Seconds between two looks at the processes."""
 GRACE = 180.0
 """Seconds that processes have to end after their driver has: two agents of Ray's ask a dead server for a minute."""
 LATER = 0.4
-"""Most seconds from the output that a shot waits for to the shot: a tiny conversion is at any of its steps then."""
+"""Most seconds from the output that a shot waits for to the shot: a tiny conversion is at any of its steps then, where
+processes share a processor. A short list on an idle machine is done sooner, and asks for less."""
 MOST_HITS = 2
 """Workers that are shot at one item."""
 _OF_ITEM = re.compile(r"/(?:src|out)/\.?((?:tiny|mini|base|bad)-[\w-]+)")
@@ -78,6 +79,7 @@ class Fire:
     """
 
     rng: random.Random
+    later: float = LATER
     hits: Counter[str] = field(default_factory=Counter)
 
 
@@ -117,13 +119,13 @@ def run_under_fire(
             ran.seen |= {one.number: one for one in below}
             done = finished()
             if driver is not None and done >= driver:
-                time.sleep(fire.rng.uniform(0, LATER))
+                time.sleep(fire.rng.uniform(0, fire.later))
                 ran.seen |= {one.number: one for one in descendants(process.pid)}
                 process.send_signal(signal.SIGKILL)
                 ran.shots.append(f"driver after {done} outputs")
                 break
             if waiting and done >= waiting[0]:
-                time.sleep(fire.rng.uniform(0, LATER))
+                time.sleep(fire.rng.uniform(0, fire.later))
                 if hit := _shoot(process.pid, fire):
                     waiting.pop(0)
                     ran.shots.append(f"{hit} after {done} outputs")
