@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,3 +37,21 @@ def pointed_at(
     yield server
     # 0.x has no such function: its sessions belong to the threads.
     getattr(huggingface_hub, "close_session", lambda: None)()
+
+
+def writable(
+    made: AbstractContextManager[Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Generator[Server, None, None]:
+    """The same of a server of the tests that can be written to, with the token of its one user; for a fixture."""
+    with made as server:
+        for _ in (found := pointed_at(server, server.url, tmp_path, monkeypatch)):
+            monkeypatch.setenv("HF_TOKEN", server.token)
+            yield server
+        found.close()
+
+
+def unwaited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that were waited for; nobody waits."""
+    found: list[float] = []
+    monkeypatch.setattr(time, "sleep", found.append)
+    return found

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from hub_endpoint import pointed_at
+from hub_endpoint import unwaited, writable
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "source"))  # the Hub of the tests lies there
 
@@ -18,19 +17,13 @@ from postgresql_server import programs, running
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A Hub with an empty cache, and the token of its one user in the environment."""
-    with WritableHub() as server:
-        for _ in (found := pointed_at(server, server.url, tmp_path, monkeypatch)):
-            monkeypatch.setenv("HF_TOKEN", server.token)
-            yield server
-        found.close()
+    yield from writable(WritableHub(), tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that were waited for; nobody waits."""
-    found: list[float] = []
-    monkeypatch.setattr(time, "sleep", found.append)
-    return found
+    return unwaited(monkeypatch)
 
 
 @pytest.fixture(scope="session")
