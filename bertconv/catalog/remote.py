@@ -6,14 +6,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from bertconv.catalog.trees import UNSETTLED, Scan, Seen, unfit
 from bertconv.errors import HubError, RequestError
 from bertconv.formats.destination import MANIFEST, MANIFEST_BYTES
 from bertconv.source.remote.http import HttpStore
 from bertconv.source.remote.patience import explained, patiently
-from bertconv.source.remote.store import Facts, FsspecStore, Store, facts_of
+from bertconv.source.remote.store import Facts, FsspecStore, Store, facts_of, files_below
 from bertconv.source.remote.urls import HTTP, filesystem, scheme_of
 from bertconv.text import public
 
@@ -107,17 +107,11 @@ class RemoteTree:
 
     def _listed(self) -> Iterator[tuple[str, str, Facts]]:
         """Place, path and facts of every manifest, from the store's list of everything below a prefix."""
-
-        def everything() -> dict[str, dict[str, Any]]:
-            self._files.invalidate_cache()
-            found: dict[str, dict[str, Any]] = self._files.find(self._path, detail=True)
-            return found
-
         with explained(self._root):
-            for name, info in patiently(everything).items():
-                above, _, last = name.rpartition("/")
-                if last == MANIFEST and f"{above}/".startswith(f"{self._path}/"):
-                    yield self._root + above.removeprefix(self._path), name, facts_of(info)
+            for name, info in patiently(lambda: files_below(self._files, self._path)).items():
+                above, slash, last = name.rpartition("/")
+                if last == MANIFEST:
+                    yield f"{self._root}{slash}{above}", f"{self._path}/{name}", facts_of(info)
 
     def _folders(self, notes: list[str], unread: list[str]) -> Iterator[tuple[str, str, Facts]]:
         """The same of a web server, whose folders are pages with links."""

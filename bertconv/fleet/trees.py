@@ -122,21 +122,12 @@ class UrlTree(ListedTree):
     """
 
     def __init__(self, system: Any, root: str) -> None:
-        from bertconv.source.remote.store import facts_of
+        from bertconv.source.remote.store import facts_of, files_below
 
         self._system, self._root = system, root.rstrip("/")
-        found: Mapping[str, Mapping[str, Any]] = self._asked(lambda: system.find(self._root, detail=True))
-        begin = f"{self._root}/"
-        self._stamps = {
-            name.removeprefix(begin): facts_of(facts).stamp
-            for name, facts in found.items()
-            if isinstance(facts.get("size"), int)
-        }
-        super().__init__(
-            (name.removeprefix(begin), facts.get("size"))
-            for name, facts in found.items()
-            if name.startswith(begin) and not name.endswith("/")
-        )
+        found: Mapping[str, Mapping[str, Any]] = self._asked(lambda: files_below(system, self._root))
+        self._stamps = {name: facts_of(info).stamp for name, info in found.items() if isinstance(info.get("size"), int)}
+        super().__init__((name, info.get("size")) for name, info in found.items())
 
     @classmethod
     def of(cls, address: str) -> UrlTree:

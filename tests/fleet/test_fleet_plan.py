@@ -278,6 +278,9 @@ class Store:
         self.files = files
         self.asked: list[str] = []
 
+    def invalidate_cache(self) -> None:
+        """It keeps no list."""
+
     def unstrip_protocol(self, name: str) -> str:
         return f"store://{name}"
 

@@ -12,7 +12,7 @@ from typing import Any
 from bertconv.errors import BertconvError, OutputError, RequestError
 from bertconv.source.remote.file import RemoteFile
 from bertconv.source.remote.patience import explain, failures, patiently
-from bertconv.source.remote.store import FsspecStore
+from bertconv.source.remote.store import FsspecStore, files_below
 from bertconv.source.remote.urls import filesystem, scheme_of
 from bertconv.text import public
 
@@ -91,14 +91,8 @@ class Site:
 
     def found(self) -> dict[str, int]:
         """Every file below it and its size."""
-        self.filesystem.invalidate_cache()
-        there = patiently(partial(self.filesystem.find, self.path, detail=True))
-        start = self.path + "/"
-        return {
-            path.removeprefix(start): int(facts.get("size") or 0)
-            for path, facts in sorted(there.items())
-            if path.startswith(start) and facts.get("type") != "directory"
-        }
+        there = patiently(partial(files_below, self.filesystem, self.path))
+        return {name: int(info.get("size") or 0) for name, info in sorted(there.items())}
 
     def age(self, name: str) -> float:
         """Seconds since a file was written, by the clocks of the store and of this machine."""

@@ -120,6 +120,17 @@ class FsspecStore:
         return f"{path.rstrip('/')}/{name}"
 
 
+def files_below(filesystem: Any, path: str) -> dict[str, Mapping[str, Any]]:
+    """Every file below a folder as it is now: its name relative to it -> what the file system says of it."""
+    filesystem.invalidate_cache()
+    above = path.rstrip("/") + "/"
+    return {
+        name.removeprefix(above): info
+        for name, info in filesystem.find(path, detail=True).items()
+        if name.startswith(above) and not name.endswith("/") and info.get("type") != "directory"
+    }
+
+
 def facts_of(info: Mapping[str, Any]) -> Facts:
     """The facts of a file in what a file system says of it."""
     identity = {key: _text(info[name]) for name, key in _IDENTITY.items() if info.get(name) is not None}
