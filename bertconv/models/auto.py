@@ -14,7 +14,8 @@ from bertconv.config_auto import AutoConfig, said_family
 from bertconv.config_content import MAX_BYTES, keys_of, read_json
 from bertconv.errors import MappingError, RequestError, UnsupportedCheckpoint
 from bertconv.families import Family
-from bertconv.models.pretrained import TFPreTrainedModel, source_options
+from bertconv.models.arguments import source_options
+from bertconv.models.pretrained import TFPreTrainedModel
 from bertconv.source import open_source
 
 

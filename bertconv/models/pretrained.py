@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import keras
@@ -13,16 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from bertconv.config import Config
-from bertconv.containers.msgpack import FlaxMsgpack
-from bertconv.containers.pytorch import PyTorch
-from bertconv.containers.registry import BY_NAME, preferred
-from bertconv.containers.safetensors import Safetensors
-from bertconv.containers.stored import FLOATS
 from bertconv.errors import RequestError
 from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.ignore import IgnoreLists, ignore_lists
 from bertconv.mapping.table import Table, table_for
 from bertconv.models import loading, saving, weight_files
+from bertconv.models.arguments import FIRST, check_arguments, dtype_policy, source_options
 from bertconv.models.body import MainLayer, check_decoder, finished
 from bertconv.models.calls import argument_names, made_call
 from bertconv.models.embeddings import resize_token_embeddings
@@ -33,28 +27,7 @@ from bertconv.models.replacing import Replaceable
 from bertconv.models.serving import ServingMixin
 from bertconv.models.settings import Settings
 from bertconv.models.training import TrainingMixin
-from bertconv.models.variables import FRAMEWORK, freeze_layers, frozen_layers
-from bertconv.source import SourceOptions
-
-REFUSED = {
-    "proxies": "Set HTTPS_PROXY in the environment.",
-    "resume_download": "Downloads always resume.",
-    "mirror": "Set HF_ENDPOINT in the environment.",
-    "device_map": "Use tf.device or tf.distribute around the call.",
-    "state_dict": "Save it to a file and give its path.",
-    "load_weight_prefix": "Names never depend on where a model is used.",
-    "tf_to_pt_weight_rename": "Write a mapping table: `bertconv tables show FAMILY`.",
-    "adapter_kwargs": "Merge the adapter into the model first (peft: merge_and_unload()).",
-    "quantization_config": "Load the model in full precision.",
-    "attn_implementation": "There is one implementation.",
-    "low_cpu_mem_usage": "Loading always takes the memory of the weights once.",
-    "torch_dtype": 'Pass dtype, such as dtype="float32".',
-    "use_auth_token": "Pass token.",
-}  # fmt: skip
-"""Arguments that others' from_pretrained has or had, and what to do instead."""
-
-_FIRST = {"from_pt": PyTorch.name, "from_flax": FlaxMsgpack.name}
-"""Arguments of transformers' classes -> the container whose files are looked for first."""
+from bertconv.models.variables import freeze_layers, frozen_layers
 
 
 class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
@@ -225,18 +198,18 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         Raises:
             BertconvError: see `bertconv.errors`. A body that the checkpoint lacks is MissingTensors.
         """
-        _check_arguments(pretrained_model_name_or_path, kwargs)
+        check_arguments(pretrained_model_name_or_path, kwargs)
         wants_info = kwargs.pop("output_loading_info", False)
         options = source_options(kwargs | {
             "cache_dir": cache_dir, "force_download": force_download, "local_files_only": local_files_only,
             "token": token, "revision": revision, "use_safetensors": use_safetensors,
         })  # fmt: skip
-        for key in ("subfolder", "variant", *_FIRST):
+        for key in ("subfolder", "variant", *FIRST):
             kwargs.pop(key, None)
         given = None if config is None else loading.config_of(config, options, cls.config_class)
         settings = {key: kwargs.pop(key) for key in cls._constructor_names() if key in kwargs}
         if settings.get("dtype") is not None:
-            settings["dtype"] = _dtype_policy(settings["dtype"])
+            settings["dtype"] = dtype_policy(settings["dtype"])
         ignore = IgnoreLists(
             tuple(cls._keys_to_ignore_on_load_unexpected or ()), tuple(cls._keys_to_ignore_on_load_missing or ())
         )
@@ -348,52 +321,3 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
     def can_generate(self) -> bool:
         """Whether there is a `generate`."""
         return hasattr(self, "generate")
-
-
-def _check_arguments(path: Any, kwargs: dict[str, Any]) -> None:
-    """Refuse by name what from_pretrained does not take."""
-    if not isinstance(path, str | os.PathLike):
-        raise RequestError(f"a checkpoint was expected, not {path!r:.80}.", hint="Give a folder, a file or a Hub id.")
-    for key, advice in REFUSED.items():
-        if key in kwargs:
-            raise RequestError(f"from_pretrained does not take {key}.", hint=advice)
-    if kwargs.pop("trust_remote_code", False):
-        raise RequestError(
-            "trust_remote_code was given, and no code of a checkpoint is ever run.", hint="Leave it out."
-        )
-
-
-def source_options(given: Mapping[str, Any]) -> SourceOptions:
-    """How from_pretrained finds a checkpoint by its arguments; others among them do not matter."""
-    cache_dir = given.get("cache_dir")
-    return SourceOptions(
-        revision=given.get("revision"), token=given.get("token"),
-        cache_dir=None if cache_dir is None else Path(cache_dir), local_files_only=given.get("local_files_only", False),
-        force_download=given.get("force_download", False), subfolder=given.get("subfolder") or "",
-        variant=given.get("variant"),
-        prefer=_containers(given.get("use_safetensors"), [name for key, name in _FIRST.items() if given.get(key)]),
-    )  # fmt: skip
-
-
-def _containers(use_safetensors: bool | None, first: Sequence[str]) -> tuple[str, ...]:
-    """Containers in the order in which they are looked for, by default TensorFlow's own first."""
-    own = load_dialects().of(FRAMEWORK).containers
-    order = preferred(*first) if first else tuple(sorted(BY_NAME, key=lambda name: name not in own))
-    if use_safetensors is None:
-        return order
-    return tuple(name for name in order if (name == Safetensors.name) == use_safetensors)
-
-
-def _dtype_policy(dtype: Any) -> Any:
-    """A Keras dtype policy from a name, a TensorFlow or numpy type, or a policy."""
-    if isinstance(dtype, keras.DTypePolicy):
-        return dtype
-    if isinstance(dtype, type):  # numpy.float16 and its like
-        dtype = np.dtype(dtype)
-    name = dtype if isinstance(dtype, str) else getattr(dtype, "name", str(dtype))
-    name = name.removeprefix("torch.")
-    if name not in (*FLOATS, "mixed_float16", "mixed_bfloat16"):
-        raise RequestError(
-            f"dtype is {name}.", hint=f"Choose one of {', '.join(FLOATS)}, mixed_float16, mixed_bfloat16."
-        )
-    return name
