@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bertconv.config_checks import bad
-from bertconv.errors import DamagedCheckpoint, OutputError, RequestError
+from bertconv.errors import DamagedCheckpoint, MissingPath, OutputError, RequestError
 from bertconv.text import closest, parse_json
 
 CONFIG_FILES = ("config.json", "bert_config.json", "albert_config.json")
@@ -133,8 +133,8 @@ def config_file(path: str | os.PathLike[str]) -> Path:
     for file in (given, *(os.path.join(given, name) for name in CONFIG_FILES if given)):  # noqa: PTH118
         if os.path.isfile(file):  # noqa: PTH113  (a Path raises where a name is too long)
             return Path(file)
-    raise RequestError(f"{given[:200]!r} is no config file here, and no folder with a config.json.",
-                       hint="Give a path on this machine.")  # fmt: skip
+    raise MissingPath(f"{given[:200]!r} is no config file here, and no folder with a config.json.",
+                      hint="Give a path on this machine.")  # fmt: skip
 
 
 def json_text(content: Mapping[str, Any]) -> str:

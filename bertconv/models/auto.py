@@ -12,7 +12,7 @@ from bertconv import tasks
 from bertconv.config import Config
 from bertconv.config_auto import AutoConfig, said_family
 from bertconv.config_content import MAX_BYTES, keys_of, read_json
-from bertconv.errors import MappingError, RequestError, UnsupportedCheckpoint
+from bertconv.errors import MissingConfig, RequestError, UnsupportedCheckpoint
 from bertconv.families import Family
 from bertconv.models.arguments import source_options
 from bertconv.models.pretrained import TFPreTrainedModel
@@ -78,7 +78,7 @@ class _AutoModel:
         if config is not None:
             family = AutoConfig.coerce(config).family
         elif source.config is None:
-            raise MappingError(
+            raise MissingConfig(
                 "has no config.json.", hint="Pass config=: an object such as BertConfig(...).", file=str(source.folder)
             )
         else:

@@ -14,7 +14,8 @@ import keras
 from bertconv.config import Config
 from bertconv.containers.stored import Header
 from bertconv.errors import (
-    MappingError,
+    MissingConfig,
+    MissingPath,
     MissingTensors,
     RequestError,
     ShapeMismatch,
@@ -164,7 +165,7 @@ def load_config(source: Source, request: LoadRequest) -> Config:
     if config is None:
         keys = source.config_keys()
         if keys is None:
-            raise MappingError(
+            raise MissingConfig(
                 "has no config.json.",
                 hint=f"Pass config={request.config_class.__name__}(...): shapes alone do not tell the activation.",
                 file=str(source.folder),
@@ -250,5 +251,5 @@ def config_of(path: Any, options: SourceOptions, config_class: type[Config]) -> 
     source = open_source(path, options)
     keys = source.config_keys()
     if keys is None:
-        raise RequestError("has no config.json.", hint="Give another config.", file=path)
+        raise MissingPath("has no config.json.", hint="Give another config.", file=path)
     return config_class.from_dict(keys, str(source.config))
