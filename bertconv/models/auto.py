@@ -90,8 +90,8 @@ class _AutoModel:
         """A model with fresh weights; errors as for `from_pretrained`."""
         if not isinstance(config, Config):
             _family(keys_of(config, "config"))
-        config = AutoConfig.coerce(config)
-        return class_for(config.family, cls.task, *cls.others).from_config(config, **kwargs)
+        family = AutoConfig.coerce(config).family
+        return class_for(family, cls.task, *cls.others).from_config(config, **kwargs)
 
 
 class TFAutoModel(_AutoModel):

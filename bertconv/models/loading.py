@@ -12,10 +12,12 @@ from typing import Any
 import keras
 
 from bertconv.config import Config
+from bertconv.config_foreign import inner, reader
+from bertconv.config_hub import HUB
+from bertconv.config_places import Place
 from bertconv.containers.stored import Header
 from bertconv.errors import (
     MissingConfig,
-    MissingPath,
     MissingTensors,
     RequestError,
     ShapeMismatch,
@@ -114,7 +116,7 @@ def request_of(
     """What a class asks for where a caller gives the config and nothing else."""
     lists = (kind._keys_to_ignore_on_load_unexpected, kind._keys_to_ignore_on_load_missing)  # noqa: SLF001
     return LoadRequest(
-        path=path, source=SourceOptions(), config=config, config_class=kind.config_class, overrides={},
+        path=path, source=SourceOptions(), config=inner(config), config_class=reader(kind, config), overrides={},
         ignore_mismatched_sizes=ignore_mismatched, ignore=IgnoreLists(*(tuple(one or ()) for one in lists)),
         build=build, table_head=kind.table_head, class_name=kind.__name__,
     )  # fmt: skip
@@ -248,8 +250,9 @@ def config_of(path: Any, options: SourceOptions, config_class: type[Config]) -> 
     """The config that a caller gives: itself, or by path or Hub id."""
     if not isinstance(path, str) or Path(path).exists():
         return config_class.coerce(path)
-    source = open_source(path, options)
-    keys = source.config_keys()
-    if keys is None:
-        raise MissingPath("has no config.json.", hint="Give another config.", file=path)
-    return config_class.from_dict(keys, str(source.config))
+    place = Place(
+        cache_dir=options.cache_dir, force_download=options.force_download, token=options.token,
+        local_files_only=options.local_files_only, revision=options.revision, subfolder=options.subfolder,
+    )  # fmt: skip
+    found: Config = config_class.from_dict(*HUB.fetch(path, place))
+    return found

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bertconv.config import Config
+from bertconv import config_foreign as foreign
 from bertconv.errors import RequestError
 from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.ignore import IgnoreLists, ignore_lists
@@ -54,7 +54,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         _keys_to_ignore_on_load_missing: regexes of weights that may be newly initialised without a warning.
     """
 
-    config_class: ClassVar[type[Config]]
+    config_class: ClassVar[Any]
     main_layer: ClassVar[type[MainLayer]]
     base_model_prefix: ClassVar[str] = ""
     task: ClassVar[str | None] = None
@@ -93,15 +93,15 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
     @classmethod
     def table(cls) -> Table:
         """The mapping table of the family, with the names of its classes."""
-        return table_for(cls.config_class.model_type)
+        return table_for(foreign.own_class(cls).own_family().model_type)
 
     def __init__(self, config: Any, *inputs: Any, **kwargs: Any) -> None:
         if inputs:
             raise RequestError(f"{type(self).__name__} takes a config and no other inputs.", hint="Name the arguments.")
         super().__init__(**kwargs)
-        self.config = self.config_class.coerce(config)
+        self.config = foreign.config_for(type(self), config)
         check_decoder(self.config)
-        self.name_or_path = ""
+        self.name_or_path = self.config.name_or_path
         self._convert_input_args = False  # __call__ does it
         self.jit_compile = False  # every new sequence length would be compiled anew
 
@@ -206,7 +206,8 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         })  # fmt: skip
         for key in ("subfolder", "variant", *FIRST):
             kwargs.pop(key, None)
-        given = None if config is None else loading.config_of(config, options, cls.config_class)
+        config_class = foreign.reader(cls, config)
+        given = None if config is None else loading.config_of(config, options, config_class)
         settings = {key: kwargs.pop(key) for key in cls._constructor_names() if key in kwargs}
         if settings.get("dtype") is not None:
             settings["dtype"] = dtype_policy(settings["dtype"])
@@ -214,11 +215,11 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
             tuple(cls._keys_to_ignore_on_load_unexpected or ()), tuple(cls._keys_to_ignore_on_load_missing or ())
         )
         request = loading.LoadRequest(
-            pretrained_model_name_or_path, options, given, cls.config_class, kwargs, ignore_mismatched_sizes, ignore,
-            lambda config: cls(config, *model_args, **settings), cls.table_head, cls.__name__,
+            pretrained_model_name_or_path, options, given, config_class, kwargs, ignore_mismatched_sizes, ignore,
+            lambda config: cls(foreign.config_for(cls, config), *model_args, **settings), cls.table_head, cls.__name__,
         )  # fmt: skip
         model, info = loading.load(request)
-        model.name_or_path = str(pretrained_model_name_or_path)
+        model.name_or_path = model.config.name_or_path = str(pretrained_model_name_or_path)
         return (model, info) if wants_info else model
 
     @classmethod
@@ -247,7 +248,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
             "frozen": frozen_layers(self),
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
         }
-        return {**self.config.to_dict(), "keras": made}
+        return {**self.config.own_keys(), "keras": made}
 
     @classmethod
     def from_config(cls, config: Any, **kwargs: Any) -> Self:
@@ -259,7 +260,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
             made["dtype"] = keras.saving.deserialize_keras_object(made["dtype"])
             frozen = made.pop("frozen", [])
             kwargs = {**made, **kwargs}
-        model = cls(config, **kwargs)
+        model = cls(foreign.config_for(cls, config), **kwargs)
         freeze_layers(model, frozen)
         return model
 
