@@ -14,7 +14,7 @@ from bertconv.config_auto import AutoConfig, said_family
 from bertconv.config_content import MAX_BYTES, keys_of, read_json
 from bertconv.errors import MissingConfig, RequestError, UnsupportedCheckpoint
 from bertconv.families import Family
-from bertconv.models.arguments import source_options
+from bertconv.models.arguments import settle_loading, source_options
 from bertconv.models.pretrained import TFPreTrainedModel
 from bertconv.source import open_source
 
@@ -71,6 +71,7 @@ class _AutoModel:
         Raises:
             UnsupportedCheckpoint: an architecture that bertconv has no classes for.
         """
+        settle_loading(pretrained_model_name_or_path, kwargs)
         config = kwargs.get("config")
         source = open_source(pretrained_model_name_or_path, source_options(kwargs))
         if isinstance(config, str | os.PathLike):

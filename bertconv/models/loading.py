@@ -28,6 +28,7 @@ from bertconv.formats.readback import check_duplicates
 from bertconv.mapping.ignore import IgnoreLists
 from bertconv.mapping.plan import Plan, PlanOptions
 from bertconv.mapping.planner import make_plan
+from bertconv.models.arguments import NAMES
 from bertconv.models.filling import LoadingInfo, filled
 from bertconv.models.memory import blank_weights
 from bertconv.models.other_families import identified, read_config
@@ -35,7 +36,7 @@ from bertconv.models.variables import FRAMEWORK, Inventory, inventory
 from bertconv.records import dataclass
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.reading import open_header
-from bertconv.text import listing
+from bertconv.text import closest, listing
 
 ANY_NAME = (r"",)
 
@@ -174,9 +175,10 @@ def load_config(source: Source, request: LoadRequest) -> Config:
             )
         config = read_config(keys, str(source.config), request.config_class, request.table_head)
     if unknown := [key for key in request.overrides if not config.knows(key)]:
+        near = closest(unknown[0], (*NAMES, *config.values))
         raise RequestError(
             f"{request.class_name}.from_pretrained has no argument {', '.join(unknown)}, and the config no such key.",
-            hint="Take it out, or set it in the config.",
+            hint="Take it out, or set it in the config." if near is None else f"Did you mean {near}?",
         )
     return config.replace(**request.overrides) if request.overrides else config
 

@@ -16,7 +16,15 @@ from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.ignore import IgnoreLists, ignore_lists
 from bertconv.mapping.table import Table, table_for
 from bertconv.models import loading, saving, weight_files
-from bertconv.models.arguments import FIRST, check_arguments, dtype_policy, source_options
+from bertconv.models.arguments import (
+    FIRST,
+    MAKING,
+    dtype_policy,
+    settle,
+    settle_dtype,
+    settle_loading,
+    source_options,
+)
 from bertconv.models.body import MainLayer, check_decoder, finished
 from bertconv.models.calls import argument_names, made_call
 from bertconv.models.embeddings import resize_token_embeddings
@@ -98,6 +106,9 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
     def __init__(self, config: Any, *inputs: Any, **kwargs: Any) -> None:
         if inputs:
             raise RequestError(f"{type(self).__name__} takes a config and no other inputs.", hint="Name the arguments.")
+        if kwargs:
+            settle(kwargs, MAKING, type(self).__name__)
+            settle_dtype(kwargs)
         super().__init__(**kwargs)
         self.config = foreign.config_for(type(self), config)
         check_decoder(self.config)
@@ -189,8 +200,9 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
             revision: branch, tag or commit on the Hub.
             use_safetensors: True for safetensors files only, False for the others.
             kwargs: `from_pt` and `from_flax` (look for `pytorch_model.bin` or `flax_model.msgpack` first), `subfolder`,
-                `variant`, `output_loading_info`, `dtype`, `trainable`, `name`,
-                `add_pooling_layer`; keys of the config, which override it.
+                `variant`, `output_loading_info`, `dtype`, `trainable`, `name`, `add_pooling_layer`; keys of the config,
+                which override it; transformers' other arguments, where they ask for nothing
+                (`bertconv.models.arguments`).
 
         Returns:
             The model; with `output_loading_info` also missing_keys, unexpected_keys, mismatched_keys and error_msgs.
@@ -198,17 +210,19 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         Raises:
             BertconvError: see `bertconv.errors`. A body that the checkpoint lacks is MissingTensors.
         """
-        check_arguments(pretrained_model_name_or_path, kwargs)
+        names = cls._constructor_names()
+        kwargs |= {"token": token}
+        settle_loading(pretrained_model_name_or_path, kwargs, names)
         wants_info = kwargs.pop("output_loading_info", False)
-        options = source_options(kwargs | {
+        options = source_options({
             "cache_dir": cache_dir, "force_download": force_download, "local_files_only": local_files_only,
-            "token": token, "revision": revision, "use_safetensors": use_safetensors,
+            "token": kwargs.pop("token", None), "revision": revision, "use_safetensors": use_safetensors, **kwargs,
         })  # fmt: skip
         for key in ("subfolder", "variant", *FIRST):
             kwargs.pop(key, None)
         config_class = foreign.reader(cls, config)
         given = None if config is None else loading.config_of(config, options, config_class)
-        settings = {key: kwargs.pop(key) for key in cls._constructor_names() if key in kwargs}
+        settings = {key: kwargs.pop(key) for key in names if key in kwargs}
         if settings.get("dtype") is not None:
             settings["dtype"] = dtype_policy(settings["dtype"])
         ignore = IgnoreLists(

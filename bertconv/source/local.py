@@ -22,7 +22,7 @@ from bertconv.source.checkpoint_folder import CheckpointFolder, SourceOptions, o
 from bertconv.source.config_file import FoundConfig, config_within, find_config, named_weights
 from bertconv.source.folder import LocalFolder
 from bertconv.source.modules import Modules
-from bertconv.source.refusals import SAVED_MODEL, ctranslate2, no_weights, unsupported
+from bertconv.source.refusals import NO_MODEL, SAVED_MODEL, ctranslate2, no_weights, unsupported
 from bertconv.source.weights import (
     SHARD,
     Choice,
@@ -207,7 +207,7 @@ def _is_mistyped(repository: str) -> bool:
 
 def _no_such(given: str) -> MissingPath:
     hint = "Give a path that exists, or `organisation/name` for the Hub."
-    return MissingPath("no such file or folder, and not a Hub id.", hint=hint, file=given)
+    return MissingPath(f"{NO_MODEL}: no such file or folder, and not a Hub id.", hint=hint, file=given)
 
 
 def _revision(named: str | None, asked: str | None) -> str | None:
