@@ -105,7 +105,7 @@ class Config(LikePretrainedConfig):
             DamagedCheckpoint: not JSON, or values that no such model can have.
             UnsupportedCheckpoint: another architecture, quantised or pruned weights, an unknown activation.
         """
-        return cls.from_dict(content.read_json(path, content.MAX_BYTES), str(path), family)
+        return cast("Self", cls.from_dict(content.read_json(path, content.MAX_BYTES), str(path), family))
 
     @classmethod
     def from_dict(
