@@ -28,6 +28,7 @@ TREE: dict[str, tuple[int, type[Exception], str]] = {
     "UnsafeCheckpoint": (4, ValueError, "BertconvError"),
     "DamagedCheckpoint": (5, ValueError, "BertconvError"),
     "UnsupportedCheckpoint": (6, NotImplementedError, "BertconvError"),
+    "UnsupportedRuntime": (6, ImportError, "UnsupportedCheckpoint"),
     "OutputError": (7, OSError, "BertconvError"),
     "HubError": (8, OSError, "BertconvError"),
 }
