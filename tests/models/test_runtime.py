@@ -120,7 +120,7 @@ def test_without_keras() -> None:
     ]
 
 
-NEED_TENSORFLOW = ("create_optimizer",)
+NEED_TENSORFLOW = ("AdamWeightDecay", "ModelOutput", "WarmUp", "create_optimizer", "get_initializer", "shape_list")
 """Public names that need it, beside those that begin with TF."""
 
 
