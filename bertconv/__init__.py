@@ -186,11 +186,10 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "bertconv.catalog": ("Catalog",),
-    "bertconv.config": (
-        "AlbertConfig", "BertConfig", "CamembertConfig", "DistilBertConfig", "ElectraConfig", "MPNetConfig",
-        "RobertaConfig", "RobertaPreLayerNormConfig", "XLMRobertaConfig",
+    "bertconv.config_hub": (
+        "AlbertConfig", "AutoConfig", "BertConfig", "CamembertConfig", "DistilBertConfig", "ElectraConfig",
+        "MPNetConfig", "RobertaConfig", "RobertaPreLayerNormConfig", "XLMRobertaConfig",
     ),
-    "bertconv.config_auto": ("AutoConfig",),
     "bertconv.convert": ("convert_checkpoint",),
     "bertconv.errors": ("BertconvError",),
     "bertconv.inspection": ("Inspection", "inspect_checkpoint"),

@@ -3,7 +3,9 @@
     BertconvError
     |-- ParityError (ValueError) ................. 1  two things that must be equal differ
     |-- RequestError (ValueError) ................ 2  the arguments ask for something that cannot be
+    |   `-- MissingPath (OSError)                     what they name is not there, and is no Hub id
     |-- MappingError (ValueError) ................ 3  the plan is not complete
+    |   |-- MissingConfig (OSError)                   nothing says what the tensors are parts of
     |   |-- MissingTensors (KeyError)
     |   |-- UnknownTensors (KeyError)
     |   |   `-- UnknownPrefix                         something stands before every name
@@ -14,6 +16,7 @@
     |   `-- BadTable                                  a mapping table that says nonsense
     |-- UnsafeCheckpoint (ValueError) ............ 4  refused for safety
     |-- DamagedCheckpoint (ValueError) ........... 5  truncated, overlapping, not what the name says
+    |   `-- MissingFiles (OSError)                    files that should be there are not: weights, shards
     |-- UnsupportedCheckpoint (NotImplementedError) 6  sound, but not something bertconv converts
     |   `-- UnsupportedRuntime (ImportError)          the TensorFlow classes cannot run in this process
     |-- OutputError (OSError) .................... 7  the destination (nothing was changed) or a standard stream cannot
@@ -105,6 +108,10 @@ class RequestError(BertconvError, ValueError):
     exit_code = 2
 
 
+class MissingPath(RequestError, OSError):
+    """What was given is no path that exists, and cannot be an id on the Hub."""
+
+
 def check_one_of(value: object, known: Iterable[object], name: str) -> None:
     """RequestError where an option has none of the values that it can have; None, to leave it out, is not offered."""
     known = list(known)
@@ -117,6 +124,10 @@ class MappingError(BertconvError, ValueError):
     """The plan from source tensors to target tensors is not complete."""
 
     exit_code = 3
+
+
+class MissingConfig(MappingError, OSError):
+    """A checkpoint has no config, and needs one."""
 
 
 class MissingTensors(MappingError, KeyError):
@@ -163,6 +174,10 @@ class DamagedCheckpoint(BertconvError, ValueError):
     """The bytes are not a whole checkpoint of the kind that they claim to be."""
 
     exit_code = 5
+
+
+class MissingFiles(DamagedCheckpoint, OSError):
+    """Files of a checkpoint that should be there are not."""
 
 
 class UnsupportedCheckpoint(BertconvError, NotImplementedError):
