@@ -39,6 +39,7 @@ LAYERS = (
     {"fleet"},
     {"testing"},
     {"cli", "pytest_plugin"},
+    {"__main__"},
 )
 """A part may import its own layer and those before it."""
 
