@@ -10,13 +10,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bertconv.config import Config
+from bertconv import config_foreign as foreign
 from bertconv.errors import RequestError
 from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.ignore import IgnoreLists, ignore_lists
 from bertconv.mapping.table import Table, table_for
 from bertconv.models import loading, saving, weight_files
-from bertconv.models.arguments import FIRST, check_arguments, dtype_policy, source_options
+from bertconv.models.arguments import (
+    FIRST,
+    MAKING,
+    dtype_policy,
+    settle,
+    settle_dtype,
+    settle_loading,
+    source_options,
+)
 from bertconv.models.body import MainLayer, check_decoder, finished
 from bertconv.models.calls import CallInputs, argument_names, made_call, without_empty_mask
 from bertconv.models.dummies import call_with_dummies
@@ -55,7 +63,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         _keys_to_ignore_on_load_missing: regexes of weights that may be newly initialised without a warning.
     """
 
-    config_class: ClassVar[type[Config]]
+    config_class: ClassVar[Any]
     main_layer: ClassVar[type[MainLayer]]
     base_model_prefix: ClassVar[str] = ""
     task: ClassVar[str | None] = None
@@ -100,15 +108,18 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
     @classmethod
     def table(cls) -> Table:
         """The mapping table of the family, with the names of its classes."""
-        return table_for(cls.config_class.model_type)
+        return table_for(foreign.own_class(cls).own_family().model_type)
 
     def __init__(self, config: Any, *inputs: Any, **kwargs: Any) -> None:
         if inputs:
             raise RequestError(f"{type(self).__name__} takes a config and no other inputs.", hint="Name the arguments.")
+        if kwargs:
+            settle(kwargs, MAKING, type(self).__name__)
+            settle_dtype(kwargs)
         super().__init__(**kwargs)
-        self.config = self.config_class.coerce(config)
+        self.config = foreign.config_for(type(self), config)
         check_decoder(self.config)
-        self.name_or_path = ""
+        self.name_or_path = self.config.name_or_path
         self._convert_input_args = False  # __call__ does it
         self._allow_non_tensor_positional_args = True
         if self.call_inputs.passes_on:
@@ -200,8 +211,9 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
             revision: branch, tag or commit on the Hub.
             use_safetensors: True for safetensors files only, False for the others.
             kwargs: `from_pt` and `from_flax` (look for `pytorch_model.bin` or `flax_model.msgpack` first), `subfolder`,
-                `variant`, `output_loading_info`, `dtype`, `trainable`, `name`,
-                `add_pooling_layer`; keys of the config, which override it.
+                `variant`, `output_loading_info`, `dtype`, `trainable`, `name`, `add_pooling_layer`; keys of the config,
+                which override it; transformers' other arguments, where they ask for nothing
+                (`bertconv.models.arguments`).
 
         Returns:
             The model; with `output_loading_info` also missing_keys, unexpected_keys, mismatched_keys and error_msgs.
@@ -209,27 +221,30 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         Raises:
             BertconvError: see `bertconv.errors`. A body that the checkpoint lacks is MissingTensors.
         """
-        check_arguments(pretrained_model_name_or_path, kwargs)
+        names = cls._constructor_names()
+        kwargs |= {"token": token}
+        settle_loading(pretrained_model_name_or_path, kwargs, names)
         wants_info = kwargs.pop("output_loading_info", False)
-        options = source_options(kwargs | {
+        options = source_options({
             "cache_dir": cache_dir, "force_download": force_download, "local_files_only": local_files_only,
-            "token": token, "revision": revision, "use_safetensors": use_safetensors,
+            "token": kwargs.pop("token", None), "revision": revision, "use_safetensors": use_safetensors, **kwargs,
         })  # fmt: skip
         for key in ("subfolder", "variant", *FIRST):
             kwargs.pop(key, None)
-        given = None if config is None else loading.config_of(config, options, cls.config_class)
-        settings = {key: kwargs.pop(key) for key in cls._constructor_names() if key in kwargs}
+        config_class = foreign.reader(cls, config)
+        given = None if config is None else loading.config_of(config, options, config_class)
+        settings = {key: kwargs.pop(key) for key in names if key in kwargs}
         if settings.get("dtype") is not None:
             settings["dtype"] = dtype_policy(settings["dtype"])
         ignore = IgnoreLists(
             tuple(cls._keys_to_ignore_on_load_unexpected or ()), tuple(cls._keys_to_ignore_on_load_missing or ())
         )
         request = loading.LoadRequest(
-            pretrained_model_name_or_path, options, given, cls.config_class, kwargs, ignore_mismatched_sizes, ignore,
-            lambda config: cls(config, *model_args, **settings), cls.table_head, cls.__name__,
+            pretrained_model_name_or_path, options, given, config_class, kwargs, ignore_mismatched_sizes, ignore,
+            lambda config: cls(foreign.config_for(cls, config), *model_args, **settings), cls.table_head, cls.__name__,
         )  # fmt: skip
         model, info = loading.load(request)
-        model.name_or_path = str(pretrained_model_name_or_path)
+        model.name_or_path = model.config.name_or_path = str(pretrained_model_name_or_path)
         return (model, info) if wants_info else model
 
     @classmethod
@@ -258,7 +273,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
             "frozen": frozen_layers(self),
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
         }
-        return {**self.config.to_dict(), "keras": made}
+        return {**self.config.own_keys(), "keras": made}
 
     @classmethod
     def from_config(cls, config: Any, **kwargs: Any) -> Self:
@@ -270,7 +285,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
             made["dtype"] = keras.saving.deserialize_keras_object(made["dtype"])
             frozen = made.pop("frozen", [])
             kwargs = {**made, **kwargs}
-        model = cls(config, **kwargs)
+        model = cls(foreign.config_for(cls, config), **kwargs)
         freeze_layers(model, frozen)
         return model
 
