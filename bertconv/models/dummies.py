@@ -44,8 +44,8 @@ def call_with_dummies(model: Any) -> None:
     unbuilt = [layer.name for layer in every_layer(model) if layer is not model and not layer.built]
     warnings.warn(
         f"{type(model).__name__} could not be called with small inputs to create its weights ({failures[0]!s:.200}): "
-        f"{', '.join(unbuilt)} will get new ones in the first call. Define a property `dummy_inputs` in the class, with "
-        "inputs that it takes, so that its weights are loaded.",
+        f"{', '.join(unbuilt)} will get new ones in the first call. Define a property `dummy_inputs` in the class, "
+        "with inputs that it takes, so that its weights are loaded.",
         stacklevel=2,
     )
 
