@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         TFCausalLMOutputWithPast,
         TFSequenceClassifierOutputWithPast,
     )
+    from bertconv.models.calls import unpack_inputs
     from bertconv.models.families.albert import (
         TFAlbertForMaskedLM,
         TFAlbertForMultipleChoice,
@@ -163,6 +164,15 @@ if TYPE_CHECKING:
         TFRobertaPreLayerNormPreTrainedModel,
     )
     from bertconv.models.helpers import get_initializer, shape_list
+    from bertconv.models.loss_mixins import (
+        TFCausalLanguageModelingLoss,
+        TFMaskedLanguageModelingLoss,
+        TFMultipleChoiceLoss,
+        TFNextSentencePredictionLoss,
+        TFQuestionAnsweringLoss,
+        TFSequenceClassificationLoss,
+        TFTokenClassificationLoss,
+    )
     from bertconv.models.optimization import AdamWeightDecay, WarmUp, create_optimizer
     from bertconv.models.outputs import (
         ModelOutput,
@@ -262,7 +272,13 @@ _NAMES = {
         "TFRobertaPreLayerNormForSequenceClassification", "TFRobertaPreLayerNormForTokenClassification",
         "TFRobertaPreLayerNormMainLayer", "TFRobertaPreLayerNormModel", "TFRobertaPreLayerNormPreTrainedModel",
     ),
+    "bertconv.models.calls": ("unpack_inputs",),
     "bertconv.models.helpers": ("get_initializer", "shape_list"),
+    "bertconv.models.loss_mixins": (
+        "TFCausalLanguageModelingLoss", "TFMaskedLanguageModelingLoss", "TFMultipleChoiceLoss",
+        "TFNextSentencePredictionLoss", "TFQuestionAnsweringLoss", "TFSequenceClassificationLoss",
+        "TFTokenClassificationLoss",
+    ),
     "bertconv.models.optimization": ("AdamWeightDecay", "WarmUp", "create_optimizer"),
     "bertconv.models.outputs": (
         "ModelOutput", "TFAlbertForPreTrainingOutput", "TFBaseModelOutputWithPoolingAndCrossAttentions",
@@ -298,30 +314,33 @@ __all__ = [
     "TFCamembertForCausalLM", "TFCamembertForMaskedLM", "TFCamembertForMultipleChoice",
     "TFCamembertForQuestionAnswering", "TFCamembertForSequenceClassification", "TFCamembertForTokenClassification",
     "TFCamembertMainLayer", "TFCamembertModel", "TFCamembertPreTrainedModel", "TFCausalLMOutput",
-    "TFCausalLMOutputWithCrossAttentions", "TFCausalLMOutputWithPast", "TFDistilBertForMaskedLM",
-    "TFDistilBertForMultipleChoice", "TFDistilBertForQuestionAnswering", "TFDistilBertForSequenceClassification",
-    "TFDistilBertForTokenClassification", "TFDistilBertMainLayer", "TFDistilBertModel", "TFDistilBertPreTrainedModel",
-    "TFElectraForCausalLM", "TFElectraForMaskedLM", "TFElectraForMultipleChoice", "TFElectraForPreTraining",
-    "TFElectraForPreTrainingOutput", "TFElectraForQuestionAnswering", "TFElectraForSequenceClassification",
-    "TFElectraForTokenClassification", "TFElectraMainLayer", "TFElectraModel", "TFElectraPreTrainedModel",
-    "TFMPNetForMaskedLM", "TFMPNetForMultipleChoice", "TFMPNetForQuestionAnswering", "TFMPNetForSequenceClassification",
+    "TFCausalLMOutputWithCrossAttentions", "TFCausalLMOutputWithPast", "TFCausalLanguageModelingLoss",
+    "TFDistilBertForMaskedLM", "TFDistilBertForMultipleChoice", "TFDistilBertForQuestionAnswering",
+    "TFDistilBertForSequenceClassification", "TFDistilBertForTokenClassification", "TFDistilBertMainLayer",
+    "TFDistilBertModel", "TFDistilBertPreTrainedModel", "TFElectraForCausalLM", "TFElectraForMaskedLM",
+    "TFElectraForMultipleChoice", "TFElectraForPreTraining", "TFElectraForPreTrainingOutput",
+    "TFElectraForQuestionAnswering", "TFElectraForSequenceClassification", "TFElectraForTokenClassification",
+    "TFElectraMainLayer", "TFElectraModel", "TFElectraPreTrainedModel", "TFMPNetForMaskedLM",
+    "TFMPNetForMultipleChoice", "TFMPNetForQuestionAnswering", "TFMPNetForSequenceClassification",
     "TFMPNetForTokenClassification", "TFMPNetMainLayer", "TFMPNetModel", "TFMPNetPreTrainedModel", "TFMaskedLMOutput",
-    "TFMultipleChoiceModelOutput", "TFNextSentencePredictorOutput", "TFPreTrainedModel",
+    "TFMaskedLanguageModelingLoss", "TFMultipleChoiceLoss", "TFMultipleChoiceModelOutput",
+    "TFNextSentencePredictionLoss", "TFNextSentencePredictorOutput", "TFPreTrainedModel", "TFQuestionAnsweringLoss",
     "TFQuestionAnsweringModelOutput", "TFRobertaForCausalLM", "TFRobertaForMaskedLM", "TFRobertaForMultipleChoice",
     "TFRobertaForQuestionAnswering", "TFRobertaForSequenceClassification", "TFRobertaForTokenClassification",
     "TFRobertaMainLayer", "TFRobertaModel", "TFRobertaPreLayerNormForCausalLM", "TFRobertaPreLayerNormForMaskedLM",
     "TFRobertaPreLayerNormForMultipleChoice", "TFRobertaPreLayerNormForQuestionAnswering",
     "TFRobertaPreLayerNormForSequenceClassification", "TFRobertaPreLayerNormForTokenClassification",
     "TFRobertaPreLayerNormMainLayer", "TFRobertaPreLayerNormModel", "TFRobertaPreLayerNormPreTrainedModel",
-    "TFRobertaPreTrainedModel", "TFSequenceClassifierOutput", "TFSequenceClassifierOutputWithPast",
-    "TFTokenClassifierOutput", "TFXLMRobertaForCausalLM", "TFXLMRobertaForMaskedLM", "TFXLMRobertaForMultipleChoice",
+    "TFRobertaPreTrainedModel", "TFSequenceClassificationLoss", "TFSequenceClassifierOutput",
+    "TFSequenceClassifierOutputWithPast", "TFTokenClassificationLoss", "TFTokenClassifierOutput",
+    "TFXLMRobertaForCausalLM", "TFXLMRobertaForMaskedLM", "TFXLMRobertaForMultipleChoice",
     "TFXLMRobertaForQuestionAnswering", "TFXLMRobertaForSequenceClassification", "TFXLMRobertaForTokenClassification",
     "TFXLMRobertaMainLayer", "TFXLMRobertaModel", "TFXLMRobertaPreTrainedModel", "WarmUp", "XLMRobertaConfig",
     "__version__", "attach_head", "average_checkpoints", "cast_checkpoint", "check_checkpoint", "collect_leftovers",
     "convert_checkpoint", "create_optimizer", "diagnose", "diff_checkpoints", "extract_checkpoint", "get_initializer",
     "inspect_checkpoint", "keep_layers", "lineage", "merge_adapter", "merge_checkpoints", "model_digest",
-    "pull_checkpoint", "push_checkpoint", "resize_vocabulary", "shape_list", "shard_checkpoint", "unshard_checkpoint",
-    "verify_checkpoint",
+    "pull_checkpoint", "push_checkpoint", "resize_vocabulary", "shape_list", "shard_checkpoint", "unpack_inputs",
+    "unshard_checkpoint", "verify_checkpoint",
 ]  # fmt: skip
 
 

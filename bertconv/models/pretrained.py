@@ -26,15 +26,16 @@ from bertconv.models.arguments import (
     source_options,
 )
 from bertconv.models.body import MainLayer, check_decoder, finished
-from bertconv.models.calls import argument_names, made_call
+from bertconv.models.calls import CallInputs, argument_names, made_call, without_empty_mask
+from bertconv.models.dummies import call_with_dummies
 from bertconv.models.embeddings import resize_token_embeddings
-from bertconv.models.inputs import as_tensors, named_inputs
-from bertconv.models.keras_internals import every_layer
+from bertconv.models.inputs import FEATURES, as_tensors
+from bertconv.models.keras_internals import every_layer, passes_training
 from bertconv.models.outputs import ModelOutput
 from bertconv.models.replacing import Replaceable
 from bertconv.models.serving import ServingMixin
 from bertconv.models.settings import Settings
-from bertconv.models.training import TrainingMixin
+from bertconv.models.training import TrainingMixin, outputs_of_labels
 from bertconv.models.variables import freeze_layers, frozen_layers
 
 
@@ -72,6 +73,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
     main_input_name: ClassVar[str] = "input_ids"
     table_head: ClassVar[str | None] = None
     framework: ClassVar[str] = "tf"
+    call_inputs: ClassVar[CallInputs] = CallInputs()
     input_names: ClassVar[tuple[str, ...]] = ()
     _keys_to_ignore_on_load_unexpected: ClassVar[list[str] | None] = None
     _keys_to_ignore_on_load_missing: ClassVar[list[str] | None] = None
@@ -80,11 +82,16 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         super().__init_subclass__(**kwargs)
         if is_head:
             cls._become_head()
-        parameters = inspect.signature(cls.call).parameters.values()
-        wanted = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        own = tuple(each.name for each in parameters if each.name != "self" and each.kind in wanted)
-        passes_on = any(each.kind == each.VAR_KEYWORD for each in parameters)
-        cls.input_names = (*own, *(name for name in cls.input_names if passes_on and name not in own))
+        features = argument_names(cls.main_layer.model_inputs, is_cached=False) if hasattr(cls, "main_layer") else ()
+        arrays = [name for name in features or sorted(FEATURES) if name in FEATURES]
+        cls.call_inputs = CallInputs.of(cls.call, cls.input_names, arrays)
+        cls.input_names = cls.call_inputs.names
+        if "call" in vars(cls) and "mask" in cls.call_inputs.parameters:
+            cls.call = without_empty_mask(cls.call)
+        own = () if cls.call_inputs.is_ours else cls.call_inputs.label_names
+        if own and "label_names" not in vars(cls):
+            cls.label_names = own
+            cls.label_outputs = {**outputs_of_labels(own), **cls.label_outputs}
 
     @classmethod
     def _become_head(cls) -> None:
@@ -114,6 +121,9 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         check_decoder(self.config)
         self.name_or_path = self.config.name_or_path
         self._convert_input_args = False  # __call__ does it
+        self._allow_non_tensor_positional_args = True
+        if self.call_inputs.passes_on:
+            passes_training(self)
         self.jit_compile = False  # every new sequence length would be compiled anew
 
     def make_body(self, *, add_pooling_layer: bool) -> None:
@@ -135,8 +145,9 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         They may be given by position, by name, or packed into one list or dict (also a tokenizer's BatchEncoding), as
         tensors, numpy arrays or lists.
         """
-        given = named_inputs(self.input_names, args, kwargs, model=type(self).__name__)
-        return super().__call__(**as_tensors(self, given))
+        inputs, given = self.call_inputs.arranged(args, kwargs, model=type(self).__name__)
+        placed = as_tensors(self, {str(place): value for place, value in enumerate(inputs)})
+        return super().__call__(*placed.values(), **as_tensors(self, given))
 
     def post_init(self) -> None:
         """Create the weights of every layer; called at the end of a class's own `__init__`."""
@@ -161,7 +172,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
     def build_in_name_scope(self) -> None:
         """Create the weights that only a call creates, by one with `dummy_inputs`."""
         if not all(layer.built for layer in every_layer(self)):
-            self(self.dummy_inputs)
+            call_with_dummies(self)
 
     def build_from_config(self, config: dict[str, Any]) -> None:
         """For Keras, which is about to load weights: as `build_in_name_scope`."""
@@ -288,6 +299,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         """Small inputs to call the model with: `[batch sequence]`."""
         inputs: dict[str, Any] = {
             "input_ids": tf.ones(self.dummy_shape, tf.int32),
+            "attention_mask": tf.ones(self.dummy_shape, tf.int32),
             "token_type_ids": tf.zeros(self.dummy_shape, tf.int32),
         }
         if self.config.values.get("add_cross_attention"):
