@@ -26,6 +26,7 @@ from bertconv.models.outputs import ModelOutput
 from bertconv.models.replacing import Replaceable
 from bertconv.models.serving import ServingMixin
 from bertconv.models.settings import Settings
+from bertconv.models.strategies import scope_of
 from bertconv.models.training import TrainingMixin
 from bertconv.models.variables import freeze_layers, frozen_layers
 
@@ -125,7 +126,8 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         tensors, numpy arrays or lists.
         """
         given = named_inputs(self.input_names, args, kwargs, model=type(self).__name__)
-        return super().__call__(**as_tensors(self, given))
+        with scope_of(self._distribute_strategy):  # a layer that has no weights yet gets them now
+            return super().__call__(**as_tensors(self, given))
 
     def post_init(self) -> None:
         """Create the weights of every layer; called at the end of a class's own `__init__`."""
