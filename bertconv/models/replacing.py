@@ -26,10 +26,11 @@ class Replaceable:
     """Whether something in it was replaced or taken out."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _BOOKS:
+        held_before = vars(self).get(name)
+        if name in _BOOKS or (type(value) in _PLAIN and type(held_before) in _PLAIN):
             super().__setattr__(name, value)
             return
-        old, new = _held(vars(self).get(name)), _held(value)
+        old, new = _held(held_before), _held(value)
         gone = [each for each in old if not _is_among(each, new)]
         is_added = any(not _is_among(each, old) for each in new)
         if not gone and not (is_added and vars(self).get("built")):
@@ -72,6 +73,8 @@ class Replaceable:
 
 _BOOKS = ("_layers", "_trainable_variables", "_non_trainable_variables", "_metrics", "_seed_generators", "_tracker")
 """Attributes in which Keras keeps its own lists of what a layer holds."""
+_PLAIN = frozenset({type(None), bool, int, float, str})
+"""Types of most attributes: a tenth of the time that making a model takes goes into asking what they hold."""
 
 
 def run(layer: Any, *args: Any, **kwargs: Any) -> Any:

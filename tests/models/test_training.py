@@ -202,16 +202,20 @@ def test_sample_weights_of_positions() -> None:
 @pytest.mark.parametrize("run_eagerly", [True, False])
 @pytest.mark.parametrize("head", [CLASSIFIER, "BertForQuestionAnswering"])
 def test_sample_weights_wherever_the_labels_are(head: str, run_eagerly: bool) -> None:
-    """Keras drops them where there is no y, and repeats them for every label in y."""
+    """Keras drops them where there is no y, and repeats them for every label in y.
+
+    The kinds of numbers that weights may be are tried in every place of the labels, with one of the losses.
+    """
     given, answers = inputs(head), labels(head)
     factors = np.array([2.0, 0.0, 1.0])
+    kinds = (factors, factors.astype(int), tf.constant(factors))
     for loss in (None, SPARSE(from_logits=True)) if head == CLASSIFIER else (None,):
         model = compiled(head, optimizer=keras.optimizers.SGD(0.0), loss=loss, run_eagerly=run_eagerly)
         wanted = float((model(**given, **answers).loss.numpy() * factors).mean())
         ways = [({**given, **answers}, None), (given, answers), (given["input_ids"], answers)]
         for x, y in ways[:2]:
             kept = dict(x)
-            for weights_ in (factors, factors.astype(int), tf.constant(factors)):
+            for weights_ in kinds if loss is None and head == CLASSIFIER else kinds[:1]:
                 assert model.evaluate(x, y, sample_weight=weights_, verbose=0) == pytest.approx(wanted, rel=1e-5)
             history = model.fit(x, y, sample_weight=factors, validation_data=(x, y, factors), verbose=0).history
             assert history["loss"] == pytest.approx([wanted], rel=1e-5)
