@@ -159,7 +159,7 @@ def own_class(kind: type) -> Any:
     declared = (vars(each).get("config_class") for each in kind.__mro__)
     own = next((each for each in declared if isinstance(each, type) and issubclass(each, Config)), None)
     if own is None:
-        raise RequestError(f"{kind.__name__} has no config_class.", hint="Derive it from a class such as TFBertModel.")
+        raise RequestError(f"{kind.__name__} has no config_class.", hint="Derive it from one of bertconv's classes.")
     return own
 
 
