@@ -76,7 +76,9 @@ class Bridge:
         if config is None or before != now:  # a model asks at every call, and transformers' classes are slow to answer
             if config is None:
                 weakref.finalize(self, _answers.pop, id(self), None)
-            config = self._reading(**content.plain(content.content_of(self, type(self).__name__)))
+            said = content.content_of(self, type(self).__name__)
+            keys = {key: value for key, value in said.items() if key not in defaults.NAMES}
+            config = self._reading(**content.plain(keys))
             _answers[id(self)] = (copy.deepcopy(now), config)
         return config
 
@@ -126,8 +128,11 @@ class Bridge:
     def __getattr__(self, name: str) -> Any:
         if name in defaults.ASKED or name in defaults.HIDDEN:  # gone from transformers 5
             return defaults.asked(name)
-        if name in COMMON:
-            return COMMON[name]
+        if name in defaults.NAMES:
+            return ""
+        meant = {**COMMON, **self._reading.own_family().schema.defaults}
+        if name in meant:
+            return meant[name]
         own = getattr(super(), "__getattr__", None)
         if own is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -159,7 +164,7 @@ def own_class(kind: type) -> Any:
     declared = (vars(each).get("config_class") for each in kind.__mro__)
     own = next((each for each in declared if isinstance(each, type) and issubclass(each, Config)), None)
     if own is None:
-        raise RequestError(f"{kind.__name__} has no config_class.", hint="Derive it from a class such as TFBertModel.")
+        raise RequestError(f"{kind.__name__} has no config_class.", hint="Derive it from one of bertconv's classes.")
     return own
 
 

@@ -1,5 +1,7 @@
 """The way of configs to the Hub: looked up and uploaded as models are, of which a config alone has neither files."""
 
+# ruff: noqa: F401  (the public classes: whoever imports one from here, as `bertconv` does, has the way as well)
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -26,11 +28,6 @@ from bertconv.text import is_url
 if TYPE_CHECKING:
     from bertconv.source import SourceOptions
     from bertconv.source.checkpoint_folder import CheckpointFolder
-
-__all__ = [
-    "AlbertConfig", "AutoConfig", "BertConfig", "CamembertConfig", "DistilBertConfig", "ElectraConfig", "MPNetConfig",
-    "RobertaConfig", "RobertaPreLayerNormConfig", "XLMRobertaConfig",
-]  # fmt: skip
 
 
 class _Hub:
