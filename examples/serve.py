@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -32,14 +33,17 @@ def export(folder: str, out: Path) -> tuple[keras.Model, Path]:
     return model, out / "saved_model" / "1"
 
 
-def ask(saved_model: Path, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What the served model answers, by output name."""
+def ask(
+    saved_model: Path, signatures: Sequence[str], inputs: dict[str, np.ndarray]
+) -> dict[str, dict[str, np.ndarray]]:
+    """What the served model answers, by signature and output name."""
     question = {name: value.tolist() for name, value in inputs.items()}
     done = subprocess.run(
-        [sys.executable, CLIENT, saved_model, signature],
+        [sys.executable, CLIENT, saved_model, *signatures],
         input=json.dumps(question), stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip
-    return {name: np.array(value) for name, value in json.loads(done.stdout).items()}
+    answers = json.loads(done.stdout)
+    return {name: {key: np.array(value) for key, value in answer.items()} for name, answer in answers.items()}
 
 
 def main() -> None:
@@ -52,8 +56,7 @@ def main() -> None:
     with TemporaryDirectory() as temporary:
         model, saved_model = export(folder, Path(options.out or Path(temporary, "served")))
         expected = model(inputs)
-        for signature in ("serving_default", "int64_serving"):
-            answer = ask(saved_model, signature, inputs)
+        for signature, answer in ask(saved_model, ("serving_default", "int64_serving"), inputs).items():
             for name, value in answer.items():
                 print(f"{signature}: {name} {list(value.shape)}, off by {np.abs(value - expected[name]).max():.1e}")
 

@@ -6,13 +6,14 @@ import gc
 import os
 import re
 import signal
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 from checkpoints import Outcome, call
 from patience import in_time
+from warm_python import WarmPython
 
 os.environ.setdefault("BERTCONV_VERIFY", "weights")
 """Conversions of the tests run no framework, unless a test is about that."""
@@ -54,10 +55,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Importing frameworks and collecting 19,000 tests makes little but what stays: no cycles are looked for."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
 def pytest_collection_finish() -> None:
-    """What is there now, frameworks and 18,000 tests, stays: no collection of cycles looks at it again."""
+    """What is there now stays: no collection of cycles looks at it again. Young objects are looked at less often."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(3_000, 10, 20)
 
 
 @pytest.fixture
@@ -71,6 +83,14 @@ def cli(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
         return Outcome(code, out, err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[WarmPython]:
+    """Runs scripts in new processes that need not import the frameworks."""
+    process = WarmPython()
+    yield process
+    process.close()
 
 
 ONLY_INSTALLED = "BERTCONV_ONLY_INSTALLED" in os.environ

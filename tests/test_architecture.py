@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -46,12 +47,37 @@ LAYERS = (
 FRAMEWORKS = (
     "tensorflow", "torch", "keras", "transformers", "numpy", "h5py", "huggingface_hub", "sqlalchemy", "psycopg",
 )  # fmt: skip
-EACH = pytest.mark.parametrize("file", FILES, ids=str)
+FOLDERS: dict[str, list[Path]] = {}
+for _file in FILES:
+    FOLDERS.setdefault(_file.parts[0] if len(_file.parts) > 1 else "bertconv", []).append(_file)
+
+
+def in_each(check: Callable[[Path], None]) -> Callable[[str], None]:
+    """A test of every folder's files: a test for each of them took longer to begin and end than to look."""
+
+    @pytest.mark.parametrize("folder", FOLDERS)
+    @functools.wraps(check)
+    def of_folder(folder: str) -> None:
+        wrong = {}
+        for file in FOLDERS[folder]:
+            try:
+                check(file)
+            except AssertionError as error:
+                wrong[file.as_posix()] = str(error)
+        assert not wrong, "\n".join(f"{file}: {words}" for file, words in wrong.items())
+
+    del of_folder.__wrapped__  # pytest would look for its arguments there
+    return of_folder
 
 
 @cache
 def tree(file: Path) -> ast.Module:
     return ast.parse((PACKAGE / file).read_text())
+
+
+@cache
+def nodes(file: Path) -> list[ast.AST]:
+    return list(ast.walk(tree(file)))
 
 
 def module(file: Path) -> str:
@@ -63,19 +89,23 @@ def is_for_types(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
-def imports(file: Path) -> Iterator[str]:
+@cache
+def imports(file: Path) -> list[str]:
     """Full names of the modules that a file imports anywhere, functions included, what only types need aside."""
-    aside = {inner for node in ast.walk(tree(file)) if is_for_types(node) for inner in ast.walk(node)}
-    for node in (node for node in ast.walk(tree(file)) if node not in aside):
+    aside = {inner for node in nodes(file) if is_for_types(node) for inner in ast.walk(node)}
+    found = []
+    for node in (node for node in nodes(file) if node not in aside):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file} imports relatively"
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
-                yield inner if is_module(inner) else node.module or ""
+                found.append(inner if is_module(inner) else node.module or "")
+    return found
 
 
+@cache
 def is_module(name: str) -> bool:
     place = PACKAGE.parent.joinpath(*name.split("."))
     return place.is_dir() or place.with_suffix(".py").is_file()
@@ -91,7 +121,7 @@ def layer(name: str) -> int:
     return next(number for number, parts in enumerate(LAYERS) if name in parts)
 
 
-@EACH
+@in_each
 def test_imports_go_one_way(file: Path) -> None:
     own = part(module(file))
     for name in imports(file):
@@ -114,7 +144,7 @@ def test_every_part_has_its_layer() -> None:
     assert parts <= set().union(*LAYERS)
 
 
-@EACH
+@in_each
 def test_files_are_short(file: Path) -> None:
     assert len((PACKAGE / file).read_text().splitlines()) <= 400
 
@@ -125,9 +155,9 @@ def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return function.end_lineno - first[0].lineno + 1 if first else 0
 
 
-@EACH
+@in_each
 def test_functions_are_short(file: Path) -> None:
-    functions = [node for node in ast.walk(tree(file)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    functions = [node for node in nodes(file) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     assert {node.name: lines for node in functions if (lines := body_lines(node)) > 50} == {}
 
 
@@ -137,9 +167,9 @@ def test_files_of_tests_have_names_of_their_own() -> None:
     assert {name for name in names if names.count(name) > 1} == set()
 
 
-@EACH
+@in_each
 def test_nothing_is_asserted(file: Path) -> None:
-    assert [node.lineno for node in ast.walk(tree(file)) if isinstance(node, ast.Assert)] == []
+    assert [node.lineno for node in nodes(file) if isinstance(node, ast.Assert)] == []
 
 
 OUTERMOST = {
@@ -150,10 +180,10 @@ OUTERMOST = {
 """Files that may catch any exception, in their outermost frame -> why."""
 
 
-@EACH
+@in_each
 def test_no_exception_is_caught_wholesale(file: Path) -> None:
     broad = []
-    for node in ast.walk(tree(file)):
+    for node in nodes(file):
         if isinstance(node, ast.ExceptHandler):
             kinds = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
             names = {ast.unparse(kind) if kind else "everything" for kind in kinds}
@@ -163,21 +193,21 @@ def test_no_exception_is_caught_wholesale(file: Path) -> None:
     assert broad == [] or file.as_posix() in OUTERMOST
 
 
-@EACH
+@in_each
 def test_records_are_those_of_the_package(file: Path) -> None:
     """Frozen dataclasses of the standard library cost four times as much at every start; only they can have slots."""
     imported = {
         name.asname or name.name
-        for node in ast.walk(tree(file))
+        for node in nodes(file)
         if isinstance(node, ast.ImportFrom) and node.module == "dataclasses"
         for name in node.names
     }
-    made = [ast.unparse(one) for node in ast.walk(tree(file)) if isinstance(node, ast.ClassDef)
+    made = [ast.unparse(one) for node in nodes(file) if isinstance(node, ast.ClassDef)
             for one in node.decorator_list]  # fmt: skip
     assert not ("dataclass" in imported and "dataclass(frozen=True)" in made)
 
 
-@EACH
+@in_each
 def test_modules_say_what_they_are(file: Path) -> None:
     empty = not (PACKAGE / file).read_text().strip()
     assert (empty and file.name == "__init__.py") or ast.get_docstring(tree(file))
@@ -256,12 +286,12 @@ def literals(file: Path) -> Iterator[str]:
     """The strings of a file, without its docstrings."""
     aside = {
         statement.value
-        for node in ast.walk(tree(file))
+        for node in nodes(file)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         for statement in node.body
         if isinstance(statement, ast.Expr)
     }
-    for node in ast.walk(tree(file)):
+    for node in nodes(file):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in aside:
             yield node.value
 

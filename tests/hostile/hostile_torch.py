@@ -234,10 +234,13 @@ BOMBS = {
         text("x" * 4_000_000) + b"\x940" + (name("_codecs", "encode") + b"(h\0" + text("latin1") + b"tR0") * 30 + b"N",
     ),
 }
+LONGEST = {"1,600,000 dicts": "legacy", "2,000,000 memories of one value": "zip"}
+"""Bombs that take seconds to refuse, in one container each: what counts steps and memories is the same in both."""
 EXHAUSTING = {
     f"{container}: {bomb}": Case(lambda _, make=make, value=value: make(model(more=value)), error)
     for bomb, (error, value) in BOMBS.items()
     for container, make in MAKERS.items()
+    if LONGEST.get(bomb, container) == container
 }
 
 

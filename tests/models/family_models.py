@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -132,13 +133,17 @@ def labels(config: Config, head: str, seed: int = 0) -> Arrays:
     }.get(config.family.tasks[head], {})  # fmt: skip
 
 
+@cache
+def _pair(model_type: str, head: str, **changes: Any) -> tuple[Any, Any]:
+    theirs = torch_model(model_type, head, **changes)
+    with TemporaryDirectory() as folder:
+        return theirs, tf_model(model_type, theirs, Path(folder))
+
+
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Any, Any]]:
-    """Makes a model of PyTorch, and ours with its weights: `pair(model_type, head, **changes of the config)`."""
+def pair() -> Callable[..., tuple[Any, Any]]:
+    """A model of PyTorch, and ours with its weights: `pair(model_type, head, **changes of the config)`.
 
-    @cache
-    def make(model_type: str, head: str, **changes: Any) -> tuple[Any, Any]:
-        theirs = torch_model(model_type, head, **changes)
-        return theirs, tf_model(model_type, theirs, tmp_path_factory.mktemp(head))
-
-    return make
+    They are made once in a process, for all test files: a test that changes one has to make its own.
+    """
+    return _pair

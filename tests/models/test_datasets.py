@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections import UserDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertTokenizer, DataCollatorForTokenClassification
+from warm_python import WarmPython
 
 from bertconv.errors import RequestError
 from bertconv.models.datasets import prepare_tf_dataset
@@ -373,9 +372,9 @@ print("equal")
 """
 
 
-def test_two_replicas_share_a_batch() -> None:
-    command = [sys.executable, "-c", REPLICAS, str(Path(__file__).parent)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def test_two_replicas_share_a_batch(warm: WarmPython) -> None:
+    here = Path(__file__).parent
+    done = warm.run("-c", REPLICAS, here, folder=here, places=(here.parent,))
     assert "equal" in done.stdout, done.stderr[-3000:]
 
 

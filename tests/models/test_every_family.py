@@ -100,9 +100,9 @@ def test_gradients(pair: Callable[..., Pair], model_type: str, head: str) -> Non
 
 
 @EACH
-def test_weights_are_in_the_tables_order(model_type: str, head: str) -> None:
+def test_weights_are_in_the_tables_order(pair: Callable[..., Pair], model_type: str, head: str) -> None:
     """Which is that of transformers' own TensorFlow classes."""
-    model = fm.tf_class(model_type, head)(fm.keys(model_type, head))
+    model = pair(model_type, head)[1]
     names = [spec.name.removesuffix(":0") for spec in specs_of(head, model.config, "tf")]
     assert [each.path.removeprefix(f"{model.name}/") for each in model.weights] == names
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -135,9 +136,9 @@ def test_in_a_graph(pair: Callable[..., Pair], model_type: str, head: str) -> No
 
 
 @EACH
-def test_names_are_the_tables(model_type: str, head: str) -> None:
+def test_names_are_the_tables(pair: Callable[..., Pair], model_type: str, head: str) -> None:
     """By Keras's own paths, and by the neutral id that every variable carries."""
-    model = fm.tf_class(model_type, head)(fm.keys(model_type, head))
+    model = pair(model_type, head)[1]
     table, dialects = table_for(model_type), load_dialects()
     specs = expand(table, dialects.by_name["tf"], model.config.values, table.heads[head])
     wanted = {
@@ -152,24 +153,51 @@ def test_names_are_the_tables(model_type: str, head: str) -> None:
     assert (list(own.known), own.extra) == (list(wanted), {})
 
 
+FORMATS = ("tf", "tf-safetensors", "pt")
+
+
+def format_of(model_type: str, head: str) -> str:
+    """A Latin square: every family and every task have every format of save_pretrained.
+
+    What is written depends on the table of the family and head, whose names test_names_are_the_tables holds, and on the
+    format, whose files know nothing of either; test_every_family has PyTorch's format of every class.
+    """
+    task = fm.family_of(model_type).tasks[head]
+    return FORMATS[(fm.MODEL_TYPES.index(model_type) + sorted(TASKS).index(task)) % len(FORMATS)]
+
+
+TASKS = {fm.family_of(model_type).tasks[head] for model_type, head in CASES}
+
+
 @EACH_STORED
 def test_there_and_back(pair: Callable[..., Pair], model_type: str, head: str, tmp_path: Path) -> None:
-    """Through every format of save_pretrained, and the automatic class; PyTorch's file is read by transformers."""
-    model = pair(model_type, head)[1]
+    """Through a format of save_pretrained; PyTorch's is read by the automatic class."""
+    model, form = pair(model_type, head)[1], format_of(model_type, head)
     arrays = fm.inputs(model.config, head, 5)
     before = flat(model(**arrays))
     auto = {each.task: each for name in bertconv.__all__ if hasattr(each := getattr(bertconv, name), "from_config")
             and name.startswith("TFAuto")}  # fmt: skip
-    readers = {"tf": type(model), "tf-safetensors": type(model), "pt": auto.get(model.task, type(model))}
-    for form, reader in readers.items():
-        model.save_pretrained(tmp_path / form, format=form)
-        settings = json.loads((tmp_path / form / "config.json").read_text())
-        assert (settings["model_type"], settings["architectures"]) == (model_type, [head])
-        again, info = reader.from_pretrained(tmp_path / form, dtype="float64", output_loading_info=True)
-        assert type(again) is type(model)
-        assert not any(info.values())
-        for name, value in flat(again(**arrays)).items():
-            np.testing.assert_array_equal(value, before[name])
+    reader = auto.get(model.task, type(model)) if form == "pt" else type(model)
+    model.save_pretrained(tmp_path, format=form)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    assert (settings["model_type"], settings["architectures"]) == (model_type, [head])
+    again, info = reader.from_pretrained(tmp_path, dtype="float64", output_loading_info=True)
+    assert type(again) is type(model)
+    assert not any(info.values())
+    for name, value in flat(again(**arrays)).items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_every_family_and_task_goes_through_every_format() -> None:
+    formats = [
+        (model_type, fm.family_of(model_type).tasks[head], format_of(model_type, head)) for model_type, head in APART
+    ]
+    for kind in (0, 1):
+        met: dict[str, set[str]] = {}
+        for case in formats:
+            met.setdefault(case[kind], set()).add(case[2])
+        counts = Counter(case[kind] for case in formats)
+        assert {key: len(value) for key, value in met.items()} == {key: min(3, counts[key]) for key in met}
 
 
 @EACH_APART

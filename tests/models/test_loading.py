@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +20,7 @@ import tiny_models as tiny
 import transformers
 from huggingface_hub import constants, file_download
 from safetensors.numpy import save_file
+from warm_python import KERAS, WarmPython
 
 import bertconv
 from bertconv.errors import (
@@ -850,7 +849,7 @@ print(after - before, sum(weight.numpy().nbytes for weight in model.weights))
 
 
 @pytest.mark.parametrize("container", ["safetensors", "h5"])
-def test_memory_that_loading_takes(tmp_path: Path, folder: Path, container: str) -> None:
+def test_memory_that_loading_takes(warm: WarmPython, tmp_path: Path, folder: Path, container: str) -> None:
     """At its peak 1.35 times the weights, in a process of its own."""
     sizes = {
         "vocab_size": 30_000, "hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024,
@@ -866,7 +865,7 @@ def test_memory_that_loading_takes(tmp_path: Path, folder: Path, container: str)
         save_file(cp.bare(state), tmp_path / "model.safetensors")
     total = sum(value.nbytes for value in state.values())
     assert total > 55e6
-    done = subprocess.run([sys.executable, "-c", MEMORY, tmp_path, folder], capture_output=True, text=True, check=False)
+    done = warm.run("-c", MEMORY, tmp_path, folder, folder=tmp_path, needs=KERAS)
     assert done.returncode == 0, done.stderr
     extra, loaded_bytes = map(int, done.stdout.split())
     assert loaded_bytes == total

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import tensorflow as tf
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from warm_python import WarmPython
 
 from bertconv.errors import RequestError
 from bertconv.models.optimization import NO_DECAY, AdamWeightDecay, WarmUp, create_optimizer
@@ -386,9 +385,9 @@ print("replicas", strategy.num_replicas_in_sync)
 """
 
 
-def test_two_replicas_train_as_one() -> None:
-    command = [sys.executable, "-c", REPLICAS, str(Path(__file__).parent)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def test_two_replicas_train_as_one(warm: WarmPython) -> None:
+    here = Path(__file__).parent
+    done = warm.run("-c", REPLICAS, here, folder=here, places=(here.parent,))
     assert "replicas 2" in done.stdout, done.stderr[-3000:]
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import copy
 import pickle
-import subprocess
-import sys
 from collections import UserDict
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -24,6 +23,7 @@ from tiny_models import CACHE
 from transformers.models.albert.modeling_albert import AlbertForPreTrainingOutput
 from transformers.models.bert.modeling_bert import BertForPreTrainingOutput
 from transformers.models.electra.modeling_electra import ElectraForPreTrainingOutput
+from warm_python import KERAS, WarmPython
 
 from bertconv.models import outputs
 
@@ -416,8 +416,8 @@ print("done")
 """
 
 
-def test_two_replicas() -> None:
-    done = subprocess.run([sys.executable, "-c", STRATEGY], capture_output=True, text=True, check=False)
+def test_two_replicas(warm: WarmPython) -> None:
+    done = warm.run("-c", STRATEGY, folder=Path(__file__).parent, needs=KERAS)
     assert done.stdout.split() == ["done"], done.stderr[-3000:]
 
 
