@@ -14,6 +14,7 @@ from bertconv.models.class_weights import weigh_classes
 from bertconv.models.compiled_loss import is_own_loss, warn_of_probabilities
 from bertconv.models.datasets import prepare_tf_dataset
 from bertconv.models.inputs import check_one_encoding, named_inputs, plain_batch, unpacked_batch
+from bertconv.models.keras2_names import Keras2Names
 from bertconv.models.metrics import by_output, metrics_list, repeat_metrics
 from bertconv.models.outputs import ModelOutput
 from bertconv.models.replacing import is_stale
@@ -25,7 +26,7 @@ SAMPLE_WEIGHT = "_sample_weight"
 """The name of sample weights on their way through Keras among the inputs; see `TrainingMixin._with_weights`."""
 
 
-class TrainingMixin:
+class TrainingMixin(Keras2Names):
     """The head's own loss where no other is compiled; labels among the inputs or beside them.
 
     Attributes:
@@ -290,15 +291,6 @@ class TrainingMixin:
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs of one batch; as `keras.Model.predict_on_batch`, with x as for `fit`."""
         return super().predict_on_batch(plain_batch(unpacked_batch(x)[0]))  # type: ignore[misc]
-
-    @property
-    def metrics_names(self) -> list[str]:
-        """Names of what `evaluate` returns, in its order, once there was a step; Keras 3 has "compile_metrics" there."""
-        compiled = self._compile_metrics  # type: ignore[attr-defined]
-        if compiled is not None and not compiled.built:
-            return ["loss"]
-        found = self._flatten_metrics_in_order({name: name for name in self.get_metrics_result()})  # type: ignore[attr-defined]
-        return found if isinstance(found, list) else [found]
 
     @staticmethod
     def _unpacked(x: Any, y: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:

@@ -322,6 +322,35 @@ def saved_models(row: Row) -> None:
     assert np.allclose(loaded.signatures["serving_default"](**x)["logits"], model(x).logits, atol=1e-5)
 
 
+@case("`tf.train.Checkpoint(model=model)`")
+def tensorflow_checkpoints(row: Row) -> None:  # noqa: ARG001
+    """What 4.57 wrote has the embeddings under other names: here one is written with these."""
+    model, other = make(), make()
+    other.set_weights([each * 0 for each in weights(other)])
+    path = tf.train.Checkpoint(model=model).save("new")
+    tf.train.Checkpoint(model=other).restore(path).assert_consumed()
+    assert same(weights(other), weights(model))
+    old = old_checkpoint(model)
+    other.set_weights([each * 0 for each in weights(other)])
+    tf.train.Checkpoint(model=other).restore(old).expect_partial()
+    left = [each.path for each, value in zip(other.weights, weights(other), strict=True) if not value.any()]
+    assert sum("embeddings/weight" in path or path.endswith("/embeddings") for path in left) == 3
+    model.load_weights("ck-1")
+
+
+def old_checkpoint(model: Any) -> str:
+    """A checkpoint of the same weights with the objects that 4.57's class had."""
+    embeddings, old = model.bert.embeddings, tf.Module()
+    names = {"weight": "word_embeddings", "token_type_embeddings": "token_type_embeddings"}
+    names["embeddings"] = "position_embeddings"
+    old.embeddings = tf.Module()
+    for name, layer in names.items():
+        setattr(old.embeddings, name, tf.Variable(getattr(embeddings, layer).table))
+    old.embeddings.LayerNorm, old.encoder, old.pooler = embeddings.LayerNorm, model.bert.encoder, model.bert.pooler
+    whole = tf.train.Checkpoint(bert=old, classifier=model.classifier)
+    return str(tf.train.Checkpoint(model=whole).save("ck"))
+
+
 @case('`tf.saved_model.save(model, "folder")`')
 def saved_without_signature(row: Row) -> None:  # noqa: ARG001
     model = make()
