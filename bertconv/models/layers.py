@@ -141,11 +141,11 @@ class Embedding(BaseLayer):
 
     def call(self, ids: tf.Tensor) -> tf.Tensor:
         """ids: `[...]` -> `[... dim]`."""
-        return tf.cast(_look_up(self.table.value, ids, self.padding), self.compute_dtype)
+        return tf.cast(_look_up(tf.convert_to_tensor(self.table.value), ids, self.padding), self.compute_dtype)
 
     def first(self, start: int | tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
         """The rows from `start`: `[count dim]`."""
-        return tf.cast(self.table.value[start : start + count], self.compute_dtype)
+        return tf.cast(tf.convert_to_tensor(self.table.value)[start : start + count], self.compute_dtype)
 
     # Programs for transformers 4 read the table as the variable that it was there: `embeddings.position_embeddings`.
 
@@ -180,6 +180,8 @@ def _look_up(table: tf.Tensor, ids: tf.Tensor, padding: int | None) -> tf.Tensor
     """Rows of a table: `[rows dim]`, `[...]` -> `[... dim]`; the gradient has the table's shape.
 
     TensorFlow's own gradient lists a row as often as it was looked up, and Keras's Adam squares each of them by itself.
+    The table is a tensor, which costs no copy: a variable of a tf.distribute.Strategy is several, of which a function
+    with a gradient of its own would read one that it was not given.
     """
 
     @tf.custom_gradient

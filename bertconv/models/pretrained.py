@@ -35,6 +35,7 @@ from bertconv.models.outputs import ModelOutput
 from bertconv.models.replacing import Replaceable
 from bertconv.models.serving import ServingMixin
 from bertconv.models.settings import Settings
+from bertconv.models.strategies import scope_of
 from bertconv.models.training import TrainingMixin, outputs_of_labels
 from bertconv.models.variables import freeze_layers, frozen_layers
 
@@ -147,7 +148,8 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         """
         inputs, given = self.call_inputs.arranged(args, kwargs, model=type(self).__name__)
         placed = as_tensors(self, {str(place): value for place, value in enumerate(inputs)})
-        return super().__call__(*placed.values(), **as_tensors(self, given))
+        with scope_of(self._distribute_strategy):  # a layer that has no weights yet gets them now
+            return super().__call__(*placed.values(), **as_tensors(self, given))
 
     def post_init(self) -> None:
         """Create the weights of every layer; called at the end of a class's own `__init__`."""

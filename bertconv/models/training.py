@@ -19,6 +19,7 @@ from bertconv.models.keras_internals import has_training
 from bertconv.models.metrics import by_output, metrics_list, repeat_metrics
 from bertconv.models.outputs import ModelOutput
 from bertconv.models.replacing import is_stale
+from bertconv.models.strategies import check_scope, scope_of, take_metrics, take_optimizer
 
 SAMPLE_WEIGHT = "_sample_weight"
 """The name of sample weights on their way through Keras among the inputs; see `TrainingMixin._with_weights`."""
@@ -78,10 +79,14 @@ class TrainingMixin:
         self._is_named = any(isinstance(each, Mapping) for each in (metrics, weighted_metrics, loss))
         if kwargs.get("jit_compile", "auto") == "auto":
             kwargs["jit_compile"] = False
-        super().compile(  # type: ignore[misc]
-            optimizer=optimizer, loss=None if own else loss, loss_weights=loss_weights, metrics=metrics_list(metrics),
-            weighted_metrics=metrics_list(weighted_metrics), **kwargs,
-        )  # fmt: skip
+        strategy = self._distribute_strategy  # type: ignore[attr-defined]
+        with scope_of(strategy):
+            super().compile(  # type: ignore[misc]
+                optimizer=optimizer, loss=None if own else loss, loss_weights=loss_weights,
+                metrics=metrics_list(metrics), weighted_metrics=metrics_list(weighted_metrics), **kwargs,
+            )  # fmt: skip
+        take_metrics([metrics, weighted_metrics], strategy)
+        take_optimizer(self, self.optimizer)  # type: ignore[attr-defined]
 
     def get_compile_config(self) -> Any:
         """For Keras: how the model was compiled."""
@@ -207,6 +212,7 @@ class TrainingMixin:
 
     def make_train_function(self, force: bool = False) -> Any:
         """For Keras: the graph of a step, made anew when layers were replaced."""
+        check_scope(self)
         return super().make_train_function(force or is_stale(self, "train_function"))  # type: ignore[misc]
 
     def make_test_function(self, force: bool = False) -> Any:
@@ -299,7 +305,13 @@ class TrainingMixin:
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs of one batch; as `keras.Model.predict_on_batch`, with x as for `fit`."""
-        return super().predict_on_batch(plain_batch(unpacked_batch(x)[0]))  # type: ignore[misc]
+        batch = plain_batch(unpacked_batch(x)[0])
+        found = super().predict_on_batch(batch)  # type: ignore[misc]
+        if self._distribute_strategy is None:  # type: ignore[attr-defined]
+            return found
+        # Keras gives every replica of a strategy the whole batch, and returns the outputs of all, one behind the other.
+        rows = len(keras.tree.flatten(batch)[0])
+        return keras.tree.map_structure(lambda value: value[:rows], found)
 
     @staticmethod
     def _unpacked(x: Any, y: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:
