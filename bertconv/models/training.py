@@ -21,6 +21,9 @@ from bertconv.models.outputs import ModelOutput
 from bertconv.models.replacing import is_stale
 from bertconv.models.strategies import check_scope, scope_of, take_metrics, take_optimizer
 
+IGNORED = ("workers", "use_multiprocessing", "max_queue_size")
+"""Arguments of Keras 2 for the processes that a generator or a Sequence ran in; Keras 3 has them on its PyDataset."""
+
 SAMPLE_WEIGHT = "_sample_weight"
 """The name of sample weights on their way through Keras among the inputs; see `TrainingMixin._with_weights`."""
 
@@ -253,7 +256,11 @@ class TrainingMixin:
         return labels, {name: outputs[name] for name in labels}
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, validation_data: Any = None, **kwargs: Any) -> Any:
-        """Train; as `keras.Model.fit`, and x may be a BatchEncoding, or a batch of a data set: `(features, labels)`."""
+        """Train; as `keras.Model.fit`, and x may be a BatchEncoding, or a batch of a data set: `(features, labels)`.
+
+        Keras 2's `workers`, `use_multiprocessing` and `max_queue_size` do nothing, here and in `evaluate` and `predict`.
+        """
+        kwargs = _without_workers(kwargs)
         self._refuse_keras_2(args, list(kwargs.values()))
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # Keras warns of its own default: a dataset shuffles itself
@@ -270,6 +277,7 @@ class TrainingMixin:
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Loss and metrics; as `keras.Model.evaluate`, with x as for `fit`."""
+        kwargs = _without_workers(kwargs)
         x, y = self._unpacked(x, y, kwargs)
         if (weights := kwargs.get("sample_weight")) is not None:
             x, kwargs["sample_weight"] = self._with_weights(x, y, weights)
@@ -285,7 +293,8 @@ class TrainingMixin:
                 length are a tf.RaggedTensor, as in Keras; with it, all of them are arrays of the greatest length.
             kwargs: see Keras.
         """
-        found = super().predict(plain_batch(unpacked_batch(x)[0]), *args, **kwargs)  # type: ignore[misc]
+        x = plain_batch(unpacked_batch(x)[0])
+        found = super().predict(x, *args, **_without_workers(kwargs))  # type: ignore[misc]
         return found if pad_value is None else keras.tree.map_structure(partial(_padded, fill=pad_value), found)
 
     def train_on_batch(
@@ -312,6 +321,15 @@ class TrainingMixin:
         # Keras gives every replica of a strategy the whole batch, and returns the outputs of all, one behind the other.
         rows = len(keras.tree.flatten(batch)[0])
         return keras.tree.map_structure(lambda value: value[:rows], found)
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """Names of what `evaluate` returns, in its order, once there was a step; Keras 3 has "compile_metrics" there."""
+        compiled = self._compile_metrics  # type: ignore[attr-defined]
+        if compiled is not None and not compiled.built:
+            return ["loss"]
+        found = self._flatten_metrics_in_order({name: name for name in self.get_metrics_result()})  # type: ignore[attr-defined]
+        return found if isinstance(found, list) else [found]
 
     @staticmethod
     def _unpacked(x: Any, y: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:
@@ -362,6 +380,10 @@ class TrainingMixin:
             names, labels, dataset, batch_size=batch_size, shuffle=shuffle, tokenizer=tokenizer,
             collate_fn=collate_fn, collate_fn_args=collate_fn_args, drop_remainder=drop_remainder, prefetch=prefetch,
         )  # fmt: skip
+
+
+def _without_workers(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in kwargs.items() if name not in IGNORED}
 
 
 def _padded(value: Any, fill: float) -> Any:

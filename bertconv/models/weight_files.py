@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import keras
 
 from bertconv.config import Config
+from bertconv.containers.hdf5 import KerasHdf5
 from bertconv.containers.stored import Header
 from bertconv.errors import MissingTensors, RequestError, ShapeMismatch
 from bertconv.mapping.meaning import in_own_words
@@ -23,6 +25,9 @@ from bertconv.text import listing
 
 _KERAS = (".keras", ".weights.h5", ".weights.json")
 """How the names of Keras 3's own files end."""
+
+_ONE_FILE = 1 << 62
+"""Bytes that no model has."""
 
 
 def load_weights(
@@ -65,18 +70,43 @@ def load_weights(
     loading.warn_of(request, matches.info, "left as they were")
 
 
-def save_weights(self: Any, filepath: str | os.PathLike[str], overwrite: bool = True, **kwargs: Any) -> None:
-    """As `keras.Model.save_weights`, for a name that ends in `.weights.h5`.
+def save_weights(
+    self: Any, filepath: str | os.PathLike[str], overwrite: bool = True, save_format: str | None = None, **kwargs: Any
+) -> None:
+    """As `keras.Model.save_weights` for a name that ends in `.weights.h5`; for any other `.h5`, a file as 4.57 wrote it.
+
+    That file is laid out as `tf_model.h5` is: `load_weights` reads it here and in transformers 4.
+
+    Args:
+        self: the model.
+        filepath: where to write.
+        overwrite: whether a file that is there may be replaced.
+        save_format: None or "h5", which Keras 2 takes for names without a suffix too.
+        kwargs: see Keras; for its own files.
 
     Raises:
-        RequestError: a name as Keras 2 took it.
+        RequestError: a format that Keras 3 has no more; a file that is there and is to stay.
+        OutputError: the file cannot be written.
     """
-    if not str(filepath).endswith(_KERAS[1:]):
+    path = Path(filepath)
+    is_keras = path.name.endswith(_KERAS[1:])
+    if save_format not in (None, "h5") or not (is_keras or save_format or path.name.endswith(KerasHdf5.suffixes)):
         raise RequestError(
-            f"Keras 3 writes weights to a file called .weights.h5, not {Path(filepath).name}.",
-            hint="Rename it, or write tf_model.h5 with save_pretrained(folder).",
+            f"save_weights writes files called .weights.h5 or .h5, and not {path.name}.",
+            hint="Give it such a name, or write a folder with save_pretrained.",
         )
-    keras.Model.save_weights(self, filepath, overwrite=overwrite, **kwargs)
+    if is_keras:
+        keras.Model.save_weights(self, filepath, overwrite=overwrite, **kwargs)
+        return
+    if kwargs:
+        raise RequestError(f"save_weights of {path.name} takes no {', '.join(kwargs)}.", hint="Leave it out.")
+    if path.exists() and not overwrite:
+        raise RequestError("is there already.", hint="Give another name, or overwrite=True.", file=str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temp:
+        folder = Path(temp) / "model"
+        self.save_pretrained(folder, max_shard_size=_ONE_FILE)
+        (folder / KerasHdf5().file_name).replace(path)
 
 
 def _is_checkpoint(folder: Path) -> bool:
