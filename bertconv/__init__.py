@@ -55,6 +55,17 @@ if TYPE_CHECKING:
         TFAutoModelForSequenceClassification,
         TFAutoModelForTokenClassification,
     )
+    from bertconv.models.base_outputs import (
+        TFBaseModelOutput,
+        TFBaseModelOutputWithCrossAttentions,
+        TFBaseModelOutputWithPast,
+        TFBaseModelOutputWithPastAndCrossAttentions,
+        TFBaseModelOutputWithPooling,
+        TFCausalLMOutput,
+        TFCausalLMOutputWithPast,
+        TFSequenceClassifierOutputWithPast,
+    )
+    from bertconv.models.calls import unpack_inputs
     from bertconv.models.families.albert import (
         TFAlbertForMaskedLM,
         TFAlbertForMultipleChoice,
@@ -152,7 +163,31 @@ if TYPE_CHECKING:
         TFRobertaPreLayerNormModel,
         TFRobertaPreLayerNormPreTrainedModel,
     )
-    from bertconv.models.optimization import create_optimizer
+    from bertconv.models.helpers import get_initializer, shape_list
+    from bertconv.models.loss_mixins import (
+        TFCausalLanguageModelingLoss,
+        TFMaskedLanguageModelingLoss,
+        TFMultipleChoiceLoss,
+        TFNextSentencePredictionLoss,
+        TFQuestionAnsweringLoss,
+        TFSequenceClassificationLoss,
+        TFTokenClassificationLoss,
+    )
+    from bertconv.models.optimization import AdamWeightDecay, WarmUp, create_optimizer
+    from bertconv.models.outputs import (
+        ModelOutput,
+        TFAlbertForPreTrainingOutput,
+        TFBaseModelOutputWithPoolingAndCrossAttentions,
+        TFBertForPreTrainingOutput,
+        TFCausalLMOutputWithCrossAttentions,
+        TFElectraForPreTrainingOutput,
+        TFMaskedLMOutput,
+        TFMultipleChoiceModelOutput,
+        TFNextSentencePredictorOutput,
+        TFQuestionAnsweringModelOutput,
+        TFSequenceClassifierOutput,
+        TFTokenClassifierOutput,
+    )
     from bertconv.models.pretrained import TFPreTrainedModel
     from bertconv.report import Report
     from bertconv.verification import check_checkpoint, verify_checkpoint
@@ -161,11 +196,10 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "bertconv.catalog": ("Catalog",),
-    "bertconv.config": (
-        "AlbertConfig", "BertConfig", "CamembertConfig", "DistilBertConfig", "ElectraConfig", "MPNetConfig",
-        "RobertaConfig", "RobertaPreLayerNormConfig", "XLMRobertaConfig",
+    "bertconv.config_hub": (
+        "AlbertConfig", "AutoConfig", "BertConfig", "CamembertConfig", "DistilBertConfig", "ElectraConfig",
+        "MPNetConfig", "RobertaConfig", "RobertaPreLayerNormConfig", "XLMRobertaConfig",
     ),
-    "bertconv.config_auto": ("AutoConfig",),
     "bertconv.convert": ("convert_checkpoint",),
     "bertconv.errors": ("BertconvError",),
     "bertconv.inspection": ("Inspection", "inspect_checkpoint"),
@@ -190,6 +224,11 @@ _NAMES = {
         "TFAutoModel", "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM", "TFAutoModelForMultipleChoice",
         "TFAutoModelForNextSentencePrediction", "TFAutoModelForPreTraining", "TFAutoModelForQuestionAnswering",
         "TFAutoModelForSequenceClassification", "TFAutoModelForTokenClassification",
+    ),
+    "bertconv.models.base_outputs": (
+        "TFBaseModelOutput", "TFBaseModelOutputWithCrossAttentions", "TFBaseModelOutputWithPast",
+        "TFBaseModelOutputWithPastAndCrossAttentions", "TFBaseModelOutputWithPooling", "TFCausalLMOutput",
+        "TFCausalLMOutputWithPast", "TFSequenceClassifierOutputWithPast",
     ),
     "bertconv.models.families.albert": (
         "TFAlbertForMaskedLM", "TFAlbertForMultipleChoice", "TFAlbertForPreTraining", "TFAlbertForQuestionAnswering",
@@ -233,7 +272,20 @@ _NAMES = {
         "TFRobertaPreLayerNormForSequenceClassification", "TFRobertaPreLayerNormForTokenClassification",
         "TFRobertaPreLayerNormMainLayer", "TFRobertaPreLayerNormModel", "TFRobertaPreLayerNormPreTrainedModel",
     ),
-    "bertconv.models.optimization": ("create_optimizer",),
+    "bertconv.models.calls": ("unpack_inputs",),
+    "bertconv.models.helpers": ("get_initializer", "shape_list"),
+    "bertconv.models.loss_mixins": (
+        "TFCausalLanguageModelingLoss", "TFMaskedLanguageModelingLoss", "TFMultipleChoiceLoss",
+        "TFNextSentencePredictionLoss", "TFQuestionAnsweringLoss", "TFSequenceClassificationLoss",
+        "TFTokenClassificationLoss",
+    ),
+    "bertconv.models.optimization": ("AdamWeightDecay", "WarmUp", "create_optimizer"),
+    "bertconv.models.outputs": (
+        "ModelOutput", "TFAlbertForPreTrainingOutput", "TFBaseModelOutputWithPoolingAndCrossAttentions",
+        "TFBertForPreTrainingOutput", "TFCausalLMOutputWithCrossAttentions", "TFElectraForPreTrainingOutput",
+        "TFMaskedLMOutput", "TFMultipleChoiceModelOutput", "TFNextSentencePredictorOutput",
+        "TFQuestionAnsweringModelOutput", "TFSequenceClassifierOutput", "TFTokenClassifierOutput",
+    ),
     "bertconv.models.pretrained": ("TFPreTrainedModel",),
     "bertconv.report": ("Report",),
     "bertconv.verification": ("check_checkpoint", "verify_checkpoint"),
@@ -245,40 +297,50 @@ _NAMES = {
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
-    "AlbertConfig", "AutoConfig", "BertConfig", "BertconvError", "CamembertConfig", "Catalog", "Diagnosis", "Diff",
-    "Digest", "DistilBertConfig", "ElectraConfig", "Finding", "FolderCheck", "Graph", "Inspection", "Leftovers",
-    "MPNetConfig", "Parity", "Pull", "Push", "Report", "Resized", "RobertaConfig", "RobertaPreLayerNormConfig",
-    "TFAlbertForMaskedLM", "TFAlbertForMultipleChoice", "TFAlbertForPreTraining", "TFAlbertForQuestionAnswering",
-    "TFAlbertForSequenceClassification", "TFAlbertForTokenClassification", "TFAlbertMainLayer", "TFAlbertModel",
-    "TFAlbertPreTrainedModel", "TFAutoModel", "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM",
-    "TFAutoModelForMultipleChoice", "TFAutoModelForNextSentencePrediction", "TFAutoModelForPreTraining",
-    "TFAutoModelForQuestionAnswering", "TFAutoModelForSequenceClassification", "TFAutoModelForTokenClassification",
-    "TFBertEmbeddings", "TFBertForMaskedLM", "TFBertForMultipleChoice", "TFBertForNextSentencePrediction",
-    "TFBertForPreTraining", "TFBertForQuestionAnswering", "TFBertForSequenceClassification",
+    "AdamWeightDecay", "AlbertConfig", "AutoConfig", "BertConfig", "BertconvError", "CamembertConfig", "Catalog",
+    "Diagnosis", "Diff", "Digest", "DistilBertConfig", "ElectraConfig", "Finding", "FolderCheck", "Graph", "Inspection",
+    "Leftovers", "MPNetConfig", "ModelOutput", "Parity", "Pull", "Push", "Report", "Resized", "RobertaConfig",
+    "RobertaPreLayerNormConfig", "TFAlbertForMaskedLM", "TFAlbertForMultipleChoice", "TFAlbertForPreTraining",
+    "TFAlbertForPreTrainingOutput", "TFAlbertForQuestionAnswering", "TFAlbertForSequenceClassification",
+    "TFAlbertForTokenClassification", "TFAlbertMainLayer", "TFAlbertModel", "TFAlbertPreTrainedModel", "TFAutoModel",
+    "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM", "TFAutoModelForMultipleChoice",
+    "TFAutoModelForNextSentencePrediction", "TFAutoModelForPreTraining", "TFAutoModelForQuestionAnswering",
+    "TFAutoModelForSequenceClassification", "TFAutoModelForTokenClassification", "TFBaseModelOutput",
+    "TFBaseModelOutputWithCrossAttentions", "TFBaseModelOutputWithPast", "TFBaseModelOutputWithPastAndCrossAttentions",
+    "TFBaseModelOutputWithPooling", "TFBaseModelOutputWithPoolingAndCrossAttentions", "TFBertEmbeddings",
+    "TFBertForMaskedLM", "TFBertForMultipleChoice", "TFBertForNextSentencePrediction", "TFBertForPreTraining",
+    "TFBertForPreTrainingOutput", "TFBertForQuestionAnswering", "TFBertForSequenceClassification",
     "TFBertForTokenClassification", "TFBertLMHeadModel", "TFBertMainLayer", "TFBertModel", "TFBertPreTrainedModel",
     "TFCamembertForCausalLM", "TFCamembertForMaskedLM", "TFCamembertForMultipleChoice",
     "TFCamembertForQuestionAnswering", "TFCamembertForSequenceClassification", "TFCamembertForTokenClassification",
-    "TFCamembertMainLayer", "TFCamembertModel", "TFCamembertPreTrainedModel", "TFDistilBertForMaskedLM",
-    "TFDistilBertForMultipleChoice", "TFDistilBertForQuestionAnswering", "TFDistilBertForSequenceClassification",
-    "TFDistilBertForTokenClassification", "TFDistilBertMainLayer", "TFDistilBertModel", "TFDistilBertPreTrainedModel",
-    "TFElectraForCausalLM", "TFElectraForMaskedLM", "TFElectraForMultipleChoice", "TFElectraForPreTraining",
+    "TFCamembertMainLayer", "TFCamembertModel", "TFCamembertPreTrainedModel", "TFCausalLMOutput",
+    "TFCausalLMOutputWithCrossAttentions", "TFCausalLMOutputWithPast", "TFCausalLanguageModelingLoss",
+    "TFDistilBertForMaskedLM", "TFDistilBertForMultipleChoice", "TFDistilBertForQuestionAnswering",
+    "TFDistilBertForSequenceClassification", "TFDistilBertForTokenClassification", "TFDistilBertMainLayer",
+    "TFDistilBertModel", "TFDistilBertPreTrainedModel", "TFElectraForCausalLM", "TFElectraForMaskedLM",
+    "TFElectraForMultipleChoice", "TFElectraForPreTraining", "TFElectraForPreTrainingOutput",
     "TFElectraForQuestionAnswering", "TFElectraForSequenceClassification", "TFElectraForTokenClassification",
     "TFElectraMainLayer", "TFElectraModel", "TFElectraPreTrainedModel", "TFMPNetForMaskedLM",
     "TFMPNetForMultipleChoice", "TFMPNetForQuestionAnswering", "TFMPNetForSequenceClassification",
-    "TFMPNetForTokenClassification", "TFMPNetMainLayer", "TFMPNetModel", "TFMPNetPreTrainedModel", "TFPreTrainedModel",
-    "TFRobertaForCausalLM", "TFRobertaForMaskedLM", "TFRobertaForMultipleChoice", "TFRobertaForQuestionAnswering",
-    "TFRobertaForSequenceClassification", "TFRobertaForTokenClassification", "TFRobertaMainLayer", "TFRobertaModel",
-    "TFRobertaPreLayerNormForCausalLM", "TFRobertaPreLayerNormForMaskedLM", "TFRobertaPreLayerNormForMultipleChoice",
-    "TFRobertaPreLayerNormForQuestionAnswering", "TFRobertaPreLayerNormForSequenceClassification",
-    "TFRobertaPreLayerNormForTokenClassification", "TFRobertaPreLayerNormMainLayer", "TFRobertaPreLayerNormModel",
-    "TFRobertaPreLayerNormPreTrainedModel", "TFRobertaPreTrainedModel", "TFXLMRobertaForCausalLM",
-    "TFXLMRobertaForMaskedLM", "TFXLMRobertaForMultipleChoice", "TFXLMRobertaForQuestionAnswering",
-    "TFXLMRobertaForSequenceClassification", "TFXLMRobertaForTokenClassification", "TFXLMRobertaMainLayer",
-    "TFXLMRobertaModel", "TFXLMRobertaPreTrainedModel", "XLMRobertaConfig", "__version__", "attach_head",
-    "average_checkpoints", "cast_checkpoint", "check_checkpoint", "collect_leftovers", "convert_checkpoint",
-    "create_optimizer", "diagnose", "diff_checkpoints", "extract_checkpoint", "inspect_checkpoint", "keep_layers",
-    "lineage", "merge_adapter", "merge_checkpoints", "model_digest", "pull_checkpoint", "push_checkpoint",
-    "resize_vocabulary", "shard_checkpoint", "unshard_checkpoint", "verify_checkpoint",
+    "TFMPNetForTokenClassification", "TFMPNetMainLayer", "TFMPNetModel", "TFMPNetPreTrainedModel", "TFMaskedLMOutput",
+    "TFMaskedLanguageModelingLoss", "TFMultipleChoiceLoss", "TFMultipleChoiceModelOutput",
+    "TFNextSentencePredictionLoss", "TFNextSentencePredictorOutput", "TFPreTrainedModel", "TFQuestionAnsweringLoss",
+    "TFQuestionAnsweringModelOutput", "TFRobertaForCausalLM", "TFRobertaForMaskedLM", "TFRobertaForMultipleChoice",
+    "TFRobertaForQuestionAnswering", "TFRobertaForSequenceClassification", "TFRobertaForTokenClassification",
+    "TFRobertaMainLayer", "TFRobertaModel", "TFRobertaPreLayerNormForCausalLM", "TFRobertaPreLayerNormForMaskedLM",
+    "TFRobertaPreLayerNormForMultipleChoice", "TFRobertaPreLayerNormForQuestionAnswering",
+    "TFRobertaPreLayerNormForSequenceClassification", "TFRobertaPreLayerNormForTokenClassification",
+    "TFRobertaPreLayerNormMainLayer", "TFRobertaPreLayerNormModel", "TFRobertaPreLayerNormPreTrainedModel",
+    "TFRobertaPreTrainedModel", "TFSequenceClassificationLoss", "TFSequenceClassifierOutput",
+    "TFSequenceClassifierOutputWithPast", "TFTokenClassificationLoss", "TFTokenClassifierOutput",
+    "TFXLMRobertaForCausalLM", "TFXLMRobertaForMaskedLM", "TFXLMRobertaForMultipleChoice",
+    "TFXLMRobertaForQuestionAnswering", "TFXLMRobertaForSequenceClassification", "TFXLMRobertaForTokenClassification",
+    "TFXLMRobertaMainLayer", "TFXLMRobertaModel", "TFXLMRobertaPreTrainedModel", "WarmUp", "XLMRobertaConfig",
+    "__version__", "attach_head", "average_checkpoints", "cast_checkpoint", "check_checkpoint", "collect_leftovers",
+    "convert_checkpoint", "create_optimizer", "diagnose", "diff_checkpoints", "extract_checkpoint", "get_initializer",
+    "inspect_checkpoint", "keep_layers", "lineage", "merge_adapter", "merge_checkpoints", "model_digest",
+    "pull_checkpoint", "push_checkpoint", "resize_vocabulary", "shape_list", "shard_checkpoint", "unpack_inputs",
+    "unshard_checkpoint", "verify_checkpoint",
 ]  # fmt: skip
 
 

@@ -177,7 +177,7 @@ class Checkpoint:
     @property
     def named_head(self) -> str | None:
         """The class that its config names, where that is one of the table's, or of the task of one of them."""
-        return named_in(self.config.architectures, self.table, self.table.heads)
+        return named_in(self.config.named_classes, self.table, self.table.heads)
 
     def left_out(self) -> list[str]:
         """Names of the tensors that are no part of the class."""

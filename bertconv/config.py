@@ -14,6 +14,8 @@ from typing import Any, Self, cast
 
 from bertconv import config_checks as checks
 from bertconv import config_content as content
+from bertconv import config_defaults as defaults
+from bertconv.config_like import LikePretrainedConfig
 from bertconv.errors import RequestError
 from bertconv.families import Family, Schema, family_of
 from bertconv.text import closest
@@ -45,16 +47,17 @@ ACTIVATIONS = frozenset(
 )  # fmt: skip
 """Values of `hidden_act` with a meaning; the activation is part of the model, so any other is refused."""
 
-_OWN = ("values", "raw", "path", "family", "notes")
+_OWN = ("values", "raw", "path", "family", "notes", "attribute_map")
 
 
-class Config:
+class Config(LikePretrainedConfig):
     """The config of one model or checkpoint, used as transformers' config classes.
 
     `BertConfig(hidden_size=36, num_labels=3)` takes every key by name, and those of transformers 4.57 by position too;
     unknown keys are kept. Keys are read and written as attributes, in the family's own spelling or in BERT's: a file
     keeps the family's own. What is written is checked at once, except that `hidden_size` and `num_attention_heads` may
-    disagree until both are set: `coerce`, `replace` and `save_pretrained` look at that.
+    disagree until both are set: `coerce`, `replace` and `save_pretrained` look at that. Every other key of the
+    configs of transformers can be asked for as well, with its default there (`config_defaults`).
 
     Attributes:
         values: every key with its value, defaults filled in, `num_labels` worked out, in both spellings.
@@ -63,7 +66,6 @@ class Config:
         family: what its model type names: the defaults and spellings of its keys.
         notes: what is unusual about the file, one sentence each.
         model_type: the kind of model.
-        is_encoder_decoder: False, unless the keys say otherwise: no model here is both at once.
         id2label: names of the labels by their number, LABEL_0 and so on where nothing names them. It sets and follows
             `num_labels`, and is assigned as a whole.
         label2id: the same turned round.
@@ -74,7 +76,6 @@ class Config:
     """
 
     model_type: str = ""
-    is_encoder_decoder: bool = False
     values: Mapping[str, Any]
     raw: Mapping[str, Any] = {}
     path: str = ""
@@ -107,38 +108,29 @@ class Config:
         return cls.from_dict(content.read_json(path, content.MAX_BYTES), str(path), family)
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any], path: str = "config", family: Family | None = None) -> Self:
-        """Check keys and values that were read elsewhere; errors as for `load`."""
-        config, family = cls.__new__(cls), family or cls.own_family()
-        _become(config, content.plain(raw, path), family, path, blame=path)
-        if cls.__init__ is Config.__init__:
-            return config
-        made = cls(**config.raw)  # a subclass may add keys of its own
-        _become(made, {**config.raw, **made.raw}, family, path, blame=path)
-        return made
-
-    @classmethod
-    def from_json_file(cls, path: str | os.PathLike[str], /) -> Self:
-        """As `load`."""
-        return cls.load(Path(path))
-
-    @classmethod
-    def from_pretrained(cls, path: str | os.PathLike[str], /, *, subfolder: str = "", **overrides: Any) -> Self:
-        """The config of a model on this machine.
+    def from_dict(
+        cls, raw: Mapping[str, Any], path: str = "config", family: Family | None = None, **overrides: Any
+    ) -> Any:
+        """Check keys and values that were read elsewhere; errors as for `load`.
 
         Args:
-            path: a config file, or a folder that has one.
-            subfolder: where in that folder it is.
-            overrides: keys to change.
-
-        Raises:
-            RequestError: nothing there; overrides that no config has, or with values that no such model can have.
-            DamagedCheckpoint, UnsupportedCheckpoint: as for `load`.
+            raw: the keys.
+            path: where they were read from.
+            family: whose config it is.
+            overrides: as for `from_pretrained`.
         """
-        config = cls.load(content.config_file(Path(path, subfolder) if subfolder else path))
-        content.check_known(overrides, (*config.values, *content.OTHERS))
-        _become(config, _changed(config, overrides), config.family, config.path)
-        return config
+        config, family = cls.__new__(cls), family or cls.own_family()
+        _become(config, content.plain(raw, path), family, path, blame=path)
+        if cls.__init__ is not Config.__init__:
+            made = cls(**config.raw)  # a subclass may add keys of its own
+            _become(made, {**config.raw, **made.raw}, family, path, blame=path)
+            config = made
+        return overridden(config, overrides) if overrides else config
+
+    @classmethod
+    def from_json_file(cls, json_file: str | os.PathLike[str]) -> Self:
+        """As `load`."""
+        return cls.load(Path(json_file))
 
     @classmethod
     def coerce(cls, value: Any) -> Self:
@@ -157,7 +149,7 @@ class Config:
             checks.check_agreement(value.values, value.family.schema, "")
             return cast("Self", value)
         if isinstance(value, str | os.PathLike):
-            return cls.from_pretrained(value)
+            return cls.load(content.config_file(value))
         return cls(**content.plain(content.keys_of(value, cls.__name__)))
 
     def __getattr__(self, name: str) -> Any:
@@ -169,6 +161,8 @@ class Config:
             return (content.names_of if name == "id2label" else content.ids_of)(self.raw, self.values["num_labels"])
         if not name.startswith("__") and name in self.values:
             return self.values[name]
+        if name in defaults.ASKED or name in defaults.HIDDEN:
+            return defaults.asked(name)
         near = None if name.startswith("__") else closest(name, (*self.values, "id2label", "label2id"))
         also = "" if near is None else f"; did you mean {near!r}?"
         raise AttributeError(f"this {type(self).__name__} has no {name!r}{also}")
@@ -183,7 +177,7 @@ class Config:
             self.update({name: value})
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *self.values, "id2label", "label2id"})
+        return sorted({*super().__dir__(), *self.values, *defaults.ASKED, "id2label", "label2id"})
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Config):
@@ -196,18 +190,9 @@ class Config:
         return f"{type(self).__name__} {content.json_text(self._stated())}"
 
     @property
-    def architectures(self) -> tuple[str, ...]:
-        """Model classes that the file names, TensorFlow's `TF` taken off."""
+    def named_classes(self) -> tuple[str, ...]:
+        """Model classes that `architectures` names, TensorFlow's `TF` taken off."""
         return content.architectures_of(self.raw)
-
-    @architectures.setter
-    def architectures(self, names: Any) -> None:
-        self.update({"architectures": names})
-
-    @property
-    def use_return_dict(self) -> bool:
-        """Whether models return output objects rather than tuples."""
-        return bool(self.values["return_dict"])
 
     def says(self, key: str) -> bool:
         """Whether the file itself gives this key (`num_labels` also by `id2label`)."""
@@ -215,7 +200,7 @@ class Config:
 
     def knows(self, key: str) -> bool:
         """Whether this is a key of transformers' configs of the family, or of this one."""
-        return key in self.values or key in content.OTHERS
+        return key in self.values or key in defaults.KNOWN
 
     def replace(self, **changes: Any) -> Self:
         """The same config with some keys changed; every other key stays as it was, labels in step aside."""
@@ -223,14 +208,26 @@ class Config:
         _become(changed, _changed(self, changes), self.family, self.path, blame=self.path)
         return changed
 
-    def update(self, changes: Mapping[str, Any]) -> None:
+    def update(self, config_dict: Mapping[str, Any]) -> None:
         """Change some keys of this config, as by assignment, but together."""
-        _become(self, _changed(self, changes), self.family, self.path, is_whole=False)
+        _become(self, _changed(self, config_dict), self.family, self.path, is_whole=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Every key of the family with its value, deeply copied; the keys of `id2label` are numbers."""
+        """Every key with its value, deeply copied, those that are only asked for as well; `id2label` has numbers."""
+        asked = {**defaults.ASKED, "dtype": self.dtype, "_name_or_path": self.name_or_path}
+        return {**copy.deepcopy(asked), **self.own_keys()}
+
+    def own_keys(self) -> dict[str, Any]:
+        """Every key of the family, and what else was given, with its value, deeply copied."""
         labels = {"id2label": dict(self.id2label), "label2id": dict(self.label2id)}
         return {**content.plain(self._own_values()), **labels, "model_type": self.model_type}
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """What `to_json_string` writes: what was given, and what every config of the family says."""
+        stated = self._stated()
+        if self.says("num_labels"):
+            stated |= {"id2label": dict(self.id2label), "label2id": dict(self.label2id)}
+        return stated
 
     def to_bytes(self) -> bytes:
         """The content of a config.json: the file's keys in its order."""
@@ -238,19 +235,29 @@ class Config:
 
     def to_json_string(self, use_diff: bool = True) -> str:
         """JSON as transformers writes it: keys sorted, and what is left at common defaults left out with `use_diff`."""
-        stated = self._stated() if use_diff else self.to_dict()
-        if self.says("num_labels"):
-            stated |= {"id2label": dict(self.id2label), "label2id": dict(self.label2id)}
+        stated = self.to_diff_dict() if use_diff else self.to_dict()
         return content.json_text(dict(sorted(stated.items())))
 
-    def save_pretrained(self, folder: str | os.PathLike[str], /) -> None:
-        """Write config.json into a folder, which is made where it is lacking; OutputError when that fails."""
-        checks.check_agreement(self.values, self.family.schema, "")
-        self.to_json_file(Path(folder, content.CONFIG_FILES[0]))
+    def save_pretrained(self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> None:
+        """Write config.json into a folder, which is made where it is lacking.
 
-    def to_json_file(self, path: str | os.PathLike[str], use_diff: bool = True) -> None:
+        Args:
+            save_directory: the folder.
+            push_to_hub: also upload it, by default to a repository with the folder's name.
+            kwargs: `repo_id` and the arguments of `push_to_hub`; without it they change nothing.
+
+        Raises:
+            OutputError: it cannot be written.
+            HubError: the Hub did not take it.
+        """
+        checks.check_agreement(self.values, self.family.schema, "")
+        self.to_json_file(Path(save_directory, content.CONFIG_FILES[0]))
+        if push_to_hub:
+            self.push_to_hub(kwargs.pop("repo_id", None) or Path(save_directory).name, **kwargs)
+
+    def to_json_file(self, json_file_path: str | os.PathLike[str], use_diff: bool = True) -> None:
         """Write `to_json_string` to a file, its folder made where it is missing; OutputError when that fails."""
-        content.write_config(Path(path), self.to_json_string(use_diff).encode())
+        content.write_config(Path(json_file_path), self.to_json_string(use_diff).encode())
 
     def _stated(self) -> dict[str, Any]:
         """What was given, and what every config of the family says."""
@@ -323,6 +330,22 @@ def _whole(raw: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
     """Keys with defaults filled in, and those in BERT's spelling beside those in the family's own."""
     values = {**ABSENT, **COMMON, **schema.defaults, **raw}
     return values | {neutral: values[own] for neutral, own in schema.own.items()} | dict(schema.fixed)
+
+
+def overridden(config: Config, kwargs: dict[str, Any]) -> Any:
+    """A config that was just read, with keys changed; with `return_unused_kwargs` also what is no key of configs.
+
+    Raises:
+        RequestError: what is no key, where it is not asked for; values that no such model can have.
+    """
+    wants_unused = kwargs.pop("return_unused_kwargs", False)
+    unused = {key: kwargs.pop(key) for key in list(kwargs) if not config.knows(key)} if wants_unused else {}
+    content.check_known(kwargs, (*config.values, *defaults.KNOWN))
+    named = [kwargs.pop(key) for key in defaults.NAMES if key in kwargs]
+    _become(config, _changed(config, kwargs), config.family, config.path)
+    if named:
+        config.name_or_path = named[0]
+    return (config, unused) if wants_unused else config
 
 
 def _changed(config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bertconv import config_content as content
+from bertconv import config_places as places
 from bertconv.config import AlbertConfig, BertConfig, Config
 from bertconv.errors import RequestError
 from bertconv.families import Family, family_of, family_of_class
@@ -36,11 +37,11 @@ class AutoConfig:
         return config_class(family_of(model_type))(*args, **keys)
 
     @staticmethod
-    def from_pretrained(path: str | os.PathLike[str], /, *, subfolder: str = "", **overrides: Any) -> Config:
-        """The config of a model on this machine; arguments and errors as for `Config.from_pretrained`."""
-        file = content.config_file(Path(path, subfolder) if subfolder else path)
-        family = said_family(content.read_json(file, content.MAX_BYTES), file.name)
-        return config_class(family).from_pretrained(file, **overrides)
+    def from_pretrained(pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Any:
+        """The config of a model; arguments, returns and errors as for `Config.from_pretrained`."""
+        found = places.find(pretrained_model_name_or_path, places.place_of(kwargs))
+        family = said_family(found.keys, Path(found.file).name)
+        return config_class(family).from_dict(found.keys, found.file, **kwargs)
 
     @staticmethod
     def coerce(value: Any) -> Config:
@@ -48,7 +49,9 @@ class AutoConfig:
         if isinstance(value, Config):
             return Config.coerce(value)
         if isinstance(value, str | os.PathLike):
-            return AutoConfig.from_pretrained(value)
+            file = content.config_file(value)
+            keys = content.read_json(file, content.MAX_BYTES)
+            return config_class(said_family(keys, file.name)).from_dict(keys, str(file))
         keys = content.plain(content.keys_of(value, "config"))
         return config_class(said_family(keys))(**keys)
 

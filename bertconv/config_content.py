@@ -11,18 +11,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bertconv.config_checks import bad
-from bertconv.errors import DamagedCheckpoint, OutputError, RequestError
+from bertconv.config_defaults import DTYPES
+from bertconv.errors import DamagedCheckpoint, MissingPath, OutputError, RequestError
 from bertconv.text import closest, parse_json
 
 CONFIG_FILES = ("config.json", "bert_config.json", "albert_config.json")
 """Names of a config file in a folder; the first is written."""
-
-OTHERS = (
-    "id2label", "label2id", "architectures", "model_type", "name_or_path", "tokenizer_class", "torch_dtype", "dtype",
-    "is_encoder_decoder", "tie_encoder_decoder", "cross_attention_hidden_size", "finetuning_task", "pruned_heads",
-    "task_specific_params", "prefix", "torchscript", "tf_legacy_loss", "use_bfloat16", "transformers_version",
-)  # fmt: skip
-"""Keys of transformers' configs that no family has a default for: kept, most of them without a meaning here."""
 
 MAX_BYTES = 1_000_000
 """A config is a few kilobytes; a larger file is something else."""
@@ -91,10 +85,22 @@ def plain(keys: Mapping[str, Any], path: str = "") -> dict[str, Any]:
         if not isinstance(key, str):
             raise bad(path, f"the config's key {key!r} is not text")
         try:
-            copied[key] = parse_json(json.dumps(value, default=_number))
+            named = type_name(value) if key in DTYPES else value
+            copied[key] = parse_json(json.dumps(named, default=_number))
         except (TypeError, ValueError, RecursionError) as error:
             raise bad(path, f"{key} cannot be written as JSON: {error}") from error
     return copied
+
+
+def type_name(value: Any) -> Any:
+    """The name of a type of numbers of torch, TensorFlow or numpy; text, and anything else, as it is."""
+    if isinstance(value, type):
+        return value.__name__
+    name = getattr(value, "name", None)
+    if isinstance(name, str):
+        return name
+    text = str(value)
+    return text.removeprefix("torch.") if text.startswith("torch.") and not isinstance(value, str) else value
 
 
 def _number(value: Any) -> Any:
@@ -133,8 +139,8 @@ def config_file(path: str | os.PathLike[str]) -> Path:
     for file in (given, *(os.path.join(given, name) for name in CONFIG_FILES if given)):  # noqa: PTH118
         if os.path.isfile(file):  # noqa: PTH113  (a Path raises where a name is too long)
             return Path(file)
-    raise RequestError(f"{given[:200]!r} is no config file here, and no folder with a config.json.",
-                       hint="Give a path on this machine.")  # fmt: skip
+    raise MissingPath(f"{given[:200]!r} is no config file here, and no folder with a config.json.",
+                      hint="Give a path on this machine.")  # fmt: skip
 
 
 def json_text(content: Mapping[str, Any]) -> str:

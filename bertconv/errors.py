@@ -3,7 +3,9 @@
     BertconvError
     |-- ParityError (ValueError) ................. 1  two things that must be equal differ
     |-- RequestError (ValueError) ................ 2  the arguments ask for something that cannot be
+    |   `-- MissingPath (OSError)                     what they name is not there, and is no Hub id
     |-- MappingError (ValueError) ................ 3  the plan is not complete
+    |   |-- MissingConfig (OSError)                   nothing says what the tensors are parts of
     |   |-- MissingTensors (KeyError)
     |   |-- UnknownTensors (KeyError)
     |   |   `-- UnknownPrefix                         something stands before every name
@@ -14,7 +16,9 @@
     |   `-- BadTable                                  a mapping table that says nonsense
     |-- UnsafeCheckpoint (ValueError) ............ 4  refused for safety
     |-- DamagedCheckpoint (ValueError) ........... 5  truncated, overlapping, not what the name says
+    |   `-- MissingFiles (OSError)                    files that should be there are not: weights, shards
     |-- UnsupportedCheckpoint (NotImplementedError) 6  sound, but not something bertconv converts
+    |   `-- UnsupportedRuntime (ImportError)          the TensorFlow classes cannot run in this process
     |-- OutputError (OSError) .................... 7  the destination (nothing was changed) or a standard stream cannot
     |                                                 be written
     `-- HubError (OSError) ....................... 8  the Hub did not give the files, or did not take them
@@ -104,6 +108,10 @@ class RequestError(BertconvError, ValueError):
     exit_code = 2
 
 
+class MissingPath(RequestError, OSError):
+    """What was given is no path that exists, and cannot be an id on the Hub."""
+
+
 def check_one_of(value: object, known: Iterable[object], name: str) -> None:
     """RequestError where an option has none of the values that it can have; None, to leave it out, is not offered."""
     known = list(known)
@@ -116,6 +124,10 @@ class MappingError(BertconvError, ValueError):
     """The plan from source tensors to target tensors is not complete."""
 
     exit_code = 3
+
+
+class MissingConfig(MappingError, OSError):
+    """A checkpoint has no config, and needs one."""
 
 
 class MissingTensors(MappingError, KeyError):
@@ -164,10 +176,18 @@ class DamagedCheckpoint(BertconvError, ValueError):
     exit_code = 5
 
 
+class MissingFiles(DamagedCheckpoint, OSError):
+    """Files of a checkpoint that should be there are not."""
+
+
 class UnsupportedCheckpoint(BertconvError, NotImplementedError):
     """A sound checkpoint of a kind that bertconv does not convert."""
 
     exit_code = 6
+
+
+class UnsupportedRuntime(UnsupportedCheckpoint, ImportError):
+    """TensorFlow or Keras is missing, or not what the classes need: programs catch ImportError around such imports."""
 
 
 class OutputError(BertconvError, OSError):

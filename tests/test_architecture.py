@@ -25,8 +25,9 @@ LAYERS = (
     {"errors", "progress", "records", "text", "tasks"},
     {"families", "presets", "table_files"},
     {"containers"},
-    {"config", "config_auto", "config_checks", "config_content"},
+    {"config", "config_auto", "config_checks", "config_content", "config_defaults", "config_like", "config_places"},
     {"source"},
+    {"config_hub"},
     {"tokenizer"},
     {"mapping"},
     {"formats"},
@@ -38,6 +39,7 @@ LAYERS = (
     {"fleet"},
     {"testing"},
     {"cli", "pytest_plugin"},
+    {"__main__"},
 )
 """A part may import its own layer and those before it."""
 

@@ -17,8 +17,10 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bertconv import config_places
 from bertconv.config import ACTIVATIONS, COMMON, BertConfig
 from bertconv.config_content import MAX_BYTES, read_json
+from bertconv.config_defaults import ASKED
 from bertconv.errors import BertconvError, DamagedCheckpoint, OutputError, RequestError, UnsupportedCheckpoint
 from bertconv.families import Family
 
@@ -54,7 +56,7 @@ def refused(tmp_path: Path, content: bytes | dict[str, Any], kind: type[Bertconv
 def test_an_empty_config_is_bert_base(tmp_path: Path) -> None:
     config = load(tmp_path, {})
     assert config.values == {**DEFAULTS, "num_labels": 2}
-    assert (config.raw, config.architectures) == ({}, ())
+    assert (config.raw, config.architectures, config.named_classes) == ({}, None, ())
     assert (config.values["vocab_size"], config.values["layer_norm_eps"]) == (30522, 1e-12)
 
 
@@ -221,7 +223,7 @@ def test_no_value_does_more_than_be_refused(raw: dict[str, Any]) -> None:
         assert refusal.file == "some/config.json"  # noqa: PT017  (it may also pass)
         return
     assert config.values["hidden_size"] % config.values["num_attention_heads"] == 0
-    assert isinstance(config.architectures, tuple)
+    assert isinstance(config.named_classes, tuple)
 
 
 @pytest.mark.parametrize(
@@ -266,8 +268,8 @@ def test_labels_that_contradict_each_other_are_damage(raw: dict[str, Any], probl
 )
 def test_architectures_lose_tensorflow_s_prefix(named: Any, architectures: tuple[str, ...], tmp_path: Path) -> None:
     config = load(tmp_path, {"architectures": named})
-    assert config.architectures == architectures
-    assert config.raw["architectures"] == named
+    assert config.named_classes == architectures
+    assert config.raw["architectures"] == config.architectures == named
 
 
 def test_other_model_types_are_the_table_s_choice(tmp_path: Path) -> None:
@@ -423,7 +425,7 @@ def test_attributes_are_written(key: str, value: Any) -> None:
     config, other = BertConfig(**SMALL), BertConfig(**SMALL)
     setattr(config, key, value)
     assert config.values[key] == config.raw[key] == value
-    assert getattr(config, key) == (("BertModel",) if key == "architectures" else value)
+    assert getattr(config, key) == value
     assert config.raw == {**SMALL, key: value}
     other.update({key: value})
     assert config == other == BertConfig(**{**SMALL, key: value})
@@ -467,7 +469,8 @@ def test_private_names_are_plain_attributes() -> None:
     config._attn_implementation = marker
     config._name_or_path = "y"
     assert config._attn_implementation is marker
-    assert config.raw == {"_name_or_path": "y"}
+    assert config.name_or_path == config._name_or_path == "y"
+    assert config.raw == {"_name_or_path": "x"}  # of a file that says it: its bytes stay
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda config: pickle.loads(pickle.dumps(config))])
@@ -586,8 +589,10 @@ def test_a_change_of_labels_in_place_is_not_lost_in_silence() -> None:
 def test_dictionaries_hold_every_key() -> None:
     config = BertConfig(**SMALL, unknown="x", architectures=["TFBertModel"])
     full = config.to_dict()
-    assert full == {**config.values, "id2label": {0: "LABEL_0", 1: "LABEL_1"}, "label2id": {"LABEL_0": 0, "LABEL_1": 1},
-                    "model_type": "bert"}  # fmt: skip
+    own = {**config.values, "id2label": {0: "LABEL_0", 1: "LABEL_1"}, "label2id": {"LABEL_0": 0, "LABEL_1": 1},
+           "model_type": "bert"}  # fmt: skip
+    assert config.own_keys() == own
+    assert full == {**ASKED, "_name_or_path": "", **own}
     again = BertConfig.from_dict(full)
     assert again.to_dict() == full == BertConfig(**full).to_dict() == BertConfig.coerce(full).to_dict()
     assert json.loads(config.to_json_string(use_diff=False)) == json.loads(json.dumps(full))
@@ -660,8 +665,7 @@ def test_overrides_are_checked_together(tmp_path: Path) -> None:
         BertConfig.from_pretrained(tmp_path, hidden_size=35)
     with wrong("no key 'num_label'", "Did you mean num_labels"):
         BertConfig.from_pretrained(tmp_path, num_label=3)
-    with wrong("no key 'token'"):
-        BertConfig.from_pretrained(tmp_path, token="secret")
+    assert BertConfig.from_pretrained(tmp_path, token="secret").raw == SMALL
     assert [BertConfig().knows(key) for key in ("num_labels", "id2label", "torch_dtype", "cache_dir")] == [
         True, True, True, False,
     ]  # fmt: skip
@@ -672,9 +676,11 @@ def test_what_is_not_here_is_refused(place: str, tmp_path: Path, monkeypatch: py
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "config.json").write_text("{}")
     monkeypatch.chdir(tmp_path / "inner")
-    for use in (BertConfig.from_pretrained, BertConfig.coerce):
-        with wrong("is no config file here, and no folder with a config.json", "path on this machine"):
-            use(place)
+    with wrong("is no config file here, and no folder with a config.json", "path on this machine"):
+        BertConfig.coerce(place)
+    monkeypatch.setattr(config_places, "_hubs", [])  # as where bertconv.config alone was imported
+    with pytest.raises(OSError, match="is no config file here, and no folder"):
+        BertConfig.from_pretrained(place)
 
 
 def test_configs_come_from_what_users_have() -> None:
@@ -787,9 +793,10 @@ def test_a_subfolder(tmp_path: Path) -> None:
 
 
 def test_whether_it_is_of_two_models() -> None:
-    """Programs ask every config; a key of the file is reported as it is, and none is added."""
+    """Programs ask every config; a key of the file is reported as it is, and none is written that was not there."""
     assert BertConfig().is_encoder_decoder is False
-    assert "is_encoder_decoder" not in BertConfig().to_dict()
+    assert BertConfig().to_dict()["is_encoder_decoder"] is False
+    assert "is_encoder_decoder" not in BertConfig().to_json_string()
     reported = BertConfig.from_dict({"is_encoder_decoder": True})
     assert reported.is_encoder_decoder is True
     assert reported.to_dict()["is_encoder_decoder"] is True

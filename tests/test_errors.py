@@ -16,7 +16,9 @@ from bertconv.errors import BertconvError
 TREE: dict[str, tuple[int, type[Exception], str]] = {
     "ParityError": (1, ValueError, "BertconvError"),
     "RequestError": (2, ValueError, "BertconvError"),
+    "MissingPath": (2, OSError, "RequestError"),
     "MappingError": (3, ValueError, "BertconvError"),
+    "MissingConfig": (3, OSError, "MappingError"),
     "MissingTensors": (3, KeyError, "MappingError"),
     "UnknownTensors": (3, KeyError, "MappingError"),
     "UnknownPrefix": (3, KeyError, "UnknownTensors"),
@@ -27,7 +29,9 @@ TREE: dict[str, tuple[int, type[Exception], str]] = {
     "BadTable": (3, ValueError, "MappingError"),
     "UnsafeCheckpoint": (4, ValueError, "BertconvError"),
     "DamagedCheckpoint": (5, ValueError, "BertconvError"),
+    "MissingFiles": (5, OSError, "DamagedCheckpoint"),
     "UnsupportedCheckpoint": (6, NotImplementedError, "BertconvError"),
+    "UnsupportedRuntime": (6, ImportError, "UnsupportedCheckpoint"),
     "OutputError": (7, OSError, "BertconvError"),
     "HubError": (8, OSError, "BertconvError"),
 }

@@ -17,6 +17,8 @@ from bertconv.progress import Progress
 from bertconv.text import brief, human_bytes, printable
 
 if TYPE_CHECKING:
+    from bertconv.manage.doctor import Diagnosis
+    from bertconv.manage.hash import Digest
     from bertconv.report import Report
 
 
@@ -82,6 +84,14 @@ def show_report(report: Report, *, as_json: bool, quiet: bool, verbose: bool) ->
         click.secho(f"Warning: the source computes with what was left out: {brief(report.omitted)}.", fg="yellow")
     if report.parity:
         click.secho(report.parity["verdict"], fg="yellow" if report.omitted else "green", bold=True)
+
+
+def note_revision(asked: str | None, found: Diagnosis | Digest) -> None:
+    """A line on standard error for a `--revision` beside a path, of a command whose report has no place for it."""
+    if asked is not None and found.revision is None:
+        from bertconv.source.local import revision_note
+
+        click.echo(printable(f"Note: {found.given}: {revision_note(asked)}."), err=True)
 
 
 def _show_tensors(report: Report, *, verbose: bool) -> None:

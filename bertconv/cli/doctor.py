@@ -45,11 +45,13 @@ def doctor(src: str, *, quiet: bool, verbose: bool, as_json: bool, **options: An
       bertconv doctor ./checkpoint --json | jq '.findings[].command'
     """  # noqa: D301
     process.copies_only()
-    from bertconv.cli.console import progress
+    from bertconv.cli.console import note_revision, progress
     from bertconv.manage.doctor import diagnose
 
     with progress(shown=options["deep"] and not (quiet or as_json)) as shown:
         found = diagnose(src, progress=shown, **options)
+    if not quiet:
+        note_revision(options["revision"], found)
     if as_json:
         click.echo(json.dumps(found.to_json(), ensure_ascii=False, indent=1))
     else:

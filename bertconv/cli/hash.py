@@ -49,13 +49,14 @@ def hash_(sources: tuple[str, ...], *, check: str | None, as_json: bool, **optio
       bertconv hash out/ --check sha256:8e46...   exit code 0 or 1
     """  # noqa: D301
     process.copies_only()
-    from bertconv.cli.console import progress
+    from bertconv.cli.console import note_revision, progress
     from bertconv.manage.hash import model_digest
 
     found = []
     for src in sources:
         with progress(shown=not as_json) as bar:
             found.append(model_digest(src, progress=bar, **options))
+        note_revision(options["revision"], found[-1])
         if not as_json:
             _show(found[-1], options)
     if as_json:

@@ -6,5 +6,5 @@ docs/scale.md has a fleet in fifteen lines of Python, which the tests run. One i
 >>> from bertconv.fleet.work import run_item
 >>> outcome = run_item(Item("/no/such/checkpoint", "/no/such/output"))
 >>> outcome.state, outcome.code, outcome.message
-('failed', 2, 'no such file or folder, and not a Hub id.')
+('failed', 2, 'is not a local folder and is not a valid model identifier: no such file or folder, and not a Hub id.')
 """

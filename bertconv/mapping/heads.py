@@ -112,7 +112,7 @@ def model_of(table: Table, identity: Identity, config: Config | None, forced: st
     Raises:
         RequestError: `forced` is no class of the table.
     """
-    wanted = {known_head(table, forced)} if forced is not None else {*(config.architectures if config else ())}
+    wanted = {known_head(table, forced)} if forced is not None else {*(config.named_classes if config else ())}
     for one in identity.views.values():
         if wanted & {*table.in_dialect(one.dialect).heads}:
             return one
@@ -193,7 +193,7 @@ def choose_head(table: Table, identity: Identity, config: Config | None, forced:
         head = known_head(table, forced)
         return HeadChoice(head, (head,))
     identity = model_of(table, identity, config, forced)
-    architectures = config.architectures if config else ()
+    architectures = config.named_classes if config else ()
     ranked = rank_heads(table, identity, architectures)
     best = ranked[0]
     torn = [fit for fit in ranked if fit.missing and len(fit.own) > len(best.own) and _is_torn(identity, fit)]
@@ -211,7 +211,7 @@ def choose_head(table: Table, identity: Identity, config: Config | None, forced:
 def _decided(equals: tuple[str, ...], table: Table, identity: Identity, config: Config | None) -> HeadChoice:
     """The one of several classes with the same tensors, if something says for certain which."""
     if config is not None:
-        if (named := named_in(config.architectures, table, equals)) is not None:
+        if (named := named_in(config.named_classes, table, equals)) is not None:
             return HeadChoice(named, equals)
         left = _possible(equals, table, identity, config)
     else:

@@ -231,7 +231,7 @@ class _Planner:
                 missing.append(self.identified(tensor_id))
         if missing:
             fresh = all(self.may_initialise(spec.group) for spec in missing)
-            ranked = rank_heads(self.table, self.identity, self.config.architectures)
+            ranked = rank_heads(self.table, self.identity, self.config.named_classes)
             fitting = [fit.head for fit in ranked if not fit.missing and fit.head != self.head]
             untied = not self.ties.is_tied and all(spec.id in self.table.tied for spec in missing)
             unknown = self.as_unknown(self.strangers.unknown())
@@ -362,7 +362,7 @@ class _Planner:
     def notes(self) -> list[str]:
         """What is unusual about the plan as a whole."""
         notes = [*self.strangers.notes()]
-        named = self.config.architectures
+        named = self.config.named_classes
         if named and self.head not in named and self.options.head is None:
             notes.append(f"config names {', '.join(map(printable, named))}; the tensors are those of {self.head}")
         if left_out := [group for group in self.table.heads[self.head] if group not in self.groups]:

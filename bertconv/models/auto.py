@@ -12,9 +12,9 @@ from bertconv import tasks
 from bertconv.config import Config
 from bertconv.config_auto import AutoConfig, said_family
 from bertconv.config_content import MAX_BYTES, keys_of, read_json
-from bertconv.errors import MappingError, RequestError, UnsupportedCheckpoint
+from bertconv.errors import MissingConfig, RequestError, UnsupportedCheckpoint
 from bertconv.families import Family
-from bertconv.models.arguments import source_options
+from bertconv.models.arguments import settle_loading, source_options
 from bertconv.models.pretrained import TFPreTrainedModel
 from bertconv.source import open_source
 
@@ -71,6 +71,7 @@ class _AutoModel:
         Raises:
             UnsupportedCheckpoint: an architecture that bertconv has no classes for.
         """
+        settle_loading(pretrained_model_name_or_path, kwargs)
         config = kwargs.get("config")
         source = open_source(pretrained_model_name_or_path, source_options(kwargs))
         if isinstance(config, str | os.PathLike):
@@ -78,7 +79,7 @@ class _AutoModel:
         if config is not None:
             family = AutoConfig.coerce(config).family
         elif source.config is None:
-            raise MappingError(
+            raise MissingConfig(
                 "has no config.json.", hint="Pass config=: an object such as BertConfig(...).", file=str(source.folder)
             )
         else:
@@ -90,8 +91,8 @@ class _AutoModel:
         """A model with fresh weights; errors as for `from_pretrained`."""
         if not isinstance(config, Config):
             _family(keys_of(config, "config"))
-        config = AutoConfig.coerce(config)
-        return class_for(config.family, cls.task, *cls.others).from_config(config, **kwargs)
+        family = AutoConfig.coerce(config).family
+        return class_for(family, cls.task, *cls.others).from_config(config, **kwargs)
 
 
 class TFAutoModel(_AutoModel):

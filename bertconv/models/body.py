@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from bertconv.config import Config
+from bertconv.config_foreign import config_for
 from bertconv.errors import RequestError
 from bertconv.models.attention import mask_bias
 from bertconv.models.blocks import Context
@@ -95,7 +96,7 @@ class MainLayer(BaseLayer):
         dtype: Any = None,
         **kwargs: Any,
     ) -> None:
-        config = self.config_class.coerce(config)
+        config = config_for(type(self), config)
         super().__init__(name=name or self.base_name, dtype=dtype)
         self.config = config
         trainable = kwargs.pop("trainable", True)
@@ -234,7 +235,7 @@ class MainLayer(BaseLayer):
     def get_config(self) -> dict[str, Any]:
         """For Keras: the config and how the layer was made."""
         return {
-            "config": self.config.to_dict(),
+            "config": self.config.own_keys(),
             "add_pooling_layer": self.pooler is not None,
             "name": self.name,
             "trainable": self.trainable,

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from bertconv.errors import RequestError
 from bertconv.models.keras_internals import every_layer, exchanged
+from bertconv.models.strategies import scope_of, strategy_of
 
 
 def resize_token_embeddings(
@@ -63,7 +64,8 @@ def _resized(layer: Any, old: Any, count: int, axis: int) -> Any:
     kept = min(count, old.shape[axis])
     values = tf.gather(old.value, tf.range(kept), axis=axis)
     autocast = getattr(old, "autocast", True)
-    new = exchanged(layer, old, lambda: layer.new_weight(old.name, shape, old.role, autocast=autocast))
+    with scope_of(strategy_of([old])):
+        new = exchanged(layer, old, lambda: layer.new_weight(old.name, shape, old.role, autocast=autocast))
     new.neutral_id = old.neutral_id
     new.assign(tf.concat([values, tf.gather(new.value, tf.range(kept, count), axis=axis)], axis))
     return new

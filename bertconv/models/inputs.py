@@ -88,7 +88,9 @@ def as_tensors(layer: keras.layers.Layer, given: Mapping[str, Any]) -> dict[str,
     labels = getattr(layer, "label_names", ())
 
     def converted(name: str, value: Any) -> Any:
-        casts = name not in labels and not name.endswith("_mask")
+        if isinstance(value, Mapping):  # a whole batch
+            return {key: converted(str(key), each) for key, each in value.items()}
+        casts = name not in labels and not name.endswith("_mask") and not is_label(name)
         return keras.tree.map_structure(
             lambda each: layer.dtype_policy.convert_input(_read(each), casts and layer.autocast, layer.input_dtype),
             value,
@@ -109,14 +111,31 @@ def plain_batch(x: Any) -> Any:
     """
     if type(x) is tuple:
         return tuple(map(plain_batch, x))
-    if not _is_mapping(x):
+    if not is_mapping(x):
         return x
     return {key: _array(str(key), value) if _is_list(value) else value for key, value in _items(x)}
 
 
+def whole_batch(value: Any) -> Any:
+    """A batch as a user's own `call` gets it: every mapping as a plain dict, lists of numbers as numpy arrays."""
+    if is_mapping(value):
+        return {key: whole_batch(each) for key, each in _items(value)}
+    if not _is_list(value) or not len(value):
+        return value
+    parts = [whole_batch(each) for each in value]
+    if not any(_is_tensor(each) or isinstance(each, dict | list | tuple) for each in value) or _is_rows(value, parts):
+        return _array("inputs", value)
+    return tuple(parts) if isinstance(value, tuple) else parts
+
+
+def is_label(name: str) -> bool:
+    """Whether an argument of a user's own `call` is called as labels are."""
+    return "label" in name or name in {"start_positions", "end_positions"}
+
+
 def is_batch(value: Any) -> TypeGuard[Sequence[Any]]:
     """Whether this is a batch as data sets have it: features by name, and after them labels and sample weights."""
-    return isinstance(value, list | tuple) and 1 <= len(value) <= 3 and _is_mapping(value[0])
+    return isinstance(value, list | tuple) and 1 <= len(value) <= 3 and is_mapping(value[0])
 
 
 def unpacked_batch(x: Any, y: Any = None, sample_weight: Any = None) -> tuple[Any, Any, Any]:
@@ -143,10 +162,10 @@ def check_one_encoding(batch: Any) -> None:
     Raises:
         RequestError: a mapping after the first one has features, or the very names that the first has.
     """
-    if not isinstance(batch, list | tuple) or not batch or not _is_mapping(batch[0]):
+    if not isinstance(batch, list | tuple) or not batch or not is_mapping(batch[0]):
         return
     first = set(batch[0].keys())
-    others = [set(each.keys()) for each in batch[1:] if _is_mapping(each)]
+    others = [set(each.keys()) for each in batch[1:] if is_mapping(each)]
     if any(names & FEATURES or (names and names == first) for names in others):
         raise RequestError(
             f"a {type(batch).__name__} of {len(batch)} encodings is no batch.",
@@ -166,7 +185,7 @@ def _given(
 
 
 def _unpacked(names: tuple[str, ...], value: Any, model: str) -> Iterable[tuple[str, Any]]:
-    if _is_mapping(value):
+    if is_mapping(value):
         return _items(value)
     check_one_encoding(value)
     if is_batch(value):
@@ -272,6 +291,12 @@ def _is_torch(value: Any) -> bool:
     return any(kind.__module__.partition(".")[0] == "torch" for kind in type(value).__mro__)
 
 
+def _is_rows(value: Sequence[Any], parts: Sequence[Any]) -> bool:
+    """Whether a nested list holds rows of numbers and no tensors."""
+    is_bare = all(_is_list(each) for each in value)
+    return is_bare and all(isinstance(each, np.ndarray) for each in parts)
+
+
 def _is_tensor(value: Any) -> bool:
     return hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, np.generic)
 
@@ -280,7 +305,8 @@ def _is_list(value: Any) -> TypeGuard[Sequence[Any]]:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
-def _is_mapping(value: Any) -> TypeGuard[Mapping[str, Any]]:
+def is_mapping(value: Any) -> TypeGuard[Mapping[str, Any]]:
+    """Whether this has values by name: a dict, or what looks like one."""
     return hasattr(value, "keys") and hasattr(value, "__getitem__")
 
 

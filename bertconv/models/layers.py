@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from bertconv.models.keras_internals import inner_layers
@@ -140,17 +141,47 @@ class Embedding(BaseLayer):
 
     def call(self, ids: tf.Tensor) -> tf.Tensor:
         """ids: `[...]` -> `[... dim]`."""
-        return tf.cast(_look_up(self.table.value, ids, self.padding), self.compute_dtype)
+        return tf.cast(_look_up(tf.convert_to_tensor(self.table.value), ids, self.padding), self.compute_dtype)
 
     def first(self, start: int | tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
         """The rows from `start`: `[count dim]`."""
-        return tf.cast(self.table.value[start : start + count], self.compute_dtype)
+        return tf.cast(tf.convert_to_tensor(self.table.value)[start : start + count], self.compute_dtype)
+
+    # Programs for transformers 4 read the table as the variable that it was there: `embeddings.position_embeddings`.
+
+    @property
+    def shape(self) -> tf.TensorShape:
+        """Of the table: `[rows dim]`."""
+        return tf.TensorShape((self.rows, self.dim))
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """The table as an array."""
+        return np.asarray(self.table.numpy())
+
+    def assign(self, value: Any) -> Any:
+        """Give the table other values: a tensor or array `[rows dim]`."""
+        return self.table.assign(value)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        """For numpy."""
+        return self.numpy() if dtype is None else self.numpy().astype(dtype)
+
+    def __tf_tensor__(self, dtype: Any = None, name: str | None = None) -> tf.Tensor:
+        """For TensorFlow's functions."""
+        value = tf.convert_to_tensor(self.table.value)
+        return value if dtype is None else tf.cast(value, dtype)
+
+    def __getitem__(self, place: Any) -> tf.Tensor:
+        """Rows of the table."""
+        return tf.convert_to_tensor(self.table.value)[place]
 
 
 def _look_up(table: tf.Tensor, ids: tf.Tensor, padding: int | None) -> tf.Tensor:
     """Rows of a table: `[rows dim]`, `[...]` -> `[... dim]`; the gradient has the table's shape.
 
     TensorFlow's own gradient lists a row as often as it was looked up, and Keras's Adam squares each of them by itself.
+    The table is a tensor, which costs no copy: a variable of a tf.distribute.Strategy is several, of which a function
+    with a gradient of its own would read one that it was not given.
     """
 
     @tf.custom_gradient

@@ -12,9 +12,12 @@ from typing import Any
 import keras
 
 from bertconv.config import Config
+from bertconv.config_foreign import inner, reader
+from bertconv.config_hub import HUB
+from bertconv.config_places import Place
 from bertconv.containers.stored import Header
 from bertconv.errors import (
-    MappingError,
+    MissingConfig,
     MissingTensors,
     RequestError,
     ShapeMismatch,
@@ -25,6 +28,7 @@ from bertconv.formats.readback import check_duplicates
 from bertconv.mapping.ignore import IgnoreLists
 from bertconv.mapping.plan import Plan, PlanOptions
 from bertconv.mapping.planner import make_plan
+from bertconv.models.arguments import NAMES
 from bertconv.models.filling import LoadingInfo, filled
 from bertconv.models.memory import blank_weights
 from bertconv.models.other_families import identified, read_config
@@ -32,7 +36,7 @@ from bertconv.models.variables import FRAMEWORK, Inventory, inventory
 from bertconv.records import dataclass
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.reading import open_header
-from bertconv.text import listing
+from bertconv.text import closest, listing
 
 ANY_NAME = (r"",)
 
@@ -113,7 +117,7 @@ def request_of(
     """What a class asks for where a caller gives the config and nothing else."""
     lists = (kind._keys_to_ignore_on_load_unexpected, kind._keys_to_ignore_on_load_missing)  # noqa: SLF001
     return LoadRequest(
-        path=path, source=SourceOptions(), config=config, config_class=kind.config_class, overrides={},
+        path=path, source=SourceOptions(), config=inner(config), config_class=reader(kind, config), overrides={},
         ignore_mismatched_sizes=ignore_mismatched, ignore=IgnoreLists(*(tuple(one or ()) for one in lists)),
         build=build, table_head=kind.table_head, class_name=kind.__name__,
     )  # fmt: skip
@@ -164,16 +168,17 @@ def load_config(source: Source, request: LoadRequest) -> Config:
     if config is None:
         keys = source.config_keys()
         if keys is None:
-            raise MappingError(
+            raise MissingConfig(
                 "has no config.json.",
                 hint=f"Pass config={request.config_class.__name__}(...): shapes alone do not tell the activation.",
                 file=str(source.folder),
             )
         config = read_config(keys, str(source.config), request.config_class, request.table_head)
     if unknown := [key for key in request.overrides if not config.knows(key)]:
+        near = closest(unknown[0], (*NAMES, *config.values))
         raise RequestError(
             f"{request.class_name}.from_pretrained has no argument {', '.join(unknown)}, and the config no such key.",
-            hint="Take it out, or set it in the config.",
+            hint="Take it out, or set it in the config." if near is None else f"Did you mean {near}?",
         )
     return config.replace(**request.overrides) if request.overrides else config
 
@@ -247,8 +252,9 @@ def config_of(path: Any, options: SourceOptions, config_class: type[Config]) -> 
     """The config that a caller gives: itself, or by path or Hub id."""
     if not isinstance(path, str) or Path(path).exists():
         return config_class.coerce(path)
-    source = open_source(path, options)
-    keys = source.config_keys()
-    if keys is None:
-        raise RequestError("has no config.json.", hint="Give another config.", file=path)
-    return config_class.from_dict(keys, str(source.config))
+    place = Place(
+        cache_dir=options.cache_dir, force_download=options.force_download, token=options.token,
+        local_files_only=options.local_files_only, revision=options.revision, subfolder=options.subfolder,
+    )  # fmt: skip
+    found: Config = config_class.from_dict(*HUB.fetch(path, place))
+    return found

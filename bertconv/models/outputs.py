@@ -131,7 +131,7 @@ def _pairs(value: Any) -> list[tuple[str, Any]] | None:
     return None
 
 
-class _WithCache(ModelOutput):
+class WithCache(ModelOutput):
     """An output with the cache of a decoder, which transformers 5.24 calls `cache`."""
 
     past_key_values: tuple[Tensors, ...] | None
@@ -143,7 +143,7 @@ class _WithCache(ModelOutput):
 
 
 @dataclass(eq=False)
-class TFBaseModelOutputWithPoolingAndCrossAttentions(_WithCache):
+class TFBaseModelOutputWithPoolingAndCrossAttentions(WithCache):
     """What a model without a head gives.
 
     Attributes:
@@ -237,7 +237,7 @@ class TFMaskedLMOutput(ModelOutput):
 
 
 @dataclass(eq=False)
-class TFCausalLMOutputWithCrossAttentions(_WithCache):
+class TFCausalLMOutputWithCrossAttentions(WithCache):
     """What a model that predicts the next word gives.
 
     Attributes:

@@ -10,23 +10,33 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bertconv.config import Config
+from bertconv import config_foreign as foreign
 from bertconv.errors import RequestError
 from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.ignore import IgnoreLists, ignore_lists
 from bertconv.mapping.table import Table, table_for
 from bertconv.models import loading, saving, weight_files
-from bertconv.models.arguments import FIRST, check_arguments, dtype_policy, source_options
+from bertconv.models.arguments import (
+    FIRST,
+    MAKING,
+    dtype_policy,
+    settle,
+    settle_dtype,
+    settle_loading,
+    source_options,
+)
 from bertconv.models.body import MainLayer, check_decoder, finished
-from bertconv.models.calls import argument_names, made_call
+from bertconv.models.calls import CallInputs, argument_names, made_call, without_empty_mask
+from bertconv.models.dummies import call_with_dummies
 from bertconv.models.embeddings import resize_token_embeddings
-from bertconv.models.inputs import as_tensors, named_inputs
-from bertconv.models.keras_internals import every_layer
+from bertconv.models.inputs import FEATURES, as_tensors
+from bertconv.models.keras_internals import every_layer, passes_training
 from bertconv.models.outputs import ModelOutput
 from bertconv.models.replacing import Replaceable
 from bertconv.models.serving import ServingMixin
 from bertconv.models.settings import Settings
-from bertconv.models.training import TrainingMixin
+from bertconv.models.strategies import scope_of
+from bertconv.models.training import TrainingMixin, outputs_of_labels
 from bertconv.models.variables import freeze_layers, frozen_layers
 
 
@@ -54,7 +64,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         _keys_to_ignore_on_load_missing: regexes of weights that may be newly initialised without a warning.
     """
 
-    config_class: ClassVar[type[Config]]
+    config_class: ClassVar[Any]
     main_layer: ClassVar[type[MainLayer]]
     base_model_prefix: ClassVar[str] = ""
     task: ClassVar[str | None] = None
@@ -64,6 +74,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
     main_input_name: ClassVar[str] = "input_ids"
     table_head: ClassVar[str | None] = None
     framework: ClassVar[str] = "tf"
+    call_inputs: ClassVar[CallInputs] = CallInputs()
     input_names: ClassVar[tuple[str, ...]] = ()
     _keys_to_ignore_on_load_unexpected: ClassVar[list[str] | None] = None
     _keys_to_ignore_on_load_missing: ClassVar[list[str] | None] = None
@@ -72,11 +83,16 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         super().__init_subclass__(**kwargs)
         if is_head:
             cls._become_head()
-        parameters = inspect.signature(cls.call).parameters.values()
-        wanted = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        own = tuple(each.name for each in parameters if each.name != "self" and each.kind in wanted)
-        passes_on = any(each.kind == each.VAR_KEYWORD for each in parameters)
-        cls.input_names = (*own, *(name for name in cls.input_names if passes_on and name not in own))
+        features = argument_names(cls.main_layer.model_inputs, is_cached=False) if hasattr(cls, "main_layer") else ()
+        arrays = [name for name in features or sorted(FEATURES) if name in FEATURES]
+        cls.call_inputs = CallInputs.of(cls.call, cls.input_names, arrays)
+        cls.input_names = cls.call_inputs.names
+        if "call" in vars(cls) and "mask" in cls.call_inputs.parameters:
+            cls.call = without_empty_mask(cls.call)
+        own = () if cls.call_inputs.is_ours else cls.call_inputs.label_names
+        if own and "label_names" not in vars(cls):
+            cls.label_names = own
+            cls.label_outputs = {**outputs_of_labels(own), **cls.label_outputs}
 
     @classmethod
     def _become_head(cls) -> None:
@@ -93,16 +109,22 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
     @classmethod
     def table(cls) -> Table:
         """The mapping table of the family, with the names of its classes."""
-        return table_for(cls.config_class.model_type)
+        return table_for(foreign.own_class(cls).own_family().model_type)
 
     def __init__(self, config: Any, *inputs: Any, **kwargs: Any) -> None:
         if inputs:
             raise RequestError(f"{type(self).__name__} takes a config and no other inputs.", hint="Name the arguments.")
+        if kwargs:
+            settle(kwargs, MAKING, type(self).__name__)
+            settle_dtype(kwargs)
         super().__init__(**kwargs)
-        self.config = self.config_class.coerce(config)
+        self.config = foreign.config_for(type(self), config)
         check_decoder(self.config)
-        self.name_or_path = ""
+        self.name_or_path = self.config.name_or_path
         self._convert_input_args = False  # __call__ does it
+        self._allow_non_tensor_positional_args = True
+        if self.call_inputs.passes_on:
+            passes_training(self)
         self.jit_compile = False  # every new sequence length would be compiled anew
 
     def make_body(self, *, add_pooling_layer: bool) -> None:
@@ -124,8 +146,10 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         They may be given by position, by name, or packed into one list or dict (also a tokenizer's BatchEncoding), as
         tensors, numpy arrays or lists.
         """
-        given = named_inputs(self.input_names, args, kwargs, model=type(self).__name__)
-        return super().__call__(**as_tensors(self, given))
+        inputs, given = self.call_inputs.arranged(args, kwargs, model=type(self).__name__)
+        placed = as_tensors(self, {str(place): value for place, value in enumerate(inputs)})
+        with scope_of(self._distribute_strategy):  # a layer that has no weights yet gets them now
+            return super().__call__(*placed.values(), **as_tensors(self, given))
 
     def post_init(self) -> None:
         """Create the weights of every layer; called at the end of a class's own `__init__`."""
@@ -150,7 +174,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
     def build_in_name_scope(self) -> None:
         """Create the weights that only a call creates, by one with `dummy_inputs`."""
         if not all(layer.built for layer in every_layer(self)):
-            self(self.dummy_inputs)
+            call_with_dummies(self)
 
     def build_from_config(self, config: dict[str, Any]) -> None:
         """For Keras, which is about to load weights: as `build_in_name_scope`."""
@@ -189,8 +213,9 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
             revision: branch, tag or commit on the Hub.
             use_safetensors: True for safetensors files only, False for the others.
             kwargs: `from_pt` and `from_flax` (look for `pytorch_model.bin` or `flax_model.msgpack` first), `subfolder`,
-                `variant`, `output_loading_info`, `dtype`, `trainable`, `name`,
-                `add_pooling_layer`; keys of the config, which override it.
+                `variant`, `output_loading_info`, `dtype`, `trainable`, `name`, `add_pooling_layer`; keys of the config,
+                which override it; transformers' other arguments, where they ask for nothing
+                (`bertconv.models.arguments`).
 
         Returns:
             The model; with `output_loading_info` also missing_keys, unexpected_keys, mismatched_keys and error_msgs.
@@ -198,27 +223,30 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         Raises:
             BertconvError: see `bertconv.errors`. A body that the checkpoint lacks is MissingTensors.
         """
-        check_arguments(pretrained_model_name_or_path, kwargs)
+        names = cls._constructor_names()
+        kwargs |= {"token": token}
+        settle_loading(pretrained_model_name_or_path, kwargs, names)
         wants_info = kwargs.pop("output_loading_info", False)
-        options = source_options(kwargs | {
+        options = source_options({
             "cache_dir": cache_dir, "force_download": force_download, "local_files_only": local_files_only,
-            "token": token, "revision": revision, "use_safetensors": use_safetensors,
+            "token": kwargs.pop("token", None), "revision": revision, "use_safetensors": use_safetensors, **kwargs,
         })  # fmt: skip
         for key in ("subfolder", "variant", *FIRST):
             kwargs.pop(key, None)
-        given = None if config is None else loading.config_of(config, options, cls.config_class)
-        settings = {key: kwargs.pop(key) for key in cls._constructor_names() if key in kwargs}
+        config_class = foreign.reader(cls, config)
+        given = None if config is None else loading.config_of(config, options, config_class)
+        settings = {key: kwargs.pop(key) for key in names if key in kwargs}
         if settings.get("dtype") is not None:
             settings["dtype"] = dtype_policy(settings["dtype"])
         ignore = IgnoreLists(
             tuple(cls._keys_to_ignore_on_load_unexpected or ()), tuple(cls._keys_to_ignore_on_load_missing or ())
         )
         request = loading.LoadRequest(
-            pretrained_model_name_or_path, options, given, cls.config_class, kwargs, ignore_mismatched_sizes, ignore,
-            lambda config: cls(config, *model_args, **settings), cls.table_head, cls.__name__,
+            pretrained_model_name_or_path, options, given, config_class, kwargs, ignore_mismatched_sizes, ignore,
+            lambda config: cls(foreign.config_for(cls, config), *model_args, **settings), cls.table_head, cls.__name__,
         )  # fmt: skip
         model, info = loading.load(request)
-        model.name_or_path = str(pretrained_model_name_or_path)
+        model.name_or_path = model.config.name_or_path = str(pretrained_model_name_or_path)
         return (model, info) if wants_info else model
 
     @classmethod
@@ -247,7 +275,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
             "frozen": frozen_layers(self),
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
         }
-        return {**self.config.to_dict(), "keras": made}
+        return {**self.config.own_keys(), "keras": made}
 
     @classmethod
     def from_config(cls, config: Any, **kwargs: Any) -> Self:
@@ -259,7 +287,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
             made["dtype"] = keras.saving.deserialize_keras_object(made["dtype"])
             frozen = made.pop("frozen", [])
             kwargs = {**made, **kwargs}
-        model = cls(config, **kwargs)
+        model = cls(foreign.config_for(cls, config), **kwargs)
         freeze_layers(model, frozen)
         return model
 
@@ -273,6 +301,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         """Small inputs to call the model with: `[batch sequence]`."""
         inputs: dict[str, Any] = {
             "input_ids": tf.ones(self.dummy_shape, tf.int32),
+            "attention_mask": tf.ones(self.dummy_shape, tf.int32),
             "token_type_ids": tf.zeros(self.dummy_shape, tf.int32),
         }
         if self.config.values.get("add_cross_attention"):

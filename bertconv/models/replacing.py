@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from bertconv.models.keras_internals import every_layer
+from bertconv.models.strategies import scope_of, strategy_of
 
 
 class Replaceable:
@@ -81,7 +82,8 @@ class Replaceable:
         """Build those that need no shapes, as the layer itself did with its first ones."""
         for each in new:
             if vars(self).get("built") and isinstance(each, Replaceable) and not each.built:  # type: ignore[attr-defined]
-                each.build()  # type: ignore[attr-defined]
+                with scope_of(strategy_of(self.variables)):  # type: ignore[attr-defined]
+                    each.build()  # type: ignore[attr-defined]
 
 
 _BOOKS = ("_layers", "_trainable_variables", "_non_trainable_variables", "_metrics", "_seed_generators", "_tracker")

@@ -22,6 +22,7 @@ from bertconv.formats.staging import StagedFolder
 from bertconv.formats.streaming import Elements, reordered
 from bertconv.mapping.expand import expand, target_specs, transpose_specs
 from bertconv.mapping.layout import Transpose
+from bertconv.models.arguments import PUSHING, SAVING, refuse_unknown, settle, settle_token
 from bertconv.models.keras_internals import every_layer
 from bertconv.models.variables import FRAMEWORK, Inventory, inventory
 from bertconv.presets import preset_for
@@ -29,17 +30,21 @@ from bertconv.record import manifest_bytes, saved_report
 from bertconv.saving import extra_spec, save_weights, shard_limit
 from bertconv.text import listing
 
+_SHARD = "5GB"
+_SAVED = ("saved_model", "version", "signatures", "max_shard_size", "safe_serialization", "format")
+"""Arguments of save_pretrained that are about files."""
+
 
 def save_pretrained(
     self: Any,
     save_directory: str | os.PathLike[str],
-    saved_model: bool = False,
-    version: int = 1,
-    push_to_hub: bool = False,
+    saved_model: bool | None = False,
+    version: int | None = 1,
+    push_to_hub: bool | None = False,
     signatures: Any = None,
-    max_shard_size: int | str = "5GB",
-    create_pr: bool = False,
-    safe_serialization: bool = False,
+    max_shard_size: int | str | None = _SHARD,
+    create_pr: bool | None = False,
+    safe_serialization: bool | None = False,
     token: str | bool | None = None,
     *,
     format: str | None = None,  # noqa: A002  (the name that the command line has too)
@@ -52,29 +57,32 @@ def save_pretrained(
         save_directory: folder to make or to renew.
         saved_model: also write `saved_model/<version>` for TF Serving.
         version: number of the SavedModel.
-        push_to_hub: also upload the folder; `repo_id` and `commit_message` in kwargs.
+        push_to_hub: also upload the folder; what is about that is in kwargs.
         signatures: of the SavedModel; by default for int32 and int64 ids.
         max_shard_size: most bytes of weights in one file, as a number or like "5GB".
         create_pr: upload as a pull request.
         safe_serialization: write safetensors instead of `tf_model.h5`; PyTorch cannot read TensorFlow's names in it.
         token: access token for the Hub.
         format: "tf" (`tf_model.h5`), "tf-safetensors", or "pt": safetensors with PyTorch's names and layout.
-        kwargs: `repo_id`, `commit_message`; anything else is refused.
+        kwargs: `repo_id`, `commit_message`, `commit_description` and `private` of an upload; transformers' other
+            arguments, where they ask for nothing (`bertconv.models.arguments`).
 
     Raises:
         RequestError: a format or an argument that does not exist.
         OutputError: the folder cannot be written; what was there before is unchanged.
     """
-    upload = {key: kwargs.pop(key) for key in ("repo_id", "commit_message") if key in kwargs}
-    if kwargs:
-        raise RequestError(f"save_pretrained has no argument {', '.join(kwargs)}.", hint="Take it out.")
+    settle(kwargs, SAVING, "save_pretrained")
+    upload = _upload_of(kwargs, token, create_pr=create_pr)
+    repository = kwargs.pop("repo_id", None)
+    refuse_unknown(kwargs, "save_pretrained", _SAVED)
+    version = 1 if version is None else version
     form = _form(format or ("tf-safetensors" if safe_serialization else "tf"))
     folder = local_destination(save_directory, "save_pretrained")
     staged = StagedFolder(folder, keep=partial(_is_kept, form, f"saved_model/{version}/" if saved_model else None))
     self.build_in_name_scope()
     own = inventory(self, self.config, self.table_head)
     _check_config(self, own)
-    limit = shard_limit(max_shard_size)
+    limit = shard_limit(_SHARD if max_shard_size is None else max_shard_size)
     with staged, staged.writing():
         model = Model(own.table, own.head if self.table_head else type(self).__name__.removeprefix("TF"))
         _check_form(own, form, self.config)
@@ -91,18 +99,19 @@ def save_pretrained(
         staged.commit()
     _warn_of_others(folder, form)
     if push_to_hub:
-        _upload(folder, upload.get("repo_id") or folder.name, upload.get("commit_message"), token, create_pr=create_pr)
+        _upload(folder, repository or folder.name, upload)
 
 
 def push_to_hub(
     self: Any,
     repo_id: str,
+    use_temp_dir: bool | None = None,
     commit_message: str | None = None,
     private: bool | None = None,
+    max_shard_size: int | str | None = _SHARD,
     token: str | bool | None = None,
-    max_shard_size: int | str = "5GB",
-    create_pr: bool = False,
-    safe_serialization: bool = False,
+    use_auth_token: str | bool | None = None,
+    create_pr: bool | None = False,
     **kwargs: Any,
 ) -> str:
     """Save the model to a temporary folder and upload it.
@@ -110,13 +119,15 @@ def push_to_hub(
     Args:
         self: the model.
         repo_id: `org/name`; made where it does not exist.
+        use_temp_dir: None or True: the files that are sent are kept nowhere else.
         commit_message: of the upload.
         private: whether a new repository is private.
-        token: access token for the Hub.
         max_shard_size: as for save_pretrained.
+        token: access token for the Hub.
+        use_auth_token: older name of `token`.
         create_pr: upload as a pull request.
-        safe_serialization: as for save_pretrained.
-        kwargs: `format`, `saved_model` of save_pretrained.
+        kwargs: `commit_description`; `format`, `safe_serialization` and `saved_model` of save_pretrained; transformers'
+            other arguments, where they ask for nothing.
 
     Returns:
         The address of the commit.
@@ -127,10 +138,15 @@ def push_to_hub(
     """
     import tempfile
 
+    settle(kwargs, PUSHING, "push_to_hub")
+    settle({"use_temp_dir": use_temp_dir}, PUSHING, "push_to_hub")
+    kwargs |= {"commit_message": commit_message, "private": private, "use_auth_token": use_auth_token}
+    upload = _upload_of(kwargs, token, create_pr=create_pr)
+    refuse_unknown([name for name in kwargs if name not in _SAVED], "push_to_hub", (*_SAVED, *PUSHING))
     with tempfile.TemporaryDirectory() as temp:
         folder = Path(temp) / "model"
-        self.save_pretrained(folder, max_shard_size=max_shard_size, safe_serialization=safe_serialization, **kwargs)
-        return _upload(folder, repo_id, commit_message, token, create_pr=create_pr, private=private)
+        self.save_pretrained(folder, max_shard_size=max_shard_size, **kwargs)
+        return _upload(folder, repo_id, upload)
 
 
 def contents_of(own: Inventory, config: Any, form: Format, head: str) -> list[Content]:
@@ -232,15 +248,20 @@ def _warn_of_others(folder: Path, form: Format) -> None:
         )
 
 
-def _upload(
-    folder: Path, repository: str, message: str | None, token: Any, *, create_pr: bool, private: bool | None = None
-) -> str:
+def _upload_of(given: dict[str, Any], token: Any, *, create_pr: bool | None) -> dict[str, Any]:
+    """What is asked of an upload, taken out of arguments by name: how it is described, whose it is, who sees it."""
+    return {
+        "token": settle_token(given, token), "message": given.pop("commit_message", None) or "Upload with bertconv",
+        "description": given.pop("commit_description", None) or "", "private": given.pop("private", None),
+        "create_pr": bool(create_pr),
+    }  # fmt: skip
+
+
+def _upload(folder: Path, repository: str, upload: dict[str, Any]) -> str:
     from bertconv.source.hub_upload import UploadTarget, upload_folder
 
-    target = UploadTarget(repository, token=token)
-    return upload_folder(
-        folder, target, message=message or "Upload with bertconv", private=private, create_pr=create_pr
-    )
+    asked = dict(upload)
+    return upload_folder(folder, UploadTarget(repository, token=asked.pop("token")), **asked)
 
 
 _silent: Callable[[int], None] = lambda _: None  # noqa: E731  (no progress is shown)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -10,20 +10,29 @@ import keras
 import tensorflow as tf
 
 from bertconv.errors import RequestError
+from bertconv.models.calls import WHOLE, CallInputs
 from bertconv.models.class_weights import weigh_classes
 from bertconv.models.compiled_loss import is_own_loss, warn_of_probabilities
 from bertconv.models.datasets import prepare_tf_dataset
-from bertconv.models.inputs import check_one_encoding, named_inputs, plain_batch, unpacked_batch
+from bertconv.models.inputs import check_one_encoding, is_label, plain_batch, unpacked_batch
 from bertconv.models.keras2_names import Keras2Names
+from bertconv.models.keras_internals import has_training
 from bertconv.models.metrics import by_output, metrics_list, repeat_metrics
 from bertconv.models.outputs import ModelOutput
 from bertconv.models.replacing import is_stale
+from bertconv.models.strategies import check_scope, scope_of, take_metrics, take_optimizer
 
 IGNORED = ("workers", "use_multiprocessing", "max_queue_size")
 """Arguments of Keras 2 for the processes that a generator or a Sequence ran in; Keras 3 has them on its PyDataset."""
 
 SAMPLE_WEIGHT = "_sample_weight"
 """The name of sample weights on their way through Keras among the inputs; see `TrainingMixin._with_weights`."""
+
+LABEL_OUTPUTS = {
+    "start_positions": "start_logits", "end_positions": "end_logits",
+    "next_sentence_label": "seq_relationship_logits", "sentence_order_label": "sop_logits",
+}  # fmt: skip
+"""Labels of transformers' heads that have an output of their own name."""
 
 
 class TrainingMixin(Keras2Names):
@@ -39,6 +48,7 @@ class TrainingMixin(Keras2Names):
     label_outputs: ClassVar[Mapping[str, str]] = {}
     has_token_labels: ClassVar[bool] = False
     input_names: ClassVar[tuple[str, ...]]
+    call_inputs: ClassVar[CallInputs]
     _has_own_loss = True
 
     def compile(
@@ -73,10 +83,14 @@ class TrainingMixin(Keras2Names):
         self._is_named = any(isinstance(each, Mapping) for each in (metrics, weighted_metrics, loss))
         if kwargs.get("jit_compile", "auto") == "auto":
             kwargs["jit_compile"] = False
-        super().compile(  # type: ignore[misc]
-            optimizer=optimizer, loss=None if own else loss, loss_weights=loss_weights, metrics=metrics_list(metrics),
-            weighted_metrics=metrics_list(weighted_metrics), **kwargs,
-        )  # fmt: skip
+        strategy = self._distribute_strategy  # type: ignore[attr-defined]
+        with scope_of(strategy):
+            super().compile(  # type: ignore[misc]
+                optimizer=optimizer, loss=None if own else loss, loss_weights=loss_weights,
+                metrics=metrics_list(metrics), weighted_metrics=metrics_list(weighted_metrics), **kwargs,
+            )  # fmt: skip
+        take_metrics([metrics, weighted_metrics], strategy)
+        take_optimizer(self, self.optimizer)  # type: ignore[attr-defined]
 
     def get_compile_config(self) -> Any:
         """For Keras: how the model was compiled."""
@@ -100,7 +114,10 @@ class TrainingMixin(Keras2Names):
 
     def train_step(self, data: Any) -> Any:
         """One step of `fit`."""
-        return super().train_step(self._arranged(data))  # type: ignore[misc]
+        inputs, y, weights = self._arranged(data)
+        if not has_training(self):  # its layers are told all the same, as in Keras 2
+            inputs["training"] = True
+        return super().train_step((inputs, y, weights))  # type: ignore[misc]
 
     def test_step(self, data: Any) -> Any:
         """One step of `evaluate`."""
@@ -136,13 +153,15 @@ class TrainingMixin(Keras2Names):
         if isinstance(x, Mapping) and SAMPLE_WEIGHT in x:
             x = dict(x)
             weights = tf.cast(x.pop(SAMPLE_WEIGHT), keras.backend.floatx())
-        inputs = named_inputs(self.input_names, (x,), {}, model=type(self).__name__)
-        inside = {name: inputs.pop(name) for name in self.label_names if name in inputs}
-        if y is None:
-            y = inside or None
+            x = x.get(WHOLE, x)
+        names = self.label_names
+        if not (names or self._has_own_loss or self.call_inputs.is_ours) and isinstance(x, Mapping):
+            names = tuple(filter(is_label, x))  # its call knows no labels, and the compiled loss needs them
+        inputs, inside = self.call_inputs.separated(x, names, model=type(self).__name__)
         if self._has_own_loss:
-            inputs |= inside if y is None else self._labels(y)
-        return inputs, y, weights
+            labels = inside if y is None else self._labels(y)
+            inputs = self.call_inputs.joined(inputs, labels, were_inside=y is None)
+        return inputs, (inside or None) if y is None else y, weights
 
     def _labels(self, y: Any) -> dict[str, Any]:
         """Labels given as y, as arguments of `call`."""
@@ -197,6 +216,7 @@ class TrainingMixin(Keras2Names):
 
     def make_train_function(self, force: bool = False) -> Any:
         """For Keras: the graph of a step, made anew when layers were replaced."""
+        check_scope(self)
         return super().make_train_function(force or is_stale(self, "train_function"))  # type: ignore[misc]
 
     def make_test_function(self, force: bool = False) -> Any:
@@ -216,11 +236,16 @@ class TrainingMixin(Keras2Names):
 
     def _matched(self, y: Any, y_pred: Any) -> tuple[Any, Any]:
         """Labels and the outputs that they are for, in the same structure."""
-        if y is None or not isinstance(y_pred, ModelOutput):
+        if y is None or not isinstance(y_pred, Mapping):
+            is_alone = isinstance(y, Mapping) and len(y) == 1 and tf.is_tensor(y_pred)
+            return next(iter(y.values())) if is_alone else y, y_pred
+        if not isinstance(y_pred, ModelOutput) and isinstance(y, Mapping) and set(y) == set(y_pred):
             return y, y_pred
         outputs = {name: value for name, value in y_pred.items() if name != "loss"}
         if isinstance(y, Mapping):
             labels = {self.label_outputs.get(name, name): value for name, value in y.items()}
+            if len(labels) == 1 and not self.call_inputs.is_ours and not set(labels) & set(outputs):
+                labels = dict(zip(outputs, labels.values(), strict=False))  # of a user's class: its first output
         else:
             values = y if isinstance(y, list | tuple) else (y,)
             labels = dict(zip(outputs, values, strict=False))
@@ -290,7 +315,13 @@ class TrainingMixin(Keras2Names):
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs of one batch; as `keras.Model.predict_on_batch`, with x as for `fit`."""
-        return super().predict_on_batch(plain_batch(unpacked_batch(x)[0]))  # type: ignore[misc]
+        batch = plain_batch(unpacked_batch(x)[0])
+        found = super().predict_on_batch(batch)  # type: ignore[misc]
+        if self._distribute_strategy is None:  # type: ignore[attr-defined]
+            return found
+        # Keras gives every replica of a strategy the whole batch, and returns the outputs of all, one behind the other.
+        rows = len(keras.tree.flatten(batch)[0])
+        return keras.tree.map_structure(lambda value: value[:rows], found)
 
     @staticmethod
     def _unpacked(x: Any, y: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:
@@ -308,7 +339,8 @@ class TrainingMixin(Keras2Names):
         is_dropped = y is None or keras.tree.is_nested(y)
         if not (is_dropped and hasattr(weights, "shape") and (isinstance(x, Mapping) or hasattr(x, "shape"))):
             return x, weights
-        named = x if isinstance(x, Mapping) else {self.input_names[0]: x}
+        first = self.input_names[0] if self.call_inputs.is_ours else WHOLE
+        named = x if isinstance(x, Mapping) else {first: x}
         return {**named, SAMPLE_WEIGHT: weights}, None
 
     def prepare_tf_dataset(
@@ -334,9 +366,10 @@ class TrainingMixin(Keras2Names):
             drop_remainder: leave out a last batch that is not full; by default when shuffling.
             prefetch: prepare the next batch while one is used.
         """
-        names = tuple(name for name in self.input_names if name not in (*self.label_names, "training"))
+        labels = self.label_names or (("labels",) if self.call_inputs.takes_whole else ())
+        names = tuple(name for name in self.input_names if name not in (*labels, "training"))
         return prepare_tf_dataset(
-            names, self.label_names, dataset, batch_size=batch_size, shuffle=shuffle, tokenizer=tokenizer,
+            names, labels, dataset, batch_size=batch_size, shuffle=shuffle, tokenizer=tokenizer,
             collate_fn=collate_fn, collate_fn_args=collate_fn_args, drop_remainder=drop_remainder, prefetch=prefetch,
         )  # fmt: skip
 
@@ -348,3 +381,11 @@ def _without_workers(kwargs: dict[str, Any]) -> dict[str, Any]:
 def _padded(value: Any, fill: float) -> Any:
     """A tf.RaggedTensor as an array, filled up to the greatest length; anything else as it is."""
     return value.to_tensor(fill).numpy() if isinstance(value, tf.RaggedTensor) else value
+
+
+def outputs_of_labels(labels: Sequence[str]) -> dict[str, str]:
+    """The outputs that the labels of a user's own class are for, as far as their names tell."""
+    found = {name: LABEL_OUTPUTS[name] for name in labels if name in LABEL_OUTPUTS}
+    if {"next_sentence_label", "sentence_order_label"} & set(found) and "labels" in labels:
+        found["labels"] = "prediction_logits"
+    return found

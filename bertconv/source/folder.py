@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from bertconv.containers.stored import is_so
-from bertconv.errors import DamagedCheckpoint, RequestError, UnsafeCheckpoint
+from bertconv.errors import DamagedCheckpoint, MissingFiles, MissingPath, UnsafeCheckpoint
 from bertconv.source import integrity, preset
 from bertconv.source.checkpoint_folder import is_cache_link, subfolder_parts
 
@@ -47,7 +47,7 @@ class LocalFolder:
                 integrity.check_blob(self.folder, name)
 
     def within(self, subfolder: str) -> LocalFolder:
-        """A folder inside it; errors as for the class, and RequestError when there is none of this name."""
+        """A folder inside it; errors as for the class, and MissingPath when there is none of this name."""
         path = self.folder
         for part in subfolder_parts(subfolder):
             path = path / part
@@ -56,13 +56,13 @@ class LocalFolder:
                     "is a symbolic link to another folder.", hint="Give the path of that folder itself.", file=str(path)
                 )
         if not is_so(path.is_dir):
-            raise RequestError(f"there is no subfolder {subfolder!r}.", hint="Check the name.", file=str(self.folder))
+            raise MissingPath(f"there is no subfolder {subfolder!r}.", hint="Check the name.", file=str(self.folder))
         return LocalFolder(path)
 
-    def missing(self, problem: str, hint: str = "", file: str | None = None) -> DamagedCheckpoint:
+    def missing(self, problem: str, hint: str = "", file: str | None = None) -> MissingFiles:
         """The error for files that should be here and are not."""
         hint = hint or "Copy or download the checkpoint again."
-        return DamagedCheckpoint(problem, hint=hint, file=file or str(self.folder))
+        return MissingFiles(problem, hint=hint, file=file or str(self.folder))
 
 
 def is_looked_into(name: str, inside: str) -> bool:

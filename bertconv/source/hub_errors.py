@@ -10,6 +10,7 @@ from json import JSONDecodeError
 from huggingface_hub import constants, errors
 
 from bertconv.errors import HubError
+from bertconv.source.refusals import NO_MODEL
 from bertconv.text import some
 
 FAILURES: tuple[type[Exception], ...] = (
@@ -131,7 +132,7 @@ def _about_repository(error: Exception, repository: str, revision: str | None) -
         (errors.DisabledRepoError, "was disabled on the Hub.", "Choose another repository."),
         (
             errors.RepositoryNotFoundError,
-            "there is no such repository on the Hub, or it is private, and no such file or folder here.",
+            f"{NO_MODEL}: there is no such repository on the Hub, or it is private, and no such file or folder here.",
             f"Check the name; for a private repository {_LOG_IN}.",
         ),
         (

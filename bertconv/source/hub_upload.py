@@ -244,7 +244,13 @@ class UploadTarget:
 
 
 def upload_folder(
-    folder: Path, target: UploadTarget, *, message: str, private: bool | None = None, create_pr: bool = False
+    folder: Path,
+    target: UploadTarget,
+    *,
+    message: str,
+    description: str = "",
+    private: bool | None = None,
+    create_pr: bool = False,
 ) -> str:
     """Send all files of a folder in one commit, made on top of whatever is there, and read them back.
 
@@ -252,6 +258,7 @@ def upload_folder(
         folder: on the disk.
         target: where to; the repository is made where it does not exist, in the user's own name where it has no other.
         message: of the commit.
+        description: of the commit, further.
         private: whether a new repository is private.
         create_pr: open a pull request.
 
@@ -266,7 +273,7 @@ def upload_folder(
     target = replace(target, repository=target.make(private=private))
     files = [_hashed(path, path.relative_to(folder).as_posix()) for path in sorted(folder.rglob("*")) if path.is_file()]
     files = [one for one in files if not _NOT_SENT & set(one.name.split("/"))]
-    made = target.send(files, target.at(None), message=message, description="", create_pr=create_pr)
+    made = target.send(files, target.at(None), message=message, description=description, create_pr=create_pr)
     target.read_back(made, files)
     return target.address(made.commit)
 

@@ -14,7 +14,7 @@ from bertconv import config_content as content
 from bertconv.config import Config
 from bertconv.config_auto import config_class
 from bertconv.containers.stored import SourceFile, is_so
-from bertconv.errors import BertconvError, MappingError, RequestError
+from bertconv.errors import BertconvError, MissingConfig, MissingPath, RequestError
 from bertconv.families import Family
 from bertconv.records import dataclass
 from bertconv.source import modules, prefixes, preset, sidecars
@@ -22,7 +22,7 @@ from bertconv.source.checkpoint_folder import CheckpointFolder, SourceOptions, o
 from bertconv.source.config_file import FoundConfig, config_within, find_config, named_weights
 from bertconv.source.folder import LocalFolder
 from bertconv.source.modules import Modules
-from bertconv.source.refusals import SAVED_MODEL, ctranslate2, no_weights, unsupported
+from bertconv.source.refusals import NO_MODEL, SAVED_MODEL, ctranslate2, no_weights, unsupported
 from bertconv.source.weights import (
     SHARD,
     Choice,
@@ -35,7 +35,7 @@ from bertconv.source.weights import (
     read_index,
     read_spread,
 )
-from bertconv.text import is_url, some
+from bertconv.text import is_url, shown, some
 
 _DEFAULTS = SourceOptions()
 _IMPLIED = "config"
@@ -114,12 +114,12 @@ class Source:
         """Its config, which must be of that family.
 
         Raises:
-            MappingError: it has none.
+            MissingConfig: it has none.
             DamagedCheckpoint, UnsupportedCheckpoint: as for `Config.load`.
         """
         keys = self.config_keys()
         if keys is None:
-            raise MappingError(
+            raise MissingConfig(
                 "has no config.json.", hint="Give one with --config FILE; shapes alone do not tell the activation.",
                 file=str(self.folder),
             )  # fmt: skip
@@ -132,10 +132,11 @@ def open_source(src: str | os.PathLike[str], options: SourceOptions = _DEFAULTS)
     Args:
         src: a folder, a file, a Hub id with or without `@revision`, or the address of a folder or a file elsewhere. A
             path that exists wins over an id; a path object is neither an id nor an address.
-        options: how to find it.
+        options: how to find it. A revision is of the Hub: elsewhere there is a note, since programs pass "main" always.
 
     Raises:
-        RequestError: neither a path nor a Hub id, or options that do not go together.
+        MissingPath: neither a path nor a Hub id.
+        RequestError: options that do not go together.
         UnsafeCheckpoint: a name or a link leads out of the checkpoint.
         DamagedCheckpoint: files are missing or unreadable.
         UnsupportedCheckpoint: weights of a kind that is not converted.
@@ -144,13 +145,24 @@ def open_source(src: str | os.PathLike[str], options: SourceOptions = _DEFAULTS)
     given = os.fspath(src)
     if options.config is not None and not is_so(options.config.is_file):
         raise RequestError("there is no such config file.", hint="Check the path.", file=str(options.config))
+    found = _found(src, given, options)
+    if options.revision is None or found.revision is not None:
+        return found
+    return replace(found, notes=(revision_note(options.revision), *found.notes))
+
+
+def revision_note(revision: str) -> str:
+    """What is said of a revision that was asked for where nothing has any."""
+    return f"nothing here has revisions: the one that was asked for, {shown(revision)}, changes nothing"
+
+
+def _found(src: str | os.PathLike[str], given: str, options: SourceOptions) -> Source:
     if is_url(src):
         return _from_address(given, options)
     if os.path.lexists(given):
         also_id = isinstance(src, str) and _HUB_ID.fullmatch(given) is not None and not is_weights(given)
         return _from_path(Path(given), given, options, also_id=also_id)
     if prefixes.is_prefix(Path(given)):
-        _refuse_revision(given, options)
         return _from_prefix(LocalFolder(Path(given).parent), Path(given).name, given, options)
     return _from_hub(given, *hub_id(src, options), options)
 
@@ -193,9 +205,9 @@ def _is_mistyped(repository: str) -> bool:
     return is_weights(repository) and ("/" not in repository or Path(repository).parent.is_dir())
 
 
-def _no_such(given: str) -> RequestError:
+def _no_such(given: str) -> MissingPath:
     hint = "Give a path that exists, or `organisation/name` for the Hub."
-    return RequestError("no such file or folder, and not a Hub id.", hint=hint, file=given)
+    return MissingPath(f"{NO_MODEL}: no such file or folder, and not a Hub id.", hint=hint, file=given)
 
 
 def _revision(named: str | None, asked: str | None) -> str | None:
@@ -225,7 +237,6 @@ def source_in(checkpoint: CheckpointFolder, given: str, options: SourceOptions) 
 
 
 def _from_path(path: Path, given: str, options: SourceOptions, *, also_id: bool) -> Source:
-    _refuse_revision(given, options)
     kind = "folder" if path.is_dir() else "file"
     notes = (f"a local {kind} of this name wins over the Hub id",) if also_id else ()
     if kind == "folder":
@@ -257,13 +268,6 @@ def _from_address(given: str, options: SourceOptions) -> Source:
         else:
             source = _from_prefix(checkpoint, prefix, shown, options)
     return replace(source, revision=found.commit, kept=checkpoint.mount)
-
-
-def _refuse_revision(given: str, options: SourceOptions) -> None:
-    if options.revision is not None:
-        raise RequestError(
-            "is a local path, which has no revisions.", hint="Leave the revision out, or change folder.", file=given
-        )
 
 
 def _refuse_place(given: str, options: SourceOptions) -> None:

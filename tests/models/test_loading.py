@@ -548,11 +548,10 @@ def test_argument_that_works(folder: Path, keywords: dict[str, Any]) -> None:
 
 
 REFUSED = {
-    "proxies": {"http": "x"}, "resume_download": True, "mirror": "tuna", "device_map": "auto", "state_dict": {},
-    "load_weight_prefix": "x", "tf_to_pt_weight_rename": str, "adapter_kwargs": {}, "quantization_config": {},
-    "attn_implementation": "eager", "low_cpu_mem_usage": True, "torch_dtype": "float16", "use_auth_token": "x",
-    "trust_remote_code": True, "_from_pipeline": "fill-mask", "_from_auto": True, "_commit_hash": "0" * 40,
-    "revision": "main", "no_such_argument": 1, "add_pooling_layers": True, "subfolder": "x", "dtype": "int8",
+    "proxies": {"http": "x"}, "mirror": "tuna", "device_map": "auto", "state_dict": {},
+    "load_weight_prefix": "x", "tf_to_pt_weight_rename": str, "adapter_kwargs": {"x": 1}, "quantization_config": {},
+    "attn_implementation": "sdpa", "trust_remote_code": True, "_commit_hash": "0" * 40,
+    "no_such_argument": 1, "add_pooling_layers": True, "subfolder": "x", "dtype": "int8",
     "variant": "fp16", "hidden_act": "no_such_activation", "num_labels": -1,
 }  # fmt: skip
 

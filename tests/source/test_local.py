@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bertconv.containers.stored import SourceFile
-from bertconv.errors import BertconvError, DamagedCheckpoint, RequestError, UnsafeCheckpoint, UnsupportedCheckpoint
+from bertconv.errors import (
+    BertconvError,
+    DamagedCheckpoint,
+    MissingFiles,
+    MissingPath,
+    RequestError,
+    UnsafeCheckpoint,
+    UnsupportedCheckpoint,
+)
 from bertconv.source import Source, SourceOptions, Weights, open_source
 from bertconv.source.checkpoint_folder import open_in
 from bertconv.source.weights import choose, is_index, is_weights, read_index
@@ -584,8 +593,24 @@ def test_revisions_that_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "'b'" in error.message
 
 
-def test_revision_of_a_local_path(tmp_path: Path) -> None:
-    refusal(RequestError, make(tmp_path, ST), SourceOptions(revision="main"))
+@pytest.mark.parametrize("revision", ["main", "v1.0", "refs/pr/1", "0" * 40, "no such\n" * 30])
+@pytest.mark.parametrize("below", ["", ST])
+def test_revision_of_a_local_path_is_a_note(below: str, revision: str, tmp_path: Path) -> None:
+    place = make(tmp_path, ST) / below
+    found = open_source(place, SourceOptions(revision=revision))
+    (note,) = found.notes
+    assert note.startswith("nothing here has revisions: the one that was asked for, ")
+    assert note.endswith(", changes nothing")
+    assert note.isprintable()
+    assert len(note) < 160
+    assert repr(revision)[:40] in note
+    assert found.revision is None
+    assert replace(found, notes=()) == open_source(place)
+
+
+def test_revision_does_not_hide_what_is_wrong(tmp_path: Path) -> None:
+    refusal(MissingFiles, make(tmp_path), SourceOptions(revision="main"))
+    refusal(MissingPath, tmp_path / "none", SourceOptions(revision="main"))
 
 
 def test_huggingface_hub_is_imported_for_hub_ids_only(tmp_path: Path) -> None:

@@ -344,9 +344,12 @@ def test_errors_and_reports_name_the_address_and_the_local_folder_goes(site: Sit
     assert mounts.at(folder) is None
 
 
+def test_a_revision_elsewhere_is_a_note(site: Site, source: Path) -> None:
+    found = open_source(site.put(source, "/m/bert"), SourceOptions(revision="main"))
+    assert found.notes[0] == "nothing here has revisions: the one that was asked for, 'main', changes nothing"
+
+
 def test_options_of_the_hub_are_refused_elsewhere(site: Site) -> None:
-    with pytest.raises(errors.RequestError, match="no revisions"):
-        open_source(f"{site.url}/x", SourceOptions(revision="main"))
     with pytest.raises(errors.RequestError, match="only local files"):
         open_source(f"{site.url}/x", SourceOptions(local_files_only=True))
 

@@ -103,7 +103,7 @@ def _class(patient: Patient) -> Iterator[Finding]:
     plan, table, config = patient.plan, patient.table, patient.config
     if plan is None or table is None or config is None or patient.lacking:
         return
-    if not config.architectures:
+    if not config.named_classes:
         yield Finding(
             "class-not-named", NOTE, (BERTCONV.key, OTHERS.key),
             f"the config names no class under architectures: programs that choose by it cannot tell that this is "
@@ -111,8 +111,8 @@ def _class(patient: Patient) -> Iterator[Finding]:
             patient.convert("--head", plan.head),
         )  # fmt: skip
         return
-    said = listed(map(printable, config.architectures), "and")
-    head = named_in(config.architectures, table, table.heads)
+    said = listed(map(printable, config.named_classes), "and")
+    head = named_in(config.named_classes, table, table.heads)
     if head is None:
         yield Finding(
             "class-not-known", WARNING, EVERY,

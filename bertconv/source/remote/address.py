@@ -47,7 +47,7 @@ def open_address(given: str, options: SourceOptions) -> Address:
 
     Args:
         given: the address.
-        options: how to find the checkpoint; `revision` and `token` are for the Hub alone.
+        options: how to find the checkpoint; `revision` and `token` are for the Hub alone, and mean nothing elsewhere.
 
     Raises:
         RequestError: a scheme that is not read, or options that do not go with it.
@@ -58,11 +58,6 @@ def open_address(given: str, options: SourceOptions) -> Address:
         raise RequestError(
             "lies elsewhere, and only local files are wanted.", hint="Leave the option out.", file=public(given)
         )
-    if options.revision is not None and scheme != "hf":
-        raise RequestError(
-            "is an address, which has no revisions.", hint="Leave the revision out, or change the address.",
-            file=public(given),
-        )  # fmt: skip
     if scheme in HTTP:
         return _of_web(given, options)
     commit, own = None, {}

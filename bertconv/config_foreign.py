@@ -1,0 +1,265 @@
+"""Configs of classes that are not bertconv's: transformers' own and users' subclasses of them, as models take them.
+
+A model keeps the user's own object, as with transformers: what a program changes in it, the model sees. The object's
+class becomes a subclass of what it was, which also answers what bertconv asks of a `Config`. Classes are known by what
+they can do: transformers is never imported.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import weakref
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, ClassVar, cast
+
+from bertconv import config_content as content
+from bertconv import config_defaults as defaults
+from bertconv.config import COMMON, Config, overridden
+from bertconv.errors import RequestError
+from bertconv.families import Family
+
+_answers: dict[int, tuple[dict[str, Any], Config]] = {}
+"""id of a user's config -> its attributes when it was last asked, and what it said."""
+
+_MAKER = "transformers"
+"""The package whose own classes have nothing that a `Config` has not: their objects become one."""
+
+
+class Reading:
+    """Mixed into a class of configs: what is read with it, is read as a class of the user's would read it.
+
+    Attributes:
+        theirs: that class.
+    """
+
+    theirs: ClassVar[type]
+
+    @classmethod
+    def from_dict(
+        cls, raw: Mapping[str, Any], path: str = "config", family: Family | None = None, **overrides: Any
+    ) -> Any:
+        """As for `Config`; the keys that the user's class adds or has other defaults for are there too."""
+        config = super().from_dict(raw, path, family)  # type: ignore[misc]
+        made = content.plain(content.content_of(made_of(cls.theirs, config.raw), cls.__name__))
+        config = config.replace(**{key: value for key, value in made.items() if not _is_said(config, key, value)})
+        return overridden(config, overrides) if overrides else config
+
+    @classmethod
+    def coerce(cls, value: Any) -> Any:
+        """As for `Config`; keys alone are read as the user's class reads them."""
+        return cls.from_dict(value, "") if isinstance(value, Mapping) else super().coerce(value)  # type: ignore[misc]
+
+    def knows(self, key: str) -> bool:
+        """Whether a config of the user's class has this key."""
+        is_known: bool = super().knows(key)  # type: ignore[misc]
+        return is_known or hasattr(made_of(self.theirs, cast("Config", self).raw), key)
+
+
+class Bridge:
+    """Mixed into the class of a user's config: what a model asks of a `Config` beside what that class has itself.
+
+    `values`, `raw` and `family` are taken: the user's class cannot have keys of these names.
+    """
+
+    path = ""
+    notes = ()
+    _reading: ClassVar[type[Config]]
+    _theirs: ClassVar[type]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """The user's class has no say in what becomes of this one."""
+
+    def as_config(self) -> Config:
+        """The keys as a `Config`, checked; RequestError for values that no such model can have."""
+        now, (before, config) = vars(self), _answers.get(id(self), (None, None))
+        if config is None or before != now:  # a model asks at every call, and transformers' classes are slow to answer
+            if config is None:
+                weakref.finalize(self, _answers.pop, id(self), None)
+            config = self._reading(**content.plain(content.content_of(self, type(self).__name__)))
+            _answers[id(self)] = (copy.deepcopy(now), config)
+        return config
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """See `Config`."""
+        return self.as_config().values
+
+    @property
+    def raw(self) -> Mapping[str, Any]:
+        """See `Config`."""
+        return self.as_config().raw
+
+    @property
+    def family(self) -> Family:
+        """See `Config`."""
+        return self._reading.own_family()
+
+    @property
+    def named_classes(self) -> tuple[str, ...]:
+        """See `Config`."""
+        return self.as_config().named_classes
+
+    def says(self, key: str) -> bool:
+        """See `Config`."""
+        return self.as_config().says(key)
+
+    def knows(self, key: str) -> bool:
+        """See `Config`."""
+        return hasattr(self, key) or self._reading().knows(key)
+
+    def replace(self, **changes: Any) -> Bridge:
+        """A copy with some keys changed, by assignment as the user's class has it."""
+        changed = copy.deepcopy(self)
+        for key, value in changes.items():
+            setattr(changed, key, value)
+        return changed
+
+    def to_bytes(self) -> bytes:
+        """See `Config`."""
+        return self.as_config().to_bytes()
+
+    def own_keys(self) -> dict[str, Any]:
+        """Every key, as JSON has them."""
+        return content.plain(cast("Any", self).to_dict())
+
+    def __getattr__(self, name: str) -> Any:
+        if name in defaults.ASKED or name in defaults.HIDDEN:  # gone from transformers 5
+            return defaults.asked(name)
+        if name in COMMON:
+            return COMMON[name]
+        own = getattr(super(), "__getattr__", None)
+        if own is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return own(name)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, self._theirs) and vars(self) == vars(other)
+
+    __hash__ = None  # type: ignore[assignment]  # it can change
+
+    def __reduce__(self) -> Any:
+        return _again, (self._theirs, self._reading.__mro__[2], dict(vars(self)))
+
+
+def is_foreign(kind: Any) -> bool:
+    """Whether a class of configs is none of bertconv's, and can be read and written as transformers' can."""
+    able = all(callable(getattr(kind, name, None)) for name in ("to_dict", "from_dict"))
+    return isinstance(kind, type) and not issubclass(kind, Config) and able and hasattr(kind, "model_type")
+
+
+def is_users_own(config: Any) -> bool:
+    """Whether an object is a config of a user's class, which has more than transformers' own."""
+    kind = type(config)
+    return is_foreign(kind) and kind.__module__.partition(".")[0] != _MAKER
+
+
+def own_class(kind: type) -> type[Config]:
+    """The class of bertconv's configs for a class of models: its own, or of the nearest class it derives from."""
+    declared = (vars(each).get("config_class") for each in kind.__mro__)
+    own = next((each for each in declared if isinstance(each, type) and issubclass(each, Config)), None)
+    if own is None:
+        raise RequestError(f"{kind.__name__} has no config_class.", hint="Derive it from a class such as TFBertModel.")
+    return own
+
+
+@cache
+def reading_class(theirs: type, own: type[Config]) -> type[Config]:
+    """The class that reads configs as a user's class does, into bertconv's own.
+
+    Args:
+        theirs: the user's class.
+        own: bertconv's, of the family of the model.
+    """
+    model_type = cast("Any", theirs).model_type or own.model_type
+    made = type(theirs.__name__, (Reading, own), {"theirs": theirs, "model_type": model_type})
+    return cast("type[Config]", made)
+
+
+def reader(kind: type, given: Any = None) -> type[Config]:
+    """What reads the configs of a class of models.
+
+    Args:
+        kind: the class of models.
+        given: what its caller gives as a config.
+    """
+    own, declared = own_class(kind), cast("Any", kind).config_class
+    if isinstance(given, Bridge):
+        return given._reading  # noqa: SLF001
+    if is_users_own(given):
+        return reading_class(type(given), own)
+    return reading_class(declared, own) if is_foreign(declared) else own
+
+
+def config_for(kind: type, given: Any) -> Any:
+    """What a model keeps as its config.
+
+    Args:
+        kind: its class.
+        given: what its caller gives.
+
+    Raises:
+        RequestError, DamagedCheckpoint, UnsupportedCheckpoint: as for `Config.coerce`.
+    """
+    own, declared = own_class(kind), cast("Any", kind).config_class
+    if isinstance(given, Bridge):
+        own.coerce(given.as_config())
+        return given
+    if isinstance(given, Config):
+        theirs = getattr(type(given), "theirs", declared if is_foreign(declared) else None)
+        return own.coerce(given) if theirs is None else bridged(made_of(theirs, own.coerce(given).raw), theirs, own)
+    if is_users_own(given) or (is_foreign(declared) and isinstance(given, declared)):
+        return bridged(given, type(given), own)
+    if is_foreign(declared):
+        return bridged(made_of(declared, content.keys_of(given, declared.__name__)), declared, own)
+    return own.coerce(given)
+
+
+def inner(config: Any) -> Config:
+    """The config of a model as bertconv's own object: itself, or what a user's says."""
+    return config.as_config() if isinstance(config, Bridge) else cast("Config", config)
+
+
+def made_of(theirs: Any, keys: Mapping[str, Any]) -> Any:
+    """An object of a user's class, made as it makes one of what was read."""
+    keys = json.loads(json.dumps(content.plain(keys)))
+    made = theirs.from_dict(copy.deepcopy(keys))
+    for key in defaults.GENERATION.keys() & keys.keys():  # which the classes of transformers 5 leave out
+        setattr(made, key, keys[key])
+    return made
+
+
+def bridged(config: Any, theirs: type, own: type[Config]) -> Any:
+    """A user's config, which now also answers as a `Config`; it is still of the user's class.
+
+    Raises:
+        RequestError, UnsupportedCheckpoint: values that no such model can have; the config stays as it was then.
+    """
+    reading_class(theirs, own)(**content.plain(content.content_of(config, theirs.__name__)))
+    object.__setattr__(config, "__class__", _bridge(theirs, own))
+    return config
+
+
+def _again(theirs: type, own: type[Config], state: dict[str, Any]) -> Any:
+    made = object.__new__(_bridge(theirs, own))
+    vars(made).update(state)
+    return made
+
+
+@cache
+def _bridge(theirs: type, own: type[Config]) -> type:
+    shown = {"__module__": theirs.__module__, "__qualname__": theirs.__qualname__, "__doc__": theirs.__doc__}
+    more = {"_theirs": theirs, "_reading": reading_class(theirs, own)}
+    return type(theirs.__name__, (Bridge, theirs), shown | more)
+
+
+def _is_said(config: Config, key: str, value: Any) -> bool:
+    """Whether a config says this of a key already, or means it where it says nothing."""
+    labels = content.plain({"id2label": _as_text(config.id2label), "label2id": dict(config.label2id)})
+    known = {**defaults.ASKED, **config.values, **labels, **config.raw, "dtype": config.dtype}
+    return key in {"transformers_version", "model_type"} or (key in known and known[key] == value)
+
+
+def _as_text(labels: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(number): name for number, name in labels.items()}

@@ -1,0 +1,80 @@
+"""The way of configs to the Hub: looked up and uploaded as models are, of which a config alone has neither files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bertconv import config_content as content
+from bertconv import config_places as places
+from bertconv.config import (
+    AlbertConfig,
+    BertConfig,
+    CamembertConfig,
+    DistilBertConfig,
+    ElectraConfig,
+    MPNetConfig,
+    RobertaConfig,
+    RobertaPreLayerNormConfig,
+    XLMRobertaConfig,
+)
+from bertconv.config_auto import AutoConfig
+from bertconv.text import is_url
+
+__all__ = [
+    "AlbertConfig", "AutoConfig", "BertConfig", "CamembertConfig", "DistilBertConfig", "ElectraConfig", "MPNetConfig",
+    "RobertaConfig", "RobertaPreLayerNormConfig", "XLMRobertaConfig",
+]  # fmt: skip
+
+
+class _Hub:
+    """`config_places.Hub`, by the parts of the package that models use; they are imported where they are needed."""
+
+    def fetch(self, given: str, place: places.Place) -> places.FoundKeys:
+        from bertconv.source import SourceOptions
+        from bertconv.source.config_file import find_config
+        from bertconv.source.local import hub_id
+
+        options = SourceOptions(
+            revision=place.revision, token=place.token, local_files_only=place.local_files_only,
+            cache_dir=None if place.cache_dir is None else Path(place.cache_dir),
+            force_download=place.force_download, subfolder=place.subfolder,
+        )  # fmt: skip
+        if is_url(given):
+            from bertconv.source.remote.address import open_address
+
+            checkpoint = open_address(given, options).folder
+            checkpoint = checkpoint.within(options.subfolder) if options.subfolder else checkpoint
+        else:
+            from bertconv.source.hub import open_repository
+
+            repository, revision = hub_id(given, options)
+            checkpoint = open_repository(repository, replace(options, revision=revision))
+        found = find_config(checkpoint, options)
+        if found is None:
+            raise checkpoint.missing("has no config.json.", "Choose a repository that holds one.")
+        if not is_url(given):
+            checkpoint.remember(found.path)
+        return places.FoundKeys(content.json_object(found.stored, found.path, content.MAX_BYTES), str(found.path))
+
+    def push(self, text: bytes, repository: str, options: Mapping[str, Any]) -> str:
+        import tempfile
+
+        from bertconv.source.hub_upload import UploadTarget, upload_folder
+
+        with tempfile.TemporaryDirectory() as temp:
+            folder = Path(temp)
+            content.write_config(folder / content.CONFIG_FILES[0], text)
+            return upload_folder(
+                folder, UploadTarget(repository, token=options.get("token")),
+                message=options.get("commit_message") or "Upload config with bertconv",
+                private=options.get("private"), create_pr=bool(options.get("create_pr")),
+            )  # fmt: skip
+
+
+HUB = _Hub()
+"""The one way: it is there for every config as soon as this module was imported, as models and `bertconv` do."""
+
+places.connect(HUB)
