@@ -13,7 +13,7 @@ from migrating_page import Row, case
 from tiny_models import inputs, labels, tf_class
 from trained_models import CLASSIFIER, compiled, make, same, weights
 
-from bertconv import create_optimizer
+from bertconv import AdamWeightDecay, create_optimizer
 from bertconv.models.runtime import check_runtime
 
 TOKENS = "BertForTokenClassification"
@@ -203,8 +203,21 @@ def lr_argument(row: Row) -> None:
     assert float(keras.optimizers.Adam(learning_rate=0.5).learning_rate) == 0.5
 
 
-@case("`optimizer.lr`")
+@case("`optimizer.lr` of `create_optimizer`")
+def lr_of_ours(row: Row) -> None:  # noqa: ARG001
+    optimizer = AdamWeightDecay(0.125)
+    assert float(optimizer.lr) == 0.125
+    optimizer.lr.assign(0.5)
+    assert float(optimizer.learning_rate) == 0.5
+    optimizer, schedule = create_optimizer(0.5, num_train_steps=4, num_warmup_steps=2)
+    optimizer.build([keras.Variable(1.0)])
+    optimizer.iterations.assign(1)
+    assert float(optimizer.lr) == float(schedule(1)) == 0.25
+
+
+@case("`optimizer.lr` of Keras")
 def lr(row: Row) -> None:
+    """Of Keras 3."""
     optimizer = adam()
     with row.comes():
         optimizer.lr  # noqa: B018
