@@ -304,8 +304,8 @@ def legacy_optimizers(row: Row) -> None:
 
 @case("`optimizer.get_scaled_loss(loss)`, `optimizer.get_unscaled_gradients(gradients)` of a `LossScaleOptimizer`")
 def loss_scale(row: Row) -> None:
-    optimizer, plain = (keras.optimizers.SGD(0.5) for _ in range(2))
-    optimizer, variable, other = keras.optimizers.LossScaleOptimizer(optimizer), keras.Variable(3.0), keras.Variable(3.0)
+    variable, other = keras.Variable(3.0), keras.Variable(3.0)
+    optimizer, plain = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.5)), keras.optimizers.SGD(0.5)
     loss, gradients = variable * 1.0, []
     with row.comes():
         optimizer.get_scaled_loss(loss)

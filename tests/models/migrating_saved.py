@@ -36,7 +36,7 @@ def tokenizer_of() -> Any:
 def models(row: Row) -> None:
     with row.comes():
         from transformers import TFBertModel
-    from bertconv import TFBertModel  # noqa: F811
+    from bertconv import TFBertModel
 
     assert issubclass(TFBertModel, keras.Model)
 
@@ -70,7 +70,7 @@ def metric_callback(row: Row) -> None:
 def shape_list(row: Row) -> None:
     with row.comes():
         from transformers.modeling_tf_utils import shape_list
-    from bertconv import shape_list  # noqa: F811
+    from bertconv import shape_list
 
     assert shape_list(tf.zeros((2, 3))) == [2, 3]
 
@@ -167,11 +167,11 @@ def signatures(row: Row) -> None:  # noqa: ARG001
             self.bert = TFBertMainLayer(config, name="bert")
 
     class One(Own):
-        def call(self, inputs, training=False):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, FBT002
+        def call(self, inputs, training=False):  # type: ignore[no-untyped-def]
             return self.bert(inputs, training=training).pooler_output
 
     class Other(Own):
-        def call(self, input_ids=None, **kwargs):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN003, ANN202
+        def call(self, input_ids=None, **kwargs):  # type: ignore[no-untyped-def]
             return self.bert(input_ids, **kwargs).pooler_output
 
     model, x = make("BertModel"), inputs("BertModel")
@@ -467,4 +467,3 @@ def variables(row: Row) -> None:  # noqa: ARG001
     variable = make().weights[0]
     assert isinstance(variable, tf.Variable) is False
     assert isinstance(variable.value, tf.Variable)
-

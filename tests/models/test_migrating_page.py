@@ -20,10 +20,11 @@ from trained_models import CLASSIFIER, compiled, make
 
 import bertconv
 
-TESTS = Path(__file__).parents[1]
-sys.path.insert(0, str(TESTS / "source"))  # the Hub of the tests lies there
+sys.path.insert(0, str(Path(__file__).parents[1] / "source"))  # the Hub of the tests lies there
 
 from hub_writes import WritableHub
+
+TESTS = Path(__file__).parents[1]
 
 pytestmark = pytest.mark.filterwarnings(  # Keras 3.15 and TensorFlow 2.21 on NumPy 2
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
@@ -67,7 +68,7 @@ def test_every_block_of_the_page_runs(hub: WritableHub) -> None:
     model = compiled(optimizer=keras.optimizers.SGD(0.01))
     names: dict[str, Any] = {"model": model, "x": inputs(CLASSIFIER), "y": labels(CLASSIFIER)["labels"]}
     for block in re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE):
-        exec(block, names)  # noqa: S102  (of a page of ours)
+        exec(block, names)
     assert names["history"].epoch == [0, 1]
     assert "tf_model.h5" in hub.files("me/tuned")
 
