@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from bertconv.models.keras_internals import every_layer
 from bertconv.models.strategies import scope_of, strategy_of, take_variables
@@ -51,6 +52,21 @@ class Replaceable:
             object.__setattr__(self, "was_changed", True)
         self._build_new(new)
 
+    def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> dict[str, Any]:
+        """For `tf.train.Checkpoint`: layers in lists and dicts too, which Keras 3 leaves out, under 4.57's names."""
+        children: dict[str, Any] = super()._trackable_children(save_type, **kwargs)  # type: ignore[misc]
+        if save_type != "checkpoint":
+            return children
+        known = vars(self).setdefault("_collections", {})  # TensorFlow asks twice, and goes by identity
+        for name, value in vars(self).items():
+            if name.startswith("_") or not isinstance(value, list | dict) or not (held := _held(value)):
+                continue
+            if name not in known or not _are_same(_held(known[name][0]), held):
+                plain = dict(value) if isinstance(value, dict) else list(value)
+                known[name] = plain, tf.__internal__.tracking.wrap(plain)
+            children[name] = known[name][1]
+        return children
+
     def __delattr__(self, name: str) -> None:
         gone = _held(vars(self).get(name))
         super().__delattr__(name)
@@ -93,7 +109,7 @@ def is_stale(model: Any, graph: str) -> bool:
     layers = every_layer(model)
     made = vars(model).setdefault("_graphs_made_of", {})
     old = [reference() for reference in made.get(graph, ())]
-    is_other = graph in made and not (len(old) == len(layers) and all(map(operator.is_, old, layers)))
+    is_other = graph in made and not _are_same(old, layers)
     made[graph] = [weakref.ref(layer) for layer in layers]
     return is_other
 
@@ -107,6 +123,10 @@ def _held(value: Any) -> list[Any]:
     if not isinstance(value, list | tuple | set):
         return []
     return [each for inner in value for each in _held(inner)]
+
+
+def _are_same(one: list[Any], other: list[Any]) -> bool:
+    return len(one) == len(other) and all(map(operator.is_, one, other))
 
 
 def _is_among(value: Any, others: Iterable[Any]) -> bool:

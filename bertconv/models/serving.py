@@ -77,6 +77,9 @@ class ServingMixin:
             # keras.layers.TFSMLayer passes one dict, which a signature does not take: it looks for an attribute first.
             module.serve = module.serving_default = serve
             module.int64_serving = serve_int64
+            # As of a SavedModel that Keras 2 wrote: what is loaded is called like the model, or by the name of its method.
+            module.serving = serve
+            module.__call__ = _called(serve, serve_int64)  # type: ignore[method-assign]
         tf.saved_model.save(module, str(folder), signatures=signatures)
 
     def export(
@@ -119,6 +122,19 @@ class ServingMixin:
     def _served(self, kind: tf.DType) -> Any:
         specs = {name: tf.TensorSpec(spec.shape, kind, name=name) for name, spec in self.input_signature.items()}
         return tf.function(self.serving, input_signature=[specs], autograph=False)
+
+
+def _called(*served: Any) -> Any:
+    """A function `(inputs, training=False)` for the inputs of each of these, which does nothing but call it."""
+    kinds = {spec.dtype: each for each in served for spec in each.input_signature[0].values()}
+
+    def call(inputs: Mapping[str, tf.Tensor], training: bool = False) -> Any:  # noqa: ARG001  (a server trains nothing)
+        return kinds[next(iter(inputs.values())).dtype](inputs)
+
+    function = tf.function(call, autograph=False)
+    for each in served:
+        function.get_concrete_function(*each.input_signature)
+    return function
 
 
 class Exported(keras.Model):

@@ -926,6 +926,21 @@ def test_saved_model_without_bertconv(served: tuple[Path, dict[str, Any]]) -> No
     assert expected[CLASSIFIER].hidden_states[0].shape == (3, 11, 35)
 
 
+def test_a_loaded_saved_model_is_called(served: tuple[Path, dict[str, Any]]) -> None:
+    """As what 4.57 wrote: with one dict, of int32 or int64, by itself or by the name of its method."""
+    folder, models = served
+    loaded, asked = tf.saved_model.load(str(folder / CLASSIFIER / "saved_model" / "1")), tiny.inputs()
+    expected = models[CLASSIFIER](asked)
+    for kind in (np.int32, np.int64):
+        batch = {name: value.astype(kind) for name, value in asked.items()}
+        for answers in (loaded(batch), loaded(batch, training=False)):
+            assert set(answers) == set(expected)
+            assert tiny.relative_error(answers["logits"], expected.logits) < 1e-5
+            assert len(answers["hidden_states"]) == len(expected.hidden_states)
+    batch = {name: value.astype(np.int32) for name, value in asked.items()}
+    assert tiny.relative_error(loaded.serving(batch)["logits"], expected.logits) < 1e-5
+
+
 def test_saved_model_as_a_layer(served: tuple[Path, dict[str, Any]]) -> None:
     folder, models = served
     layer, model = keras.layers.TFSMLayer(str(folder / CLASSIFIER / "saved_model" / "1")), models[CLASSIFIER]

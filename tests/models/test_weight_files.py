@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import checkpoints as cp
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -143,9 +144,54 @@ def test_no_such_file(tmp_path: Path) -> None:
         made("BertModel").load_weights(tmp_path / "tf_model.h5", objects_to_skip=[])
 
 
-@pytest.mark.parametrize("name", ["tf_model.h5", "weights", "model.keras"])
-def test_save_weights_by_old_names(tmp_path: Path, name: str) -> None:
-    with pytest.raises(RequestError, match=rf"a file called \.weights\.h5, not {name}") as caught:
-        made("BertModel").save_weights(tmp_path / name)
-    assert "save_pretrained" in caught.value.hint
+@pytest.mark.parametrize("head", ["BertForTokenClassification", "BertForPreTraining"])
+@pytest.mark.parametrize(("name", "how"), [("x.h5", {}), ("run/x.hdf5", {}), ("x", {"save_format": "h5"})])
+def test_save_weights_by_old_names(tmp_path: Path, head: str, name: str, how: dict[str, Any]) -> None:
+    """One file and nothing beside it, laid out as Keras 2's, which h5py tells."""
+    model, other = made(head), made(head)
+    model.save_weights(tmp_path / name, **how)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]
+    other.load_weights(str(tmp_path / name))
+    cp.assert_same(weights(other), weights(model))
+    with h5py.File(tmp_path / name) as file:
+        assert "bert" in [layer.decode() for layer in file.attrs["layer_names"]]
+        stored = [each.decode() for layer in file.attrs["layer_names"] for each in file[layer].attrs["weight_names"]]
+    assert {*weights(model)} <= {each.partition("/")[2].removesuffix(":0") for each in stored}
+
+
+def test_save_weights_of_a_users_own_layers(tmp_path: Path) -> None:
+    class Own(TFBertForTokenClassification):
+        def __init__(self, config: Any, **kwargs: Any) -> None:
+            super().__init__(config, **kwargs)
+            self.gate = keras.layers.Dense(2, name="gate")
+            self.gate.build((None, 3))
+
+    model, other = (Own(tiny.config("BertForTokenClassification", **ONE)) for _ in range(2))
+    model.save_weights(tmp_path / "x.h5")
+    other.load_weights(tmp_path / "x.h5")
+    assert np.array_equal(other.gate.kernel, model.gate.kernel)
+    cp.assert_same(weights(other), weights(model))
+
+
+def test_save_weights_over_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    path.write_text("before")
+    with pytest.raises(RequestError, match=r"x\.h5: is there already"):
+        made("BertModel").save_weights(path, overwrite=False)
+    assert path.read_text() == "before"
+    model, other = made("BertModel"), made("BertModel")
+    model.save_weights(path)
+    other.load_weights(path)
+    cp.assert_same(weights(other), weights(model))
+
+
+@pytest.mark.parametrize(
+    ("name", "how"), [("weights", {}), ("model.keras", {}), ("x", {"save_format": "tf"}), ("x.h5", {"options": None})]
+)
+def test_save_weights_by_names_that_are_gone(tmp_path: Path, name: str, how: dict[str, Any]) -> None:
+    with pytest.raises(RequestError) as caught:
+        made("BertModel").save_weights(tmp_path / name, **how)
+    if "options" not in how:
+        assert caught.value.message == f"save_weights writes files called .weights.h5 or .h5, and not {name}."
+        assert "save_pretrained" in caught.value.hint
     assert list(tmp_path.iterdir()) == []

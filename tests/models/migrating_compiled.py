@@ -1,0 +1,320 @@
+"""Cases of docs/migrating.md: compile, fit, metrics and optimizers."""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from migrating_page import Row, case
+from tiny_models import inputs, labels, tf_class
+from trained_models import CLASSIFIER, compiled, make, same, weights
+
+from bertconv import AdamWeightDecay, create_optimizer
+from bertconv.models.runtime import check_runtime
+
+TOKENS = "BertForTokenClassification"
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def batch(head: str = CLASSIFIER) -> tuple[Any, Any]:
+    return inputs(head), labels(head)["labels"]
+
+
+def own_loss(model: Any, head: str = CLASSIFIER) -> float:
+    x, y = batch(head)
+    return float(np.mean(model(**x, labels=y).loss))
+
+
+@case("`model.fit(x, y, workers=4, use_multiprocessing=True, max_queue_size=9)`; the same in `evaluate` and `predict`")
+def workers(row: Row) -> None:  # noqa: ARG001
+    (x, y), model, other = batch(), compiled(), compiled()
+    processes = {"workers": 4, "use_multiprocessing": True, "max_queue_size": 9}
+    model.fit(x, y, workers=4, use_multiprocessing=True, max_queue_size=9, verbose=0)
+    other.fit(x, y, verbose=0)
+    assert same(weights(model), weights(other))
+    assert model.evaluate(x, y, verbose=0, **processes) == other.evaluate(x, y, verbose=0)
+    assert np.array_equal(model.predict(x, verbose=0, **processes).logits, other.predict(x, verbose=0).logits)
+
+
+@case('`model.fit(x, {"labels": y})`, `model.fit(x, {"logits": y})`')
+def named_labels(row: Row) -> None:  # noqa: ARG001
+    x, y = batch()
+    for how in ({}, {"loss": LOSS, "metrics": ["accuracy"]}):
+        model = compiled(optimizer=keras.optimizers.SGD(0.0), **how)
+        found = [model.fit(x, {"labels": y}, verbose=0), model.fit(x, {"logits": y}, verbose=0)]
+        assert [each.history["loss"][0] for each in found] == pytest.approx([own_loss(model)] * 2, rel=1e-5)
+
+
+@case('`loss={"logits": loss}`, `metrics={"logits": "accuracy"}`')
+def named_losses(row: Row) -> None:  # noqa: ARG001
+    (x, y), loss = batch(), LOSS
+    model = compiled(optimizer=keras.optimizers.SGD(0.0), loss={"logits": loss}, metrics={"logits": "accuracy"})
+    right = np.mean(np.argmax(model(x).logits, -1) == y)
+    found = model.fit(x, y, verbose=0).history
+    assert found == {"loss": [pytest.approx(own_loss(model), rel=1e-5)], "accuracy": [pytest.approx(right)]}
+
+
+@case("`model.fit(x, y, sample_weight=weights)` where the loss is one number (words, tokens)")
+def sample_weights(row: Row) -> None:
+    (x, y), model, weights = batch(TOKENS), compiled(TOKENS, optimizer=keras.optimizers.SGD(0.0)), np.array([1, 0, 1])
+    with row.comes():
+        model.fit(x, y, sample_weight=weights, verbose=0)
+    y = np.where(weights[:, None] == 0, -100, y)
+    found = model.fit(x, y, verbose=0).history["loss"]
+    kept = {name: value[[0, 2]] for name, value in x.items()}
+    assert found == [pytest.approx(float(np.mean(model(**kept, labels=y[[0, 2]]).loss)), rel=1e-5)]
+
+
+@case('`model.compile(loss="sparse_categorical_crossentropy")`')
+def probabilities(row: Row) -> None:
+    (x, y), model = batch(), make()
+    with row.comes():
+        model.compile(loss="sparse_categorical_crossentropy")
+    model.compile()
+    model.run_eagerly = True
+    assert model.evaluate(x, y, verbose=0) == pytest.approx(own_loss(model), rel=1e-5)
+
+
+@case("`model.compile(tf_keras.optimizers.Adam())`; losses, metrics and callbacks of `tf_keras`")
+def keras_2(row: Row) -> None:
+    """What counts is where a class comes from; tf_keras itself is not among what the tests need."""
+    model, adam = make(), type("Adam", (), {"__module__": "tf_keras.src.optimizers.adam"})
+    tf_keras = types.SimpleNamespace(optimizers=types.SimpleNamespace(Adam=adam))
+    with row.comes():
+        model.compile(tf_keras.optimizers.Adam())
+    model.compile(keras.optimizers.Adam())
+
+
+@case("`TF_USE_LEGACY_KERAS` is set, which importing transformers 4 does")
+def legacy(row: Row) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TF_USE_LEGACY_KERAS", "1")
+        with row.comes():
+            check_runtime()
+    assert issubclass(tf_class(CLASSIFIER), keras.Model)  # and not tf.keras.Model, if that is another
+
+
+@case("`model.fit_generator(batches)`")
+def generators(row: Row) -> None:
+    model, batches = compiled(), iter([batch()] * 2)
+    with row.comes():
+        model.fit_generator(batches)
+    model.fit(batches, steps_per_epoch=2, verbose=0)
+    assert model.optimizer.iterations == 2
+
+
+@case("`run_eagerly=True`, `jit_compile=True`, `steps_per_execution=2` in `compile`")
+def ways_to_run(row: Row) -> None:  # noqa: ARG001
+    (x, y), found = batch(), []
+    for how in ({"run_eagerly": True}, {"jit_compile": True, "steps_per_execution": 2}):
+        model = make()
+        model.compile("sgd", **how)
+        found.append(model.fit(x, y, batch_size=1, shuffle=False, verbose=0).history["loss"][0])
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+    # run_eagerly=True jit_compile=True steps_per_execution=2
+
+
+@case("`model.metrics_names`, `model.history`")
+def metrics_names(row: Row) -> None:  # noqa: ARG001
+    (x, y), model = batch(), compiled(metrics=["accuracy"])
+    model.fit(x, y, verbose=0)
+    assert dict(zip(model.metrics_names, model.evaluate(x, y, verbose=0), strict=True)) == model.evaluate(
+        x, y, verbose=0, return_dict=True
+    )
+    assert model.history.history.keys() == {"loss", "accuracy"}
+
+
+@case("`self.compiled_loss(y, y_pred)`, `self.compiled_metrics.update_state(y, y_pred)` in a `train_step`")
+def compiled_loss(row: Row) -> None:  # noqa: ARG001
+    class Own(tf_class(CLASSIFIER)):  # type: ignore[misc]
+        def train_step(self, data: Any) -> Any:
+            x, y = data
+            y_pred = self(x).logits
+            self.compiled_loss(y, y_pred)
+            self.compiled_metrics.update_state(y, y_pred)
+            return {metric.name: metric.result() for metric in self.metrics}
+
+    (x, y), model = batch(), Own(make().config)
+    model.compile("sgd", loss=LOSS, metrics=["accuracy"], run_eagerly=True)
+    found = model.fit(x, y, batch_size=2, shuffle=False, verbose=0).history
+    right = np.mean(np.argmax(model(x).logits, -1) == y)
+    assert found == {"loss": [pytest.approx(own_loss(model), rel=1e-5)], "accuracy": [pytest.approx(right)]}
+    # in a train_step
+
+
+@case("`model.add_metric(value)`")
+def add_metric(row: Row) -> None:
+    (x, y), model, value, metric = batch(), make(), tf.ones(()), "accuracy"
+    with row.comes():
+        model.add_metric(value)
+    model.compile("sgd", metrics=[metric], run_eagerly=True)
+    assert "accuracy" in model.evaluate(x, y, verbose=0, return_dict=True)
+
+
+@case('`history.history["lr"]` with `LearningRateScheduler` or `ReduceLROnPlateau`')
+def logged_rate(row: Row) -> None:
+    (x, y), model = batch(), compiled()
+    changes = [keras.callbacks.LearningRateScheduler(lambda _: 0.5), keras.callbacks.ReduceLROnPlateau(monitor="loss")]
+    history = model.fit(x, y, callbacks=changes, verbose=0)
+    with row.comes():
+        history.history["lr"]
+    assert history.history["learning_rate"] == [0.5]
+
+
+@case("`metric.reset_states()`")
+def reset_states(row: Row) -> None:
+    metric = keras.metrics.Mean()
+    metric.update_state(3.0)
+    with row.comes():
+        metric.reset_states()
+    metric.reset_state()
+    assert float(metric.result()) == 0
+
+
+@case("`tf.random.set_seed(1)`")
+def seeds(row: Row) -> None:  # noqa: ARG001
+    config, found = make().config, []
+    for seed in (lambda: tf.random.set_seed(1), lambda: keras.utils.set_random_seed(1)):
+        for _ in range(2):
+            seed()
+            found.append(weights(tf_class(CLASSIFIER)(config)))
+    assert not same(*found[:2])
+    assert same(*found[2:])
+
+
+# Optimizers
+
+
+def adam() -> Any:
+    """One that has variables."""
+    model = compiled(optimizer=keras.optimizers.Adam(0.125))
+    model.optimizer.build(model.trainable_variables)
+    return model.optimizer
+
+
+@case("`keras.optimizers.Adam(lr=0.5)`")
+def lr_argument(row: Row) -> None:
+    with row.comes():
+        keras.optimizers.Adam(lr=0.5)
+    assert float(keras.optimizers.Adam(learning_rate=0.5).learning_rate) == 0.5
+
+
+@case("`optimizer.lr` of `create_optimizer`")
+def lr_of_ours(row: Row) -> None:  # noqa: ARG001
+    optimizer = AdamWeightDecay(0.125)
+    assert float(optimizer.lr) == 0.125
+    optimizer.lr.assign(0.5)
+    assert float(optimizer.learning_rate) == 0.5
+    optimizer, schedule = create_optimizer(0.5, num_train_steps=4, num_warmup_steps=2)
+    optimizer.build([keras.Variable(1.0)])
+    optimizer.iterations.assign(1)
+    assert float(optimizer.lr) == float(schedule(1)) == 0.25
+
+
+@case("`optimizer.lr` of Keras")
+def lr(row: Row) -> None:
+    """Of Keras 3."""
+    optimizer = adam()
+    with row.comes():
+        optimizer.lr  # noqa: B018
+    assert float(optimizer.learning_rate) == 0.125
+
+
+@case("`optimizer.lr = 0.5`")
+def lr_set(row: Row) -> None:  # noqa: ARG001
+    optimizer = adam()
+    optimizer.lr = 0.5
+    assert float(optimizer.learning_rate) == 0.125
+    optimizer.learning_rate = 0.5
+    assert float(optimizer.learning_rate) == 0.5
+
+
+@case("`keras.backend.set_value(optimizer.learning_rate, 0.5)`")
+def set_value(row: Row) -> None:
+    optimizer = adam()
+    with row.comes():
+        keras.backend.set_value(optimizer.learning_rate, 0.5)
+    optimizer.learning_rate = 0.5
+    assert float(optimizer.learning_rate) == 0.5
+
+
+@case("`keras.backend.get_value(optimizer.learning_rate)`")
+def get_value(row: Row) -> None:
+    optimizer = adam()
+    with row.comes():
+        keras.backend.get_value(optimizer.learning_rate)
+    assert float(optimizer.learning_rate) == 0.125
+
+
+@case('`optimizer.get_config()["learning_rate"]`, `optimizer.iterations`')
+def optimizer_config(row: Row) -> None:  # noqa: ARG001
+    optimizer = adam()
+    assert optimizer.get_config()["learning_rate"] == 0.125
+    assert optimizer.iterations == 0
+    optimizer, schedule = create_optimizer(0.5, num_train_steps=4, num_warmup_steps=2)
+    assert optimizer.get_config()["learning_rate"]["class_name"] == type(schedule).__name__
+    optimizer.build([keras.Variable(1.0)])
+    optimizer.iterations.assign(1)
+    assert float(optimizer.learning_rate) == float(schedule(1)) == 0.25
+
+
+@case("`optimizer.get_weights()`")
+def optimizer_weights(row: Row) -> None:
+    optimizer = adam()
+    with row.comes():
+        optimizer.get_weights()
+    assert [each.numpy() for each in optimizer.variables][0] == 0  # noqa: RUF015
+
+
+@case("`optimizer.variables()`")
+def optimizer_variables(row: Row) -> None:
+    optimizer = adam()
+    with row.comes():
+        optimizer.variables()
+    assert optimizer.variables[0] is optimizer.iterations
+
+
+@case("`optimizer.minimize(loss, variables)`")
+def minimize(row: Row) -> None:
+    (x, y), model, optimizer = batch(), make(), keras.optimizers.Adam(0.01)
+    variables, before = model.trainable_variables, own_loss(model)
+
+    def loss() -> Any:
+        return tf.reduce_mean(model(x, labels=y).loss)
+
+    with row.comes():
+        optimizer.minimize(loss, variables)
+    with tf.GradientTape() as tape:
+        value = loss()
+    gradients = tape.gradient(value, variables)
+    optimizer.apply_gradients(zip(gradients, variables))  # noqa: B905
+    assert own_loss(model) < before
+
+
+@case("`keras.optimizers.legacy.Adam(0.5)`")
+def legacy_optimizers(row: Row) -> None:
+    with row.comes():
+        keras.optimizers.legacy.Adam(0.5)
+    assert float(keras.optimizers.Adam(0.5).learning_rate) == 0.5
+
+
+@case("`optimizer.get_scaled_loss(loss)`, `optimizer.get_unscaled_gradients(gradients)` of a `LossScaleOptimizer`")
+def loss_scale(row: Row) -> None:
+    variable, other = keras.Variable(3.0), keras.Variable(3.0)
+    optimizer, plain = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.5)), keras.optimizers.SGD(0.5)
+    loss, gradients = variable * 1.0, []
+    with row.comes():
+        optimizer.get_scaled_loss(loss)
+    with pytest.raises(AttributeError):
+        optimizer.get_unscaled_gradients(gradients)
+    optimizer.build([variable])
+    with tf.GradientTape() as tape:
+        loss = tf.square(variable.value)
+        scaled = optimizer.scale_loss(loss)
+    optimizer.apply_gradients([(tape.gradient(scaled, variable.value), variable)])
+    plain.apply_gradients([(tf.constant(6.0), other)])
+    assert float(variable) == float(other) == 0.0

