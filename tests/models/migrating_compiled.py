@@ -100,7 +100,7 @@ def legacy(row: Row) -> None:
 
 @case("`model.fit_generator(batches)`")
 def generators(row: Row) -> None:
-    model, batches = compiled(), iter([batch()] * 2)
+    model, batches = compiled(), (batch() for _ in range(2))
     with row.comes():
         model.fit_generator(batches)
     model.fit(batches, steps_per_epoch=2, verbose=0)
@@ -118,7 +118,7 @@ def ways_to_run(row: Row) -> None:  # noqa: ARG001
     # run_eagerly=True jit_compile=True steps_per_execution=2
 
 
-@case("`model.metrics_names`, `model.history`")
+@case("`model.metrics_names`, `model.history`, `model.train_function`")
 def metrics_names(row: Row) -> None:  # noqa: ARG001
     (x, y), model = batch(), compiled(metrics=["accuracy"])
     model.fit(x, y, verbose=0)
@@ -126,6 +126,24 @@ def metrics_names(row: Row) -> None:  # noqa: ARG001
         x, y, verbose=0, return_dict=True
     )
     assert model.history.history.keys() == {"loss", "accuracy"}
+    assert callable(model.train_function)
+
+
+@case('`keras.mixed_precision.set_global_policy("mixed_float16")`')
+def mixed_precision(row: Row) -> None:  # noqa: ARG001
+    before, found = keras.mixed_precision.global_policy(), []
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        found.append(compiled())
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+    found[0].save_pretrained("folder")
+    found.append(tf_class(CLASSIFIER).from_pretrained("folder", dtype="mixed_float16"))
+    found[1].compile("sgd")
+    for model in found:
+        assert model(inputs(CLASSIFIER)).logits.dtype == "float16"
+        assert model.weights[0].dtype == "float32"
+        assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
 
 
 @case("`self.compiled_loss(y, y_pred)`, `self.compiled_metrics.update_state(y, y_pred)` in a `train_step`")
