@@ -210,9 +210,9 @@ def seeds(row: Row) -> None:  # noqa: ARG001
 
 def adam() -> Any:
     """One that has variables."""
-    model = compiled(optimizer=keras.optimizers.Adam(0.125))
-    model.optimizer.build(model.trainable_variables)
-    return model.optimizer
+    optimizer = keras.optimizers.Adam(0.125)
+    optimizer.build([keras.Variable(1.0)])
+    return optimizer
 
 
 @case("`keras.optimizers.Adam(lr=0.5)`")
