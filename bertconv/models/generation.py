@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from bertconv.errors import RequestError
+from bertconv.models.generation_config import GenerationConfig
 from bertconv.models.inputs import CACHE, named_inputs
 from bertconv.models.replacing import is_stale
 
@@ -59,6 +60,19 @@ class GenerationMixin:
     config: Any
     body: Any
     _decode_in_graph: Any = None
+    _generation_config: GenerationConfig | None = None
+
+    @property
+    def generation_config(self) -> GenerationConfig:
+        """What `generate` does by default: of generation_config.json, and of the config where that says nothing."""
+        if self._generation_config is None:
+            self._generation_config = GenerationConfig(self.config)
+        return self._generation_config
+
+    @generation_config.setter
+    def generation_config(self, value: Any) -> None:
+        said = value.to_dict() if hasattr(value, "to_dict") else dict(value)
+        self._generation_config = GenerationConfig(self.config, said)
 
     def prepare_inputs_for_generation(
         self,
@@ -101,30 +115,30 @@ class GenerationMixin:
         *,
         max_new_tokens: int | None = None,
         max_length: int | None = None,
-        do_sample: bool = False,
-        temperature: float = 1.0,
-        top_k: int = 50,
-        top_p: float = 1.0,
+        do_sample: bool | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
         seed: Sequence[int] | None = None,
         eos_token_id: int | Sequence[int] | None = None,
         pad_token_id: int | None = None,
         **kwargs: Any,
     ) -> tf.Tensor:
-        """Continue prompts, word by word.
+        """Continue prompts, word by word; what is not given is as `generation_config` has it.
 
         Args:
             input_ids: the prompts, padded on the left where their lengths differ: `[batch sequence]`; or a tokenizer's
                 BatchEncoding with them and their mask.
             attention_mask: 0 where a prompt is padded; by default nowhere.
             max_new_tokens: words to add at most; by default up to `max_length`.
-            max_length: length of prompt and continuation at most; by default 20, as in transformers.
+            max_length: length of prompt and continuation at most.
             do_sample: draw words instead of taking the likeliest.
             temperature: divides the scores before drawing.
             top_k: draw among so many of the likeliest words; 0 for all.
             top_p: draw among the likeliest words that together reach this probability.
             seed: two numbers for the same draws every time.
-            eos_token_id: word or words that end a continuation; by default the config's, or none.
-            pad_token_id: what follows that word; by default the config's.
+            eos_token_id: word or words that end a continuation.
+            pad_token_id: what follows that word.
             kwargs: `token_type_ids` of the prompts, of which new words repeat the last; `past_key_values` (or `cache`),
                 what the model returned for the prompts without their last word; for a model with cross-attention
                 `encoder_hidden_states` `[batch encoder_sequence hidden]` and `encoder_attention_mask`
@@ -136,7 +150,14 @@ class GenerationMixin:
         Raises:
             RequestError: no decoder, no room for a word, or settings that make no sense.
         """
-        values = self.config.values
+        values, usual = self.config.values, self.generation_config
+        usual.check()
+        if max_new_tokens is None and max_length is None:
+            max_new_tokens, max_length = usual.max_new_tokens, usual.max_length
+        do_sample = usual.do_sample if do_sample is None else do_sample
+        temperature = usual.temperature if temperature is None else temperature
+        top_k = (usual.top_k or 0) if top_k is None else top_k
+        top_p = usual.top_p if top_p is None else top_p
         given = named_inputs(PROMPT, (input_ids, attention_mask), kwargs, model=f"{type(self).__name__}.generate")
         sampling = Sampling(True, float(temperature), top_k, float(top_p)) if do_sample else Sampling()
         _check(values, given, temperature, top_k, top_p)
@@ -147,9 +168,9 @@ class GenerationMixin:
         end = _end(
             ids, max_new_tokens, max_length, values["max_position_embeddings"] - self.body.embeddings.first_position
         )
-        eos = values.get("eos_token_id") if eos_token_id is None else eos_token_id
+        eos = usual.eos_token_id if eos_token_id is None else eos_token_id
         marks = tuple(map(int, tf.nest.flatten(eos))) if eos is not None else ()
-        pad = int((values["pad_token_id"] if pad_token_id is None else pad_token_id) or 0)
+        pad = int((usual.pad_token_id if pad_token_id is None else pad_token_id) or 0)
         start = None if seed is None else tf.cast(tf.convert_to_tensor(seed), tf.int32)
         if is_stale(self, "_decode_in_graph") or self._decode_in_graph is None:
             self._decode_in_graph = tf.function(self._decode, reduce_retracing=True, autograph=False)
