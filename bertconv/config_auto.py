@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bertconv import config_content as content
 from bertconv import config_places as places
@@ -18,6 +18,10 @@ _CLASSES: Mapping[str, type[Config]] = {kind.model_type: kind for kind in Config
 
 _OF_FILES = dict(zip(content.CONFIG_FILES[1:], (BertConfig.model_type, AlbertConfig.model_type), strict=True))
 """Google's names of config files -> what their configs are of, where they do not say it."""
+
+
+_REGISTERED: dict[str, Any] = {}
+"""Model type of a user's own -> the class of its configs."""
 
 
 def config_class(family: Family) -> type[Config]:
@@ -33,15 +37,37 @@ class AutoConfig:
 
     @staticmethod
     def for_model(model_type: str, /, *args: Any, **keys: Any) -> Config:
-        """The config of a model type; RequestError where bertconv has no such family."""
-        return config_class(family_of(model_type))(*args, **keys)
+        """The config of a model type; RequestError where nobody knows it."""
+        made: Config = said_class({"model_type": model_type})(*args, **keys)
+        return made
 
     @staticmethod
     def from_pretrained(pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Any:
         """The config of a model; arguments, returns and errors as for `Config.from_pretrained`."""
         found = places.find(pretrained_model_name_or_path, places.place_of(kwargs))
-        family = said_family(found.keys, Path(found.file).name)
-        return config_class(family).from_dict(found.keys, found.file, **kwargs)
+        kind = said_class(found.keys, Path(found.file).name)
+        return kind.from_dict(found.keys, *([found.file] if issubclass(kind, Config) else []), **kwargs)
+
+    @staticmethod
+    def register(model_type: str, config: Any, exist_ok: bool = False) -> None:
+        """Let a model type mean a class of configs of the user's own.
+
+        Args:
+            model_type: as config.json has it.
+            config: the class, of bertconv's or transformers' configs, with that `model_type`.
+            exist_ok: let it take the place of another one.
+
+        Raises:
+            RequestError: the class says another model type, or there is one already.
+        """
+        if config.model_type != model_type:
+            raise RequestError(
+                f"{config.__name__} has the model type {config.model_type!r}, and {model_type!r} is to be registered.",
+                hint="Fix one of them.",
+            )
+        if not exist_ok and (model_type in _REGISTERED or model_type in _CLASSES):
+            raise RequestError(f"there is a config for {model_type!r} already.", hint="Pass exist_ok=True.")
+        _REGISTERED[model_type] = config
 
     @staticmethod
     def coerce(value: Any) -> Config:
@@ -51,9 +77,15 @@ class AutoConfig:
         if isinstance(value, str | os.PathLike):
             file = content.config_file(value)
             keys = content.read_json(file, content.MAX_BYTES)
-            return config_class(said_family(keys, file.name)).from_dict(keys, str(file))
+            return cast("Config", config_class(said_family(keys, file.name)).from_dict(keys, str(file)))
         keys = content.plain(content.keys_of(value, "config"))
         return config_class(said_family(keys))(**keys)
+
+
+def said_class(raw: Mapping[str, Any], file: str = "") -> Any:
+    """The class that the keys of a config ask for, which may be a user's own; arguments and errors as `said_family`."""
+    registered = _REGISTERED.get(str(raw.get("model_type")))
+    return config_class(said_family(raw, file)) if registered is None else registered
 
 
 def is_said_by_file(raw: Mapping[str, Any]) -> bool:

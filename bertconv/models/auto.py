@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NoReturn
 
 from bertconv import tasks
 from bertconv.config import Config
-from bertconv.config_auto import AutoConfig, said_family
+from bertconv.config_auto import AutoConfig, config_class, said_class, said_family
 from bertconv.config_content import MAX_BYTES, keys_of, read_json
 from bertconv.errors import MissingConfig, RequestError, UnsupportedCheckpoint
 from bertconv.families import Family
@@ -40,10 +40,33 @@ def class_for(family: Family, task: str, *others: str) -> type[TFPreTrainedModel
     return found
 
 
+def _has_own(kind: Any, task: str) -> bool:
+    """Whether there is a class of bertconv's for a class of configs, bertconv's or transformers'."""
+    try:
+        family = said_family({"model_type": getattr(kind, "model_type", "")})
+        class_for(family, task)
+    except (RequestError, UnsupportedCheckpoint):
+        return False
+    return config_class(family).__name__ == str(kind.__name__)
+
+
 def _family(keys: Mapping[str, Any], file: str = "") -> Family:
     """The family that the keys of a config name."""
     try:
         return said_family(keys, file)
+    except RequestError as error:
+        raise UnsupportedCheckpoint(error.message, hint=error.hint) from error
+
+
+def _key(config_class: Any) -> tuple[str, str]:
+    """What tells classes of configs apart, of which transformers and bertconv may each have one."""
+    return str(getattr(config_class, "model_type", "")), config_class.__name__
+
+
+def _class_said(keys: Mapping[str, Any], file: str = "") -> Any:
+    """The class that the keys of a config ask for."""
+    try:
+        return said_class(keys, file)
     except RequestError as error:
         raise UnsupportedCheckpoint(error.message, hint=error.hint) from error
 
@@ -58,6 +81,11 @@ class _AutoModel:
 
     task: ClassVar[str]
     others: ClassVar[tuple[str, ...]] = ()
+    _registered: ClassVar[dict[tuple[str, str], Any]]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls._registered = {}
 
     def __init__(self, *_: Any, **__: Any) -> NoReturn:
         raise RequestError(
@@ -77,22 +105,59 @@ class _AutoModel:
         if isinstance(config, str | os.PathLike):
             kwargs["config"] = config = AutoConfig.from_pretrained(config)
         if config is not None:
-            family = AutoConfig.coerce(config).family
+            kind = cls._class_for_config(config)
         elif source.config is None:
             raise MissingConfig(
                 "has no config.json.", hint="Pass config=: an object such as BertConfig(...).", file=str(source.folder)
             )
         else:
-            family = _family(read_json(source.config, MAX_BYTES), source.config.name)
-        return class_for(family, cls.task, *cls.others).from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+            keys, name = read_json(source.config, MAX_BYTES), source.config.name
+            kind = cls._class_of(_class_said(keys, name), lambda: _family(keys, name))
+        return kind.from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+
+    @classmethod
+    def register(cls, config_class: Any, model_class: Any, exist_ok: bool = False) -> None:
+        """Let a class of configs mean a class of models of the user's own, for this automatic class alone.
+
+        Args:
+            config_class: of bertconv's or transformers' configs; `AutoConfig.register` makes its model type known.
+            model_class: which has this `config_class`.
+            exist_ok: let it take the place of another one.
+
+        Raises:
+            RequestError: the model's class has another config, or there is one already.
+        """
+        own = getattr(model_class, "config_class", None)
+        if own is not None and own.__name__ != config_class.__name__:
+            raise RequestError(
+                f"{model_class.__name__} has the config {own.__name__}, and is to be registered for "
+                f"{config_class.__name__}.",
+                hint="Set config_class of the model to that class.",
+            )
+        if not exist_ok and (_key(config_class) in cls._registered or _has_own(config_class, cls.task)):
+            raise RequestError(
+                f"{cls.__name__} has a class for {config_class.__name__} already.", hint="Pass exist_ok=True."
+            )
+        cls._registered[_key(config_class)] = model_class
+
+    @classmethod
+    def _class_of(cls, kind: Any, family: Callable[[], Family]) -> Any:
+        """The class for configs of a kind, which are of that family where nobody registered another one."""
+        registered = cls._registered.get(_key(kind))
+        return class_for(family(), cls.task, *cls.others) if registered is None else registered
 
     @classmethod
     def from_config(cls, config: Any, **kwargs: Any) -> Any:
         """A model with fresh weights; errors as for `from_pretrained`."""
-        if not isinstance(config, Config):
-            _family(keys_of(config, "config"))
-        family = AutoConfig.coerce(config).family
-        return class_for(family, cls.task, *cls.others).from_config(config, **kwargs)
+        return cls._class_for_config(config).from_config(config, **kwargs)
+
+    @classmethod
+    def _class_for_config(cls, config: Any) -> Any:
+        if isinstance(config, Mapping):
+            return cls._class_of(_class_said(config), lambda: _family(config))
+        if isinstance(config, Config):
+            return cls._class_of(type(config), lambda: AutoConfig.coerce(config).family)
+        return cls._class_of(type(config), lambda: _family(keys_of(config, "config")))
 
 
 class TFAutoModel(_AutoModel):

@@ -124,7 +124,7 @@ class GenerationMixin:
         pad_token_id: int | None = None,
         **kwargs: Any,
     ) -> tf.Tensor:
-        """Continue prompts, word by word; what is not given is as `generation_config` has it.
+        """Continue prompts, word by word; settings that are not given are those of `generation_config`.
 
         Args:
             input_ids: the prompts, padded on the left where their lengths differ: `[batch sequence]`; or a tokenizer's
@@ -148,16 +148,15 @@ class GenerationMixin:
             Prompts and continuations: `[batch sequence]`, int32.
 
         Raises:
-            RequestError: no decoder, no room for a word, or settings that make no sense.
+            RequestError: no decoder, no room for a word, settings that make no sense, or a generation config that asks
+                for another way of decoding.
         """
         values, usual = self.config.values, self.generation_config
         usual.check()
         if max_new_tokens is None and max_length is None:
-            max_new_tokens, max_length = usual.max_new_tokens, usual.max_length
-        do_sample = usual.do_sample if do_sample is None else do_sample
-        temperature = usual.temperature if temperature is None else temperature
-        top_k = (usual.top_k or 0) if top_k is None else top_k
-        top_p = usual.top_p if top_p is None else top_p
+            max_new_tokens = usual.max_new_tokens
+        do_sample, temperature = usual.chosen("do_sample", do_sample), usual.chosen("temperature", temperature)
+        top_k, top_p = usual.chosen("top_k", top_k), usual.chosen("top_p", top_p)
         given = named_inputs(PROMPT, (input_ids, attention_mask), kwargs, model=f"{type(self).__name__}.generate")
         sampling = Sampling(True, float(temperature), top_k, float(top_p)) if do_sample else Sampling()
         _check(values, given, temperature, top_k, top_p)
@@ -166,8 +165,9 @@ class GenerationMixin:
         mask = tf.cast(given.pop("attention_mask", tf.ones_like(ids)), tf.int32)
         ids = _padded_left(ids, mask)
         end = _end(
-            ids, max_new_tokens, max_length, values["max_position_embeddings"] - self.body.embeddings.first_position
-        )
+            ids, max_new_tokens, usual.chosen("max_length", max_length),
+            values["max_position_embeddings"] - self.body.embeddings.first_position,
+        )  # fmt: skip
         eos = usual.eos_token_id if eos_token_id is None else eos_token_id
         marks = tuple(map(int, tf.nest.flatten(eos))) if eos is not None else ()
         pad = int((usual.pad_token_id if pad_token_id is None else pad_token_id) or 0)
@@ -248,10 +248,10 @@ def _padded_left(ids: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     return ids
 
 
-def _end(ids: tf.Tensor, new: int | None, whole: int | None, limit: int) -> Any:
+def _end(ids: tf.Tensor, new: int | None, whole: int, limit: int) -> Any:
     """Length at which to stop."""
     length = ids.shape[1] if ids.shape[1] is not None else tf.shape(ids)[1]
-    end = length + new if new is not None else 20 if whole is None else whole
+    end = length + new if new is not None else whole
     if isinstance(end, int) and isinstance(length, int) and not length < end <= limit:
         raise RequestError(
             f"the prompts have {length} tokens and the whole may have {end}, of at most {limit}.",

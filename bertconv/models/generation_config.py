@@ -13,11 +13,10 @@ from bertconv.source import Source
 
 FILE = "generation_config.json"
 TOKENS = ("bos_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id")
-HEEDED = ("do_sample", "eos_token_id", "max_length", "max_new_tokens", "pad_token_id", "temperature", "top_k", "top_p")
-"""What `generate` takes from here."""
-
-_HARMLESS = frozenset((*HEEDED, "diversity_penalty", "early_stopping", "length_penalty", "num_beam_groups"))
-"""Keys that are heeded, or that change nothing where there is one beam."""
+HEEDED = ("max_length", "do_sample", "temperature", "top_k", "top_p")
+"""Keys that `generate` goes by, beside those of tokens and `max_new_tokens`."""
+WITHOUT_EFFECT = ("early_stopping", "length_penalty", "num_beam_groups", "diversity_penalty", "remove_invalid_values")
+"""Those that change nothing about words drawn one at a time from finite scores."""
 _FROM_CONFIG = "_from_model_config"
 
 
@@ -61,14 +60,20 @@ class GenerationConfig:
         """generation_config.json."""
         return content.json_text(self.to_dict()).encode()
 
+    def chosen(self, key: str, given: Any) -> Any:
+        """A setting: what was given, else what is said here, else transformers' default."""
+        said = getattr(self, key) if given is None else given
+        return GENERATION[key] if said is None else said
+
     def check(self) -> None:
-        """RequestError where this asks for something that `generate` does not do."""
-        for name, usual in GENERATION.items():
-            value = getattr(self, name)
-            if name not in _HARMLESS and value is not None and value != usual:
+        """RequestError where words are asked for that are not those of greedy or sampled decoding."""
+        for key, default in GENERATION.items():
+            value = getattr(self, key)
+            if key not in (*HEEDED, *WITHOUT_EFFECT) and value != default and value not in (None, [], {}):
                 raise RequestError(
-                    f"{name} is {value!r} in the generation config, and generate has no such thing.",
-                    hint=f"Set model.generation_config.{name} to {usual!r}.",
+                    f"the {'generation ' if key in self.said else ''}config asks for {key}={value!r:.80}, which "
+                    "generate does not know.",
+                    hint=f"Set model.generation_config.{key} = {default!r} for greedy or sampled decoding.",
                 )
 
 

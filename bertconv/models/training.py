@@ -15,6 +15,7 @@ from bertconv.models.class_weights import weigh_classes
 from bertconv.models.compiled_loss import is_own_loss, warn_of_probabilities
 from bertconv.models.datasets import prepare_tf_dataset
 from bertconv.models.inputs import check_one_encoding, is_label, plain_batch, unpacked_batch
+from bertconv.models.keras2_names import Keras2Names
 from bertconv.models.keras_internals import has_training
 from bertconv.models.metrics import by_output, metrics_list, repeat_metrics
 from bertconv.models.outputs import ModelOutput
@@ -34,7 +35,7 @@ LABEL_OUTPUTS = {
 """Labels of transformers' heads that have an output of their own name."""
 
 
-class TrainingMixin:
+class TrainingMixin(Keras2Names):
     """The head's own loss where no other is compiled; labels among the inputs or beside them.
 
     Attributes:
@@ -321,15 +322,6 @@ class TrainingMixin:
         # Keras gives every replica of a strategy the whole batch, and returns the outputs of all, one behind the other.
         rows = len(keras.tree.flatten(batch)[0])
         return keras.tree.map_structure(lambda value: value[:rows], found)
-
-    @property
-    def metrics_names(self) -> list[str]:
-        """Names of what `evaluate` returns, in its order, once there was a step; Keras 3 has "compile_metrics" there."""
-        compiled = self._compile_metrics  # type: ignore[attr-defined]
-        if compiled is not None and not compiled.built:
-            return ["loss"]
-        found = self._flatten_metrics_in_order({name: name for name in self.get_metrics_result()})  # type: ignore[attr-defined]
-        return found if isinstance(found, list) else [found]
 
     @staticmethod
     def _unpacked(x: Any, y: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:

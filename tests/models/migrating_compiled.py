@@ -128,20 +128,22 @@ def metrics_names(row: Row) -> None:  # noqa: ARG001
     assert model.history.history.keys() == {"loss", "accuracy"}
 
 
-@case("`self.compiled_loss(y, y_pred)` in a `train_step`")
-def compiled_loss(row: Row) -> None:
+@case("`self.compiled_loss(y, y_pred)`, `self.compiled_metrics.update_state(y, y_pred)` in a `train_step`")
+def compiled_loss(row: Row) -> None:  # noqa: ARG001
     class Own(tf_class(CLASSIFIER)):  # type: ignore[misc]
         def train_step(self, data: Any) -> Any:
             x, y = data
             y_pred = self(x).logits
-            with row.comes():
-                old = self.compiled_loss(y, y_pred)
-            new = self.compute_loss(x, y, y_pred)
-            return {"loss": new, "same": old == new}
+            self.compiled_loss(y, y_pred)
+            self.compiled_metrics.update_state(y, y_pred)
+            return {metric.name: metric.result() for metric in self.metrics}
 
     (x, y), model = batch(), Own(make().config)
-    model.compile("sgd", loss=LOSS, run_eagerly=True)
-    assert model.fit(x, y, verbose=0).history == {"loss": [pytest.approx(own_loss(model), rel=1e-5)], "same": [True]}
+    model.compile("sgd", loss=LOSS, metrics=["accuracy"], run_eagerly=True)
+    found = model.fit(x, y, batch_size=2, shuffle=False, verbose=0).history
+    right = np.mean(np.argmax(model(x).logits, -1) == y)
+    assert found == {"loss": [pytest.approx(own_loss(model), rel=1e-5)], "accuracy": [pytest.approx(right)]}
+    # in a train_step
 
 
 @case("`model.add_metric(value)`")
@@ -151,6 +153,16 @@ def add_metric(row: Row) -> None:
         model.add_metric(value)
     model.compile("sgd", metrics=[metric], run_eagerly=True)
     assert "accuracy" in model.evaluate(x, y, verbose=0, return_dict=True)
+
+
+@case('`history.history["lr"]` with `LearningRateScheduler` or `ReduceLROnPlateau`')
+def logged_rate(row: Row) -> None:
+    (x, y), model = batch(), compiled()
+    changes = [keras.callbacks.LearningRateScheduler(lambda _: 0.5), keras.callbacks.ReduceLROnPlateau(monitor="loss")]
+    history = model.fit(x, y, callbacks=changes, verbose=0)
+    with row.comes():
+        history.history["lr"]
+    assert history.history["learning_rate"] == [0.5]
 
 
 @case("`metric.reset_states()`")

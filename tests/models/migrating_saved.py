@@ -311,15 +311,43 @@ def whole_h5(row: Row) -> None:
     assert same(weights(keras.models.load_model("m.keras")), weights(model))
 
 
-@case("`loaded(x)` of `tf.saved_model.load(path)`")
-def saved_models(row: Row) -> None:
+@case("`loaded(x)`, `loaded.serving(x)` of `tf.saved_model.load(path)`")
+def saved_models(row: Row) -> None:  # noqa: ARG001
     model, path = make(), "folder/saved_model/1"
     model.save_pretrained("folder", saved_model=True)
     loaded = tf.saved_model.load(path)
     x = {name: tf.constant(value, tf.int32) for name, value in inputs(CLASSIFIER).items()}
-    with row.comes():
-        loaded(x)
-    assert np.allclose(loaded.signatures["serving_default"](**x)["logits"], model(x).logits, atol=1e-5)
+    for answers in (loaded(x), loaded.serving(x)):
+        assert np.allclose(answers["logits"], model(x).logits, atol=1e-5)
+
+
+@case("`tf.train.Checkpoint(model=model)`")
+def tensorflow_checkpoints(row: Row) -> None:  # noqa: ARG001
+    """What 4.57 wrote has the embeddings under other names: here one is written with these."""
+    model, other = make(), make()
+    other.set_weights([each * 0 for each in weights(other)])
+    path = tf.train.Checkpoint(model=model).save("new")
+    tf.train.Checkpoint(model=other).restore(path).assert_consumed()
+    assert same(weights(other), weights(model))
+    old = old_checkpoint(model)
+    other.set_weights([each * 0 for each in weights(other)])
+    tf.train.Checkpoint(model=other).restore(old).expect_partial()
+    left = [each.path for each, value in zip(other.weights, weights(other), strict=True) if not value.any()]
+    assert sum("embeddings/weight" in path or path.endswith("/embeddings") for path in left) == 3
+    model.load_weights("ck-1")
+
+
+def old_checkpoint(model: Any) -> str:
+    """A checkpoint of the same weights with the objects that 4.57's class had."""
+    embeddings, old = model.bert.embeddings, tf.Module()
+    names = {"weight": "word_embeddings", "token_type_embeddings": "token_type_embeddings"}
+    names["embeddings"] = "position_embeddings"
+    old.embeddings = tf.Module()
+    for name, layer in names.items():
+        setattr(old.embeddings, name, tf.Variable(getattr(embeddings, layer).table))
+    old.embeddings.LayerNorm, old.encoder, old.pooler = embeddings.LayerNorm, model.bert.encoder, model.bert.pooler
+    whole = tf.train.Checkpoint(bert=old, classifier=model.classifier)
+    return str(tf.train.Checkpoint(model=whole).save("ck"))
 
 
 @case('`tf.saved_model.save(model, "folder")`')
@@ -362,4 +390,3 @@ def variables(row: Row) -> None:  # noqa: ARG001
     variable = make().weights[0]
     assert isinstance(variable, tf.Variable) is False
     assert isinstance(variable.value, tf.Variable)
-

@@ -96,9 +96,9 @@ def test_the_config_still_counts() -> None:
 @pytest.mark.parametrize(("name", "value", "usual"), [("num_beams", 4, "1"), ("repetition_penalty", 1.5, "1.0")])
 def test_what_generate_cannot_do(name: str, value: float, usual: str) -> None:
     model = decoder(**{name: value})
-    with pytest.raises(RequestError, match=f"{name} is {value}") as caught:
+    with pytest.raises(RequestError, match=f"the config asks for {name}={value}") as caught:
         model.generate(PROMPTS)
-    assert f"{name} to {usual}" in caught.value.hint
+    assert f"generation_config.{name} = {usual}" in caught.value.hint
     setattr(model.generation_config, name, float(usual))
     assert model.generate(PROMPTS).shape == (2, 20)
 

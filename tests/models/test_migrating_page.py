@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from collections.abc import Generator
@@ -15,11 +16,12 @@ import migrating_saved  # noqa: F401
 import pytest
 from migrating_page import CASES, ROWS, TEXT, Row, missing_code, tables
 from tiny_models import inputs, labels
-from trained_models import CLASSIFIER, compiled
+from trained_models import CLASSIFIER, compiled, make
 
 import bertconv
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "source"))  # the Hub of the tests lies there
+TESTS = Path(__file__).parents[1]
+sys.path.insert(0, str(TESTS / "source"))  # the Hub of the tests lies there
 
 from hub_writes import WritableHub
 
@@ -68,3 +70,65 @@ def test_every_block_of_the_page_runs(hub: WritableHub) -> None:
         exec(block, names)  # noqa: S102  (of a page of ours)
     assert names["history"].epoch == [0, 1]
     assert "tf_model.h5" in hub.files("me/tuned")
+
+
+TESTED = {
+    "`model.safetensors` of PyTorch": "models/test_loading.py::test_every_format",
+    "nothing in the file fits": "models/test_loading.py::test_no_bert",
+    "`tie_word_embeddings=False`": "models/test_loading.py::test_untied_decoder",
+    "`position_embedding_type`": "models/test_attention.py::test_relative_positions",
+    "3-D and 4-D masks, `head_mask`": "models/test_attention.py::test_masks_of_three_axes test_masks_of_four_axes "
+    "test_head_mask_scales_what_a_head_contributes",
+    "the pad token's vector": "models/test_gradients.py::test_the_padding_row",
+    "hidden positions": "models/test_attention.py::test_masked_positions_cannot_be_seen",
+    "`encoder_hidden_states` for a model that is no decoder":
+        "models/test_attention.py::test_encoder_states_need_a_decoder",
+    "cache with `return_dict=False`": "models/test_attention.py::test_where_a_cache_stands_in_a_tuple",
+    "`classifier_dropout` in multiple choice, `problem_type`":
+        "models/test_training_steps.py::test_classifier_dropout_of_multiple_choice test_problem_types",
+    "-100 in sequence classification and multiple choice": "models/test_losses.py::test_losses_of_rows",
+    "QA positions behind the end": "models/test_losses.py::test_answers_outside_the_sequence_are_ignored",
+    "NSP loss where some labels are -100": "models/test_losses.py::test_losses_of_rows",
+    "other negative labels": "models/test_losses.py::test_class_ids_that_are_no_classes_raise",
+    "`fit` without a computable loss": "models/test_training.py::test_no_loss_is_refused",
+    "TensorFlow save of a model built by `build()`, named, or nested":
+        "models/test_save_pretrained.py::test_names_do_not_depend_on_how_a_model_is_used",
+    "shards of an earlier save": "models/test_save_pretrained.py::test_stale_shards_go_and_other_files_stay",
+    "RoBERTa-PreLayerNorm: the last of `hidden_states`":
+        "models/test_families_against_transformers.py::test_every_output",
+    "activations": "models/test_activations.py::test_the_names_are_those_of_the_config",
+    "names in `output_loading_info`": "models/test_loading.py::test_half_a_head",
+    "loading that went well": "models/test_loading.py::test_every_format",
+    "weights drawn anew, shapes that did not match":
+        "models/test_loading.py::test_half_a_head test_another_number_of_labels",
+    "config values that no model can have (`hidden_size=0`; 37 with 12 heads; `pruned_heads`)":
+        "test_config.py::test_heads_divide_the_hidden_size test_sizes_are_whole_numbers",
+    "a config that is not there": "test_config.py::test_what_is_not_here_is_refused",
+    "the config's `sub_configs`, `is_composition`; the model's `_get_word_embedding_weight`":
+        "models/test_migrating_page.py::test_names_that_are_absent",
+    "`generation_config.json` of a model that generates":
+        "models/test_migrating_page.py::test_no_generation_config_is_written",
+}  # fmt: skip
+"""Row of "Values that differ" -> the tests that hold it; the file, and its functions."""
+
+
+def test_every_difference_has_a_test() -> None:
+    assert [row[0] for row in tables(("what", "transformers 4.57", "here"))] == list(TESTED)
+    for place in TESTED.values():
+        file, _, names = place.partition("::")
+        tree = ast.parse((TESTS / file).read_text())
+        assert {*names.split()} <= {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, place
+
+
+def test_names_that_are_absent() -> None:
+    model = make()
+    assert not hasattr(model.config, "sub_configs")
+    assert not hasattr(model.config, "is_composition")
+    assert not hasattr(model, "_get_word_embedding_weight")
+
+
+def test_no_generation_config_is_written(tmp_path: Path) -> None:
+    model = make("BertLMHeadModel")
+    assert model.can_generate()
+    model.save_pretrained(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bertconv.json", "config.json", "tf_model.h5"]
