@@ -106,8 +106,6 @@ TESTED = {
     "a config that is not there": "test_config.py::test_what_is_not_here_is_refused",
     "the config's `sub_configs`, `is_composition`; the model's `_get_word_embedding_weight`":
         "models/test_migrating_page.py::test_names_that_are_absent",
-    "`generation_config.json` of a model that generates":
-        "models/test_migrating_page.py::test_no_generation_config_is_written",
 }  # fmt: skip
 """Row of "Values that differ" -> the tests that hold it; the file, and its functions."""
 
@@ -125,10 +123,3 @@ def test_names_that_are_absent() -> None:
     assert not hasattr(model.config, "sub_configs")
     assert not hasattr(model.config, "is_composition")
     assert not hasattr(model, "_get_word_embedding_weight")
-
-
-def test_no_generation_config_is_written(tmp_path: Path) -> None:
-    model = make("BertLMHeadModel")
-    assert model.can_generate()
-    model.save_pretrained(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bertconv.json", "config.json", "tf_model.h5"]
