@@ -259,7 +259,7 @@ class TrainingMixin(Keras2Names):
     def fit(self, x: Any = None, y: Any = None, *args: Any, validation_data: Any = None, **kwargs: Any) -> Any:
         """Train; as `keras.Model.fit`, and x may be a BatchEncoding, or a batch of a data set: `(features, labels)`.
 
-        Keras 2's `workers`, `use_multiprocessing` and `max_queue_size` do nothing, here and in `evaluate` and `predict`.
+        `workers`, `use_multiprocessing` and `max_queue_size` of Keras 2 do nothing, as in `evaluate` and `predict`.
         """
         kwargs = _without_workers(kwargs)
         self._refuse_keras_2(args, list(kwargs.values()))

@@ -73,7 +73,7 @@ def load_weights(
 def save_weights(
     self: Any, filepath: str | os.PathLike[str], overwrite: bool = True, save_format: str | None = None, **kwargs: Any
 ) -> None:
-    """As `keras.Model.save_weights` for a name that ends in `.weights.h5`; for any other `.h5`, a file as 4.57 wrote it.
+    """As `keras.Model.save_weights` for a name that ends in `.weights.h5`; for another `.h5`, a file as 4.57 wrote it.
 
     That file is laid out as `tf_model.h5` is: `load_weights` reads it here and in transformers 4.
 

@@ -13,7 +13,7 @@ from migrating_page import Row, case
 from tiny_models import inputs, labels, tf_class
 from trained_models import CLASSIFIER, compiled, make, same, weights
 
-from bertconv import create_optimizer
+from bertconv import AdamWeightDecay, create_optimizer
 from bertconv.models.runtime import check_runtime
 
 TOKENS = "BertForTokenClassification"
@@ -100,7 +100,7 @@ def legacy(row: Row) -> None:
 
 @case("`model.fit_generator(batches)`")
 def generators(row: Row) -> None:
-    model, batches = compiled(), iter([batch()] * 2)
+    model, batches = compiled(), (batch() for _ in range(2))
     with row.comes():
         model.fit_generator(batches)
     model.fit(batches, steps_per_epoch=2, verbose=0)
@@ -118,7 +118,7 @@ def ways_to_run(row: Row) -> None:  # noqa: ARG001
     # run_eagerly=True jit_compile=True steps_per_execution=2
 
 
-@case("`model.metrics_names`, `model.history`")
+@case("`model.metrics_names`, `model.history`, `model.train_function`")
 def metrics_names(row: Row) -> None:  # noqa: ARG001
     (x, y), model = batch(), compiled(metrics=["accuracy"])
     model.fit(x, y, verbose=0)
@@ -126,6 +126,24 @@ def metrics_names(row: Row) -> None:  # noqa: ARG001
         x, y, verbose=0, return_dict=True
     )
     assert model.history.history.keys() == {"loss", "accuracy"}
+    assert callable(model.train_function)
+
+
+@case('`keras.mixed_precision.set_global_policy("mixed_float16")`')
+def mixed_precision(row: Row) -> None:  # noqa: ARG001
+    before, found = keras.mixed_precision.global_policy(), []
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        found.append(compiled())
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+    found[0].save_pretrained("folder")
+    found.append(tf_class(CLASSIFIER).from_pretrained("folder", dtype="mixed_float16"))
+    found[1].compile("sgd")
+    for model in found:
+        assert model(inputs(CLASSIFIER)).logits.dtype == "float16"
+        assert model.weights[0].dtype == "float32"
+        assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
 
 
 @case("`self.compiled_loss(y, y_pred)`, `self.compiled_metrics.update_state(y, y_pred)` in a `train_step`")
@@ -203,8 +221,21 @@ def lr_argument(row: Row) -> None:
     assert float(keras.optimizers.Adam(learning_rate=0.5).learning_rate) == 0.5
 
 
-@case("`optimizer.lr`")
+@case("`optimizer.lr` of `create_optimizer`")
+def lr_of_ours(row: Row) -> None:  # noqa: ARG001
+    optimizer = AdamWeightDecay(0.125)
+    assert float(optimizer.lr) == 0.125
+    optimizer.lr.assign(0.5)
+    assert float(optimizer.learning_rate) == 0.5
+    optimizer, schedule = create_optimizer(0.5, num_train_steps=4, num_warmup_steps=2)
+    optimizer.build([keras.Variable(1.0)])
+    optimizer.iterations.assign(1)
+    assert float(optimizer.lr) == float(schedule(1)) == 0.25
+
+
+@case("`optimizer.lr` of Keras")
 def lr(row: Row) -> None:
+    """Of Keras 3."""
     optimizer = adam()
     with row.comes():
         optimizer.lr  # noqa: B018
@@ -291,8 +322,8 @@ def legacy_optimizers(row: Row) -> None:
 
 @case("`optimizer.get_scaled_loss(loss)`, `optimizer.get_unscaled_gradients(gradients)` of a `LossScaleOptimizer`")
 def loss_scale(row: Row) -> None:
-    optimizer, plain = (keras.optimizers.SGD(0.5) for _ in range(2))
-    optimizer, variable, other = keras.optimizers.LossScaleOptimizer(optimizer), keras.Variable(3.0), keras.Variable(3.0)
+    variable, other = keras.Variable(3.0), keras.Variable(3.0)
+    optimizer, plain = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.5)), keras.optimizers.SGD(0.5)
     loss, gradients = variable * 1.0, []
     with row.comes():
         optimizer.get_scaled_loss(loss)

@@ -81,12 +81,14 @@ ROWS = [Row(*cells) for cells in tables(HEADER)]
 
 
 def missing_code(row: Row, function: Any) -> list[str]:
-    """The code in what a program has, and in what to write, that the row's test has not."""
+    """The code in what a program has, and in what to write, that the row's test has not; it may have more arguments."""
     source = _plain(inspect.getsource(function).partition("def ")[2])
-    return [
-        code for code in CODE.findall(row.program + row.write)
-        if not re.search(".*".join(map(re.escape, _plain(code).split("..."))), source)
-    ]  # fmt: skip
+    return [code for code in CODE.findall(row.program + row.write) if not re.search(_pattern(_plain(code)), source)]
+
+
+def _pattern(code: str) -> str:
+    ends = code.endswith(")")
+    return ".*".join(map(re.escape, code.removesuffix(")").split("..."))) + ("[,)]" if ends else "")
 
 
 def _plain(code: str) -> str:

@@ -19,7 +19,7 @@ from transformers import (
     DefaultDataCollator,
 )
 
-from bertconv import TFBertForSequenceClassification
+from bertconv import TFBertForSequenceClassification, TFBertMainLayer, TFBertPreTrainedModel
 
 SAMPLES = [{"input_ids": [5, 6, 7]}, {"input_ids": [8]}]
 IDS = inputs("BertModel", padded=False)["input_ids"]
@@ -36,7 +36,7 @@ def tokenizer_of() -> Any:
 def models(row: Row) -> None:
     with row.comes():
         from transformers import TFBertModel
-    from bertconv import TFBertModel  # noqa: F811
+    from bertconv import TFBertModel
 
     assert issubclass(TFBertModel, keras.Model)
 
@@ -69,9 +69,10 @@ def metric_callback(row: Row) -> None:
 @case("`from transformers.modeling_tf_utils import shape_list`")
 def shape_list(row: Row) -> None:
     with row.comes():
-        from transformers.modeling_tf_utils import shape_list  # noqa: F401
-    tensor = tf.zeros((2, 3))
-    assert tf.shape(tensor).numpy().tolist() == [2, 3]
+        from transformers.modeling_tf_utils import shape_list
+    from bertconv import shape_list
+
+    assert shape_list(tf.zeros((2, 3))) == [2, 3]
 
 
 @case('`pipeline("text-classification", model=model, tokenizer=tokenizer)`')
@@ -142,6 +143,82 @@ def encodings(row: Row) -> None:  # noqa: ARG001
     model.run_eagerly = True
     for encoding in (BatchEncoding(x), BatchEncoding({name: tf.constant(value) for name, value in x.items()})):
         assert np.allclose(model.predict(encoding, verbose=0).logits, model(x).logits, atol=1e-5)
+
+
+# Classes
+
+
+@case("`isinstance(output, ModelOutput)`, `isinstance(model.config, PretrainedConfig)` with transformers' classes")
+def likeness(row: Row) -> None:  # noqa: ARG001
+    from transformers import PretrainedConfig
+    from transformers.utils import ModelOutput
+
+    model = make()
+    output = model(inputs(CLASSIFIER))
+    assert isinstance(output, ModelOutput)
+    assert isinstance(model.config, PretrainedConfig)
+
+
+@case("`def call(self, inputs, training=False)`, `def call(self, input_ids=None, **kwargs)` in a class of your own")
+def signatures(row: Row) -> None:  # noqa: ARG001
+    class Own(TFBertPreTrainedModel):
+        def __init__(self, config: Any, **kwargs: Any) -> None:
+            super().__init__(config, **kwargs)
+            self.bert = TFBertMainLayer(config, name="bert")
+
+    class One(Own):
+        def call(self, inputs, training=False):  # type: ignore[no-untyped-def]
+            return self.bert(inputs, training=training).pooler_output
+
+    class Other(Own):
+        def call(self, input_ids=None, **kwargs):  # type: ignore[no-untyped-def]
+            return self.bert(input_ids, **kwargs).pooler_output
+
+    model, x = make("BertModel"), inputs("BertModel")
+    model.save_pretrained("folder")
+    for kind in (One, Other):
+        assert np.allclose(kind.from_pretrained("folder")(x), model(x).pooler_output, atol=1e-5)
+
+
+@case("`config_class = RatedConfig`, a subclass of transformers' own `BertConfig`")
+def config_classes(row: Row) -> None:  # noqa: ARG001
+    from transformers import BertConfig
+
+    class RatedConfig(BertConfig):  # type: ignore[misc]
+        def __init__(self, rating: int = 5, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.rating = rating
+
+    class Rated(TFBertForSequenceClassification):
+        config_class = RatedConfig
+
+    make().save_pretrained("folder")
+    assert Rated.from_pretrained("folder", rating=3).config.rating == 3
+
+
+@case("an optimizer made outside `strategy.scope()`, where the model is made inside")
+def optimizer_outside(row: Row) -> None:  # noqa: ARG001
+    strategy, optimizer = tf.distribute.MirroredStrategy(["CPU:0"]), keras.optimizers.SGD(0.125)
+    with strategy.scope():
+        model = make()
+    model.compile(optimizer)
+    x, y = inputs(CLASSIFIER), labels(CLASSIFIER)["labels"]
+    other = compiled()
+    model.fit(x, y, verbose=0)
+    other.fit(x, y, verbose=0)
+    assert same(weights(model), weights(other), 1e-5)
+
+
+@case("`model.fit(x, y)` in `strategy.scope()` of a model made outside")
+def model_outside(row: Row) -> None:
+    strategy, model = tf.distribute.MirroredStrategy(["CPU:0"]), compiled()
+    x, y = inputs(CLASSIFIER), labels(CLASSIFIER)["labels"]
+    with strategy.scope(), row.comes():
+        model.fit(x, y, verbose=0)
+    with strategy.scope():
+        model = make()
+        model.compile("sgd", run_eagerly=True)
+    assert np.isfinite(model.evaluate(x, y, verbose=0))
 
 
 # Functional models
@@ -311,14 +388,14 @@ def whole_h5(row: Row) -> None:
     assert same(weights(keras.models.load_model("m.keras")), weights(model))
 
 
-@case("`loaded(x)`, `loaded.serving(x)` of `tf.saved_model.load(path)`")
+@case("`loaded(x)`, `loaded.serving(x)` of `tf.saved_model.load(path)` with one dict")
 def saved_models(row: Row) -> None:  # noqa: ARG001
     model, path = make(), "folder/saved_model/1"
     model.save_pretrained("folder", saved_model=True)
     loaded = tf.saved_model.load(path)
     x = {name: tf.constant(value, tf.int32) for name, value in inputs(CLASSIFIER).items()}
-    for answers in (loaded(x), loaded.serving(x)):
-        assert np.allclose(answers["logits"], model(x).logits, atol=1e-5)
+    for found in (loaded(x), loaded.serving(x)):
+        assert np.allclose(found["logits"], model(x).logits, atol=1e-5)
 
 
 @case("`tf.train.Checkpoint(model=model)`")

@@ -176,7 +176,7 @@ def test_save_weights_of_a_users_own_layers(tmp_path: Path) -> None:
 def test_save_weights_over_a_file(tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
     path.write_text("before")
-    with pytest.raises(RequestError, match="x.h5: is there already"):
+    with pytest.raises(RequestError, match=r"x\.h5: is there already"):
         made("BertModel").save_weights(path, overwrite=False)
     assert path.read_text() == "before"
     model, other = made("BertModel"), made("BertModel")
