@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from bertconv.models.keras_internals import every_layer
-from bertconv.models.strategies import scope_of, strategy_of
+from bertconv.models.strategies import scope_of, strategy_of, take_variables
 
 
 class Replaceable:
@@ -79,11 +79,16 @@ class Replaceable:
                 self._tracker.untrack(each)
 
     def _build_new(self, new: Iterable[Any]) -> None:
-        """Build those that need no shapes, as the layer itself did with its first ones."""
+        """Build those that need no shapes, as the layer itself did with its first ones, under its own strategy."""
+        if not vars(self).get("built"):
+            return
+        strategy = strategy_of(self.variables)  # type: ignore[attr-defined]
         for each in new:
-            if vars(self).get("built") and isinstance(each, Replaceable) and not each.built:  # type: ignore[attr-defined]
-                with scope_of(strategy_of(self.variables)):  # type: ignore[attr-defined]
+            if isinstance(each, Replaceable) and not each.built:  # type: ignore[attr-defined]
+                with scope_of(strategy):
                     each.build()  # type: ignore[attr-defined]
+            if strategy is not None:
+                take_variables([each] if isinstance(each, keras.Variable) else each.variables, strategy)
 
 
 _BOOKS = ("_layers", "_trainable_variables", "_non_trainable_variables", "_metrics", "_seed_generators", "_tracker")

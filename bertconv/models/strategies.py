@@ -20,8 +20,8 @@ def scope_of(strategy: Any) -> AbstractContextManager[Any]:
 
 
 def strategy_of(variables: Iterable[Any]) -> Any:
-    """The strategy in whose scope the first of a layer's or optimizer's variables was made; None for none."""
-    return next((_made_under(variable) for variable in variables), None)
+    """The strategy in whose scope variables of a layer or an optimizer were made; None for none."""
+    return next(filter(None, map(_made_under, variables)), None)
 
 
 def check_scope(model: Any) -> None:
@@ -33,7 +33,7 @@ def check_scope(model: Any) -> None:
     if not tf.distribute.has_strategy():
         return
     current = tf.distribute.get_strategy()
-    if any(_made_under(variable) is not current for variable in model.variables):
+    if any(_made_under(variable) is not current for variable in model.weights):
         raise RequestError(
             f"{type(model).__name__} was made outside the scope of the {type(current).__name__} that is to train it.",
             hint=_TOGETHER,
@@ -52,7 +52,8 @@ def take_optimizer(model: Any, optimizer: Any) -> None:
     inner = getattr(optimizer, "inner_optimizer", None)  # of a LossScaleOptimizer
     if inner is not None:
         take_optimizer(model, inner)
-    own, strategy = strategy_of(optimizer.variables), model._distribute_strategy  # noqa: SLF001
+    variables, strategy = optimizer._variables, model._distribute_strategy  # noqa: SLF001  (without the inner one's)
+    own = strategy_of(variables)
     if own is strategy:
         return
     if strategy is None or own is not None:
@@ -66,15 +67,7 @@ def take_optimizer(model: Any, optimizer: Any) -> None:
             hint="Make a new one inside `with strategy.scope():`.",
         )
     optimizer._distribution_strategy = strategy  # noqa: SLF001
-    take_variables(optimizer.variables, strategy)
-
-
-def take_metrics(metrics: Any, strategy: Any) -> None:
-    """Make metrics ones of the strategy, with the values that they have, where they were made outside its scope."""
-    if strategy is not None:
-        for metric in keras.tree.flatten(metrics):
-            if isinstance(metric, keras.metrics.Metric):
-                take_variables(metric.variables, strategy)
+    take_variables(variables, strategy)
 
 
 def take_variables(variables: Iterable[Any], strategy: Any) -> None:

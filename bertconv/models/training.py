@@ -20,7 +20,7 @@ from bertconv.models.keras_internals import has_training
 from bertconv.models.metrics import by_output, metrics_list, repeat_metrics
 from bertconv.models.outputs import ModelOutput
 from bertconv.models.replacing import is_stale
-from bertconv.models.strategies import check_scope, scope_of, take_metrics, take_optimizer
+from bertconv.models.strategies import check_scope, scope_of, take_optimizer, take_variables
 
 IGNORED = ("workers", "use_multiprocessing", "max_queue_size")
 """Arguments of Keras 2 for the processes that a generator or a Sequence ran in; Keras 3 has them on its PyDataset."""
@@ -89,7 +89,9 @@ class TrainingMixin(Keras2Names):
                 optimizer=optimizer, loss=None if own else loss, loss_weights=loss_weights,
                 metrics=metrics_list(metrics), weighted_metrics=metrics_list(weighted_metrics), **kwargs,
             )  # fmt: skip
-        take_metrics([metrics, weighted_metrics], strategy)
+        if strategy is not None:
+            given = [each for each in keras.tree.flatten([metrics, weighted_metrics]) if hasattr(each, "variables")]
+            take_variables([*self.variables, *(variable for each in given for variable in each.variables)], strategy)  # type: ignore[attr-defined]
         take_optimizer(self, self.optimizer)  # type: ignore[attr-defined]
 
     def get_compile_config(self) -> Any:
@@ -315,13 +317,10 @@ class TrainingMixin(Keras2Names):
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs of one batch; as `keras.Model.predict_on_batch`, with x as for `fit`."""
-        batch = plain_batch(unpacked_batch(x)[0])
-        found = super().predict_on_batch(batch)  # type: ignore[misc]
-        if self._distribute_strategy is None:  # type: ignore[attr-defined]
-            return found
+        found = super().predict_on_batch(plain_batch(unpacked_batch(x)[0]))  # type: ignore[misc]
         # Keras gives every replica of a strategy the whole batch, and returns the outputs of all, one behind the other.
-        rows = len(keras.tree.flatten(batch)[0])
-        return keras.tree.map_structure(lambda value: value[:rows], found)
+        count = self.distribute_strategy.num_replicas_in_sync  # type: ignore[attr-defined]
+        return found if count == 1 else keras.tree.map_structure(lambda value: value[: len(value) // count], found)
 
     @staticmethod
     def _unpacked(x: Any, y: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:
