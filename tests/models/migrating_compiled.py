@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import transformers
 from migrating_page import Row, case
-from tiny_models import inputs, labels, tf_class
+from tiny_models import config, inputs, labels, tf_class
 from trained_models import CLASSIFIER, compiled, make, same, weights
 
 from bertconv import AdamWeightDecay, create_optimizer
@@ -194,15 +196,24 @@ def reset_states(row: Row) -> None:
     assert float(metric.result()) == 0
 
 
+@case("`transformers.set_seed(1)`")
+def set_seed(row: Row) -> None:  # noqa: ARG001
+    """It seeds Python's own generator, from which Keras takes the seeds of weights and dropout."""
+    found = [made_after(lambda: transformers.set_seed(1)) for _ in range(2)]
+    assert same(*found)
+    assert not same(found[0], made_after(lambda: transformers.set_seed(2)))
+
+
 @case("`tf.random.set_seed(1)`")
 def seeds(row: Row) -> None:  # noqa: ARG001
-    config, found = make().config, []
-    for seed in (lambda: tf.random.set_seed(1), lambda: keras.utils.set_random_seed(1)):
-        for _ in range(2):
-            seed()
-            found.append(weights(tf_class(CLASSIFIER)(config)))
-    assert not same(*found[:2])
-    assert same(*found[2:])
+    assert not same(*(made_after(lambda: tf.random.set_seed(1)) for _ in range(2)))
+    assert same(*(made_after(lambda: keras.utils.set_random_seed(1)) for _ in range(2)))
+
+
+def made_after(seed: Callable[[], Any]) -> list[np.ndarray]:
+    """Weights of a model with one layer, drawn after this."""
+    seed()
+    return weights(tf_class(CLASSIFIER)(config(CLASSIFIER, num_hidden_layers=1)))
 
 
 # Optimizers
