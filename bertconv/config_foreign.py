@@ -22,6 +22,9 @@ from bertconv.families import Family
 _answers: dict[int, tuple[dict[str, Any], Config]] = {}
 """id of a user's config -> its attributes when it was last asked, and what it said."""
 
+_LABELS = ("num_labels", "id2label", "label2id")
+"""Keys of which any one says the others."""
+
 _MAKER = "transformers"
 """The package whose own classes have nothing that a `Config` has not: their objects become one."""
 
@@ -130,6 +133,8 @@ class Bridge:
             return defaults.asked(name)
         if name in defaults.NAMES:
             return ""
+        if name in _LABELS:
+            return getattr(self.as_config(), name)
         meant = {**COMMON, **self._reading.own_family().schema.defaults}
         if name in meant:
             return meant[name]

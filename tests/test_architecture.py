@@ -23,10 +23,11 @@ PACKAGE = Path(bertconv.__file__).parent
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 LAYERS = (
-    {"errors", "progress", "records", "text", "tasks"},
+    {"errors", "likeness", "progress", "records", "text", "tasks"},
     {"families", "presets", "table_files"},
     {"containers"},
-    {"config", "config_auto", "config_checks", "config_content", "config_defaults", "config_like", "config_places"},
+    {"config", "config_auto", "config_checks", "config_content", "config_defaults", "config_foreign", "config_like",
+     "config_places"},
     {"source"},
     {"config_hub"},
     {"tokenizer"},
@@ -41,7 +42,7 @@ LAYERS = (
     {"testing"},
     {"cli", "pytest_plugin"},
     {"__main__"},
-)
+)  # fmt: skip
 """A part may import its own layer and those before it."""
 
 FRAMEWORKS = (

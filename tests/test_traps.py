@@ -26,6 +26,7 @@ from bertconv.errors import (
     BertconvError,
     DamagedCheckpoint,
     HubError,
+    MissingFiles,
     MissingTensors,
     OutputError,
     RequestError,
@@ -822,7 +823,7 @@ def test_30_zip_of_a_folder(tmp_path: Path, out: Path, name: str) -> None:
 def test_31_missing_shard(tmp_path: Path, out: Path) -> None:
     src = cp.save(tmp_path / "in", BASE, cp.state_dict(), "sharded")
     (src / "model-00002-of-00003.safetensors").unlink()
-    assert "model-00002-of-00003.safetensors" in str(refusal(DamagedCheckpoint, src, out))
+    assert "model-00002-of-00003.safetensors" in str(refusal(MissingFiles, src, out))
 
 
 def test_31_stale_shards_beside_a_new_file(tmp_path: Path, out: Path) -> None:
@@ -1103,7 +1104,7 @@ def test_34_trainer_folder(tmp_path: Path, out: Path, container: str) -> None:
 def test_34_trainer_folder_without_weights(tmp_path: Path, out: Path) -> None:
     for step in (500, 1000):
         cp.save(tmp_path / "in" / f"checkpoint-{step}", BASE, cp.state_dict())
-    assert "checkpoint-1000" in refusal(DamagedCheckpoint, tmp_path / "in", out).hint
+    assert "checkpoint-1000" in refusal(MissingFiles, tmp_path / "in", out).hint
 
 
 # There and back

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from bertconv.config_defaults import GENERATION
 from bertconv.errors import RequestError
+from bertconv.models.generation_config import GenerationConfig
 from bertconv.models.inputs import CACHE, named_inputs
 from bertconv.models.replacing import is_stale
 
 PROMPT = ("input_ids", "attention_mask", "token_type_ids", "encoder_hidden_states", "encoder_attention_mask", CACHE)
 """What `generate` passes on to the model."""
-
-HEEDED = ("max_length", "do_sample", "temperature", "top_k", "top_p")
-"""Keys of a config that `generate` goes by."""
-WITHOUT_EFFECT = ("early_stopping", "length_penalty", "num_beam_groups", "diversity_penalty", "remove_invalid_values")
-"""Those that change nothing about words drawn one at a time from finite scores."""
 
 
 class Sampling(NamedTuple):
@@ -65,6 +60,19 @@ class GenerationMixin:
     config: Any
     body: Any
     _decode_in_graph: Any = None
+    _generation_config: GenerationConfig | None = None
+
+    @property
+    def generation_config(self) -> GenerationConfig:
+        """What `generate` does by default: of generation_config.json, and of the config where that says nothing."""
+        if self._generation_config is None:
+            self._generation_config = GenerationConfig(self.config)
+        return self._generation_config
+
+    @generation_config.setter
+    def generation_config(self, value: Any) -> None:
+        said = value.to_dict() if hasattr(value, "to_dict") else dict(value)
+        self._generation_config = GenerationConfig(self.config, said)
 
     def prepare_inputs_for_generation(
         self,
@@ -116,24 +124,21 @@ class GenerationMixin:
         pad_token_id: int | None = None,
         **kwargs: Any,
     ) -> tf.Tensor:
-        """Continue prompts, word by word.
-
-        `max_length`, `do_sample`, `temperature`, `top_k` and `top_p` that are not given are the config's, which has
-        transformers' defaults where it says nothing.
+        """Continue prompts, word by word; settings that are not given are those of `generation_config`.
 
         Args:
             input_ids: the prompts, padded on the left where their lengths differ: `[batch sequence]`; or a tokenizer's
                 BatchEncoding with them and their mask.
             attention_mask: 0 where a prompt is padded; by default nowhere.
             max_new_tokens: words to add at most; by default up to `max_length`.
-            max_length: length of prompt and continuation at most; 20 where the config says nothing either.
+            max_length: length of prompt and continuation at most.
             do_sample: draw words instead of taking the likeliest.
             temperature: divides the scores before drawing.
             top_k: draw among so many of the likeliest words; 0 for all.
             top_p: draw among the likeliest words that together reach this probability.
             seed: two numbers for the same draws every time.
-            eos_token_id: word or words that end a continuation; by default the config's, or none.
-            pad_token_id: what follows that word; by default the config's.
+            eos_token_id: word or words that end a continuation.
+            pad_token_id: what follows that word.
             kwargs: `token_type_ids` of the prompts, of which new words repeat the last; `past_key_values` (or `cache`),
                 what the model returned for the prompts without their last word; for a model with cross-attention
                 `encoder_hidden_states` `[batch encoder_sequence hidden]` and `encoder_attention_mask`
@@ -143,13 +148,15 @@ class GenerationMixin:
             Prompts and continuations: `[batch sequence]`, int32.
 
         Raises:
-            RequestError: no decoder, no room for a word, settings that make no sense, or a config that asks for another
-                way of decoding.
+            RequestError: no decoder, no room for a word, settings that make no sense, or a generation config that asks
+                for another way of decoding.
         """
-        values = self.config.values
-        _refuse_other_ways(values)
-        do_sample, temperature = _said(values, "do_sample", do_sample), _said(values, "temperature", temperature)
-        top_k, top_p = _said(values, "top_k", top_k), _said(values, "top_p", top_p)
+        values, usual = self.config.values, self.generation_config
+        usual.check()
+        if max_new_tokens is None and max_length is None:
+            max_new_tokens = usual.max_new_tokens
+        do_sample, temperature = usual.chosen("do_sample", do_sample), usual.chosen("temperature", temperature)
+        top_k, top_p = usual.chosen("top_k", top_k), usual.chosen("top_p", top_p)
         given = named_inputs(PROMPT, (input_ids, attention_mask), kwargs, model=f"{type(self).__name__}.generate")
         sampling = Sampling(True, float(temperature), top_k, float(top_p)) if do_sample else Sampling()
         _check(values, given, temperature, top_k, top_p)
@@ -158,12 +165,12 @@ class GenerationMixin:
         mask = tf.cast(given.pop("attention_mask", tf.ones_like(ids)), tf.int32)
         ids = _padded_left(ids, mask)
         end = _end(
-            ids, max_new_tokens, _said(values, "max_length", max_length),
+            ids, max_new_tokens, usual.chosen("max_length", max_length),
             values["max_position_embeddings"] - self.body.embeddings.first_position,
         )  # fmt: skip
-        eos = values.get("eos_token_id") if eos_token_id is None else eos_token_id
+        eos = usual.eos_token_id if eos_token_id is None else eos_token_id
         marks = tuple(map(int, tf.nest.flatten(eos))) if eos is not None else ()
-        pad = int((values["pad_token_id"] if pad_token_id is None else pad_token_id) or 0)
+        pad = int((usual.pad_token_id if pad_token_id is None else pad_token_id) or 0)
         start = None if seed is None else tf.cast(tf.convert_to_tensor(seed), tf.int32)
         if is_stale(self, "_decode_in_graph") or self._decode_in_graph is None:
             self._decode_in_graph = tf.function(self._decode, reduce_retracing=True, autograph=False)
@@ -205,23 +212,6 @@ class GenerationMixin:
             lambda tensor: tf.TensorShape([tensor.shape[0], tensor.shape[1], None, tensor.shape[3]]), state[3]
         )
         return tf.while_loop(goes_on, step, state, shape_invariants=(grows, grows, state[2].shape, caches))[0]
-
-
-def _said(values: Mapping[str, Any], key: str, given: Any) -> Any:
-    """A setting: what was given, else what the config says, else transformers' default."""
-    said = values.get(key) if given is None else given
-    return GENERATION[key] if said is None else said
-
-
-def _refuse_other_ways(values: Mapping[str, Any]) -> None:
-    """RequestError for a config that asks for words that are not those of greedy or sampled decoding."""
-    for key, default in GENERATION.items():
-        value = values.get(key)
-        if key not in (*HEEDED, *WITHOUT_EFFECT) and value != default and value not in (None, [], {}):
-            raise RequestError(
-                f"the config asks for {key}={value!r:.80}, which generate does not know.",
-                hint=f"Set config.{key} = {default!r} for greedy or sampled decoding.",
-            )
 
 
 def _check(values: Any, given: dict[str, Any], temperature: float, top_k: int, top_p: float) -> None:

@@ -28,6 +28,7 @@ from bertconv.formats.readback import check_duplicates
 from bertconv.mapping.ignore import IgnoreLists
 from bertconv.mapping.plan import Plan, PlanOptions
 from bertconv.mapping.planner import make_plan
+from bertconv.models import generation_config
 from bertconv.models.arguments import NAMES
 from bertconv.models.filling import LoadingInfo, filled
 from bertconv.models.memory import blank_weights
@@ -91,6 +92,8 @@ def load(request: LoadRequest) -> tuple[keras.Model, LoadingInfo]:
                 model, own, plan = planned(header, _agreed(plan.config, request), request)
             check_stored_twice(plan)
             info = filled(own, plan, header, ignore_mismatched=request.ignore_mismatched_sizes)
+    if model.can_generate():
+        model._generation_config = generation_config.read(source, model.config)  # noqa: SLF001
     warn_of(request, info, notes=notes)
     return model, info
 

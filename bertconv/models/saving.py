@@ -23,6 +23,7 @@ from bertconv.formats.streaming import Elements, reordered
 from bertconv.mapping.expand import expand, target_specs, transpose_specs
 from bertconv.mapping.layout import Transpose
 from bertconv.models.arguments import PUSHING, SAVING, refuse_unknown, settle, settle_token
+from bertconv.models.generation_config import FILE as GENERATION
 from bertconv.models.keras_internals import every_layer
 from bertconv.models.variables import FRAMEWORK, Inventory, inventory
 from bertconv.presets import preset_for
@@ -78,7 +79,9 @@ def save_pretrained(
     version = 1 if version is None else version
     form = _form(format or ("tf-safetensors" if safe_serialization else "tf"))
     folder = local_destination(save_directory, "save_pretrained")
-    staged = StagedFolder(folder, keep=partial(_is_kept, form, f"saved_model/{version}/" if saved_model else None))
+    staged = StagedFolder(
+        folder, keep=partial(_is_kept, form, self, f"saved_model/{version}/" if saved_model else None)
+    )
     self.build_in_name_scope()
     own = inventory(self, self.config, self.table_head)
     _check_config(self, own)
@@ -89,6 +92,8 @@ def save_pretrained(
         contents = contents_of(own, self.config, form, model.head)
         files, checks = save_weights(staged, form, model, contents, limit, lambda _step, _total: _silent, verify=True)
         staged.write("config.json", config_bytes(self))
+        if self.can_generate():
+            staged.write(GENERATION, self.generation_config.to_bytes())
         if saved_model:
             self.export_saved_model(staged.path / "saved_model" / str(version), signatures)
         report = saved_report(
@@ -231,9 +236,10 @@ def _form(name: str) -> Format:
     return formats()[name]
 
 
-def _is_kept(form: Format, saved_model: str | None, name: str) -> bool:
+def _is_kept(form: Format, model: Any, saved_model: str | None, name: str) -> bool:
     """Whether a file of the folder belongs to somebody else, or to another version of the SavedModel."""
-    ours = name in {"config.json", MANIFEST} or (saved_model is not None and name.startswith(saved_model))
+    written = {"config.json", MANIFEST, *((GENERATION,) if model.can_generate() else ())}
+    ours = name in written or (saved_model is not None and name.startswith(saved_model))
     return not ours and not form.container.is_output(name)
 
 

@@ -77,7 +77,7 @@ class ServingMixin:
             # keras.layers.TFSMLayer passes one dict, which a signature does not take: it looks for an attribute first.
             module.serve = module.serving_default = serve
             module.int64_serving = serve_int64
-            # As of a SavedModel that Keras 2 wrote: what is loaded is called like the model, or by the name of its method.
+            # As in what Keras 2 wrote: a loaded SavedModel is called like the model, or by the name of its method.
             module.serving = serve
             module.__call__ = _called(serve, serve_int64)  # type: ignore[method-assign]
         tf.saved_model.save(module, str(folder), signatures=signatures)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from contextlib import closing
 from pathlib import Path
 
-from bertconv.errors import DamagedCheckpoint, RequestError
+from bertconv.errors import MissingFiles, RequestError
 from bertconv.records import dataclass
 from bertconv.source.checkpoint_folder import CheckpointFolder, open_in
 from bertconv.text import is_plain, printable, some
@@ -104,7 +104,7 @@ def choose_prefix(indexes: Collection[str], listed: str | None) -> Chosen:
     )
 
 
-def incomplete(names: Iterable[str], where: str, prefix: str | None = None) -> DamagedCheckpoint | None:
+def incomplete(names: Iterable[str], where: str, prefix: str | None = None) -> MissingFiles | None:
     """The error for parts of a TensorFlow checkpoint without the others; None where no name is that of such a part.
 
     Args:
@@ -130,7 +130,7 @@ def incomplete(names: Iterable[str], where: str, prefix: str | None = None) -> D
             f"is a part of a TensorFlow checkpoint, and {index}, which says what it holds, is not there",
             index,
         )
-    return DamagedCheckpoint(f"{some(parts)} {what}.", hint=f"Copy or download {lacking} too.", file=where)
+    return MissingFiles(f"{some(parts)} {what}.", hint=f"Copy or download {lacking} too.", file=where)
 
 
 def _note(chosen: str, prefixes: list[str], why: str) -> str:

@@ -11,7 +11,7 @@ from bertconv.config_content import json_object
 from bertconv.containers.container import Spread
 from bertconv.containers.registry import BY_NAME, CONTAINERS, SPREAD, refuse_impostor
 from bertconv.containers.stored import SourceFile
-from bertconv.errors import DamagedCheckpoint, RequestError, UnsafeCheckpoint
+from bertconv.errors import DamagedCheckpoint, MissingFiles, RequestError, UnsafeCheckpoint
 from bertconv.records import dataclass
 from bertconv.source import prefixes
 from bertconv.text import is_plain, printable, some
@@ -85,7 +85,7 @@ def choose(
     Raises:
         RequestError: the variant is not there, or several files or checkpoints of TensorFlow could be meant.
         UnsafeCheckpoint: the config names a file outside of the folder.
-        DamagedCheckpoint: the file that the config names, or the index for shards, is missing.
+        MissingFiles: the file that the config names, or the index for shards, is missing.
     """
     here = {name for name in names if "/" not in name}
     if named is not None and variant is None:
@@ -116,7 +116,7 @@ def _named(here: set[str], named: str) -> Choice:
             hint="Do not use this checkpoint, or give the file itself.",
         )
     if named not in here:
-        raise DamagedCheckpoint(
+        raise MissingFiles(
             f"the config names {named!r} as the weights, but it is not there.",
             hint="Copy or download the checkpoint again, or give the file itself.",
         )
@@ -152,7 +152,7 @@ def _lone(here: set[str]) -> Choice | None:
     if found and all(map(_OF_PROCESSES.fullmatch, found)):
         return None  # nothing says how many there are, nor how large the tensors were
     if shards:
-        raise DamagedCheckpoint(
+        raise MissingFiles(
             f"there are shards ({some(shards)}), but the index that names them is missing.",
             hint="Copy or download the `.index.json` file too.",
         )

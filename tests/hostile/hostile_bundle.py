@@ -20,7 +20,14 @@ from bertconv.containers.bundle.slices import slice_key
 from bertconv.containers.bundle.table import write_table
 from bertconv.containers.bundle.texts import write_text
 from bertconv.containers.protobuf import varint, write_bytes, write_fixed32, write_number
-from bertconv.errors import BertconvError, DamagedCheckpoint, MappingError, UnsafeCheckpoint, UnsupportedCheckpoint
+from bertconv.errors import (
+    BertconvError,
+    DamagedCheckpoint,
+    MappingError,
+    MissingFiles,
+    UnsafeCheckpoint,
+    UnsupportedCheckpoint,
+)
 
 D, U, X = DamagedCheckpoint, UnsafeCheckpoint, UnsupportedCheckpoint
 INDEX, DATA = "m.index", "m.data-00000-of-00001"
@@ -280,7 +287,7 @@ CASES: dict[str, Case] = {
     "a field that is not known": Case(header(write_number(1, 1) + write_number(9, 1)), D, "not known"),
     "a field of number 0": Case(header(b"\0\1"), D, "number 0"),
     "a group": Case(header(b"\x0b\x0c"), D, "kind 3"),
-    "another file": Case(header(write_number(1, 2)), D, "not there"),
+    "another file": Case(header(write_number(1, 2)), MissingFiles, "not there"),
     # Entries
     "an entry that ends in the middle": Case(added(lambda value: value[:-1]), D),
     "an entry of nothing": Case(row(b""), MappingError, later=True),

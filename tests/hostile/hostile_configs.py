@@ -20,6 +20,7 @@ from bertconv.errors import (
     AmbiguousFamily,
     BertconvError,
     DamagedCheckpoint,
+    MissingFiles,
     ShapeMismatch,
     UnsafeCheckpoint,
     UnsupportedCheckpoint,
@@ -172,7 +173,7 @@ NAMED_WEIGHTS = {
 } | {
     "the config": Folder(keys(transformers_weights=CONFIG_NAME), DamagedCheckpoint, "is a JSON text", CONFIG_NAME),
     "a file that is not there": Folder(
-        keys(transformers_weights="x.safetensors"), DamagedCheckpoint, "but it is not there", ""
+        keys(transformers_weights="x.safetensors"), MissingFiles, "but it is not there", ""
     ),
 }  # fmt: skip
 

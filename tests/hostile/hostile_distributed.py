@@ -47,7 +47,7 @@ from hostile_folders import payload, put
 from torch.distributed.checkpoint import metadata as m
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 
-from bertconv.errors import DamagedCheckpoint, UnsafeCheckpoint, UnsupportedCheckpoint
+from bertconv.errors import DamagedCheckpoint, MissingFiles, UnsafeCheckpoint, UnsupportedCheckpoint
 
 D, U, X = DamagedCheckpoint, UnsafeCheckpoint, UnsupportedCheckpoint
 
@@ -158,7 +158,7 @@ PLACES = {
     "an empty name": Spread(place(relative_path=""), U, "plain file name"),
     "a name with NUL": Spread(place(relative_path="a\0b"), U, "plain file name"),
     "a name that is no text": Spread(place(relative_path=3), D, "no text", tensor=NAME),
-    "a file that is not there": Spread(place(relative_path="__9_0.distcp"), D, "not there"),
+    "a file that is not there": Spread(place(relative_path="__9_0.distcp"), MissingFiles, "not there"),
     "another file that is there": Spread(place(relative_path="config.json"), D, "", None),
     "changed by an extension": Spread(
         place(transform_descriptors=["stream.zstd/1"]), X, "stream.zstd/1", FILES[0], NAME
@@ -182,7 +182,7 @@ DATA = {
     "a link": Spread(linked(FILES[0]), U, "symbolic link", FILES[0]),
     "the index is a link": Spread(linked(INDEX), U, "symbolic link"),
     "a pipe": Spread(a_pipe(FILES[0]), U, "not a regular file", FILES[0]),
-    "missing": Spread(gone(FILES[1]), D, "not there"),
+    "missing": Spread(gone(FILES[1]), MissingFiles, "not there"),
     "empty": Spread(file(lambda _: b""), D, "", FILES[0]),
     "cut off": Spread(file(lambda data: data[:-1]), D, "ends at byte", FILES[0]),
     "longer": Spread(file(lambda data: data + b"x"), D, "ends at byte", FILES[0]),

@@ -11,7 +11,14 @@ from hostile_case import STATE, VICTIM
 from hostile_configs import text, texts
 from hostile_folders import CONFIG_NAME, FIRST, INDEX, SHARD, SHARDS, WEIGHT_MAP, Change, Folder, part, put
 
-from bertconv.errors import BertconvError, DamagedCheckpoint, MissingTensors, ShapeMismatch, UnsafeCheckpoint
+from bertconv.errors import (
+    BertconvError,
+    DamagedCheckpoint,
+    MissingFiles,
+    MissingTensors,
+    ShapeMismatch,
+    UnsafeCheckpoint,
+)
 
 
 def mapped(weight_map: object, **more: object) -> Change:
@@ -82,7 +89,7 @@ SHARD_NAMES = {
         for name, shard in _NAMES.items()
     },
     **{
-        name: index(mapped({**WEIGHT_MAP, FIRST: shard}), "names shards that are not there")
+        name: index(mapped({**WEIGHT_MAP, FIRST: shard}), "names shards that are not there", MissingFiles)
         for name, shard in _STRANGE.items()
     },
     "the index itself": index(mapped({**WEIGHT_MAP, FIRST: INDEX}), "is a JSON text"),
@@ -144,7 +151,7 @@ INDEXES = {
         put(INDEX, lambda: b'{"x":[' + b"{}," * MILLION + b'{}],"weight_map":{}}'), "weight_map is not"
     ),
     "100 GB": index(put(INDEX, b"{}", sparse=10**11), "is empty or larger"),
-    "shard that is missing": index(without(SHARD), "names shards that are not there"),
+    "shard that is missing": index(without(SHARD), "names shards that are not there", MissingFiles),
     "shard that is half": index(
         put(SHARD, part(SHARD)[: len(part(SHARD)) // 2]), "is truncated", file=SHARD
     ),
@@ -168,10 +175,10 @@ INDEXES = {
     "shard that is dropped": index(mapped(_WITHOUT), VICTIM, MissingTensors, None, said=""),
     "every tensor in one that is not listed": index(
         both(resharded("x.safetensors", STATE), *map(without, SHARDS)),
-        "names shards that are not there",
+        "names shards that are not there", MissingFiles,
     ),
     "shards without an index": index(
-        without(INDEX), "the index that names them is missing", file=""
+        without(INDEX), "the index that names them is missing", MissingFiles, file=""
     ),
 }  # fmt: skip
 

@@ -24,6 +24,7 @@ from torch_cases import archive as lying
 from bertconv.errors import (
     BertconvError,
     DamagedCheckpoint,
+    MissingFiles,
     UnsafeCheckpoint,
     UnsupportedCheckpoint,
 )
@@ -329,7 +330,7 @@ INDEXES: Mapping[str, Indexed] = {
     "a file of numpy": index(lambda made: made.update({GROUP: "x.npz"}), X, "is no HDF5 file", GROUP),
     "a file above": index(lambda made: made.update({GROUP: "../secret.weights.h5"}), U, "not a plain file name"),
     "an absolute file": index(lambda made: made.update({GROUP: "/etc/x.h5"}), U, "not a plain file name"),
-    "a file that is not there": index(lambda made: made.update({GROUP: "x.h5"}), D, "not there"),
+    "a file that is not there": index(lambda made: made.update({GROUP: "x.h5"}), MissingFiles, "not there"),
     "a group that is not there": index(
         lambda made: made.update({"/x/vars": "model_00000.weights.h5"}), D, "names groups that its shards lack"
     ),

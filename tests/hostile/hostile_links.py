@@ -24,7 +24,7 @@ from hostile_folders import (
     put,
 )  # fmt: skip
 
-from bertconv.errors import AmbiguousFamily, DamagedCheckpoint, UnsafeCheckpoint
+from bertconv.errors import AmbiguousFamily, DamagedCheckpoint, MissingFiles, UnsafeCheckpoint
 
 
 def cached(name: str, spoil: Callable[[Path, Path, str], object]) -> Change:
@@ -139,13 +139,13 @@ SHARD_FILES = {
     **hub_cases(SHARD, shards=True),
     "link inside": Folder(inside(SHARD), UnsafeCheckpoint, "symbolic link", SHARD, shards=True),
     "socket": Folder(bound(SHARD), DamagedCheckpoint, "cannot be opened", SHARD, shards=True),
-    "directory": Folder(directory(SHARD), DamagedCheckpoint, "not there", INDEX, shards=True),
+    "directory": Folder(directory(SHARD), MissingFiles, "not there", INDEX, shards=True),
 }  # fmt: skip
 
 INDEX_FILES = {
     **link_cases(INDEX, shards=True),
     "link inside": Folder(inside(INDEX), UnsafeCheckpoint, "symbolic link", INDEX, shards=True),
-    "directory": Folder(directory(INDEX), DamagedCheckpoint, "the index that names them is missing", "", shards=True),
+    "directory": Folder(directory(INDEX), MissingFiles, "the index that names them is missing", "", shards=True),
 }  # fmt: skip
 
 CONFIG_FILES = {
@@ -169,7 +169,7 @@ SIDECARS = {
         put("tokenizer.json", sparse=10**11), UnsafeCheckpoint, "to carry along", "", said=""
     ),
     "1,001 tokenizers": Folder(_many, UnsafeCheckpoint, "to carry along", "", said=""),
-    "old layout that is a link": Folder(_linked_layout, DamagedCheckpoint, "there are no weights", ""),
+    "old layout that is a link": Folder(_linked_layout, MissingFiles, "there are no weights", ""),
 }
 
 

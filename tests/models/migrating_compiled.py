@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import transformers
 from migrating_page import Row, case
-from tiny_models import inputs, labels, tf_class
+from tiny_models import config, inputs, labels, tf_class
 from trained_models import CLASSIFIER, compiled, make, same, weights
 
 from bertconv import AdamWeightDecay, create_optimizer
@@ -100,7 +102,7 @@ def legacy(row: Row) -> None:
 
 @case("`model.fit_generator(batches)`")
 def generators(row: Row) -> None:
-    model, batches = compiled(), iter([batch()] * 2)
+    model, batches = compiled(), (batch() for _ in range(2))
     with row.comes():
         model.fit_generator(batches)
     model.fit(batches, steps_per_epoch=2, verbose=0)
@@ -109,16 +111,17 @@ def generators(row: Row) -> None:
 
 @case("`run_eagerly=True`, `jit_compile=True`, `steps_per_execution=2` in `compile`")
 def ways_to_run(row: Row) -> None:  # noqa: ARG001
+    """Without gradients, which take XLA long."""
     (x, y), found = batch(), []
     for how in ({"run_eagerly": True}, {"jit_compile": True, "steps_per_execution": 2}):
         model = make()
         model.compile("sgd", **how)
-        found.append(model.fit(x, y, batch_size=1, shuffle=False, verbose=0).history["loss"][0])
+        found.append(model.evaluate(x, y, batch_size=1, verbose=0))
     assert found[0] == pytest.approx(found[1], rel=1e-4)
     # run_eagerly=True jit_compile=True steps_per_execution=2
 
 
-@case("`model.metrics_names`, `model.history`")
+@case("`model.metrics_names`, `model.history`, `model.train_function`")
 def metrics_names(row: Row) -> None:  # noqa: ARG001
     (x, y), model = batch(), compiled(metrics=["accuracy"])
     model.fit(x, y, verbose=0)
@@ -126,6 +129,24 @@ def metrics_names(row: Row) -> None:  # noqa: ARG001
         x, y, verbose=0, return_dict=True
     )
     assert model.history.history.keys() == {"loss", "accuracy"}
+    assert callable(model.train_function)
+
+
+@case('`keras.mixed_precision.set_global_policy("mixed_float16")`')
+def mixed_precision(row: Row) -> None:  # noqa: ARG001
+    before, found = keras.mixed_precision.global_policy(), []
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        found.append(compiled())
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+    found[0].save_pretrained("folder")
+    found.append(tf_class(CLASSIFIER).from_pretrained("folder", dtype="mixed_float16"))
+    found[1].compile("sgd")
+    for model in found:
+        assert model(inputs(CLASSIFIER)).logits.dtype == "float16"
+        assert model.weights[0].dtype == "float32"
+        assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
 
 
 @case("`self.compiled_loss(y, y_pred)`, `self.compiled_metrics.update_state(y, y_pred)` in a `train_step`")
@@ -175,15 +196,24 @@ def reset_states(row: Row) -> None:
     assert float(metric.result()) == 0
 
 
+@case("`transformers.set_seed(1)`")
+def set_seed(row: Row) -> None:  # noqa: ARG001
+    """It seeds Python's own generator, from which Keras takes the seeds of weights and dropout."""
+    found = [made_after(lambda: transformers.set_seed(1)) for _ in range(2)]
+    assert same(*found)
+    assert not same(found[0], made_after(lambda: transformers.set_seed(2)))
+
+
 @case("`tf.random.set_seed(1)`")
 def seeds(row: Row) -> None:  # noqa: ARG001
-    config, found = make().config, []
-    for seed in (lambda: tf.random.set_seed(1), lambda: keras.utils.set_random_seed(1)):
-        for _ in range(2):
-            seed()
-            found.append(weights(tf_class(CLASSIFIER)(config)))
-    assert not same(*found[:2])
-    assert same(*found[2:])
+    assert not same(*(made_after(lambda: tf.random.set_seed(1)) for _ in range(2)))
+    assert same(*(made_after(lambda: keras.utils.set_random_seed(1)) for _ in range(2)))
+
+
+def made_after(seed: Callable[[], Any]) -> list[np.ndarray]:
+    """Weights of a model with one layer, drawn after this."""
+    seed()
+    return weights(tf_class(CLASSIFIER)(config(CLASSIFIER, num_hidden_layers=1)))
 
 
 # Optimizers
@@ -191,9 +221,9 @@ def seeds(row: Row) -> None:  # noqa: ARG001
 
 def adam() -> Any:
     """One that has variables."""
-    model = compiled(optimizer=keras.optimizers.Adam(0.125))
-    model.optimizer.build(model.trainable_variables)
-    return model.optimizer
+    optimizer = keras.optimizers.Adam(0.125)
+    optimizer.build([keras.Variable(1.0)])
+    return optimizer
 
 
 @case("`keras.optimizers.Adam(lr=0.5)`")

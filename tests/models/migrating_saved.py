@@ -145,6 +145,50 @@ def encodings(row: Row) -> None:  # noqa: ARG001
         assert np.allclose(model.predict(encoding, verbose=0).logits, model(x).logits, atol=1e-5)
 
 
+# Loading
+
+
+@case(
+    '`from_pretrained("folder", proxies=None, use_auth_token=None, resume_download=False)`'
+    " and other values that ask for nothing"
+)
+def arguments(row: Row) -> None:  # noqa: ARG001
+    model = make()
+    model.save_pretrained("folder")
+    loaded = TFBertForSequenceClassification.from_pretrained(
+        "folder", proxies=None, use_auth_token=None, resume_download=False
+    )
+    assert same(weights(loaded), weights(model))
+
+
+@case('`from_pretrained("missing")` in `try: ... except OSError`')
+def missing(row: Row) -> None:  # noqa: ARG001
+    caught = False
+    try:
+        TFBertForSequenceClassification.from_pretrained("missing")
+    except OSError:
+        caught = True
+    assert caught
+
+
+@case('`from_pretrained("folder", load_weight_prefix="a/b")`')
+def prefix(row: Row) -> None:
+    model = make()
+    model.save_pretrained("folder")
+    with row.comes():
+        TFBertForSequenceClassification.from_pretrained("folder", load_weight_prefix="a/b")
+    assert same(weights(TFBertForSequenceClassification.from_pretrained("folder")), weights(model))
+
+
+@case('`from_pretrained("folder", attn_implementation="sdpa")`')
+def attention(row: Row) -> None:
+    model = make()
+    model.save_pretrained("folder")
+    with row.comes():
+        TFBertForSequenceClassification.from_pretrained("folder", attn_implementation="sdpa")
+    assert same(weights(TFBertForSequenceClassification.from_pretrained("folder")), weights(model))
+
+
 # Classes
 
 

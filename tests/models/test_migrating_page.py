@@ -105,8 +105,6 @@ TESTED = {
     "config values that no model can have (`hidden_size=0`; 37 with 12 heads; `pruned_heads`)":
         "test_config.py::test_heads_divide_the_hidden_size test_sizes_are_whole_numbers",
     "the model's `_get_word_embedding_weight`": "models/test_migrating_page.py::test_names_that_are_absent",
-    "`generation_config.json` of a model that generates":
-        "models/test_migrating_page.py::test_no_generation_config_is_written",
 }  # fmt: skip
 """Row of "Values that differ" -> the tests that hold it; the file, and its functions."""
 
@@ -121,10 +119,3 @@ def test_every_difference_has_a_test() -> None:
 
 def test_names_that_are_absent() -> None:
     assert not hasattr(make(), "_get_word_embedding_weight")
-
-
-def test_no_generation_config_is_written(tmp_path: Path) -> None:
-    model = make("BertLMHeadModel")
-    assert model.can_generate()
-    model.save_pretrained(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bertconv.json", "config.json", "tf_model.h5"]

@@ -933,10 +933,10 @@ def test_a_loaded_saved_model_is_called(served: tuple[Path, dict[str, Any]]) -> 
     expected = models[CLASSIFIER](asked)
     for kind in (np.int32, np.int64):
         batch = {name: value.astype(kind) for name, value in asked.items()}
-        for answers in (loaded(batch), loaded(batch, training=False)):
-            assert set(answers) == set(expected)
-            assert tiny.relative_error(answers["logits"], expected.logits) < 1e-5
-            assert len(answers["hidden_states"]) == len(expected.hidden_states)
+        for found in (loaded(batch), loaded(batch, training=False)):
+            assert set(found) == set(expected)
+            assert tiny.relative_error(found["logits"], expected.logits) < 1e-5
+            assert len(found["hidden_states"]) == len(expected.hidden_states)
     batch = {name: value.astype(np.int32) for name, value in asked.items()}
     assert tiny.relative_error(loaded.serving(batch)["logits"], expected.logits) < 1e-5
 
