@@ -105,7 +105,7 @@ class Config(LikePretrainedConfig):
             DamagedCheckpoint: not JSON, or values that no such model can have.
             UnsupportedCheckpoint: another architecture, quantised or pruned weights, an unknown activation.
         """
-        return cls.from_dict(content.read_json(path, content.MAX_BYTES), str(path), family)
+        return cast("Self", cls.from_dict(content.read_json(path, content.MAX_BYTES), str(path), family))
 
     @classmethod
     def from_dict(
@@ -214,8 +214,8 @@ class Config(LikePretrainedConfig):
 
     def to_dict(self) -> dict[str, Any]:
         """Every key with its value, deeply copied, those that are only asked for as well; `id2label` has numbers."""
-        asked = {**defaults.ASKED, "dtype": self.dtype, "_name_or_path": self.name_or_path}
-        return {**copy.deepcopy(asked), **self.own_keys()}
+        asked = {**copy.deepcopy(dict(defaults.ASKED)), "dtype": self.dtype}
+        return {**asked, **self.own_keys(), "_name_or_path": self.name_or_path}
 
     def own_keys(self) -> dict[str, Any]:
         """Every key of the family, and what else was given, with its value, deeply copied."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bertconv import config_content as content
 from bertconv import config_places as places
@@ -77,7 +77,7 @@ class AutoConfig:
         if isinstance(value, str | os.PathLike):
             file = content.config_file(value)
             keys = content.read_json(file, content.MAX_BYTES)
-            return config_class(said_family(keys, file.name)).from_dict(keys, str(file))
+            return cast("Config", config_class(said_family(keys, file.name)).from_dict(keys, str(file)))
         keys = content.plain(content.keys_of(value, "config"))
         return config_class(said_family(keys))(**keys)
 

@@ -8,7 +8,6 @@ they can do: transformers is never imported.
 from __future__ import annotations
 
 import copy
-import json
 import weakref
 from collections.abc import Mapping
 from functools import cache
@@ -22,6 +21,9 @@ from bertconv.families import Family
 
 _answers: dict[int, tuple[dict[str, Any], Config]] = {}
 """id of a user's config -> its attributes when it was last asked, and what it said."""
+
+_LABELS = ("num_labels", "id2label", "label2id")
+"""Keys of which any one says the others."""
 
 _MAKER = "transformers"
 """The package whose own classes have nothing that a `Config` has not: their objects become one."""
@@ -77,7 +79,9 @@ class Bridge:
         if config is None or before != now:  # a model asks at every call, and transformers' classes are slow to answer
             if config is None:
                 weakref.finalize(self, _answers.pop, id(self), None)
-            config = self._reading(**content.plain(content.content_of(self, type(self).__name__)))
+            said = content.content_of(self, type(self).__name__)
+            keys = {key: value for key, value in said.items() if key not in defaults.NAMES}
+            config = self._reading(**content.plain(keys))
             _answers[id(self)] = (copy.deepcopy(now), config)
         return config
 
@@ -127,8 +131,13 @@ class Bridge:
     def __getattr__(self, name: str) -> Any:
         if name in defaults.ASKED or name in defaults.HIDDEN:  # gone from transformers 5
             return defaults.asked(name)
-        if name in COMMON:
-            return COMMON[name]
+        if name in defaults.NAMES:
+            return ""
+        if name in _LABELS:
+            return getattr(self.as_config(), name)
+        meant = {**COMMON, **self._reading.own_family().schema.defaults}
+        if name in meant:
+            return meant[name]
         own = getattr(super(), "__getattr__", None)
         if own is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -155,24 +164,24 @@ def is_users_own(config: Any) -> bool:
     return is_foreign(kind) and kind.__module__.partition(".")[0] != _MAKER
 
 
-def own_class(kind: type) -> type[Config]:
+def own_class(kind: type) -> Any:
     """The class of bertconv's configs for a class of models: its own, or of the nearest class it derives from."""
     declared = (vars(each).get("config_class") for each in kind.__mro__)
     own = next((each for each in declared if isinstance(each, type) and issubclass(each, Config)), None)
     if own is None:
-        raise RequestError(f"{kind.__name__} has no config_class.", hint="Derive it from a class such as TFBertModel.")
+        raise RequestError(f"{kind.__name__} has no config_class.", hint="Derive it from one of bertconv's classes.")
     return own
 
 
 @cache
-def reading_class(theirs: type, own: type[Config]) -> type[Config]:
+def reading_class(theirs: Any, own: Any) -> type[Config]:
     """The class that reads configs as a user's class does, into bertconv's own.
 
     Args:
         theirs: the user's class.
         own: bertconv's, of the family of the model.
     """
-    model_type = cast("Any", theirs).model_type or own.model_type
+    model_type = theirs.model_type or own.model_type
     made = type(theirs.__name__, (Reading, own), {"theirs": theirs, "model_type": model_type})
     return cast("type[Config]", made)
 
@@ -188,7 +197,7 @@ def reader(kind: type, given: Any = None) -> type[Config]:
     if isinstance(given, Bridge):
         return given._reading  # noqa: SLF001
     if is_users_own(given):
-        return reading_class(type(given), own)
+        return reading_class(cast("Any", type(given)), own)
     return reading_class(declared, own) if is_foreign(declared) else own
 
 
@@ -223,14 +232,13 @@ def inner(config: Any) -> Config:
 
 def made_of(theirs: Any, keys: Mapping[str, Any]) -> Any:
     """An object of a user's class, made as it makes one of what was read."""
-    keys = json.loads(json.dumps(content.plain(keys)))
-    made = theirs.from_dict(copy.deepcopy(keys))
+    made = theirs.from_dict(content.plain(keys))
     for key in defaults.GENERATION.keys() & keys.keys():  # which the classes of transformers 5 leave out
         setattr(made, key, keys[key])
     return made
 
 
-def bridged(config: Any, theirs: type, own: type[Config]) -> Any:
+def bridged(config: Any, theirs: Any, own: Any) -> Any:
     """A user's config, which now also answers as a `Config`; it is still of the user's class.
 
     Raises:
@@ -241,14 +249,14 @@ def bridged(config: Any, theirs: type, own: type[Config]) -> Any:
     return config
 
 
-def _again(theirs: type, own: type[Config], state: dict[str, Any]) -> Any:
-    made = object.__new__(_bridge(theirs, own))
+def _again(theirs: Any, own: Any, state: dict[str, Any]) -> Any:
+    made: Any = object.__new__(_bridge(theirs, own))
     vars(made).update(state)
     return made
 
 
 @cache
-def _bridge(theirs: type, own: type[Config]) -> type:
+def _bridge(theirs: Any, own: Any) -> type:
     shown = {"__module__": theirs.__module__, "__qualname__": theirs.__qualname__, "__doc__": theirs.__doc__}
     more = {"_theirs": theirs, "_reading": reading_class(theirs, own)}
     return type(theirs.__name__, (Bridge, theirs), shown | more)

@@ -1,11 +1,13 @@
 """The way of configs to the Hub: looked up and uploaded as models are, of which a config alone has neither files."""
 
+# ruff: noqa: F401  (the public classes: whoever imports one from here, as `bertconv` does, has the way as well)
+
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bertconv import config_content as content
 from bertconv import config_places as places
@@ -23,10 +25,9 @@ from bertconv.config import (
 from bertconv.config_auto import AutoConfig
 from bertconv.text import is_url
 
-__all__ = [
-    "AlbertConfig", "AutoConfig", "BertConfig", "CamembertConfig", "DistilBertConfig", "ElectraConfig", "MPNetConfig",
-    "RobertaConfig", "RobertaPreLayerNormConfig", "XLMRobertaConfig",
-]  # fmt: skip
+if TYPE_CHECKING:
+    from bertconv.source import SourceOptions
+    from bertconv.source.checkpoint_folder import CheckpointFolder
 
 
 class _Hub:
@@ -34,7 +35,6 @@ class _Hub:
 
     def fetch(self, given: str, place: places.Place) -> places.FoundKeys:
         from bertconv.source import SourceOptions
-        from bertconv.source.config_file import find_config
         from bertconv.source.local import hub_id
 
         options = SourceOptions(
@@ -45,19 +45,15 @@ class _Hub:
         if is_url(given):
             from bertconv.source.remote.address import open_address
 
-            checkpoint = open_address(given, options).folder
-            checkpoint = checkpoint.within(options.subfolder) if options.subfolder else checkpoint
-        else:
-            from bertconv.source.hub import open_repository
+            there = open_address(given, options).folder
+            return _keys_in(there.within(options.subfolder) if options.subfolder else there, options)
+        from bertconv.source.hub import open_repository
 
-            repository, revision = hub_id(given, options)
-            checkpoint = open_repository(repository, replace(options, revision=revision))
-        found = find_config(checkpoint, options)
-        if found is None:
-            raise checkpoint.missing("has no config.json.", "Choose a repository that holds one.")
-        if not is_url(given):
-            checkpoint.remember(found.path)
-        return places.FoundKeys(content.json_object(found.stored, found.path, content.MAX_BYTES), str(found.path))
+        repository, revision = hub_id(given, options)
+        checkpoint = open_repository(repository, replace(options, revision=revision))
+        found = _keys_in(checkpoint, options)
+        checkpoint.remember(Path(found.file))
+        return found
 
     def push(self, text: bytes, repository: str, options: Mapping[str, Any]) -> str:
         import tempfile
@@ -72,6 +68,16 @@ class _Hub:
                 message=options.get("commit_message") or "Upload config with bertconv",
                 private=options.get("private"), create_pr=bool(options.get("create_pr")),
             )  # fmt: skip
+
+
+def _keys_in(checkpoint: CheckpointFolder, options: SourceOptions) -> places.FoundKeys:
+    """The keys of the config of a folder that was looked up; the folder's own error where it has none."""
+    from bertconv.source.config_file import find_config
+
+    found = find_config(checkpoint, options)
+    if found is None:
+        raise checkpoint.missing("has no config.json.", "Choose a folder or a repository that holds one.")
+    return places.FoundKeys(content.json_object(found.stored, found.path, content.MAX_BYTES), str(found.path))
 
 
 HUB = _Hub()

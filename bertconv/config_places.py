@@ -67,7 +67,7 @@ def connected() -> Hub:
     if not _hubs:
         raise RequestError(
             "the classes of bertconv.config do not reach the Hub by themselves.",
-            hint="Import them from bertconv: `from bertconv import BertConfig`.",
+            hint="Import the class from bertconv itself: `from bertconv import ...`.",
         )
     return _hubs[0]
 

@@ -25,7 +25,8 @@ LAYERS = (
     {"errors", "progress", "records", "text", "tasks"},
     {"families", "presets", "table_files"},
     {"containers"},
-    {"config", "config_auto", "config_checks", "config_content", "config_defaults", "config_like", "config_places"},
+    {"config", "config_auto", "config_checks", "config_content", "config_defaults", "config_foreign", "config_like",
+     "config_places"},
     {"source"},
     {"config_hub"},
     {"tokenizer"},
@@ -39,7 +40,7 @@ LAYERS = (
     {"fleet"},
     {"testing"},
     {"cli", "pytest_plugin"},
-)
+)  # fmt: skip
 """A part may import its own layer and those before it."""
 
 FRAMEWORKS = (

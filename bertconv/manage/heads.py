@@ -114,4 +114,5 @@ def joined_config(body: Config, own: Config, table: Table, head: str) -> Config:
     spelled = {schema.spelled(key) for key in keys}
     raw = {key: value for key, value in body.raw.items() if key not in spelled}
     raw |= {key: value for key, value in own.raw.items() if key in spelled}
-    return type(body).from_dict(raw, body.path, body.family)
+    joined: Config = type(body).from_dict(raw, body.path, body.family)
+    return joined

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from bertconv.config_defaults import GENERATION
 from bertconv.errors import RequestError
 from bertconv.models.inputs import CACHE, named_inputs
 from bertconv.models.replacing import is_stale
 
 PROMPT = ("input_ids", "attention_mask", "token_type_ids", "encoder_hidden_states", "encoder_attention_mask", CACHE)
 """What `generate` passes on to the model."""
+
+HEEDED = ("max_length", "do_sample", "temperature", "top_k", "top_p")
+"""Keys of a config that `generate` goes by."""
+WITHOUT_EFFECT = ("early_stopping", "length_penalty", "num_beam_groups", "diversity_penalty", "remove_invalid_values")
+"""Those that change nothing about words drawn one at a time from finite scores."""
 
 
 class Sampling(NamedTuple):
@@ -101,10 +107,10 @@ class GenerationMixin:
         *,
         max_new_tokens: int | None = None,
         max_length: int | None = None,
-        do_sample: bool = False,
-        temperature: float = 1.0,
-        top_k: int = 50,
-        top_p: float = 1.0,
+        do_sample: bool | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
         seed: Sequence[int] | None = None,
         eos_token_id: int | Sequence[int] | None = None,
         pad_token_id: int | None = None,
@@ -112,12 +118,15 @@ class GenerationMixin:
     ) -> tf.Tensor:
         """Continue prompts, word by word.
 
+        `max_length`, `do_sample`, `temperature`, `top_k` and `top_p` that are not given are the config's, which has
+        transformers' defaults where it says nothing.
+
         Args:
             input_ids: the prompts, padded on the left where their lengths differ: `[batch sequence]`; or a tokenizer's
                 BatchEncoding with them and their mask.
             attention_mask: 0 where a prompt is padded; by default nowhere.
             max_new_tokens: words to add at most; by default up to `max_length`.
-            max_length: length of prompt and continuation at most; by default 20, as in transformers.
+            max_length: length of prompt and continuation at most; 20 where the config says nothing either.
             do_sample: draw words instead of taking the likeliest.
             temperature: divides the scores before drawing.
             top_k: draw among so many of the likeliest words; 0 for all.
@@ -134,9 +143,13 @@ class GenerationMixin:
             Prompts and continuations: `[batch sequence]`, int32.
 
         Raises:
-            RequestError: no decoder, no room for a word, or settings that make no sense.
+            RequestError: no decoder, no room for a word, settings that make no sense, or a config that asks for another
+                way of decoding.
         """
         values = self.config.values
+        _refuse_other_ways(values)
+        do_sample, temperature = _said(values, "do_sample", do_sample), _said(values, "temperature", temperature)
+        top_k, top_p = _said(values, "top_k", top_k), _said(values, "top_p", top_p)
         given = named_inputs(PROMPT, (input_ids, attention_mask), kwargs, model=f"{type(self).__name__}.generate")
         sampling = Sampling(True, float(temperature), top_k, float(top_p)) if do_sample else Sampling()
         _check(values, given, temperature, top_k, top_p)
@@ -145,8 +158,9 @@ class GenerationMixin:
         mask = tf.cast(given.pop("attention_mask", tf.ones_like(ids)), tf.int32)
         ids = _padded_left(ids, mask)
         end = _end(
-            ids, max_new_tokens, max_length, values["max_position_embeddings"] - self.body.embeddings.first_position
-        )
+            ids, max_new_tokens, _said(values, "max_length", max_length),
+            values["max_position_embeddings"] - self.body.embeddings.first_position,
+        )  # fmt: skip
         eos = values.get("eos_token_id") if eos_token_id is None else eos_token_id
         marks = tuple(map(int, tf.nest.flatten(eos))) if eos is not None else ()
         pad = int((values["pad_token_id"] if pad_token_id is None else pad_token_id) or 0)
@@ -193,6 +207,23 @@ class GenerationMixin:
         return tf.while_loop(goes_on, step, state, shape_invariants=(grows, grows, state[2].shape, caches))[0]
 
 
+def _said(values: Mapping[str, Any], key: str, given: Any) -> Any:
+    """A setting: what was given, else what the config says, else transformers' default."""
+    said = values.get(key) if given is None else given
+    return GENERATION[key] if said is None else said
+
+
+def _refuse_other_ways(values: Mapping[str, Any]) -> None:
+    """RequestError for a config that asks for words that are not those of greedy or sampled decoding."""
+    for key, default in GENERATION.items():
+        value = values.get(key)
+        if key not in (*HEEDED, *WITHOUT_EFFECT) and value != default and value not in (None, [], {}):
+            raise RequestError(
+                f"the config asks for {key}={value!r:.80}, which generate does not know.",
+                hint=f"Set config.{key} = {default!r} for greedy or sampled decoding.",
+            )
+
+
 def _check(values: Any, given: dict[str, Any], temperature: float, top_k: int, top_p: float) -> None:
     if not values["is_decoder"]:
         raise RequestError("the config says that this is no decoder.", hint="Set is_decoder in the config.")
@@ -227,10 +258,10 @@ def _padded_left(ids: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     return ids
 
 
-def _end(ids: tf.Tensor, new: int | None, whole: int | None, limit: int) -> Any:
+def _end(ids: tf.Tensor, new: int | None, whole: int, limit: int) -> Any:
     """Length at which to stop."""
     length = ids.shape[1] if ids.shape[1] is not None else tf.shape(ids)[1]
-    end = length + new if new is not None else 20 if whole is None else whole
+    end = length + new if new is not None else whole
     if isinstance(end, int) and isinstance(length, int) and not length < end <= limit:
         raise RequestError(
             f"the prompts have {length} tokens and the whole may have {end}, of at most {limit}.",

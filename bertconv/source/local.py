@@ -123,7 +123,8 @@ class Source:
                 "has no config.json.", hint="Give one with --config FILE; shapes alone do not tell the activation.",
                 file=str(self.folder),
             )  # fmt: skip
-        return config_class(family).from_dict(keys, str(self.config or _IMPLIED), family)
+        config: Config = config_class(family).from_dict(keys, str(self.config or _IMPLIED), family)
+        return config
 
 
 def open_source(src: str | os.PathLike[str], options: SourceOptions = _DEFAULTS) -> Source:
