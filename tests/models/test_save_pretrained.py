@@ -416,7 +416,7 @@ def test_places_that_are_no_folder(tmp_path: Path, models: tuple[Any, Any], plac
     ("keywords", "said"),
     [
         ({"format": "onnx"}, "onnx"), ({"max_shard_size": "many"}, "many"), ({"max_shard_size": 0}, "max_shard_size"),
-        ({"max_shard_size": -5}, "max_shard_size"), ({"is_main_process": True}, "is_main_process"),
+        ({"max_shard_size": -5}, "max_shard_size"), ({"is_main_process": False}, "is_main_process"),
         ({"format": "pt", "save_format": "h5"}, "save_format"),
     ],
     ids=str,
