@@ -155,12 +155,14 @@ def settle_token(given: dict[str, Any], token: Any = None) -> Any:
 
 def settle_dtype(given: dict[str, Any]) -> None:
     """Put what torch_dtype says, dtype's older name, under dtype; "auto" and None leave the default, float32."""
-    both = given.pop("dtype", None), given.pop("torch_dtype", None)
-    both = tuple(None if isinstance(one, str) and one == "auto" else one for one in both)
-    if both[0] is not None:
-        given["dtype"] = both[0]
-    elif both[1] is not None:
-        given["dtype"] = dtype_policy(both[1])
+    dtype, old = (
+        None if isinstance(one, str) and one == "auto" else one
+        for one in (given.pop("dtype", None), given.pop("torch_dtype", None))
+    )
+    if dtype is not None:
+        given["dtype"] = dtype
+    elif old is not None:
+        given["dtype"] = dtype_policy(old)
 
 
 def settle_loading(path: Any, given: dict[str, Any], own: Collection[str] = ()) -> None:
