@@ -10,6 +10,7 @@ from bertconv import config_defaults as defaults
 from bertconv import config_places as places
 from bertconv.errors import RequestError
 from bertconv.families import MAPPED
+from bertconv.likeness import Alike
 
 if TYPE_CHECKING:
     from typing import Self
@@ -30,9 +31,11 @@ class AttributeMap:
         return {key: own for key, own in family.schema.own.items() if key in MAPPED}
 
 
-class LikePretrainedConfig:
+class LikePretrainedConfig(Alike):
     """The part of `Config` that is there because transformers' PretrainedConfig has it."""
 
+    _alike = ("transformers.models.{family}.configuration_{family}:{name}",
+              "transformers.configuration_utils:PretrainedConfig")  # fmt: skip
     sub_configs: ClassVar[Mapping[str, Any]] = {}
     base_config_key: ClassVar[str] = ""
     has_no_defaults_at_init: ClassVar[bool] = False

@@ -18,6 +18,7 @@
     |-- DamagedCheckpoint (ValueError) ........... 5  truncated, overlapping, not what the name says
     |   `-- MissingFiles (OSError)                    files that should be there are not: weights, shards
     |-- UnsupportedCheckpoint (NotImplementedError) 6  sound, but not something bertconv converts
+    |   `-- UnsupportedRuntime (ImportError)          the TensorFlow classes cannot run in this process
     |-- OutputError (OSError) .................... 7  the destination (nothing was changed) or a standard stream cannot
     |                                                 be written
     `-- HubError (OSError) ....................... 8  the Hub did not give the files, or did not take them
@@ -183,6 +184,10 @@ class UnsupportedCheckpoint(BertconvError, NotImplementedError):
     """A sound checkpoint of a kind that bertconv does not convert."""
 
     exit_code = 6
+
+
+class UnsupportedRuntime(UnsupportedCheckpoint, ImportError):
+    """TensorFlow or Keras is missing, or not what the classes need: programs catch ImportError around such imports."""
 
 
 class OutputError(BertconvError, OSError):

@@ -22,7 +22,7 @@ PACKAGE = Path(bertconv.__file__).parent
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 LAYERS = (
-    {"errors", "progress", "records", "text", "tasks"},
+    {"errors", "likeness", "progress", "records", "text", "tasks"},
     {"families", "presets", "table_files"},
     {"containers"},
     {"config", "config_auto", "config_checks", "config_content", "config_defaults", "config_foreign", "config_like",
@@ -40,6 +40,7 @@ LAYERS = (
     {"fleet"},
     {"testing"},
     {"cli", "pytest_plugin"},
+    {"__main__"},
 )  # fmt: skip
 """A part may import its own layer and those before it."""
 

@@ -148,7 +148,7 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         """The reverse of `get_config`."""
         inner = config["decay_schedule_fn"]
         if isinstance(inner, dict):
-            inner = keras.saving.deserialize_keras_object(inner)
+            inner = keras.saving.deserialize_keras_object(_named(inner))
         return cls(**{**config, "decay_schedule_fn": inner})
 
 
@@ -180,10 +180,15 @@ class AdamWeightDecay(keras.optimizers.Adam):
         include_in_weight_decay: regular expressions; a variable whose path has one is decayed in any case.
         exclude_from_weight_decay: regular expressions; a variable whose path has one is not decayed.
         name: of the optimiser.
+        lr: `learning_rate`, as Keras 2 called it; it counts where both are given, as it did there.
+        decay: Keras 2's decay over time, which must be 0: a schedule says the same.
         **kwargs: `clipnorm`, `clipvalue`, `global_clipnorm`, `use_ema`, ... as all Keras optimisers take them.
 
+    Attributes:
+        lr: the learning rate as in Keras 2: a tf.Variable to read and assign, or what a schedule gives for this step.
+
     Raises:
-        RequestError: a pattern is not a regular expression.
+        RequestError: a pattern is not a regular expression, or there is a decay over time.
     """
 
     def __init__(
@@ -197,12 +202,32 @@ class AdamWeightDecay(keras.optimizers.Adam):
         include_in_weight_decay: Sequence[str] | None = None,
         exclude_from_weight_decay: Sequence[str] | None = None,
         name: str = "AdamWeightDecay",
+        *,
+        lr: Any = None,
+        decay: float = 0.0,
         **kwargs: Any,
     ) -> None:
+        if decay:
+            raise RequestError(
+                f"decay={decay} is an argument of Keras 2's optimisers, and Keras 3 has none.",
+                hint=f"Give learning_rate=keras.optimizers.schedules.InverseTimeDecay(learning_rate, 1, {decay}).",
+            )
+        learning_rate = learning_rate if lr is None else lr
+        beta_1, beta_2, epsilon = float(beta_1), float(beta_2), float(epsilon)  # Keras 2's configs hold numpy's
         super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay=None, name=name, **kwargs)
         self.weight_decay_rate = float(weight_decay_rate)
         self._include = _patterns(include_in_weight_decay)
         self._exclude = _patterns(exclude_from_weight_decay)
+
+    @property
+    def lr(self) -> Any:
+        """The learning rate: the variable of TensorFlow, for `K.set_value` takes no other, or the schedule's value."""
+        rate = self.learning_rate
+        return rate.value if isinstance(rate, keras.Variable) else rate
+
+    @lr.setter
+    def lr(self, value: Any) -> None:
+        self.learning_rate = value
 
     def decays(self, path: str) -> bool:
         """Whether a variable of this path is decayed."""
@@ -255,6 +280,29 @@ class AdamWeightDecay(keras.optimizers.Adam):
         del config["weight_decay"]  # Keras's own decay, which is off
         ours = {"include_in_weight_decay": list(self._include), "exclude_from_weight_decay": list(self._exclude)}
         return {**config, "weight_decay_rate": self.weight_decay_rate, **ours}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> AdamWeightDecay:
+        """The reverse of `get_config`, and of that of transformers 4.57, whose schedule is a `WarmUp` of its own.
+
+        Args:
+            config: the arguments.
+            custom_objects: names -> classes of schedules that Keras does not know.
+        """
+        rate = config.get("learning_rate")
+        rate = _named(rate) if isinstance(rate, dict) else rate
+        made: AdamWeightDecay = super().from_config(
+            {**config, "learning_rate": rate}, {"WarmUp": WarmUp, **(custom_objects or {})}
+        )
+        return made
+
+
+def _named(schedule: dict[str, Any]) -> dict[str, Any]:
+    """A serialised schedule for Keras 3, whose own cannot be called where their name is None, as Keras 2 left it."""
+    config = schedule.get("config")
+    if not isinstance(config, dict):
+        return schedule
+    return {**schedule, "config": {key: value for key, value in config.items() if (key, value) != ("name", None)}}
 
 
 def _dense(gradient: Any) -> Any:

@@ -9,6 +9,8 @@ from typing import Any, NoReturn, Self, TypeAlias
 
 import optree
 
+from bertconv.likeness import Alike
+
 Tensor: TypeAlias = Any
 """A tf.Tensor; a KerasTensor in a functional model, a numpy array after `predict`, a PerReplica of tf.distribute."""
 
@@ -16,7 +18,7 @@ Tensors: TypeAlias = tuple[Tensor, ...]
 
 
 @dataclass(eq=False)
-class ModelOutput(dict[str, Any]):
+class ModelOutput(Alike, dict[str, Any]):
     """The base of all outputs; a subclass is a dataclass whose fields default to None.
 
     A field is read as `out.logits`, `out["logits"]`, or by its place among the fields that are not None: `out[0]`,
@@ -29,6 +31,8 @@ class ModelOutput(dict[str, Any]):
         KeyError: an unknown or empty field as a key.
         AttributeError: an unknown field as an attribute.
     """
+
+    _alike = ("transformers.modeling_tf_outputs:{name}", "transformers.utils.generic:ModelOutput")
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         """Register the subclass in Keras's own namespace: `predict` and functional models see its tensors."""
@@ -131,7 +135,7 @@ def _pairs(value: Any) -> list[tuple[str, Any]] | None:
     return None
 
 
-class _WithCache(ModelOutput):
+class WithCache(ModelOutput):
     """An output with the cache of a decoder, which transformers 5.24 calls `cache`."""
 
     past_key_values: tuple[Tensors, ...] | None
@@ -143,7 +147,7 @@ class _WithCache(ModelOutput):
 
 
 @dataclass(eq=False)
-class TFBaseModelOutputWithPoolingAndCrossAttentions(_WithCache):
+class TFBaseModelOutputWithPoolingAndCrossAttentions(WithCache):
     """What a model without a head gives.
 
     Attributes:
@@ -237,7 +241,7 @@ class TFMaskedLMOutput(ModelOutput):
 
 
 @dataclass(eq=False)
-class TFCausalLMOutputWithCrossAttentions(_WithCache):
+class TFCausalLMOutputWithCrossAttentions(WithCache):
     """What a model that predicts the next word gives.
 
     Attributes:

@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 
-from bertconv.errors import UnsupportedCheckpoint
+from bertconv.errors import UnsupportedRuntime
 
 OLDEST_KERAS = 3
 _YES = ("1", "true", "yes", "on")
@@ -17,11 +17,11 @@ def check_runtime() -> None:
     """Refuse a process without TensorFlow or with another Keras backend; warn where `tf.keras` is Keras 2.
 
     Raises:
-        UnsupportedCheckpoint: TensorFlow is not installed, Keras is none or of version 2, or runs on another backend.
+        UnsupportedRuntime: TensorFlow is not installed, Keras is none or of version 2, or runs on another backend.
     """
     for module, name in (("tensorflow", "TensorFlow"), ("keras", "Keras")):
         if importlib.util.find_spec(module) is None:
-            raise UnsupportedCheckpoint(
+            raise UnsupportedRuntime(
                 f"{name} is not installed, and the TF classes are built on it.",
                 hint="Install it: `pip install 'bertconv[tf]'`.",
             )
@@ -30,7 +30,7 @@ def check_runtime() -> None:
     import keras
 
     if int(keras.__version__.partition(".")[0]) < OLDEST_KERAS:
-        raise UnsupportedCheckpoint(
+        raise UnsupportedRuntime(
             f"Keras {keras.__version__} is installed, and the TF classes need Keras 3.",
             hint="Upgrade: `pip install --upgrade 'bertconv[tf]'`.",
         )
@@ -46,7 +46,7 @@ def check_runtime() -> None:
 
 def _check_backend(name: str) -> None:
     if name != "tensorflow":
-        raise UnsupportedCheckpoint(
+        raise UnsupportedRuntime(
             f"Keras runs on {name} in this process, and the TF classes need TensorFlow.",
             hint="Set KERAS_BACKEND=tensorflow before keras is imported.",
         )

@@ -6,6 +6,8 @@ import importlib.util
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -738,3 +740,24 @@ def test_demo_without_its_package(cli: Cli, out: Path, monkeypatch: pytest.Monke
     assert done.code == 2
     assert "pip install" in done.err
     assert not out.exists()
+
+
+# `python -m bertconv`
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["inspect", "--help"], ["frob"], ["inspect", "no-such-folder"]])
+def test_the_package_is_run_as_the_command(arguments: list[str]) -> None:
+    """The same words, the same exit code, and the command's name in what it says."""
+    run = [[sys.executable, "-m", "bertconv"], [sys.executable, "-c", cp.COMMAND]]
+    one, other = (subprocess.run([*each, *arguments], capture_output=True, text=True, check=False) for each in run)
+    assert (one.returncode, one.stdout, one.stderr) == (other.returncode, other.stdout, other.stderr)
+    assert "bertconv" in one.stdout + one.stderr or arguments == ["inspect", "no-such-folder"]
+    assert "__main__" not in one.stdout + one.stderr
+
+
+def test_importing_the_module_of_the_package_runs_nothing() -> None:
+    """Processes that multiprocessing starts import the main module again."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import bertconv.__main__"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -77,7 +77,7 @@ def test_another_backend(backend: str, first: str) -> None:
     assert done.returncode == 1
     sentence = f"Keras runs on {backend} in this process, and the TF classes need TensorFlow."
     assert last_lines(done.stderr, 2) == [
-        f"bertconv.errors.UnsupportedCheckpoint: {sentence}",
+        f"bertconv.errors.UnsupportedRuntime: {sentence}",
         "Set KERAS_BACKEND=tensorflow before keras is imported.",
     ]
 
@@ -96,7 +96,7 @@ keras.__spec__, keras.__version__ = importlib.machinery.ModuleSpec("keras", None
 """
     done = run(code + USE)
     assert last_lines(done.stderr, 2) == [
-        "bertconv.errors.UnsupportedCheckpoint: Keras 2.15.0 is installed, and the TF classes need Keras 3.",
+        "bertconv.errors.UnsupportedRuntime: Keras 2.15.0 is installed, and the TF classes need Keras 3.",
         "Upgrade: `pip install --upgrade 'bertconv[tf]'`.",
     ]
 
@@ -105,7 +105,7 @@ def test_without_tensorflow() -> None:
     done = run(USE, "tensorflow")
     assert done.returncode == 1
     assert last_lines(done.stderr, 2) == [
-        "bertconv.errors.UnsupportedCheckpoint: TensorFlow is not installed, and the TF classes are built on it.",
+        "bertconv.errors.UnsupportedRuntime: TensorFlow is not installed, and the TF classes are built on it.",
         "Install it: `pip install 'bertconv[tf]'`.",
     ]
 
@@ -115,22 +115,26 @@ def test_without_keras() -> None:
     done = run(USE, "keras")
     assert done.returncode == 1
     assert last_lines(done.stderr, 2) == [
-        "bertconv.errors.UnsupportedCheckpoint: Keras is not installed, and the TF classes are built on it.",
+        "bertconv.errors.UnsupportedRuntime: Keras is not installed, and the TF classes are built on it.",
         "Install it: `pip install 'bertconv[tf]'`.",
     ]
 
 
+NEED_TENSORFLOW = ("AdamWeightDecay", "ModelOutput", "WarmUp", "create_optimizer", "get_initializer", "shape_list")
+"""Public names that need it, beside those that begin with TF."""
+
+
 def test_every_public_name_without_tensorflow() -> None:
-    """Those that need no framework are there; the others give the sentence, each time they are asked for."""
+    """Those that need no framework are there; the others are an ImportError, which programs catch, each time."""
     code = """
 import bertconv
-from bertconv.errors import UnsupportedCheckpoint
 for name in [*bertconv.__all__, *bertconv.__all__]:
     try:
-        getattr(bertconv, name)
+        exec(f"from bertconv import {name}")
         print(name, "is there")
-    except UnsupportedCheckpoint as error:
-        assert "TensorFlow is not installed" in str(error)
+    except ImportError as error:
+        assert str(error).splitlines() == ["TensorFlow is not installed, and the TF classes are built on it.",
+                                           "Install it: `pip install 'bertconv[tf]'`."], error
         print(name, "needs TensorFlow")
 """
     done = run(code, "tensorflow", "keras", "torch", "transformers")
@@ -138,8 +142,31 @@ for name in [*bertconv.__all__, *bertconv.__all__]:
     lines = done.stdout.splitlines()
     assert lines[: len(lines) // 2] == lines[len(lines) // 2 :]
     for line in lines:
-        needs = line.startswith(("TF", "create_optimizer"))
+        needs = line.startswith(("TF", *NEED_TENSORFLOW))
         assert line.endswith("needs TensorFlow" if needs else "is there"), line
+
+
+def test_names_that_are_looked_for_without_tensorflow() -> None:
+    """One that needs it exists all the same, and says so; one that does not exist is Python's own business."""
+    code = """
+import bertconv
+assert not hasattr(bertconv, "TFBertModl")
+assert hasattr(bertconv, "BertConfig")
+try:
+    hasattr(bertconv, "TFBertModel")
+except ImportError as error:
+    assert isinstance(error, bertconv.BertconvError) and error.exit_code == 6, error
+else:
+    raise SystemExit("TFBertModel was found without TensorFlow")
+try:
+    from bertconv import TFBertModl
+except ImportError as error:
+    print(error)
+bertconv.TFBertModl
+"""
+    done = run(code, "tensorflow", "keras", "torch", "transformers")
+    assert done.stdout.startswith("cannot import name 'TFBertModl' from 'bertconv'"), done.stderr
+    assert "has no attribute 'TFBertModl'. Did you mean: 'TFBertModel'?" in last_lines(done.stderr, 1)[0]
 
 
 LOADED = """
