@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copyreg
 import sys
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 _THEIRS = "transformers"
 
@@ -26,18 +26,20 @@ class Alike:
     """`module:class` of what it passes for, the first that is there; in them `{name}` is a class that the object is of,
     and `{family}` that class's model type."""
 
-    @property
-    def __class__(self) -> type:  # type: ignore[override]
-        """The class of the object, or its stand-in."""
-        kind = type(self)
-        if _THEIRS not in sys.modules:
-            return kind
-        asked_by = str(sys._getframe(1).f_globals.get("__name__"))  # noqa: SLF001  (isinstance has no frame)
-        theirs = None if asked_by.partition(".")[0] == _THEIRS else _loaded(kind)
-        if theirs is None:
-            return kind
-        found = _stand_ins.get((kind, theirs))
-        return _stand_ins.setdefault((kind, theirs), _stand_in(kind, theirs)) if found is None else found
+    if not TYPE_CHECKING:  # for type checkers an object is of its class
+
+        @property
+        def __class__(self) -> type:
+            """The class of the object, or its stand-in."""
+            kind = type(self)
+            if _THEIRS not in sys.modules:
+                return kind
+            asked_by = str(sys._getframe(1).f_globals.get("__name__"))  # noqa: SLF001  (isinstance has no frame)
+            theirs = None if asked_by.partition(".")[0] == _THEIRS else _loaded(kind)
+            if theirs is None:
+                return kind
+            found = _stand_ins.get((kind, theirs))
+            return _stand_ins.setdefault((kind, theirs), _stand_in(kind, theirs)) if found is None else found
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """As for any object; pickle holds an object of this class for damaged where `__class__` is another one."""
@@ -120,7 +122,7 @@ def _stand_in(kind: type, theirs: type) -> type:
         made = type.__new__(cast("Any", meta), kind.__name__, (_Silent, kind, theirs), {})
     except TypeError:  # a user's class may have bases, or a class of its own, that do not go together with theirs
         return kind
-    copyreg.pickle(meta, lambda stand_in: (_itself, (_own(stand_in),)))  # type: ignore[arg-type]
+    copyreg.pickle(meta, lambda stand_in: (_itself, (_own(stand_in),)))
     _owns[id(made)] = kind
     return cast("type", made)
 
