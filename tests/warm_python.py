@@ -127,7 +127,7 @@ def _execute(words: list[str], places: list[str]) -> None:
         exec(compile(words[1], "<string>", "exec"), main.__dict__)
     else:
         script = Path(words[0]).absolute()
-        sys.argv = [words[0], *words[1:]]
+        sys.argv = words
         sys.path.insert(0, str(script.parent))
         runpy.run_path(str(script), run_name="__main__")
 
