@@ -475,6 +475,19 @@ def in_pieces(model: Any, cuts: list[int], arrays: Mapping[str, np.ndarray], mor
     return [tf.concat(outputs, 1), past]
 
 
+@cache
+def at_once(case: str, padding: str | None) -> tuple[dict[str, np.ndarray], Any]:
+    """Inputs of a whole sequence, and what a decoder makes of them."""
+    arrays = {**ids_and_types(), "attention_mask": np.ones((BATCH, LENGTH), np.int64)}
+    if padding:
+        short = np.array([LENGTH, 3, 6])[:, None]
+        places = np.arange(LENGTH)
+        seen = {"left": places >= LENGTH - short, "right": places < short, "holes": places % 4 != 1}[padding]
+        arrays["attention_mask"] = np.broadcast_to(seen, (BATCH, LENGTH)).astype(np.int64)
+        arrays["position_ids"] = np.maximum(arrays["attention_mask"].cumsum(-1) - 1, 0)
+    return arrays, decoder(case)(**arrays, **encoder_inputs(case), return_dict=True, use_cache=True)
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     case=st.sampled_from(sorted(CACHED)),
@@ -484,16 +497,8 @@ def in_pieces(model: Any, cuts: list[int], arrays: Mapping[str, np.ndarray], mor
 )
 def test_a_sequence_in_pieces_is_the_whole(case: str, cuts: list[int], padding: str | None, as_tuple: bool) -> None:
     """Also at the keys and values of every word; what stands at padding is seen by nobody."""
-    model, more = decoder(case), {**encoder_inputs(case), "return_dict": not as_tuple}
-    arrays = {**ids_and_types(), "attention_mask": np.ones((BATCH, LENGTH), np.int64)}
-    if padding:
-        short = np.array([LENGTH, 3, 6])[:, None]
-        places = np.arange(LENGTH)
-        seen = {"left": places >= LENGTH - short, "right": places < short, "holes": places % 4 != 1}[padding]
-        arrays["attention_mask"] = np.broadcast_to(seen, (BATCH, LENGTH)).astype(np.int64)
-        arrays["position_ids"] = np.maximum(arrays["attention_mask"].cumsum(-1) - 1, 0)
-    whole = model(**arrays, **{**more, "return_dict": True}, use_cache=True)
-    found, past = in_pieces(model, cuts, arrays, more)
+    arrays, whole = at_once(case, padding)
+    found, past = in_pieces(decoder(case), cuts, arrays, {**encoder_inputs(case), "return_dict": not as_tuple})
     words = arrays["attention_mask"] > 0
     assert relative_error(found[words], whole.logits[words]) <= TOLERANCE
     for after, before in zip(past, whole.past_key_values, strict=True):
