@@ -59,11 +59,18 @@ def made_call(names: Sequence[str], doc: str, owner: type) -> Callable[..., Any]
     return call
 
 
+SETTINGS = ("output_attentions", "output_hidden_states", "return_dict", "use_cache")
+"""Arguments of a call that the config has, too."""
+
+
 def unpack_inputs(call: Callable[..., Any]) -> Callable[..., Any]:
-    """A method `call` that gets by name what its first argument holds: a dict or a list, packed as for our own heads.
+    """A method that gets by name what its first argument holds: a dict or a list, packed as for our own heads.
+
+    As in transformers 4, what it takes of `output_attentions`, `output_hidden_states`, `return_dict` and `use_cache` is
+    the config's where it is not given.
 
     Args:
-        call: the method; its signature says which arguments there are.
+        call: the method, of a model or of any object with a `config`; its signature says which arguments there are.
     """
     parameters = list(inspect.signature(call).parameters.values())[1:]
     names = tuple(each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY))
@@ -71,7 +78,11 @@ def unpack_inputs(call: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(call)
     def unpacked(self: Any, *args: Any, **kwargs: Any) -> Any:
         found = named_inputs(names, args, kwargs, model=type(self).__name__)
-        return call(self, **as_tensors(self, found))
+        found = as_tensors(self, found) if isinstance(self, keras.layers.Layer) else dict(found)
+        for name in SETTINGS:
+            if name in names and found.get(name) is None:
+                found[name] = getattr(self.config, name, None)
+        return call(self, **found)
 
     return unpacked
 

@@ -104,6 +104,8 @@ TESTED = {
         "models/test_loading.py::test_half_a_head test_another_number_of_labels",
     "config values that no model can have (`hidden_size=0`; 37 with 12 heads; `pruned_heads`)":
         "test_config.py::test_heads_divide_the_hidden_size test_sizes_are_whole_numbers",
+    "config values that JSON has not (`torch.float16`, tuples)":
+        "models/test_from_4_57.py::test_config_values_are_those_of_its_file",
     "the model's `_get_word_embedding_weight`": "models/test_migrating_page.py::test_names_that_are_absent",
 }  # fmt: skip
 """Row of "Values that differ" -> the tests that hold it; the file, and its functions."""
