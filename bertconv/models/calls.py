@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import keras
 
-from bertconv.models.inputs import FEATURES, as_tensors, is_label, is_mapping, named_inputs, whole_batch
+from bertconv.models.inputs import FEATURES, FLAGS, as_tensors, is_label, is_mapping, named_inputs, whole_batch
 from bertconv.records import dataclass
 
 CACHED = ("encoder_hidden_states", "encoder_attention_mask", "past_key_values", "use_cache")
@@ -92,6 +92,35 @@ def without_empty_mask(call: Callable[..., Any]) -> Callable[..., Any]:
     return masked
 
 
+def with_flags(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A method `call` with `*args` or `**kwargs`; beside these its signature names `training` and the other flags.
+
+    Keras 3 hands `training` only to who names it, takes no flag beside tensors in `**kwargs`, and when it traces a call
+    to build a model it passes what is in `*args` and `**kwargs` under these very names.
+
+    Args:
+        call: the method.
+    """
+    signature = inspect.signature(call)
+    parameters = list(signature.parameters.values())
+    rest = next((each.name for each in parameters if each.kind == each.VAR_KEYWORD), "")
+    spread = next((each.name for each in parameters if each.kind == each.VAR_POSITIONAL), "")
+    if rest:
+        known = set(signature.parameters)
+        parameters[-1:-1] = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in sorted(FLAGS - known)
+        ]
+
+    @wraps(call)
+    def flagged(self: Any, *args: Any, **kwargs: Any) -> Any:
+        args = (*args, *kwargs.pop(spread, ()))
+        return call(self, *args, **{**kwargs.pop(rest, {}), **kwargs})
+
+    flagged.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    flagged.of_user = call  # type: ignore[attr-defined]
+    return flagged
+
+
 @dataclass(frozen=True)
 class CallInputs:
     """What a class's `call` takes, and how that which a user passes to the model gets there.
@@ -125,6 +154,7 @@ class CallInputs:
             passed_on: what the class that it derives from takes.
             features: arrays that the family takes.
         """
+        call = getattr(call, "of_user", call)
         each = [one for one in inspect.signature(call).parameters.values() if one.name != "self"]
         by_place = [one.name for one in each if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
         own = (*by_place, *(one.name for one in each if one.kind == one.KEYWORD_ONLY))
@@ -176,7 +206,7 @@ class CallInputs:
         if WHOLE in packed.keys():  # noqa: SIM118  (not every mapping iterates over its keys)
             kwargs = {**{key: packed[key] for key in packed.keys() if key != WHOLE}, **kwargs}  # noqa: SIM118
             args = (packed[WHOLE], *args[1:])
-        if self.first in kwargs and not args:
+        if self.first is not None and self.first in kwargs and not args:
             args, kwargs = (kwargs[self.first],), {key: kwargs[key] for key in kwargs if key != self.first}
         if not args:
             args, kwargs = self._gathered(kwargs)
@@ -241,7 +271,7 @@ class CallInputs:
             were_inside: whether they came among the inputs, where a whole batch has them still.
         """
         if WHOLE not in inputs:
-            return inputs | labels
+            return {**inputs, **labels}
         by_name = {} if were_inside else {name: labels[name] for name in labels if self._takes(name)}
         inner = {name: labels[name] for name in labels if name not in by_name}
         x = inputs[WHOLE]

@@ -32,6 +32,7 @@ def call_with_dummies(model: Any) -> None:
         model(inputs)
         return
     failures: list[Exception] = []
+    was_built, model.built = model.built, True  # else Keras traces the call, and warns of what does not fit
     for packed in _packed(inputs, takes_whole=model.call_inputs.takes_whole):
         try:
             model(packed, training=False)
@@ -39,6 +40,7 @@ def call_with_dummies(model: Any) -> None:
             failures.append(error)
         else:
             return
+    model.built = was_built
     if not model.call_inputs.takes_whole:
         raise failures[0]
     unbuilt = [layer.name for layer in every_layer(model) if layer is not model and not layer.built]

@@ -34,13 +34,6 @@ def exchanged(layer: Any, old: Any, make: Callable[[], Any]) -> Any:
     return new
 
 
-def passes_training(layer: Any) -> None:
-    """Have Keras hand `training` to a `call` that takes it among its `**kwargs`, as Keras 2 did."""
-    layer._call_has_training_arg = True  # noqa: SLF001
-    if hasattr(layer, "_call_has_context_arg"):  # Keras 3.12 and later ask here
-        layer._call_has_context_arg["training"] = True  # noqa: SLF001
-
-
 def has_training(layer: Any) -> bool:
     """Whether Keras hands `training` to a layer."""
     return bool(layer._call_has_training_arg)  # noqa: SLF001

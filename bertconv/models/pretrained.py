@@ -26,11 +26,11 @@ from bertconv.models.arguments import (
     source_options,
 )
 from bertconv.models.body import MainLayer, check_decoder, finished
-from bertconv.models.calls import CallInputs, argument_names, made_call, without_empty_mask
+from bertconv.models.calls import CallInputs, argument_names, made_call, with_flags, without_empty_mask
 from bertconv.models.dummies import call_with_dummies
 from bertconv.models.embeddings import resize_token_embeddings
 from bertconv.models.inputs import FEATURES, as_tensors
-from bertconv.models.keras_internals import every_layer, passes_training
+from bertconv.models.keras_internals import every_layer
 from bertconv.models.outputs import ModelOutput
 from bertconv.models.replacing import Replaceable
 from bertconv.models.serving import ServingMixin
@@ -89,6 +89,8 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         cls.input_names = cls.call_inputs.names
         if "call" in vars(cls) and "mask" in cls.call_inputs.parameters:
             cls.call = without_empty_mask(cls.call)
+        if "call" in vars(cls) and (cls.call_inputs.passes_on or cls.call_inputs.spreads):
+            cls.call = with_flags(cls.call)
         own = () if cls.call_inputs.is_ours else cls.call_inputs.label_names
         if own and "label_names" not in vars(cls):
             cls.label_names = own
@@ -123,8 +125,6 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         self.name_or_path = self.config.name_or_path
         self._convert_input_args = False  # __call__ does it
         self._allow_non_tensor_positional_args = True
-        if self.call_inputs.passes_on:
-            passes_training(self)
         self.jit_compile = False  # every new sequence length would be compiled anew
 
     def make_body(self, *, add_pooling_layer: bool) -> None:
