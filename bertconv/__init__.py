@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         RobertaPreLayerNormConfig,
         XLMRobertaConfig,
     )
-    from bertconv.config_auto import AutoConfig
+    from bertconv.config.auto import AutoConfig
     from bertconv.convert import convert_checkpoint
     from bertconv.errors import BertconvError
     from bertconv.inspection import Inspection, inspect_checkpoint

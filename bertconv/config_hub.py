@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bertconv import config_content as content
-from bertconv import config_places as places
 from bertconv.config import (
     AlbertConfig,
     BertConfig,
@@ -21,8 +19,10 @@ from bertconv.config import (
     RobertaConfig,
     RobertaPreLayerNormConfig,
     XLMRobertaConfig,
+    content,
+    places,
 )
-from bertconv.config_auto import AutoConfig
+from bertconv.config.auto import AutoConfig
 from bertconv.text import is_url
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class _Hub:
-    """`config_places.Hub`, by the parts of the package that models use; they are imported where they are needed."""
+    """`config.places.Hub`, by the parts of the package that models use; they are imported where they are needed."""
 
     def fetch(self, given: str, place: places.Place) -> places.FoundKeys:
         from bertconv.source import SourceOptions

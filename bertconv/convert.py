@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bertconv.checkpoint import Opened, opened
-from bertconv.config import ACTIVATIONS
+from bertconv.config.classes import ACTIVATIONS
 from bertconv.containers.registry import BY_NAME, preferred
 from bertconv.containers.stored import FLOATS
 from bertconv.derive import Companions, Derivation, Parent, Writing, changed_config, write_output

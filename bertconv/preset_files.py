@@ -12,8 +12,9 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
-from bertconv import __version__, config_content
+from bertconv import __version__
 from bertconv.config import Config
+from bertconv.config import content as config_content
 from bertconv.formats.content import Content
 from bertconv.presets import REGISTERED, Preset, preset_for
 from bertconv.records import dataclass

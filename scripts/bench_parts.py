@@ -156,7 +156,7 @@ def make_checkpoint(size: str, folder: Path) -> None:
     """Write config.json and model.safetensors: names and shapes of a language model, and random float32 values."""
     import numpy as np
 
-    from bertconv.config_auto import AutoConfig
+    from bertconv.config.auto import AutoConfig
     from bertconv.mapping.dialects import load_dialects
     from bertconv.mapping.expand import expand
     from bertconv.mapping.table import table_for

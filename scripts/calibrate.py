@@ -27,7 +27,7 @@ from safetensors.numpy import save_file
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from bertconv import convert_checkpoint, verify_checkpoint
-from bertconv.config_auto import config_class
+from bertconv.config.auto import config_class
 from bertconv.families import Family, families, family_of
 from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import expand

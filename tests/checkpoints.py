@@ -23,7 +23,7 @@ import ml_dtypes
 import numpy as np
 
 from bertconv.cli import main
-from bertconv.config_auto import config_class
+from bertconv.config.auto import config_class
 from bertconv.containers.safetensors import SourceFile, StoredTensor
 from bertconv.families import families, family_of_class
 from bertconv.mapping.dialects import load_dialects

@@ -21,7 +21,7 @@ import checkpoints as cp
 import pytest
 
 from bertconv.config import Config
-from bertconv.config_auto import config_class
+from bertconv.config.auto import config_class
 from bertconv.convert import convert_checkpoint
 from bertconv.errors import MissingTensors, UnsupportedCheckpoint
 from bertconv.formats.output import Format, formats

@@ -17,10 +17,11 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertconv import config_places
-from bertconv.config import ACTIVATIONS, COMMON, BertConfig
-from bertconv.config_content import MAX_BYTES, read_json
-from bertconv.config_defaults import ASKED
+from bertconv.config import BertConfig
+from bertconv.config import places as config_places
+from bertconv.config.classes import ACTIVATIONS, COMMON
+from bertconv.config.content import MAX_BYTES, read_json
+from bertconv.config.defaults import ASKED
 from bertconv.errors import BertconvError, DamagedCheckpoint, OutputError, RequestError, UnsupportedCheckpoint
 from bertconv.families import Family
 

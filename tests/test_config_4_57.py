@@ -19,7 +19,7 @@ from hub_endpoint import writable
 
 import bertconv
 from bertconv import AutoConfig, BertConfig, DistilBertConfig
-from bertconv.config_defaults import ASKED, GENERATION
+from bertconv.config.defaults import ASKED, GENERATION
 from bertconv.errors import MissingPath, RequestError
 
 FACTS = json.loads((Path(__file__).parent / "data" / "config_4_57.json").read_text())

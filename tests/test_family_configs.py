@@ -13,8 +13,9 @@ import transformers
 
 import bertconv
 from bertconv import AutoConfig
-from bertconv.config import COMMON, BertConfig, Config
-from bertconv.config_checks import check_counted_positions
+from bertconv.config import BertConfig, Config
+from bertconv.config.checks import check_counted_positions
+from bertconv.config.classes import COMMON
 from bertconv.errors import DamagedCheckpoint, RequestError, UnsupportedCheckpoint
 from bertconv.families import Family, families
 

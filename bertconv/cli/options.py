@@ -108,7 +108,7 @@ def output_options(command: Command) -> Command:
 
 
 def _activations(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
-    from bertconv.config import ACTIVATIONS
+    from bertconv.config.classes import ACTIVATIONS
 
     return sorted(name for name in ACTIVATIONS if name.startswith(begun))
 

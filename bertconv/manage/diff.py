@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bertconv.checkpoint import Checkpoint
-from bertconv.config import COMMON
+from bertconv.config.classes import COMMON
 from bertconv.containers.stored import turn_of
 from bertconv.errors import RequestError
 from bertconv.formats import workers

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from bertconv.config_content import CONFIG_FILES
+from bertconv.config.content import CONFIG_FILES
 from bertconv.source import Source, prefixes, preset
 from bertconv.source.modules import LISTING
 

@@ -9,7 +9,7 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
-from bertconv.config import ABSENT, ACTIVATIONS, COMMON
+from bertconv.config.classes import ABSENT, ACTIVATIONS, COMMON
 from bertconv.errors import BadTable
 from bertconv.families import ACTIVATION
 from bertconv.mapping.dialects import Dialect, Dialects, load_dialects

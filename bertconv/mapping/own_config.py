@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bertconv.config import Config
-from bertconv.config_content import json_text
+from bertconv.config.content import json_text
 from bertconv.families import ACTIVATION
 from bertconv.mapping.dialects import Dialect
 from bertconv.mapping.meaning import word_for

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from bertconv.config_auto import is_said_by_file, said_family
+from bertconv.config.auto import is_said_by_file, said_family
 from bertconv.containers.stored import StoredTensor
 from bertconv.errors import (
     AmbiguousFamily,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from bertconv.config import COMMON
+from bertconv.config.classes import COMMON
 from bertconv.containers.msgpack import FlaxMsgpack
 from bertconv.containers.pytorch import PyTorch
 from bertconv.containers.registry import BY_NAME, preferred

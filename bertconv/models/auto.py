@@ -10,8 +10,8 @@ from typing import Any, ClassVar, NoReturn
 
 from bertconv import tasks
 from bertconv.config import Config
-from bertconv.config_auto import AutoConfig, config_class, said_class, said_family
-from bertconv.config_content import MAX_BYTES, keys_of, read_json
+from bertconv.config.auto import AutoConfig, config_class, said_class, said_family
+from bertconv.config.content import MAX_BYTES, keys_of, read_json
 from bertconv.errors import MissingConfig, RequestError, UnsupportedCheckpoint
 from bertconv.families import Family
 from bertconv.models.arguments import settle_loading, source_options

@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from bertconv.config_checks import check_counted_positions
+from bertconv.config.checks import check_counted_positions
 from bertconv.models.activations import activation
 from bertconv.models.attention import Attended, SelfAttention
 from bertconv.models.checks import TRUNCATE, checked_ids, checked_length, one_of

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from bertconv.config import Config
-from bertconv.config_foreign import config_for
+from bertconv.config.foreign import config_for
 from bertconv.errors import RequestError
 from bertconv.models.attention import mask_bias
 from bertconv.models.blocks import Context

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
-from bertconv import config_content as content
-from bertconv.config_defaults import GENERATION
+from bertconv.config import content
+from bertconv.config.defaults import GENERATION
 from bertconv.errors import RequestError
 from bertconv.source import Source
 

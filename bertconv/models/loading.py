@@ -12,9 +12,9 @@ from typing import Any
 import keras
 
 from bertconv.config import Config
-from bertconv.config_foreign import inner, reader
+from bertconv.config.foreign import inner, reader
+from bertconv.config.places import Place
 from bertconv.config_hub import HUB
-from bertconv.config_places import Place
 from bertconv.containers.stored import Header
 from bertconv.errors import (
     MissingConfig,

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bertconv import config_foreign as foreign
+from bertconv.config import foreign
 from bertconv.errors import RequestError
 from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.ignore import IgnoreLists, ignore_lists

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from bertconv import config_content as content
+from bertconv.config import content
 from bertconv.containers.registry import CONTAINERS
 from bertconv.source import preset, sidecars
 from bertconv.source.checkpoint_folder import CheckpointFolder, SourceOptions, open_in

@@ -10,9 +10,8 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
-from bertconv import config_content as content
-from bertconv.config import Config
-from bertconv.config_auto import config_class
+from bertconv.config import Config, content
+from bertconv.config.auto import config_class
 from bertconv.containers.stored import SourceFile, is_so
 from bertconv.errors import BertconvError, MissingConfig, MissingPath, RequestError
 from bertconv.families import Family

@@ -11,8 +11,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from bertconv import config_content as content
 from bertconv import presets
+from bertconv.config import content
 from bertconv.source.checkpoint_folder import CheckpointFolder, open_in
 
 CONFIG = "transformers_config.json"

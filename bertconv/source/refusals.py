@@ -16,6 +16,7 @@ _MERGE = "Merge it into its base model: bertconv merge-adapter BASE ADAPTER -o F
 _EXPORTED = "Give the checkpoint that it was made from: an export has other names and layouts, and often other values."
 NO_MODEL = "is not a local folder and is not a valid model identifier"
 """What programs look for in the messages of transformers."""
+
 SAVED_MODEL = "saved_model.pb"
 """The file with the graph of a SavedModel, never read: its weights lie in the folder `variables` beside it."""
 _NO_VARIABLES = (

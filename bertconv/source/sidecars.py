@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 from fnmatch import fnmatchcase
 
-from bertconv.config_content import CONFIG_FILES
+from bertconv.config.content import CONFIG_FILES
 from bertconv.source import preset
 from bertconv.source.weights import is_index, is_weights
 from bertconv.text import is_plain, printable, some

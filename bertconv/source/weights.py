@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import field
 from fnmatch import fnmatchcase
 
-from bertconv.config_content import json_object
+from bertconv.config.content import json_object
 from bertconv.containers.container import Spread
 from bertconv.containers.registry import BY_NAME, CONTAINERS, SPREAD, refuse_impostor
 from bertconv.containers.stored import SourceFile

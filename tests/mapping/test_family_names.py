@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bertconv.config_auto import AutoConfig
+from bertconv.config.auto import AutoConfig
 from bertconv.families import families
 from bertconv.formats.output import Model
 from bertconv.mapping.dialects import load_dialects

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bertconv.config_auto import AutoConfig
+from bertconv.config.auto import AutoConfig
 from bertconv.families import families
 from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import target_specs

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from table_headers import in_one_state, stored
 
-from bertconv.config_auto import config_class
+from bertconv.config.auto import config_class
 from bertconv.errors import BertconvError, UnsupportedCheckpoint
 from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import expand

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from table_headers import in_one_state, prefixed, stored, without
 
-from bertconv.config_auto import config_class
+from bertconv.config.auto import config_class
 from bertconv.errors import AmbiguousHead, BadTable, RequestError, UnknownTensors, UnsupportedCheckpoint
 from bertconv.mapping.averages import with_averages
 from bertconv.mapping.checks import open_table

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bertconv.config import Config
-from bertconv.config_auto import config_class
+from bertconv.config.auto import config_class
 from bertconv.containers.stored import StoredTensor
 from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import expand

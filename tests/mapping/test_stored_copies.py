@@ -11,7 +11,7 @@ from golden_script import golden
 from table_headers import stored
 from table_mutants import Raw, to_toml
 
-from bertconv.config_auto import AutoConfig
+from bertconv.config.auto import AutoConfig
 from bertconv.errors import BadTable, MissingTensors
 from bertconv.mapping.checks import check_table
 from bertconv.mapping.describe import explain_name

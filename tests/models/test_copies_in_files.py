@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from bertconv.config_auto import AutoConfig
+from bertconv.config.auto import AutoConfig
 from bertconv.formats.output import formats
 from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.expand import expand

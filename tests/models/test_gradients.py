@@ -26,7 +26,7 @@ from tiny_models import (
 )
 
 import bertconv
-from bertconv.config import ACTIVATIONS
+from bertconv.config.classes import ACTIVATIONS
 from bertconv.models.variables import named_variables
 
 TOLERANCE = 1e-9

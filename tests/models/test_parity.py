@@ -29,7 +29,7 @@ from tiny_models import (
     torch_model,
 )
 
-from bertconv.config import ACTIVATIONS
+from bertconv.config.classes import ACTIVATIONS
 
 TOLERANCE = {"float64": 1e-11, "float32": 2e-5}
 EVERYTHING = {"output_hidden_states": True, "output_attentions": True}

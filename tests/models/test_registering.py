@@ -21,8 +21,8 @@ from bertconv import (
     TFBertForSequenceClassification,
     TFBertModel,
     TFBertPreTrainedModel,
-    config_auto,
 )
+from bertconv.config import auto as config_auto
 from bertconv.errors import RequestError, UnsupportedCheckpoint
 
 

@@ -9,7 +9,7 @@ import pytest
 from hub_server import HubServer
 
 from bertconv.config import BertConfig
-from bertconv.config_content import read_json
+from bertconv.config.content import read_json
 from bertconv.containers.stored import SourceFile
 from bertconv.errors import DamagedCheckpoint, HubError, RequestError, UnsafeCheckpoint
 from bertconv.source import SourceOptions, open_source, weights

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertconv.config import BertConfig
-from bertconv.config_auto import AutoConfig
+from bertconv.config.auto import AutoConfig
 from bertconv.families import families
 from bertconv.mapping.table import table_for
 from bertconv.verify import cases

@@ -22,7 +22,8 @@ from tiny_models import BATCH, HEADS, LENGTH, SIZES, config, inputs, relative_er
 from transformers.activations import ACT2FN
 
 from bertconv import tasks
-from bertconv.config import ACTIVATIONS, BertConfig
+from bertconv.config import BertConfig
+from bertconv.config.classes import ACTIVATIONS
 from bertconv.errors import (
     DamagedCheckpoint,
     MappingError,

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from bertconv.config_content import MAX_BYTES, json_object
+from bertconv.config.content import MAX_BYTES, json_object
 from bertconv.containers.registry import read_header
 from bertconv.containers.stored import FLOATS, Header, SourceFile
 from bertconv.errors import RequestError, UnsupportedCheckpoint

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bertconv.config_content import CONFIG_FILES
+from bertconv.config.content import CONFIG_FILES
 from bertconv.containers.stored import FLOATS, ITEM_SIZE
 from bertconv.manage.doctor.patient import ERROR, NOTE, WARNING, Finding, Patient
 from bertconv.manage.doctor.programs import EVERY, KERASHUB, KERASHUB_FIXED, ON_TORCH, TRANSFORMERS_5, Fixed

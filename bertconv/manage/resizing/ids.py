@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import Any
 
-from bertconv import config_content as content
-from bertconv.config import Config
+from bertconv.config import Config, content
 from bertconv.errors import MappingError
 from bertconv.mapping.table import Table
 from bertconv.records import dataclass

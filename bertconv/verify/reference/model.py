@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from bertconv import tasks
-from bertconv.config_checks import check_counted_positions
+from bertconv.config.checks import check_counted_positions
 from bertconv.errors import RequestError
 from bertconv.verify.reference.activations import activation
 from bertconv.verify.reference.encoder import encode

@@ -13,9 +13,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, ClassVar, cast
 
-from bertconv import config_content as content
-from bertconv import config_defaults as defaults
-from bertconv.config import COMMON, Config, overridden
+from bertconv.config import content, defaults
+from bertconv.config.classes import COMMON, Config, overridden
 from bertconv.errors import RequestError
 from bertconv.families import Family
 

@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bertconv.config_checks import bad
-from bertconv.config_defaults import DTYPES
+from bertconv.config.checks import bad
+from bertconv.config.defaults import DTYPES
 from bertconv.errors import DamagedCheckpoint, MissingPath, OutputError, RequestError
 from bertconv.text import closest, parse_json
 

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from bertconv import config_content as content
-from bertconv import config_places as places
-from bertconv.config import AlbertConfig, BertConfig, Config
+from bertconv.config import content, places
+from bertconv.config.classes import AlbertConfig, BertConfig, Config
 from bertconv.errors import RequestError
 from bertconv.families import Family, family_of, family_of_class
 

@@ -12,10 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, cast
 
-from bertconv import config_checks as checks
-from bertconv import config_content as content
-from bertconv import config_defaults as defaults
-from bertconv.config_like import LikePretrainedConfig
+from bertconv.config import checks, content, defaults
+from bertconv.config.like import LikePretrainedConfig
 from bertconv.errors import RequestError
 from bertconv.families import Family, Schema, family_of
 from bertconv.text import closest
@@ -57,7 +55,7 @@ class Config(LikePretrainedConfig):
     unknown keys are kept. Keys are read and written as attributes, in the family's own spelling or in BERT's: a file
     keeps the family's own. What is written is checked at once, except that `hidden_size` and `num_attention_heads` may
     disagree until both are set: `coerce`, `replace` and `save_pretrained` look at that. Every other key of the
-    configs of transformers can be asked for as well, with its default there (`config_defaults`).
+    configs of transformers can be asked for as well, with its default there (`defaults`).
 
     Attributes:
         values: every key with its value, defaults filled in, `num_labels` worked out, in both spellings.

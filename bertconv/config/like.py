@@ -6,8 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from bertconv import config_defaults as defaults
-from bertconv import config_places as places
+from bertconv.config import defaults, places
 from bertconv.errors import RequestError
 from bertconv.families import MAPPED
 from bertconv.likeness import Alike
@@ -15,7 +14,7 @@ from bertconv.likeness import Alike
 if TYPE_CHECKING:
     from typing import Self
 
-    from bertconv.config import Config
+    from bertconv.config.classes import Config
 
 _TRUE, _FALSE = ("true", "1", "y", "yes"), ("false", "0", "n", "no")
 _PUSHED = ("commit_message", "private", "token", "create_pr")

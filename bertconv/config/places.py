@@ -8,7 +8,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from bertconv import config_content as content
+from bertconv.config import content
 from bertconv.errors import MissingPath, RequestError
 from bertconv.records import dataclass
 
