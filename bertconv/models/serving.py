@@ -79,7 +79,7 @@ class ServingMixin:
             module.int64_serving = serve_int64
             # As in what Keras 2 wrote: a loaded SavedModel is called like the model, or by the name of its method.
             module.serving = serve
-            module.__call__ = _called(serve, serve_int64)  # type: ignore[method-assign]
+            module.__call__ = _called(serve, serve_int64)
         tf.saved_model.save(module, str(folder), signatures=signatures)
 
     def export(
