@@ -14,6 +14,8 @@ from trained_models import CLASSIFIER, compiled, make, same, weights
 from transformers import (
     AutoTokenizer,
     BatchEncoding,
+    BertConfig,
+    BertModel,
     DataCollatorForTokenClassification,
     DataCollatorWithPadding,
     DefaultDataCollator,
@@ -495,6 +497,15 @@ def saved_without_signature(row: Row) -> None:  # noqa: ARG001
 def layers(row: Row) -> None:  # noqa: ARG001
     model = make()
     assert model.layers[0] is model.get_layer("bert") is model.bert
+
+
+@case("`BertModel(model.config)`, PyTorch's class of transformers")
+def configs_for_torch(row: Row) -> None:
+    model = make()
+    with row.comes():
+        BertModel(model.config)
+    theirs = BertModel(BertConfig.from_dict(model.config.to_dict()))
+    assert theirs.config.hidden_size == model.config.hidden_size
 
 
 @case("`model.summary()` before the first call")
