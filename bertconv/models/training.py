@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from types import GeneratorType
 from typing import Any, ClassVar
 
 import keras
@@ -265,7 +266,7 @@ class TrainingMixin(Keras2Names):
         """
         kwargs = _without_workers(kwargs)
         self._refuse_keras_2(args, list(kwargs.values()))
-        if isinstance(x, tf.data.Dataset):
+        if isinstance(x, tf.data.Dataset | GeneratorType):
             kwargs.setdefault("shuffle", False)  # Keras warns of its own default: a dataset shuffles itself
         x, y = self._unpacked(x, y, kwargs)
         weights = kwargs.get("sample_weight")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -361,6 +366,22 @@ def input_names(row: Row) -> None:
 # Saving and checkpoints
 
 
+@cache
+def kept() -> tuple[Any, Path]:
+    """A model and where its SavedModel lies, which takes seconds to make."""
+    model, folder = make(), Path(tempfile.mkdtemp()) / "folder"
+    model.save_pretrained(folder, saved_model=True)
+    atexit.register(shutil.rmtree, folder.parent)
+    return model, folder
+
+
+def exported() -> Any:
+    """A model that is saved here, in "folder"."""
+    model, folder = kept()
+    shutil.copytree(folder, "folder")
+    return model
+
+
 @case('`model.save_weights("x.h5")`, `model.load_weights("x.h5")`')
 def weights_in_h5(row: Row) -> None:  # noqa: ARG001
     model, other = make(), TFBertForSequenceClassification(make().config)
@@ -417,8 +438,7 @@ def save(row: Row) -> None:
 
 @case('`keras.models.load_model("folder/saved_model/1")`')
 def load(row: Row) -> None:
-    model = make()
-    model.save_pretrained("folder", saved_model=True)
+    model = exported()
     with row.comes():
         keras.models.load_model("folder/saved_model/1")
     loaded = TFBertForSequenceClassification.from_pretrained("folder")
@@ -437,8 +457,7 @@ def whole_h5(row: Row) -> None:
 
 @case("`loaded(x)`, `loaded.serving(x)` of `tf.saved_model.load(path)` with one dict")
 def saved_models(row: Row) -> None:  # noqa: ARG001
-    model, path = make(), "folder/saved_model/1"
-    model.save_pretrained("folder", saved_model=True)
+    model, path = exported(), "folder/saved_model/1"
     loaded = tf.saved_model.load(path)
     x = {name: tf.constant(value, tf.int32) for name, value in inputs(CLASSIFIER).items()}
     for found in (loaded(x), loaded.serving(x)):
