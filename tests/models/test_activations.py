@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.activations import ACT2FN
 
-from bertconv import config
+from bertconv.config import classes
 from bertconv.errors import UnsupportedCheckpoint
 from bertconv.models.activations import ACTIVATIONS, activation
 
@@ -58,7 +58,7 @@ def assert_same(name: str, x: np.ndarray, tolerance: float, compiled: bool = Fal
 
 
 def test_the_names_are_those_of_the_config() -> None:
-    assert set(ACTIVATIONS) == config.ACTIVATIONS
+    assert set(ACTIVATIONS) == classes.ACTIVATIONS
     assert len(NAMES) == 22
 
 

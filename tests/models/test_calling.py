@@ -347,7 +347,7 @@ def test_arguments_of_a_class_of_ones_own(arrays: Arrays) -> None:
     keras.utils.set_random_seed(7)
     own = Own(config(initializer_range=0.5))
     plain = own(**arrays).logits
-    for given in ({**arrays, "mode": "double", "factor": 2}, {"input_ids": {**arrays, "factor": 2}, "mode": "double"}):
+    for given in ({**arrays, "mode": "double", "factor": 2}, {"input_ids": arrays, "factor": 2, "mode": "double"}):
         assert_close(own(**given).logits, 2 * plain)
         assert seen[-1] == ("double", 2, ())
     assert_close(own(**arrays, factor=[[0.5], [2], [1]]).logits, plain * [[0.5], [2], [1]])
