@@ -1,6 +1,7 @@
-"""The way of configs to the Hub: looked up and uploaded as models are, of which a config alone has neither files."""
+"""The way of configs to the Hub: looked up and uploaded as models are, of which a config alone has neither files.
 
-# ruff: noqa: F401  (the public classes: whoever imports one from here, as `bertconv` does, has the way as well)
+It is no part of `bertconv.source`, which takes half the time again to import that the configs take.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bertconv.config import (
-    AlbertConfig,
-    BertConfig,
-    CamembertConfig,
-    DistilBertConfig,
-    ElectraConfig,
-    MPNetConfig,
-    RobertaConfig,
-    RobertaPreLayerNormConfig,
-    XLMRobertaConfig,
-    content,
-    places,
-)
-from bertconv.config.auto import AutoConfig
+from bertconv.config import *  # noqa: F403  (whoever imports a class from here, as `bertconv` does, has the way too)
+from bertconv.config import content, places
+from bertconv.config.auto import AutoConfig  # noqa: F401
 from bertconv.text import is_url
 
 if TYPE_CHECKING:

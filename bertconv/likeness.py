@@ -80,14 +80,13 @@ class _Silent:
 
 _NEW = copyreg.__newobj__  # type: ignore[attr-defined]  # what object.__reduce_ex__ gives
 _stand_ins: dict[tuple[type, type], type] = {}
-_owns: dict[int, type] = {}
-"""id of a stand-in -> the class that it stands for; stand-ins are never freed."""
 _places: dict[type, tuple[tuple[str, str], ...]] = {}
 """Class -> modules and names of what its objects may pass for."""
 
 
-def _own(stand_in: Any) -> type:
-    return _owns[id(stand_in)]
+def _own(stand_in: Any) -> Any:
+    """The class that a stand-in stands for, which is all that it has itself."""
+    return type.__getattribute__(stand_in, "_stands_for")
 
 
 def _loaded(kind: type) -> type | None:
@@ -119,11 +118,10 @@ def _stand_in(kind: type, theirs: type) -> type:
     metas = tuple(meta for meta in metas if not any(meta is not each and issubclass(each, meta) for each in metas))
     try:
         meta = _StandIn if metas == (_StandIn,) else type(_StandIn.__name__, metas, {})
-        made = type.__new__(cast("Any", meta), kind.__name__, (_Silent, kind, theirs), {})
+        made = type.__new__(cast("Any", meta), kind.__name__, (_Silent, kind, theirs), {"_stands_for": kind})
     except TypeError:  # a user's class may have bases, or a class of its own, that do not go together with theirs
         return kind
     copyreg.pickle(meta, lambda stand_in: (_itself, (_own(stand_in),)))
-    _owns[id(made)] = kind
     return cast("type", made)
 
 

@@ -160,6 +160,8 @@ def test_arguments_that_ask_for_nothing(kind: Any, tmp_path: Path) -> None:
         kind.from_pretrained(tmp_path, subfolder="inner", num_label=3)
     with pytest.raises(RequestError, match="does not take proxies"):
         kind.from_pretrained(tmp_path, subfolder="inner", proxies={"https": "x"})
+    with pytest.raises(RequestError, match="both token and use_auth_token"):
+        kind.from_pretrained(tmp_path, subfolder="inner", token="x", use_auth_token="y")
 
 
 def test_keys_without_a_config(tmp_path: Path) -> None:

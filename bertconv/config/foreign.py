@@ -19,7 +19,10 @@ from bertconv.errors import RequestError
 from bertconv.families import Family
 
 _answers: dict[int, tuple[dict[str, Any], Config]] = {}
-"""id of a user's config -> its attributes when it was last asked, and what it said."""
+"""id of a user's config -> its attributes when it was last asked, and what it said.
+
+They are not kept in the config itself, whose attributes its class writes and compares; it has no hash.
+"""
 
 _LABELS = ("num_labels", "id2label", "label2id")
 """Keys of which any one says the others."""
@@ -68,6 +71,7 @@ class Bridge:
     notes = ()
     _reading: ClassVar[type[Config]]
     _theirs: ClassVar[type]
+    _own: ClassVar[type[Config]]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """The user's class has no say in what becomes of this one."""
@@ -148,7 +152,7 @@ class Bridge:
     __hash__ = None  # type: ignore[assignment]  # it can change
 
     def __reduce__(self) -> Any:
-        return _again, (self._theirs, self._reading.__mro__[2], dict(vars(self)))
+        return _again, (self._theirs, self._own, dict(vars(self)))
 
 
 def is_foreign(kind: Any) -> bool:
@@ -257,7 +261,7 @@ def _again(theirs: Any, own: Any, state: dict[str, Any]) -> Any:
 @cache
 def _bridge(theirs: Any, own: Any) -> type:
     shown = {"__module__": theirs.__module__, "__qualname__": theirs.__qualname__, "__doc__": theirs.__doc__}
-    more = {"_theirs": theirs, "_reading": reading_class(theirs, own)}
+    more = {"_theirs": theirs, "_own": own, "_reading": reading_class(theirs, own)}
     return type(theirs.__name__, (Bridge, theirs), shown | more)
 
 

@@ -10,19 +10,8 @@ from typing import Any, NamedTuple, Protocol
 
 from bertconv.config import content
 from bertconv.errors import MissingPath, RequestError
+from bertconv.meaningless import READING, settle, settle_token
 from bertconv.records import dataclass
-
-WITHOUT_MEANING: Mapping[str, str] = {
-    "proxies": "Set HTTPS_PROXY in the environment.",
-    "mirror": "Set HF_ENDPOINT in the environment.",
-    "trust_remote_code": "Leave it out: no code of a checkpoint is ever run.",
-    "gguf_file": "Convert the model to another format first.",
-    "_configuration_file": "Give the path of that file.",
-}
-"""Arguments of transformers' classes that mean nothing here: None and False are taken, and what else to do instead."""
-
-_IGNORED = ("resume_download", "code_revision", "_from_auto", "_from_pipeline", "_commit_hash", "attn_implementation")
-"""Arguments that change nothing about a config, whatever their value."""
 
 
 class FoundKeys(NamedTuple):
@@ -76,18 +65,12 @@ def place_of(arguments: dict[str, Any]) -> Place:
     """How to find a config, by the arguments of from_pretrained, which are taken out; keys of configs stay.
 
     Raises:
-        RequestError: an argument that has no meaning here.
+        RequestError: an argument that asks for what cannot be done.
     """
-    for key, advice in WITHOUT_MEANING.items():
-        if arguments.pop(key, None):
-            raise RequestError(f"from_pretrained of a config does not take {key}.", hint=advice)
-    for key in _IGNORED:
-        arguments.pop(key, None)
-    old = arguments.pop("use_auth_token", None)
+    settle(arguments, READING, "from_pretrained of a config")
     given = {key: arguments.pop(key) for key in Place.__dataclass_fields__ if key in arguments}
-    if old is not None:
-        given["token"] = old if given.get("token") is None else given["token"]
-    return Place(**given | {"subfolder": given.get("subfolder") or ""})
+    given |= {"token": settle_token(arguments, given.get("token")), "subfolder": given.get("subfolder") or ""}
+    return Place(**given)
 
 
 def find(given: str | os.PathLike[str], place: Place) -> FoundKeys:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import keras
 
-from bertconv.models.inputs import FEATURES, FLAGS, as_tensors, is_label, is_mapping, named_inputs, whole_batch
+from bertconv.models.inputs import FEATURES, FLAGS, as_tensors, is_label, is_mapping, items, named_inputs, whole_batch
 from bertconv.records import dataclass
 
 CACHED = ("encoder_hidden_states", "encoder_attention_mask", "past_key_values", "use_cache")
@@ -17,6 +17,9 @@ CACHED = ("encoder_hidden_states", "encoder_attention_mask", "past_key_values", 
 
 WHOLE = "_inputs"
 """The name of a whole batch on its way through Keras, where labels or `training` go with it by name."""
+
+_IDS = frozenset(("inputs", "input_ids"))
+"""Keywords for the first argument, whatever a user's `call` calls it."""
 
 
 def argument_names(inputs: Sequence[str], *, is_cached: bool, labels: Sequence[str] = ()) -> tuple[str, ...]:
@@ -195,7 +198,7 @@ class CallInputs:
         if self.is_ours or (self.first is None and not self.spreads):
             return False
         if is_mapping(value):
-            return self.takes_whole or not all(key in (*self.parameters, "training") for key in value.keys())  # noqa: SIM118
+            return self.takes_whole or not all(key in (*self.parameters, "training") for key, _ in items(value))
         return self.takes_whole or (isinstance(value, list | tuple) and len(value) > len(self.parameters))
 
     def arranged(
@@ -213,10 +216,9 @@ class CallInputs:
         """
         if self.is_ours:
             return (), named_inputs(self.names, args, kwargs, model=model)
-        packed = args[0] if args and is_mapping(args[0]) else {}
-        if WHOLE in packed.keys():  # noqa: SIM118  (not every mapping iterates over its keys)
-            kwargs = {**{key: packed[key] for key in packed.keys() if key != WHOLE}, **kwargs}  # noqa: SIM118
-            args = (packed[WHOLE], *args[1:])
+        packed = dict(items(args[0])) if args and is_mapping(args[0]) else {}
+        if WHOLE in packed:
+            args, kwargs = (packed.pop(WHOLE), *args[1:]), {**packed, **kwargs}
         if self.first is not None and self.first in kwargs and not args:
             args, kwargs = (kwargs[self.first],), {key: kwargs[key] for key in kwargs if key != self.first}
         if not args:
@@ -231,24 +233,18 @@ class CallInputs:
         """Features by keyword as the first argument, where `call` has no such parameters: the ids, or a dict."""
         if not self.takes_whole or self.first is None:
             return (), kwargs
-        loose = [
-            name for name in kwargs
-            if name in {"inputs", "input_ids"} or (name in FEATURES and name not in self.names_taken)
-        ]  # fmt: skip
+        taken = self.names if self.passes_on else self.parameters
+        loose = [name for name in kwargs if name in _IDS or (name in FEATURES and name not in taken)]
         if not loose:
             return (), kwargs
-        value = kwargs[loose[0]] if len(loose) == 1 and loose[0] in {"inputs", "input_ids"} else None
+        value = kwargs[loose[0]] if len(loose) == 1 and loose[0] in _IDS else None
         first = {name: kwargs[name] for name in loose} if value is None else value
         return (first,), {name: kwargs[name] for name in kwargs if name not in loose}
-
-    @property
-    def names_taken(self) -> tuple[str, ...]:
-        """Features that may be given by keyword."""
-        return self.names if self.passes_on else self.parameters
 
     def _as_given(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], model: str
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """As `arranged`, with the first argument as it is."""
         first, *rest = args
         if self.first is None:
             return (whole_batch(first), *rest), dict(kwargs)
@@ -266,8 +262,8 @@ class CallInputs:
         """
         inside: dict[str, Any] = {}
         if not self.is_ours and is_mapping(x):
-            inside = {name: x[name] for name in labels if name in x.keys()}  # noqa: SIM118
-            x = {key: x[key] for key in x.keys() if key not in inside}  # noqa: SIM118
+            x = dict(items(x))
+            inside = {name: x.pop(name) for name in labels if name in x}
         if self.is_whole(x):
             return {WHOLE: x}, inside
         inputs = named_inputs(self.names, (x,), {}, model=model)
@@ -283,12 +279,10 @@ class CallInputs:
         """
         if WHOLE not in inputs:
             return {**inputs, **labels}
-        by_name = {} if were_inside else {name: labels[name] for name in labels if self._takes(name)}
+        taken = () if were_inside else labels if self.passes_on else self.parameters
+        by_name = {name: labels[name] for name in labels if name in taken}
         inner = {name: labels[name] for name in labels if name not in by_name}
         x = inputs[WHOLE]
         if inner:
             x = {**(x if is_mapping(x) else {"input_ids": x}), **inner}
         return {WHOLE: x, **by_name}
-
-    def _takes(self, name: str) -> bool:
-        return self.passes_on or name in self.parameters

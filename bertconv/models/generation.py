@@ -67,6 +67,7 @@ class GenerationMixin:
         """What `generate` does by default: of generation_config.json, and of the config where that says nothing."""
         if self._generation_config is None:
             self._generation_config = GenerationConfig(self.config)
+        self._generation_config.follow(self.config)  # which may be another one by now
         return self._generation_config
 
     @generation_config.setter

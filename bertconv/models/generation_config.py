@@ -29,8 +29,12 @@ class GenerationConfig:
     """
 
     def __init__(self, config: Any, said: Mapping[str, Any] | None = None) -> None:
-        object.__setattr__(self, "_config", config)
+        self.follow(config)
         object.__setattr__(self, "said", {} if said is None else dict(said))
+
+    def follow(self, config: Any) -> None:
+        """Let this be the config of the model."""
+        object.__setattr__(self, "_config", config)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name in {"_config", "said"}:

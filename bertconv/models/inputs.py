@@ -113,13 +113,13 @@ def plain_batch(x: Any) -> Any:
         return tuple(map(plain_batch, x))
     if not is_mapping(x):
         return x
-    return {key: _array(str(key), value) if _is_list(value) else value for key, value in _items(x)}
+    return {key: _array(str(key), value) if _is_list(value) else value for key, value in items(x)}
 
 
 def whole_batch(value: Any) -> Any:
     """A batch as a user's own `call` gets it: every mapping as a plain dict, lists of numbers as numpy arrays."""
     if is_mapping(value):
-        return {key: whole_batch(each) for key, each in _items(value)}
+        return {key: whole_batch(each) for key, each in items(value)}
     if not _is_list(value) or not len(value):
         return value
     parts = [whole_batch(each) for each in value]
@@ -186,10 +186,10 @@ def _given(
 
 def _unpacked(names: tuple[str, ...], value: Any, model: str) -> Iterable[tuple[str, Any]]:
     if is_mapping(value):
-        return _items(value)
+        return items(value)
     check_one_encoding(value)
     if is_batch(value):
-        return _items(value[0])
+        return items(value[0])
     if not isinstance(value, list | tuple) or not any(map(_is_tensor, value)):
         return [(names[0], value)]
     if len(value) > len(names):
@@ -310,7 +310,8 @@ def is_mapping(value: Any) -> TypeGuard[Mapping[str, Any]]:
     return hasattr(value, "keys") and hasattr(value, "__getitem__")
 
 
-def _items(mapping: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def items(mapping: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Every name and value of what `is_mapping` takes for one."""
     keys = mapping.keys()  # not every mapping iterates over its keys
     return [(key, mapping[key]) for key in keys]
 

@@ -1,4 +1,4 @@
-"""What a `train_step` or a loop of the user's own has from Keras 2, and Keras 3 has with another meaning."""
+"""What programs still have from Keras 2: names that mean another thing in Keras 3, arguments and objects."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+
+from bertconv.errors import RequestError
+
+IGNORED = ("workers", "use_multiprocessing", "max_queue_size")
+"""Arguments of Keras 2 for the processes that a generator or a Sequence ran in; Keras 3 has them on its PyDataset."""
 
 
 class Keras2Names:
@@ -54,3 +59,20 @@ class _Compiled:
 
     def update_state(self, y: Any, y_pred: Any, sample_weight: Any = None) -> None:
         self._model.compute_metrics(None, y, y_pred, sample_weight)
+
+
+def without_workers(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `fit` and its kin by name, without `IGNORED`."""
+    return {name: value for name, value in arguments.items() if name not in IGNORED}
+
+
+def refuse_keras_2(*given: Any) -> None:
+    """RequestError for optimizers, losses, metrics and callbacks of Keras 2, in any structure."""
+    for each in keras.tree.flatten(given):
+        # A function has a module of its own, a class or an object those of its bases.
+        kinds = (each, *(each if isinstance(each, type) else type(each)).__mro__)
+        if any(str(getattr(kind, "__module__", "")).partition(".")[0] == "tf_keras" for kind in kinds):
+            raise RequestError(
+                f"{getattr(each, '__name__', type(each).__name__)} is of Keras 2 (tf_keras), and the model of Keras 3.",
+                hint="Take what is called so from `keras`, after `import keras`.",
+            )

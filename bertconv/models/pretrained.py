@@ -15,16 +15,9 @@ from bertconv.errors import RequestError
 from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.ignore import IgnoreLists, ignore_lists
 from bertconv.mapping.table import Table, table_for
+from bertconv.meaningless import MAKING, settle
 from bertconv.models import loading, saving, weight_files
-from bertconv.models.arguments import (
-    FIRST,
-    MAKING,
-    dtype_policy,
-    settle,
-    settle_dtype,
-    settle_loading,
-    source_options,
-)
+from bertconv.models.arguments import FIRST, dtype_policy, settle_dtype, settle_loading, source_options
 from bertconv.models.body import MainLayer, check_decoder, finished
 from bertconv.models.calls import CallInputs, argument_names, made_call, with_flags, without_empty_mask
 from bertconv.models.dummies import call_with_dummies
@@ -215,7 +208,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
             kwargs: `from_pt` and `from_flax` (look for `pytorch_model.bin` or `flax_model.msgpack` first), `subfolder`,
                 `variant`, `output_loading_info`, `dtype`, `trainable`, `name`, `add_pooling_layer`; keys of the config,
                 which override it; transformers' other arguments, where they ask for nothing
-                (`bertconv.models.arguments`).
+                (`bertconv.meaningless`).
 
         Returns:
             The model; with `output_loading_info` also missing_keys, unexpected_keys, mismatched_keys and error_msgs.

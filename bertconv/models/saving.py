@@ -22,7 +22,8 @@ from bertconv.formats.staging import StagedFolder
 from bertconv.formats.streaming import Elements, reordered
 from bertconv.mapping.expand import expand, target_specs, transpose_specs
 from bertconv.mapping.layout import Transpose
-from bertconv.models.arguments import PUSHING, SAVING, refuse_unknown, settle, settle_token
+from bertconv.meaningless import PUSHING, SAVING, settle, settle_token
+from bertconv.models.arguments import refuse_unknown
 from bertconv.models.generation_config import FILE as GENERATION
 from bertconv.models.keras_internals import every_layer
 from bertconv.models.variables import FRAMEWORK, Inventory, inventory
@@ -66,7 +67,7 @@ def save_pretrained(
         token: access token for the Hub.
         format: "tf" (`tf_model.h5`), "tf-safetensors", or "pt": safetensors with PyTorch's names and layout.
         kwargs: `repo_id`, `commit_message`, `commit_description` and `private` of an upload; transformers' other
-            arguments, where they ask for nothing (`bertconv.models.arguments`).
+            arguments, where they ask for nothing (`bertconv.meaningless`).
 
     Raises:
         RequestError: a format or an argument that does not exist.

@@ -16,15 +16,12 @@ from bertconv.models.class_weights import weigh_classes
 from bertconv.models.compiled_loss import is_own_loss, warn_of_probabilities
 from bertconv.models.datasets import prepare_tf_dataset
 from bertconv.models.inputs import check_one_encoding, is_label, plain_batch, unpacked_batch
-from bertconv.models.keras2_names import Keras2Names
+from bertconv.models.keras2_names import Keras2Names, refuse_keras_2, without_workers
 from bertconv.models.keras_internals import has_training
 from bertconv.models.metrics import by_output, metrics_list, repeat_metrics
 from bertconv.models.outputs import ModelOutput
 from bertconv.models.replacing import is_stale
 from bertconv.models.strategies import check_scope, scope_of, take_optimizer, take_variables
-
-IGNORED = ("workers", "use_multiprocessing", "max_queue_size")
-"""Arguments of Keras 2 for the processes that a generator or a Sequence ran in; Keras 3 has them on its PyDataset."""
 
 SAMPLE_WEIGHT = "_sample_weight"
 """The name of sample weights on their way through Keras among the inputs; see `TrainingMixin._with_weights`."""
@@ -73,7 +70,7 @@ class TrainingMixin(Keras2Names):
             weighted_metrics: as metrics.
             kwargs: see Keras; `jit_compile` is off by default, since every new sequence length would be compiled anew.
         """
-        self._refuse_keras_2(optimizer, loss, metrics, weighted_metrics)
+        refuse_keras_2(optimizer, loss, metrics, weighted_metrics)
         loss, loss_weights, metrics, weighted_metrics = (
             by_output(each, self.label_outputs) for each in (loss, loss_weights, metrics, weighted_metrics)
         )
@@ -103,17 +100,6 @@ class TrainingMixin(Keras2Names):
         """For Keras: compile as a saved model was, its optimizer's variables included."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)  # type: ignore[attr-defined]
-
-    @staticmethod
-    def _refuse_keras_2(*given: Any) -> None:
-        for each in keras.tree.flatten(given):
-            # A function has a module of its own, a class or an object those of its bases.
-            kinds = (each, *(each if isinstance(each, type) else type(each)).__mro__)
-            if any(str(getattr(kind, "__module__", "")).partition(".")[0] == "tf_keras" for kind in kinds):
-                raise RequestError(
-                    f"{getattr(each, '__name__', type(each).__name__)} is of Keras 2 (tf_keras), and the model of "
-                    "Keras 3.", hint="Take what is called so from `keras`, after `import keras`.",
-                )  # fmt: skip
 
     def train_step(self, data: Any) -> Any:
         """One step of `fit`."""
@@ -264,8 +250,8 @@ class TrainingMixin(Keras2Names):
 
         `workers`, `use_multiprocessing` and `max_queue_size` of Keras 2 do nothing, as in `evaluate` and `predict`.
         """
-        kwargs = _without_workers(kwargs)
-        self._refuse_keras_2(args, list(kwargs.values()))
+        kwargs = without_workers(kwargs)
+        refuse_keras_2(args, list(kwargs.values()))
         if isinstance(x, tf.data.Dataset | GeneratorType):
             kwargs.setdefault("shuffle", False)  # Keras warns of its own default: a dataset shuffles itself
         x, y = self._unpacked(x, y, kwargs)
@@ -281,7 +267,7 @@ class TrainingMixin(Keras2Names):
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Loss and metrics; as `keras.Model.evaluate`, with x as for `fit`."""
-        kwargs = _without_workers(kwargs)
+        kwargs = without_workers(kwargs)
         x, y = self._unpacked(x, y, kwargs)
         if (weights := kwargs.get("sample_weight")) is not None:
             x, kwargs["sample_weight"] = self._with_weights(x, y, weights)
@@ -298,7 +284,7 @@ class TrainingMixin(Keras2Names):
             kwargs: see Keras.
         """
         x = plain_batch(unpacked_batch(x)[0])
-        found = super().predict(x, *args, **_without_workers(kwargs))  # type: ignore[misc]
+        found = super().predict(x, *args, **without_workers(kwargs))  # type: ignore[misc]
         return found if pad_value is None else keras.tree.map_structure(partial(_padded, fill=pad_value), found)
 
     def train_on_batch(
@@ -366,16 +352,12 @@ class TrainingMixin(Keras2Names):
             drop_remainder: leave out a last batch that is not full; by default when shuffling.
             prefetch: prepare the next batch while one is used.
         """
-        labels = self.label_names or (("labels",) if self.call_inputs.takes_whole else ())
+        labels = self.label_names or (() if self.call_inputs.is_ours else ("labels",))  # for the loss that is compiled
         names = tuple(name for name in self.input_names if name not in (*labels, "training"))
         return prepare_tf_dataset(
             names, labels, dataset, batch_size=batch_size, shuffle=shuffle, tokenizer=tokenizer,
             collate_fn=collate_fn, collate_fn_args=collate_fn_args, drop_remainder=drop_remainder, prefetch=prefetch,
         )  # fmt: skip
-
-
-def _without_workers(kwargs: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in kwargs.items() if name not in IGNORED}
 
 
 def _padded(value: Any, fill: float) -> Any:

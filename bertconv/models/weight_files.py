@@ -13,7 +13,7 @@ import keras
 from bertconv.config import Config
 from bertconv.containers.hdf5 import KerasHdf5
 from bertconv.containers.stored import Header
-from bertconv.errors import MissingTensors, RequestError, ShapeMismatch
+from bertconv.errors import BertconvError, MissingTensors, OutputError, RequestError, ShapeMismatch
 from bertconv.mapping.meaning import in_own_words
 from bertconv.mapping.plan import Plan
 from bertconv.models import filling, loading
@@ -102,11 +102,17 @@ def save_weights(
         raise RequestError(f"save_weights of {path.name} takes no {', '.join(kwargs)}.", hint="Leave it out.")
     if path.exists() and not overwrite:
         raise RequestError("is there already.", hint="Give another name, or overwrite=True.", file=str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temp:
-        folder = Path(temp) / "model"
-        self.save_pretrained(folder, max_shard_size=_ONE_FILE)
-        (folder / KerasHdf5().file_name).replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temp:
+            folder = Path(temp) / "model"
+            self.save_pretrained(folder, max_shard_size=_ONE_FILE)
+            (folder / KerasHdf5().file_name).replace(path)
+    except BertconvError:
+        raise
+    except OSError as error:
+        hint = "Give a place that can be written."
+        raise OutputError(f"cannot be written: {error.strerror}.", hint=hint, file=str(path)) from error
 
 
 def _is_checkpoint(folder: Path) -> bool:

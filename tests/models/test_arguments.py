@@ -17,8 +17,9 @@ import torch
 import bertconv
 from bertconv import BertConfig, TFAutoModel, TFBertForSequenceClassification, TFBertModel
 from bertconv.errors import HubError, RequestError
+from bertconv.meaningless import LOADING, MAKING, PUSHING, SAVING, Argument
 from bertconv.models import auto, loading
-from bertconv.models.arguments import LOADING, MAKING, PUSHING, SAVING, Argument, dtype_policy, settle_dtype
+from bertconv.models.arguments import dtype_policy, settle_dtype
 from bertconv.source import SourceOptions, hub_upload
 
 LOADERS = pytest.mark.parametrize("loader", [TFBertModel, TFAutoModel])

@@ -217,7 +217,7 @@ def ways(cls: Any, inputs: dict[str, Any]) -> dict[str, Callable[[Any], Any]]:
     if cls in IN_GRAPHS:
         found["graph"] = lambda model: tf.function(model)(tensors)
         found["predict"] = lambda model: model.predict(inputs, verbose=0)
-    if cls is not IdsAndKeywords:  # whose keywords go nowhere
+    if cls not in (IdsAlone, IdsAndKeywords):  # one takes no others, which 4.57 refused too, the other drops them
         found["keywords"] = lambda model: model(**tensors)
     return found if cls in DICT_ONLY else found | packed
 

@@ -14,7 +14,7 @@ import pytest
 import tiny_models as tiny
 
 from bertconv import TFBertForTokenClassification
-from bertconv.errors import BertconvError, MissingTensors, RequestError, ShapeMismatch
+from bertconv.errors import BertconvError, MissingTensors, OutputError, RequestError, ShapeMismatch
 from bertconv.models.variables import named_variables
 
 pytestmark = pytest.mark.filterwarnings(  # Keras 3.15 and TensorFlow 2.21 on NumPy 2
@@ -183,6 +183,13 @@ def test_save_weights_over_a_file(tmp_path: Path) -> None:
     model.save_weights(path)
     other.load_weights(path)
     cp.assert_same(weights(other), weights(model))
+    before = path.read_bytes()
+    (tmp_path / "folder.h5").mkdir()
+    for place in (path / "x.h5", tmp_path / "folder.h5"):
+        with pytest.raises(OutputError, match="cannot be written"):
+            model.save_weights(place)
+    assert path.read_bytes() == before
+    assert {each.name for each in tmp_path.iterdir()} == {"x.h5", "folder.h5"}
 
 
 @pytest.mark.parametrize(
