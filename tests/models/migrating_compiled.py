@@ -167,6 +167,27 @@ def compiled_loss(row: Row) -> None:  # noqa: ARG001
     # in a train_step
 
 
+@case('`model.compile("adam", loss, ["accuracy"])` of ours, with metrics third')
+def metrics_third(row: Row) -> None:  # noqa: ARG001
+    (x, y), model, other, loss = batch(), make(), make(), LOSS
+    model.compile("adam", loss, ["accuracy"])
+    other.compile("adam", loss, metrics=["accuracy"])
+    assert model.evaluate(x, y, verbose=0, return_dict=True) == other.evaluate(x, y, verbose=0, return_dict=True)
+    assert sorted(model.evaluate(x, y, verbose=0, return_dict=True)) == ["accuracy", "loss"]
+
+
+@case('`whole.compile("adam", loss, ["accuracy"])` of a `keras.Model`')
+def metrics_third_of_keras(row: Row) -> None:
+    (x, y), loss = batch(), LOSS
+    ids = keras.Input((None,), dtype="int32")
+    whole = keras.Model(ids, make()(ids).logits)
+    whole.compile("adam", loss, ["accuracy"])
+    with row.comes():
+        whole.fit(x["input_ids"], y, verbose=0)
+    whole.compile("adam", loss, metrics=["accuracy"])
+    assert sorted(whole.fit(x["input_ids"], y, verbose=0).history) == ["accuracy", "loss"]
+
+
 def stepped(model: Any, data: Any) -> Any:
     """The loss of one step as many programs have it, which the model also notes in `seen`."""
     x, y = data

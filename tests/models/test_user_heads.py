@@ -391,10 +391,11 @@ def test_whole_model_inside_is_filled(plain: Path, pooled: dict[str, Any], tmp_p
     """transformers 4 left it at random weights, with a warning."""
     model, inputs = loaded(WholeModel, plain), given()
     np.testing.assert_allclose(model.bert(inputs).pooler_output, pooled["all"], atol=1e-6)
-    model.save_pretrained(tmp_path / "tf")
-    model.save_pretrained(tmp_path / "pt", format="pt")
-    np.testing.assert_array_equal(WholeModel.from_pretrained(tmp_path / "tf")(inputs), model(inputs))
-    np.testing.assert_allclose(TFBertModel.from_pretrained(tmp_path / "pt")(inputs)[1], pooled["all"], atol=1e-6)
+    model.save_pretrained(tmp_path)
+    np.testing.assert_array_equal(WholeModel.from_pretrained(tmp_path)(inputs), model(inputs))
+    with pytest.warns(UserWarning, match="own_classifier"):  # which a plain model has no use for
+        body = TFBertModel.from_pretrained(tmp_path)
+    np.testing.assert_allclose(body(inputs).pooler_output, pooled["all"], atol=1e-6)
 
 
 @keras.saving.register_keras_serializable(package="user_heads")
