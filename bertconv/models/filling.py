@@ -43,12 +43,13 @@ class Matches:
 
     Attributes:
         fills: the variables with their tensors.
-        fresh: the variables that the file has nothing for, with their neutral ids.
+        fresh: the variables of the package's own layers that the file has nothing for. Those of the user's layers have
+            the values that their own initializers gave.
         info: the four lists of what is not as the file has it.
     """
 
     fills: list[_Fill]
-    fresh: list[tuple[keras.Variable, str | None]]
+    fresh: list[keras.Variable]
     info: LoadingInfo
 
 
@@ -56,25 +57,30 @@ def matched(own: Inventory, plan: Plan, *, ignore_mismatched: bool) -> Matches:
     """Every variable with the tensor that fills it, those of the model's own layers by name."""
     moves = {move.target.id: move for move in plan.moves}
     fills: list[_Fill] = []
-    fresh: list[tuple[keras.Variable, str | None]] = []
+    fresh: list[keras.Variable] = []
     for place, variable in own.known.items():
         move = moves.get(place)
         if move is None or move.source is None:
-            fresh.append((variable, place))
+            fresh.append(variable)
         else:
             fills.append(_Fill(variable, move.source, move.transpose))
     extras = _extras(own, plan, ignore_mismatched=ignore_mismatched)
     fills += extras.fills
-    fresh += [(own.extra[name], None) for name in (*extras.lacking, *extras.wrong) if hasattr(own.extra[name], "role")]
-    return Matches(fills, fresh, _info(plan, extras, own))
+    fresh += [own.extra[name] for name in (*extras.lacking, *extras.wrong)]
+    return Matches(fills, [each for each in fresh if hasattr(each, "role")], _info(plan, extras, own))
+
+
+def fits(own: Inventory, plan: Plan) -> bool:
+    """Whether a file has anything for a model, under the names of the table or of the model's own layers."""
+    return any(move.source for move in plan.moves) or bool(_extras(own, plan, ignore_mismatched=True).fills)
 
 
 def filled(own: Inventory, plan: Plan, header: Header, *, ignore_mismatched: bool) -> LoadingInfo:
     """Give every variable its values, the file's or fresh ones."""
     matches = matched(own, plan, ignore_mismatched=ignore_mismatched)
     fill(matches, header)
-    for variable, place in matches.fresh:
-        variable.assign(fresh_values(variable, place, plan.config))
+    for variable in matches.fresh:
+        variable.assign(fresh_values(variable, plan.config))
     return matches.info
 
 
@@ -104,10 +110,9 @@ def _read(fill: _Fill, workspace: Workspace, tick: workers.Tick) -> np.ndarray[A
     return array
 
 
-def fresh_values(variable: keras.Variable, place: str | None, config: Config) -> Any:
-    """Initial values by the variable's role, which a variable of the user's own has from its place in the table."""
-    role = getattr(variable, "role", None) or (place or "").rpartition(".")[2]
-    return initial(role, float(config.values["initializer_range"]))(variable.shape, dtype=variable.dtype)
+def fresh_values(variable: Any, config: Config) -> Any:
+    """Initial values of a variable of the package's own layers, by its role."""
+    return initial(variable.role, float(config.values["initializer_range"]))(variable.shape, dtype=variable.dtype)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,16 @@ class Keras2Names:
         """The metrics that were compiled."""
         return _Compiled(self)
 
+    def _get_metrics_result_or_logs(self, logs: Any) -> Any:
+        """For Keras: what is logged of an epoch; what the last step returned where none counted a loss, as in Keras 2.
+
+        Keras 3 takes a returned "loss" for the one that it counts, and logs 0 if a `train_step` does not count any.
+        """
+        tracker = self._loss_tracker  # type: ignore[attr-defined]
+        if isinstance(logs, dict) and tracker is not None and not float(tracker.count):
+            return logs
+        return super()._get_metrics_result_or_logs(logs)  # type: ignore[misc]
+
 
 class _Compiled:
     """Metrics of a model, to be updated."""

@@ -30,7 +30,7 @@ from bertconv.mapping.plan import Plan, PlanOptions
 from bertconv.mapping.planner import make_plan
 from bertconv.models import generation_config
 from bertconv.models.arguments import NAMES
-from bertconv.models.filling import LoadingInfo, filled
+from bertconv.models.filling import LoadingInfo, filled, fits
 from bertconv.models.memory import blank_weights
 from bertconv.models.other_families import identified, read_config
 from bertconv.models.variables import FRAMEWORK, Inventory, inventory
@@ -214,7 +214,7 @@ def plan_of(header: Header, own: Inventory, config: Config, request: LoadRequest
     except MissingTensors as error:
         error.hint = "Without its body a model is random: choose another checkpoint."
         raise
-    if not any(move.source for move in plan.moves):
+    if not fits(own, plan):
         raise MissingTensors(
             f"no tensor fits a weight of {request.class_name}.",
             hint=f"Choose a checkpoint of {own.table.model_type}.", file=str(request.path),

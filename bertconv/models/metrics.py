@@ -20,6 +20,13 @@ def metrics_list(given: Any) -> Any:
     return given if given is None or isinstance(given, list | tuple | dict) else [given]
 
 
+def by_position(loss_weights: Any, metrics: Any) -> tuple[Any, Any]:
+    """Both in Keras 3's order: metrics that stand as loss weights were given third, as in Keras 2's `compile`."""
+    given = [each for each in keras.tree.flatten(loss_weights) if each is not None]
+    is_turned = bool(given) and all(isinstance(each, str) or callable(each) for each in given)
+    return (metrics, loss_weights) if is_turned else (loss_weights, metrics)
+
+
 def by_output(given: Any, label_outputs: Mapping[str, str]) -> Any:
     """A dict with the names of labels replaced by those of the outputs that they are for; anything else as it is."""
     if not isinstance(given, Mapping):

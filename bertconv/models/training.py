@@ -18,7 +18,7 @@ from bertconv.models.datasets import prepare_tf_dataset
 from bertconv.models.inputs import check_one_encoding, is_label, plain_batch, unpacked_batch
 from bertconv.models.keras2_names import Keras2Names, refuse_keras_2, without_workers
 from bertconv.models.keras_internals import has_training
-from bertconv.models.metrics import by_output, metrics_list, repeat_metrics
+from bertconv.models.metrics import by_output, by_position, metrics_list, repeat_metrics
 from bertconv.models.outputs import ModelOutput
 from bertconv.models.replacing import is_stale
 from bertconv.models.strategies import check_scope, scope_of, take_optimizer, take_variables
@@ -63,13 +63,14 @@ class TrainingMixin(Keras2Names):
         Args:
             optimizer: a Keras 3 optimizer or its name.
             loss: a Keras 3 loss; "auto", None or the model's `hf_compute_loss` takes the head's own.
-            loss_weights: see Keras.
+            loss_weights: see Keras; metrics may stand here instead, third as in Keras 2, and these be fourth.
             metrics: see Keras; one metric or a plain list counts for every output that has labels, and is logged with
                 the output's name where there are several (`start_logits_accuracy`); a dict is by the name of an
                 output or its label (`{"start_logits": [...]}`, `{"start_positions": [...]}`).
             weighted_metrics: as metrics.
             kwargs: see Keras; `jit_compile` is off by default, since every new sequence length would be compiled anew.
         """
+        loss_weights, metrics = by_position(loss_weights, metrics)
         refuse_keras_2(optimizer, loss, metrics, weighted_metrics)
         loss, loss_weights, metrics, weighted_metrics = (
             by_output(each, self.label_outputs) for each in (loss, loss_weights, metrics, weighted_metrics)

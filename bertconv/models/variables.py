@@ -46,7 +46,8 @@ def inventory(model: Any, config: Config, head: str | None) -> Inventory:
     """Every weight of a model, each by its place in the table or, beyond the table, by its name.
 
     A variable of one of the family's own classes is known by its neutral id, wherever it is in the model. In a class of
-    the user's own, and for layers of the user's own, the name decides, as in TensorFlow's files.
+    the user's own, and for layers of the user's own, the name decides, as in TensorFlow's files. Where a user's class
+    has nothing under a name of the table, as with a whole TFBertModel inside, neutral ids decide there, too.
 
     Args:
         model: whose layers are all built.
@@ -58,10 +59,13 @@ def inventory(model: Any, config: Config, head: str | None) -> Inventory:
     """
     table, dialects = model.table(), load_dialects()
     named = named_variables(model)
-    found = _Placed(model, named, dialects.of(FRAMEWORK), by_id=head is not None)
     candidates = table.heads[head] if head else tuple(table.groups)
-    groups = tuple(group for group in candidates if found.has_all(_stored(table, config, dialects, (group,))))
-    groups = _without_doubles(table, groups)
+    stored = {group: _stored(table, config, dialects, (group,)) for group in candidates}
+    for by_id in (True,) if head else (False, True):
+        found = _Placed(model, named, dialects.of(FRAMEWORK), by_id=by_id)
+        groups = _without_doubles(table, tuple(group for group, specs in stored.items() if found.has_all(specs)))
+        if groups:
+            break
     known = {place: found.of(spec) for place, spec in _stored(table, config, dialects, groups).items()}
     taken = {id(variable) for variable in known.values()}
     extra = {name: variable for name, variable in named.items() if id(variable) not in taken}
@@ -141,7 +145,12 @@ def _walk(
         if id(variable) not in below:
             yield "/".join((*path, variable.name)), variable, is_own
     for inner in layers:
-        yield from _walk(inner, (*path, inner.name), is_own=is_own and isinstance(inner, BaseLayer))
+        yield from _walk(inner, (*path, inner.name), is_own=is_own and _is_ours(inner))
+
+
+def _is_ours(layer: Any) -> bool:
+    """Whether a layer is one of the package's, or a whole model of it."""
+    return isinstance(layer, BaseLayer) or hasattr(layer, "table_head")
 
 
 def frozen_layers(model: keras.layers.Layer) -> list[str]:

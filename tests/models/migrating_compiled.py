@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -165,6 +165,95 @@ def compiled_loss(row: Row) -> None:  # noqa: ARG001
     right = np.mean(np.argmax(model(x).logits, -1) == y)
     assert found == {"loss": [pytest.approx(own_loss(model), rel=1e-5)], "accuracy": [pytest.approx(right)]}
     # in a train_step
+
+
+@case('`model.compile("adam", loss, ["accuracy"])` of ours, with metrics third')
+def metrics_third(row: Row) -> None:  # noqa: ARG001
+    (x, y), model, other, loss = batch(), make(), make(), LOSS
+    model.compile("adam", loss, ["accuracy"])
+    other.compile("adam", loss, metrics=["accuracy"])
+    assert model.evaluate(x, y, verbose=0, return_dict=True) == other.evaluate(x, y, verbose=0, return_dict=True)
+    assert sorted(model.evaluate(x, y, verbose=0, return_dict=True)) == ["accuracy", "loss"]
+
+
+@case('`whole.compile("adam", loss, ["accuracy"])` of a `keras.Model`')
+def metrics_third_of_keras(row: Row) -> None:
+    (x, y), loss = batch(), LOSS
+    ids = keras.Input((None,), dtype="int32")
+    whole = keras.Model(ids, make()(ids).logits)
+    whole.compile("adam", loss, ["accuracy"])
+    with row.comes():
+        whole.fit(x["input_ids"], y, verbose=0)
+    whole.compile("adam", loss, metrics=["accuracy"])
+    assert sorted(whole.fit(x["input_ids"], y, verbose=0).history) == ["accuracy", "loss"]
+
+
+def stepped(model: Any, data: Any) -> Any:
+    """The loss of one step as many programs have it, which the model also notes in `seen`."""
+    x, y = data
+    with tf.GradientTape() as tape:
+        scores = model(x, training=True)
+        loss = LOSS(y, getattr(scores, "logits", scores))
+    variables = model.trainable_variables
+    model.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+    model.seen.append(float(loss))
+    return loss
+
+
+@case('`return {"loss": loss}` in a `train_step` of a subclass of ours')
+def returned_loss(row: Row) -> None:  # noqa: ARG001
+    class Own(tf_class(CLASSIFIER)):  # type: ignore[misc]
+        seen: ClassVar[list[float]] = []
+
+        def train_step(self, data: Any) -> Any:
+            loss = stepped(self, data)
+            return {"loss": loss}
+
+        def test_step(self, data: Any) -> Any:
+            x, y = data
+            return {"loss": LOSS(y, self(x).logits)}
+
+    (x, y), model = batch(), Own(make().config)
+    model.compile("sgd", run_eagerly=True)
+    found = model.fit(x, y, batch_size=1, epochs=2, verbose=0).history
+    last = [model.seen[len(y) - 1], model.seen[2 * len(y) - 1]]
+    assert found == {"loss": [pytest.approx(each) for each in last]}
+    assert model.evaluate(x, y, batch_size=len(y), verbose=0) == pytest.approx(own_loss(model), rel=1e-5)
+
+
+@case('`return {"loss": loss}` in a `train_step` of a `keras.Model`')
+def returned_loss_of_keras(row: Row) -> None:  # noqa: ARG001
+    class Whole(keras.Model):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen, self.inner = [], make()
+
+        def call(self, ids: Any) -> Any:
+            return self.inner(ids).logits
+
+        def train_step(self, data: Any) -> Any:
+            loss = stepped(self, data)
+            return {"loss": loss}
+
+    class Counted(Whole):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mean = keras.metrics.Mean(name="loss")
+
+        @property
+        def metrics(self) -> Any:
+            return [self.mean]
+
+        def train_step(self, data: Any) -> Any:
+            self.mean.update_state(stepped(self, data))
+            return {"loss": self.mean.result()}
+
+    (x, y), models = batch(), (Whole(), Counted())
+    found = []
+    for model in models:
+        model.compile("sgd", run_eagerly=True)
+        found += model.fit(x["input_ids"], y, batch_size=1, verbose=0).history["loss"]
+    assert found == [0, pytest.approx(np.mean(models[1].seen))]
 
 
 @case("`model.add_metric(value)`")

@@ -26,6 +26,7 @@ from transformers import (
     DefaultDataCollator,
 )
 
+import bertconv
 from bertconv import TFBertForSequenceClassification, TFBertMainLayer, TFBertPreTrainedModel
 from bertconv.models.variables import named_variables
 
@@ -81,6 +82,48 @@ def shape_list(row: Row) -> None:
     from bertconv import shape_list
 
     assert shape_list(tf.zeros((2, 3))) == [2, 3]
+
+
+@case("`from transformers.modeling_tf_outputs import TFBaseModelOutput`")
+def outputs(row: Row) -> None:
+    with row.comes():
+        from transformers.modeling_tf_outputs import TFBaseModelOutput
+    from bertconv import TFBaseModelOutput
+
+    assert "last_hidden_state" in TFBaseModelOutput(last_hidden_state=tf.zeros((2, 3)))
+
+
+@case("`from transformers.models.bert.modeling_tf_bert import TFBertMainLayer`")
+def main_layer(row: Row) -> None:
+    with row.comes():
+        from transformers.models.bert.modeling_tf_bert import TFBertMainLayer
+    from bertconv import TFBertMainLayer
+
+    assert TFBertMainLayer(make().config)(IDS)[0].shape[:2] == IDS.shape
+
+
+@case("`from transformers import is_tf_available`")
+def availability(row: Row) -> None:
+    with row.comes():
+        from transformers import is_tf_available  # noqa: F401
+    try:
+        found = hasattr(bertconv, "TFBertModel")
+    except ImportError:
+        found = False
+    assert found
+    # the page leaves out the "try: ... except ImportError" around it
+
+
+@case("`transformers.TFBertModel.from_pretrained(...)` after `import transformers`")
+def by_module(row: Row) -> None:
+    import transformers
+
+    model = make()
+    model.save_pretrained("folder")
+    with row.comes():
+        transformers.TFBertModel.from_pretrained("folder")
+    assert same(bertconv.TFBertModel.from_pretrained("folder").get_weights(), model.bert.get_weights())
+    # bertconv.TFBertModel.from_pretrained(...) after import bertconv
 
 
 @case('`pipeline("text-classification", model=model, tokenizer=tokenizer)`')

@@ -80,6 +80,20 @@ def test_a_model_type_of_the_users_own(tmp_path: Path) -> None:
         TFAutoModelForMaskedLM.from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize("give", [{}, {"config": True}])
+def test_a_model_type_of_the_users_own_begun_from_bert(give: dict[str, Any], tmp_path: Path) -> None:
+    plain = tiny.save(tiny.torch_model(num_hidden_layers=1).float(), tmp_path / "plain")
+    AutoConfig.register("reviews", ReviewConfig)
+    TFAutoModelForSequenceClassification.register(ReviewConfig, TFReview)
+    with pytest.warns(UserWarning, match="stars/kernel"):
+        model = TFReview.from_pretrained(plain, **{name: ReviewConfig.from_pretrained(plain) for name in give})
+    assert model.config.model_type == model.config.to_dict()["model_type"] == "reviews"
+    model.save_pretrained(tmp_path / "own")
+    again = TFAutoModelForSequenceClassification.from_pretrained(tmp_path / "own")
+    assert type(again) is TFReview
+    np.testing.assert_array_equal(again(IDS), model(IDS))
+
+
 @pytest.mark.parametrize("registered", [BertConfig, transformers.BertConfig])
 def test_in_the_place_of_a_class_of_bertconvs(registered: Any, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="already") as caught:

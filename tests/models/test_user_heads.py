@@ -368,6 +368,36 @@ def test_whole_model_inside(plain: Path, pooled: dict[str, Any], tmp_path: Path)
     np.testing.assert_array_equal(WholeModel.from_pretrained(tmp_path)(inputs), model(inputs))
 
 
+class Started(TFBertPreTrainedModel):
+    """A head with an initializer of its own, under the name that checkpoints know."""
+
+    def __init__(self, config: Any, **kwargs: Any) -> None:
+        super().__init__(config, **kwargs)
+        self.bert = TFBertMainLayer(config, name="bert")
+        self.classifier = keras.layers.Dense(2, kernel_initializer="ones", bias_initializer="ones", name="classifier")
+
+    def call(self, inputs: Any) -> Any:
+        return self.classifier(self.bert(inputs).pooler_output)
+
+
+def test_initializers_of_own_layers_hold(plain: Path, pooled: dict[str, Any]) -> None:
+    with pytest.warns(UserWarning, match="classifier/kernel"):
+        model = Started.from_pretrained(plain)
+    right = pooled["ids"].sum(-1, keepdims=True).repeat(2, 1) + 1
+    np.testing.assert_allclose(model(given()["input_ids"]), right, atol=1e-5)
+
+
+def test_whole_model_inside_is_filled(plain: Path, pooled: dict[str, Any], tmp_path: Path) -> None:
+    """transformers 4 left it at random weights, with a warning."""
+    model, inputs = loaded(WholeModel, plain), given()
+    np.testing.assert_allclose(model.bert(inputs).pooler_output, pooled["all"], atol=1e-6)
+    model.save_pretrained(tmp_path)
+    np.testing.assert_array_equal(WholeModel.from_pretrained(tmp_path)(inputs), model(inputs))
+    with pytest.warns(UserWarning, match="own_classifier"):  # which a plain model has no use for
+        body = TFBertModel.from_pretrained(tmp_path)
+    np.testing.assert_allclose(body(inputs).pooler_output, pooled["all"], atol=1e-6)
+
+
 @keras.saving.register_keras_serializable(package="user_heads")
 class Around(keras.Model):
     """No class of ours: a Keras model that holds one."""
