@@ -365,7 +365,7 @@ class TrainingMixin(Keras2Names):
             drop_remainder: leave out a last batch that is not full; by default when shuffling.
             prefetch: prepare the next batch while one is used.
         """
-        labels = self.label_names or (("labels",) if self.call_inputs.takes_whole else ())
+        labels = self.label_names or (() if self.call_inputs.is_ours else ("labels",))
         names = tuple(name for name in self.input_names if name not in (*labels, "training"))
         return prepare_tf_dataset(
             names, labels, dataset, batch_size=batch_size, shuffle=shuffle, tokenizer=tokenizer,

@@ -14,7 +14,7 @@ from bertconv.mapping.dialects import Dialect, Dialects, load_dialects
 from bertconv.mapping.expand import TensorSpec, expand
 from bertconv.mapping.table import Table
 from bertconv.models.keras_internals import inner_layers
-from bertconv.models.layers import BaseLayer
+from bertconv.models.replacing import Replaceable
 from bertconv.records import dataclass
 
 FRAMEWORK = "tensorflow"
@@ -46,7 +46,8 @@ def inventory(model: Any, config: Config, head: str | None) -> Inventory:
     """Every weight of a model, each by its place in the table or, beyond the table, by its name.
 
     A variable of one of the family's own classes is known by its neutral id, wherever it is in the model. In a class of
-    the user's own, and for layers of the user's own, the name decides, as in TensorFlow's files.
+    the user's own, and for layers of the user's own, the name decides, as in TensorFlow's files; where no name is known,
+    since there is a whole model inside, the neutral id again.
 
     Args:
         model: whose layers are all built.
@@ -58,9 +59,15 @@ def inventory(model: Any, config: Config, head: str | None) -> Inventory:
     """
     table, dialects = model.table(), load_dialects()
     named = named_variables(model)
-    found = _Placed(model, named, dialects.of(FRAMEWORK), by_id=head is not None)
     candidates = table.heads[head] if head else tuple(table.groups)
-    groups = tuple(group for group in candidates if found.has_all(_stored(table, config, dialects, (group,))))
+    groups: tuple[str, ...] = ()
+    for by_id in (True,) if head else (False, True):
+        found = _Placed(model, named, dialects.of(FRAMEWORK), by_id=by_id)
+        groups = tuple(
+            group for group in candidates if found.has_all(_stored(table, config, dialects, (group,)))
+        )
+        if groups:
+            break
     groups = _without_doubles(table, groups)
     known = {place: found.of(spec) for place, spec in _stored(table, config, dialects, groups).items()}
     taken = {id(variable) for variable in known.values()}
@@ -141,7 +148,7 @@ def _walk(
         if id(variable) not in below:
             yield "/".join((*path, variable.name)), variable, is_own
     for inner in layers:
-        yield from _walk(inner, (*path, inner.name), is_own=is_own and isinstance(inner, BaseLayer))
+        yield from _walk(inner, (*path, inner.name), is_own=is_own and isinstance(inner, Replaceable))
 
 
 def frozen_layers(model: keras.layers.Layer) -> list[str]:
