@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
+from keras.src.utils.tracking import TrackedList as TrackedList  # noqa: PLC0414  (for the other modules)
 
 
 def inner_layers(layer: Any) -> list[Any]:

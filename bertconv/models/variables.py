@@ -46,8 +46,8 @@ def inventory(model: Any, config: Config, head: str | None) -> Inventory:
     """Every weight of a model, each by its place in the table or, beyond the table, by its name.
 
     A variable of one of the family's own classes is known by its neutral id, wherever it is in the model. In a class of
-    the user's own, and for layers of the user's own, the name decides, as in TensorFlow's files; where no name is known,
-    since there is a whole model inside, the neutral id again.
+    the user's own, and for layers of the user's own, the name decides, as in TensorFlow's files; where no name is
+    known, since there is a whole model inside, the neutral id again.
 
     Args:
         model: whose layers are all built.
@@ -63,9 +63,7 @@ def inventory(model: Any, config: Config, head: str | None) -> Inventory:
     groups: tuple[str, ...] = ()
     for by_id in (True,) if head else (False, True):
         found = _Placed(model, named, dialects.of(FRAMEWORK), by_id=by_id)
-        groups = tuple(
-            group for group in candidates if found.has_all(_stored(table, config, dialects, (group,)))
-        )
+        groups = tuple(group for group in candidates if found.has_all(_stored(table, config, dialects, (group,))))
         if groups:
             break
     groups = _without_doubles(table, groups)
