@@ -103,7 +103,7 @@ class Replaceable:
                 take_variables([each] if isinstance(each, keras.Variable) else each.variables, strategy)
 
 
-class HeldList(TrackedList):  # type: ignore[misc]  # Keras has no types
+class HeldList(TrackedList):
     """A list of layers in an attribute of a layer: a change of it counts as one of the attribute.
 
     Keras's own runs what an item is replaced by, and goes on counting, training and saving what was there before.
@@ -116,6 +116,11 @@ class HeldList(TrackedList):  # type: ignore[misc]  # Keras has no types
         gone = [each for each in old if not _is_among(each, new)]
         with self.owner._exchanging(gone, new):  # noqa: SLF001
             list.__setitem__(self, slice(None), [self.tracker.track(each) for each in changed])
+        layers = self.owner._layers  # noqa: SLF001  (the order of weights)
+        ordered = list({id(each): each for each in new if _is_among(each, layers)}.values())
+        places = [place for place, each in enumerate(layers) if _is_among(each, ordered)]
+        for place, each in zip(places, ordered, strict=True):
+            layers[place] = each
 
     def __setitem__(self, place: Any, value: Any) -> None:
         changed = list(self)
