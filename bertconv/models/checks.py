@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from bertconv.errors import RequestError
+from bertconv.models.keras_internals import is_asked_for_shapes
 
 OTHER_TOKENIZER = "Use the tokenizer that belongs to this checkpoint, or enlarge the table."
 TRUNCATE = "Truncate them (tokenizer: truncation=True, max_length)."
@@ -33,7 +34,7 @@ def checked_ids(ids: tf.Tensor, limit: int, name: str, key: str, hint: str = OTH
     """The ids as int32, each of them from 0 to `limit` - 1.
 
     Args:
-        ids: integers of any shape.
+        ids: integers of any shape; where Keras builds somebody's model around ours from shapes alone also floats.
         limit: size of the table that they index.
         name: of the argument.
         key: of the config, which gives the limit.
@@ -43,7 +44,7 @@ def checked_ids(ids: tf.Tensor, limit: int, name: str, key: str, hint: str = OTH
         RequestError: ids out of range, or no integers.
         tf.errors.InvalidArgumentError: the same in a graph. XLA leaves such checks out.
     """
-    if not ids.dtype.is_integer:
+    if not ids.dtype.is_integer and not is_asked_for_shapes():
         raise RequestError(f"{name} is {ids.dtype.name}, not integers.", hint="Cast it to int32 or int64.")
     problem = f"{name} must lie between 0 and {limit - 1}, since {key} is {limit} in the config"
     if tf.executing_eagerly():
@@ -51,6 +52,7 @@ def checked_ids(ids: tf.Tensor, limit: int, name: str, key: str, hint: str = OTH
         if int(tf.size(ids)) and (lowest < 0 or highest >= limit):
             raise RequestError(f"{problem}; there is {lowest if lowest < 0 else highest}.", hint=hint)
         return tf.cast(ids, tf.int32)
+    ids = tf.cast(ids, tf.int64) if ids.dtype.is_floating else ids
     good = tf.reduce_all((ids >= 0) & (ids < limit))
     with tf.control_dependencies([tf.debugging.Assert(good, [f"{problem}. {hint}"])]):
         return tf.cast(ids, tf.int32) + 0  # an operation of its own, which waits for the check

@@ -84,12 +84,17 @@ def as_tensors(layer: keras.layers.Layer, given: Mapping[str, Any]) -> dict[str,
     Args:
         layer: whose arguments they are; its `label_names`, where it has them, are labels.
         given: what `named_inputs` returned.
+
+    Raises:
+        RequestError: a `keras.Input` for ids has no integers, which Keras would make of every batch.
     """
     labels = getattr(layer, "label_names", ())
 
     def converted(name: str, value: Any) -> Any:
         if isinstance(value, Mapping):  # a whole batch
             return {key: converted(str(key), each) for key, each in value.items()}
+        if isinstance(value, keras.KerasTensor) and name.endswith("_ids") and "float" in value.dtype:
+            raise RequestError(f"{name} is {value.dtype}, not integers.", hint='Give `keras.Input` dtype="int32".')
         casts = name not in labels and not name.endswith("_mask") and not is_label(name)
         return keras.tree.map_structure(
             lambda each: layer.dtype_policy.convert_input(_read(each), casts and layer.autocast, layer.input_dtype),

@@ -1,9 +1,12 @@
-"""What Keras has no public way for: a layer's inner layers, and the exchange of a built layer's variable."""
+"""What Keras has no public way for: a layer's inner layers, the exchange of a variable, what a call is traced for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+
+from keras.src.backend.common.symbolic_scope import in_symbolic_scope
+from keras.src.utils.tracking import TrackedList as TrackedList  # noqa: PLC0414  (for the other modules)
 
 
 def inner_layers(layer: Any) -> list[Any]:
@@ -37,3 +40,8 @@ def exchanged(layer: Any, old: Any, make: Callable[[], Any]) -> Any:
 def has_training(layer: Any) -> bool:
     """Whether Keras hands `training` to a layer."""
     return bool(layer._call_has_training_arg)  # noqa: SLF001
+
+
+def is_asked_for_shapes() -> bool:
+    """Whether Keras traces a call only for its shapes: inputs are then floats where it has no more than a shape."""
+    return bool(in_symbolic_scope())

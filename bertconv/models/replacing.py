@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import operator
 import weakref
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
 
-from bertconv.models.keras_internals import every_layer
+from bertconv.models.keras_internals import TrackedList, every_layer
 from bertconv.models.strategies import scope_of, strategy_of, take_variables
 
 
@@ -36,13 +37,23 @@ class Replaceable:
         is_added = any(not _is_among(each, old) for each in new)
         if not gone and not (is_added and vars(self).get("built")):
             super().__setattr__(name, value)
-            return
+        else:
+            with self._exchanging(gone, new):
+                self._delete_tracking(name)  # type: ignore[attr-defined]  # TensorFlow's own list
+                super().__setattr__(name, value)
+        kept = vars(self).get(name)
+        if new and isinstance(kept, TrackedList):
+            kept.__class__ = HeldList
+            kept.owner = self
+
+    @contextmanager
+    def _exchanging(self, gone: list[Any], new: list[Any]) -> Iterator[None]:
+        """Around a change of an attribute: what is gone is forgotten, what is new gets its place and is built."""
         layers = self._layers
         before, was_locked = list(layers), self._tracker.locked
         self._tracker.unlock()
         try:
-            self._delete_tracking(name)  # type: ignore[attr-defined]  # TensorFlow's own list
-            super().__setattr__(name, value)
+            yield
             self._forget(gone)
         finally:
             if was_locked:
@@ -90,6 +101,69 @@ class Replaceable:
                     each.build()  # type: ignore[attr-defined]
             if strategy is not None:
                 take_variables([each] if isinstance(each, keras.Variable) else each.variables, strategy)
+
+
+class HeldList(TrackedList):
+    """A list of layers in an attribute of a layer: a change of it counts as one of the attribute.
+
+    Keras's own runs what an item is replaced by, and goes on counting, training and saving what was there before.
+    """
+
+    owner: Replaceable
+
+    def _become(self, changed: list[Any]) -> None:
+        old, new = _held(list(self)), _held(changed)
+        gone = [each for each in old if not _is_among(each, new)]
+        with self.owner._exchanging(gone, new):  # noqa: SLF001
+            list.__setitem__(self, slice(None), [self.tracker.track(each) for each in changed])
+        layers = self.owner._layers  # noqa: SLF001  (the order of weights)
+        ordered = list({id(each): each for each in new if _is_among(each, layers)}.values())
+        places = [place for place, each in enumerate(layers) if _is_among(each, ordered)]
+        for place, each in zip(places, ordered, strict=True):
+            layers[place] = each
+
+    def __setitem__(self, place: Any, value: Any) -> None:
+        changed = list(self)
+        changed[place] = value
+        self._become(changed)
+
+    def __delitem__(self, place: Any) -> None:
+        changed = list(self)
+        del changed[place]
+        self._become(changed)
+
+    def __iadd__(self, values: Iterable[Any]) -> Self:
+        self.extend(values)
+        return self
+
+    def append(self, value: Any) -> None:
+        """As of any list; so are the others."""
+        self._become([*self, value])
+
+    def extend(self, values: Iterable[Any]) -> None:
+        """See `append`."""
+        self._become([*self, *values])
+
+    def insert(self, place: Any, value: Any) -> None:
+        """See `append`."""
+        changed = list(self)
+        changed.insert(place, value)
+        self._become(changed)
+
+    def pop(self, place: Any = -1) -> Any:
+        """See `append`."""
+        value = self[place]
+        del self[place]
+        return value
+
+    def remove(self, value: Any) -> None:
+        """See `append`."""
+        place = next((number for number, each in enumerate(self) if each is value), None)  # variables have no ==
+        del self[self.index(value) if place is None else place]
+
+    def clear(self) -> None:
+        """See `append`."""
+        self._become([])
 
 
 _BOOKS = ("_layers", "_trainable_variables", "_non_trainable_variables", "_metrics", "_seed_generators", "_tracker")

@@ -14,7 +14,7 @@ from bertconv.mapping.dialects import Dialect, Dialects, load_dialects
 from bertconv.mapping.expand import TensorSpec, expand
 from bertconv.mapping.table import Table
 from bertconv.models.keras_internals import inner_layers
-from bertconv.models.layers import BaseLayer
+from bertconv.models.replacing import Replaceable
 from bertconv.records import dataclass
 
 FRAMEWORK = "tensorflow"
@@ -145,12 +145,7 @@ def _walk(
         if id(variable) not in below:
             yield "/".join((*path, variable.name)), variable, is_own
     for inner in layers:
-        yield from _walk(inner, (*path, inner.name), is_own=is_own and _is_ours(inner))
-
-
-def _is_ours(layer: Any) -> bool:
-    """Whether a layer is one of the package's, or a whole model of it."""
-    return isinstance(layer, BaseLayer) or hasattr(layer, "table_head")
+        yield from _walk(inner, (*path, inner.name), is_own=is_own and isinstance(inner, Replaceable))
 
 
 def frozen_layers(model: keras.layers.Layer) -> list[str]:

@@ -327,3 +327,64 @@ def test_the_body_itself_is_replaced(tmp_path: Path) -> None:
     assert len(model.weights) == len(other.weights) + 2
     model.save_pretrained(tmp_path)
     cp.assert_same(weights(TFBertModel.from_pretrained(tmp_path)), weights(other))
+
+
+CHANGES: dict[str, Any] = {
+    "item": (lambda layers, new: layers.__setitem__(0, new), "n1"),
+    "slice": (lambda layers, new: layers.__setitem__(slice(1), [new]), "n1"),
+    "append": (lambda layers, new: layers.append(new), "01n"),
+    "insert": (lambda layers, new: layers.insert(1, new), "0n1"),
+    "+=": (lambda layers, new: layers.__iadd__([new]), "01n"),
+    "del": (lambda layers, _: layers.__delitem__(0), "1"),
+    "del slice": (lambda layers, _: layers.__delitem__(slice(1)), "1"),
+    "pop": (lambda layers, _: layers.pop(), "0"),
+    "remove": (lambda layers, _: layers.remove(layers[0]), "1"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_lists_of_layers(change: str) -> None:
+    """A list of layers that is changed in place: what is in it is run, counted and trained, and nothing else."""
+    model, other = make(), make()
+    new = other.bert.encoder.layer[0]
+    new.name = "layer_._new"
+    encoder = model.bert.encoder
+    parts = {"0": encoder.layer[0], "1": encoder.layer[1], "n": new}
+    model(**inputs())
+    act, left = CHANGES[change]
+    act(encoder.layer, new)
+    wanted = [parts[key] for key in left]
+    assert all(one is two for one, two in zip(encoder.layer, wanted, strict=True))
+    assert [id(each) for each in encoder.weights] == [id(each) for part in wanted for each in part.weights]
+    again = make()
+    again.bert.encoder.layer = wanted
+    assert_close(model(**inputs()).logits, again(**inputs()).logits, 1e-6)
+    assert len({id(each) for each in model.trainable_weights}) == len(again.trainable_weights)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Towers(TFBertForSequenceClassification):
+    """Two maps of its own in a list."""
+
+    def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        self.towers = [keras.layers.Dense(LABELS, name=f"tower_{number}") for number in range(2)]
+
+    def call(self, inputs: Any, training: Any = False) -> Any:
+        pooled = self.bert(inputs, training=training).pooler_output
+        return self.towers[0](pooled) + self.towers[1](pooled)
+
+
+def test_a_list_in_a_class_of_a_users_own(tmp_path: Path) -> None:
+    model = Towers(make().config)
+    model(inputs())
+    old, new = model.towers[0], keras.layers.Dense(LABELS, name="tower_0", kernel_initializer="ones")
+    model.towers[0] = new
+    scores = model(inputs())
+    ids = {id(each) for each in model.trainable_weights}
+    assert id(new.kernel) in ids
+    assert id(old.kernel) not in ids
+    model.save_pretrained(tmp_path)
+    again = Towers.from_pretrained(tmp_path)
+    np.testing.assert_array_equal(again.towers[0].kernel, np.ones((HIDDEN, LABELS), np.float32))
+    np.testing.assert_array_equal(again(inputs()), scores)
