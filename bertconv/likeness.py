@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copyreg
 import sys
+import types
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 _THEIRS = "transformers"
@@ -34,7 +35,10 @@ class Alike:
             kind = type(self)
             if _THEIRS not in sys.modules:
                 return kind
-            asked_by = str(sys._getframe(1).f_globals.get("__name__"))  # noqa: SLF001  (isinstance has no frame)
+            try:
+                asked_by = str(sys._getframe(1).f_globals.get("__name__"))  # noqa: SLF001  (isinstance has no frame)
+            except ValueError:  # a thread of C's asks
+                asked_by = ""
             theirs = None if asked_by.partition(".")[0] == _THEIRS else _loaded(kind)
             if theirs is None:
                 return kind
@@ -51,6 +55,11 @@ class Alike:
 
 class _StandIn(type):
     """The class of stand-ins: all that is asked of one is asked of the class that it stands for."""
+
+    def __new__(cls, name: str, bases: tuple[type, ...], attributes: dict[str, Any], **kwargs: Any) -> Any:
+        """A class that a program derives from a stand-in is derived from what that stands for."""
+        owns = tuple(_own(base) if isinstance(base, _StandIn) else base for base in bases)
+        return types.new_class(name, owns, kwargs, lambda made: made.update(attributes))
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         return _own(cls)(*args, **kwargs)

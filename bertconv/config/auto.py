@@ -57,8 +57,9 @@ class AutoConfig:
             exist_ok: let it take the place of another one.
 
         Raises:
-            RequestError: the class says another model type, or there is one already.
+            RequestError: no class of configs, one that says another model type, or there is one already.
         """
+        check_class(config)
         if config.model_type != model_type:
             raise RequestError(
                 f"{config.__name__} has the model type {config.model_type!r}, and {model_type!r} is to be registered.",
@@ -79,6 +80,15 @@ class AutoConfig:
             return cast("Config", config_class(said_family(keys, file.name)).from_dict(keys, str(file)))
         keys = content.plain(content.keys_of(value, "config"))
         return config_class(said_family(keys))(**keys)
+
+
+def check_class(kind: Any) -> None:
+    """RequestError for what is no class of configs, bertconv's or transformers'."""
+    if not (isinstance(kind, type) and isinstance(getattr(kind, "model_type", None), str)):
+        raise RequestError(
+            f"a class of configs was expected, not {kind!r:.80}.",
+            hint="Give a class derived from BertConfig or its like.",
+        )
 
 
 def said_class(raw: Mapping[str, Any], file: str = "") -> Any:

@@ -114,13 +114,13 @@ def content_of(value: Any, wanted: str) -> dict[str, Any]:
     """The keys of a transformers config object, which is known by what it can do; RequestError for anything else."""
     speaks = None if isinstance(value, type) else value
     content: Any = None
-    if callable(getattr(speaks, "to_json_string", None)):
-        try:
+    try:
+        if callable(getattr(speaks, "to_json_string", None)):
             content = parse_json(value.to_json_string())
-        except (ValueError, RecursionError) as error:
-            raise RequestError(f"the config holds what JSON cannot: {error}.", hint="Give plain values.") from error
-    elif callable(getattr(speaks, "to_dict", None)):
-        content = value.to_dict()
+        elif callable(getattr(speaks, "to_dict", None)):
+            content = value.to_dict()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RequestError(f"the config holds what JSON cannot: {error}.", hint="Give plain values.") from error
     if not isinstance(content, dict) or "model_type" not in content:  # other objects of transformers lack it
         what = f"the class {value.__name__}" if speaks is not value else f"an object of type {type(value).__name__}"
         hint = f"Give a {wanted}, a dictionary, a config object of transformers, or the path of a folder or file."

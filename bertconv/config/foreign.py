@@ -8,6 +8,8 @@ they can do: transformers is never imported.
 from __future__ import annotations
 
 import copy
+import copyreg
+import json
 import weakref
 from collections.abc import Mapping
 from functools import cache
@@ -18,11 +20,15 @@ from bertconv.config.classes import COMMON, Config, overridden
 from bertconv.errors import RequestError
 from bertconv.families import Family
 
-_answers: dict[int, tuple[dict[str, Any], Config]] = {}
+_answers: dict[int, tuple[Any, Config]] = {}
 """id of a user's config -> its attributes when it was last asked, and what it said.
 
 They are not kept in the config itself, whose attributes its class writes and compares; it has no hash.
 """
+
+_TAKEN = ("values", "raw", "family", "named_classes", "says", "knows", "replace", "to_bytes", "own_keys", "as_config",
+          "_reading", "_theirs", "_own", "_computed")  # fmt: skip
+"""Names that a user's config cannot have: a model asks for them what a `Config` says."""
 
 _LABELS = ("num_labels", "id2label", "label2id")
 """Keys of which any one says the others."""
@@ -64,7 +70,7 @@ class Reading:
 class Bridge:
     """Mixed into the class of a user's config: what a model asks of a `Config` beside what that class has itself.
 
-    `values`, `raw` and `family` are taken: the user's class cannot have keys of these names.
+    The names of `_TAKEN` are taken: the user's class cannot have keys or methods of these names.
     """
 
     path = ""
@@ -72,20 +78,20 @@ class Bridge:
     _reading: ClassVar[type[Config]]
     _theirs: ClassVar[type]
     _own: ClassVar[type[Config]]
+    _computed: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """The user's class has no say in what becomes of this one."""
 
     def as_config(self) -> Config:
         """The keys as a `Config`, checked; RequestError for values that no such model can have."""
-        now, (before, config) = vars(self), _answers.get(id(self), (None, None))
+        before, config = _answers.get(id(self), (None, None))
+        now = _seen(object.__getstate__(self)), {key: getattr(self, key) for key in self._computed}
         if config is None or before != now:  # a model asks at every call, and transformers' classes are slow to answer
             if config is None:
                 weakref.finalize(self, _answers.pop, id(self), None)
-            said = content.content_of(self, type(self).__name__)
-            keys = {key: value for key, value in said.items() if key not in defaults.NAMES}
-            config = self._reading(**content.plain(keys))
-            _answers[id(self)] = (copy.deepcopy(now), config)
+            config = self._reading(**_content_of(self, self._theirs, now[1]))
+            _answers[id(self)] = now, config
         return config
 
     @property
@@ -124,8 +130,8 @@ class Bridge:
         return changed
 
     def to_bytes(self) -> bytes:
-        """See `Config`."""
-        return self.as_config().to_bytes()
+        """See `Config`; RequestError where an attribute is nothing that JSON can hold, which a file would lack."""
+        return written(self).to_bytes()
 
     def own_keys(self) -> dict[str, Any]:
         """Every key, as JSON has them."""
@@ -151,8 +157,12 @@ class Bridge:
 
     __hash__ = None  # type: ignore[assignment]  # it can change
 
-    def __reduce__(self) -> Any:
-        return _again, (self._theirs, self._own, dict(vars(self)))
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """As the user's class has it, but for the class: no module holds this one."""
+        reduced = super().__reduce_ex__(max(protocol, 2))
+        if isinstance(reduced, tuple) and reduced[0] is _NEW:
+            return _again, (self._theirs, self._own, *reduced[1][1:]), *reduced[2:]
+        return reduced
 
 
 def is_foreign(kind: Any) -> bool:
@@ -247,21 +257,95 @@ def bridged(config: Any, theirs: Any, own: Any) -> Any:
     Raises:
         RequestError, UnsupportedCheckpoint: values that no such model can have; the config stays as it was then.
     """
-    reading_class(theirs, own)(**content.plain(content.content_of(config, theirs.__name__)))
+    if taken := next((name for name in _TAKEN if hasattr(config, name)), None):
+        raise RequestError(
+            f"{theirs.__name__} has {taken!r}, a name that bertconv's own configs need.", hint="Give it another name."
+        )
+    reading_class(theirs, own)(**_content_of(config, theirs, {}))
     object.__setattr__(config, "__class__", _bridge(theirs, own))
     return config
 
 
-def _again(theirs: Any, own: Any, state: dict[str, Any]) -> Any:
-    made: Any = object.__new__(_bridge(theirs, own))
-    vars(made).update(state)
-    return made
+def written(config: Any) -> Config:
+    """The config of a model as it stands in a file; RequestError where it holds what no file can."""
+    if not isinstance(config, Bridge):
+        return cast("Config", config)
+    said = content.content_of(config, type(config).__name__)
+    return config._reading(**_without_names(said))  # noqa: SLF001
+
+
+def _content_of(config: Any, theirs: Any, computed: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a user's config for a model, which asks for none that JSON cannot hold: a table, a function, a lock.
+
+    Args:
+        config: the config.
+        theirs: its class.
+        computed: keys that are properties of that class, with their values.
+    """
+    try:
+        said = _without_names(content.content_of(config, theirs.__name__))
+    except RequestError:
+        bare = theirs.__new__(theirs)
+        for each in _parts(object.__getstate__(config)):
+            for name, value in each.items():
+                if name in defaults.DTYPES or callable(getattr(value, "to_dict", None)) or _is_json(value):
+                    object.__setattr__(bare, name, value)
+        said = _without_names(content.content_of(bare, theirs.__name__))
+    for key, value in computed.items():
+        said = content.in_step(said, content.plain({key: value}))
+    return said
+
+
+def _without_names(said: Mapping[str, Any]) -> dict[str, Any]:
+    return content.plain({key: value for key, value in said.items() if key not in defaults.NAMES})
+
+
+def _parts(state: Any) -> list[dict[str, Any]]:
+    """Attributes, and those of slots, as `object.__getstate__` gives them."""
+    return [each for each in (state if isinstance(state, tuple) else (state,)) if each]
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
+
+
+def _seen(value: Any) -> Any:
+    """A copy of a value to tell a change by; of what JSON cannot hold, which object it is."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {key: _seen(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_seen(each) for each in value]
+    if not isinstance(value, type) and callable(getattr(value, "to_dict", None)):
+        return _seen(value.to_dict())
+    return type(value), id(value)
+
+
+def _is_computed(theirs: type, key: str) -> bool:
+    """Whether a user's class, and none of transformers', has a property of this name."""
+    owner = next((each for each in theirs.__mro__ if key in vars(each)), object)
+    return isinstance(vars(owner).get(key), property) and owner.__module__.partition(".")[0] != _MAKER
+
+
+_NEW = copyreg.__newobj__  # type: ignore[attr-defined]  # what object.__reduce_ex__ gives
+
+
+def _again(theirs: Any, own: Any, *args: Any) -> Any:
+    bridge: Any = _bridge(theirs, own)
+    return bridge.__new__(bridge, *args)
 
 
 @cache
 def _bridge(theirs: Any, own: Any) -> type:
     shown = {"__module__": theirs.__module__, "__qualname__": theirs.__qualname__, "__doc__": theirs.__doc__}
-    more = {"_theirs": theirs, "_own": own, "_reading": reading_class(theirs, own)}
+    meant = {**COMMON, **own.own_family().schema.defaults, "num_labels": None}
+    computed = tuple(key for key in meant if _is_computed(theirs, key))
+    more = {"_theirs": theirs, "_own": own, "_reading": reading_class(theirs, own), "_computed": computed}
     return type(theirs.__name__, (Bridge, theirs), shown | more)
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NoReturn
 
 from bertconv import tasks
 from bertconv.config import Config
-from bertconv.config.auto import AutoConfig, config_class, said_class, said_family
+from bertconv.config.auto import AutoConfig, check_class, config_class, said_class, said_family
 from bertconv.config.content import MAX_BYTES, keys_of, read_json
 from bertconv.errors import MissingConfig, RequestError, UnsupportedCheckpoint
 from bertconv.families import Family
@@ -125,8 +125,14 @@ class _AutoModel:
             exist_ok: let it take the place of another one.
 
         Raises:
-            RequestError: the model's class has another config, or there is one already.
+            RequestError: no such classes, the model's class has another config, or there is one already.
         """
+        check_class(config_class)
+        if not (isinstance(model_class, type) and callable(getattr(model_class, "from_config", None))):
+            raise RequestError(
+                f"a class of models was expected, not {model_class!r:.80}.",
+                hint="Give a class derived from TFBertModel.",
+            )
         own = getattr(model_class, "config_class", None)
         if own is not None and own.__name__ != config_class.__name__:
             raise RequestError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import closing
+from numbers import Integral
 from typing import Any
 
 from bertconv.config import content
@@ -71,6 +72,20 @@ class GenerationConfig:
 
     def check(self) -> None:
         """RequestError where words are asked for that are not those of greedy or sampled decoding."""
+        for key in (*TOKENS, "max_length", "max_new_tokens"):
+            value = getattr(self, key)
+            values = value if isinstance(value, list) and key in TOKENS else [value]
+            if any(one is not None and (isinstance(one, bool) or not isinstance(one, Integral)) for one in values):
+                raise RequestError(
+                    f"{key} is {value!r:.80} in the {'generation ' if key in self.said else ''}config.",
+                    hint=f"Set model.generation_config.{key} to a whole number.",
+                )
+        for key in ("penalty_alpha", "forced_decoder_ids"):
+            if self.said.get(key):
+                raise RequestError(
+                    f"the generation config asks for {key}, which generate does not know.",
+                    hint=f"Set model.generation_config.{key} = None for greedy or sampled decoding.",
+                )
         for key, default in GENERATION.items():
             value = getattr(self, key)
             if key not in (*HEEDED, *WITHOUT_EFFECT) and value != default and value not in (None, [], {}):

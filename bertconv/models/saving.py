@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from bertconv.config import foreign
 from bertconv.containers.registry import CONTAINERS
 from bertconv.errors import RequestError
 from bertconv.formats.content import Content, Origin
@@ -217,8 +218,9 @@ def _check_config(model: Any, own: Inventory) -> None:
 def config_bytes(model: Any) -> bytes:
     """config.json: what the config says, with the class's name as PyTorch's side spells it."""
     changes: dict[str, Any] = {"architectures": [type(model).__name__.removeprefix("TF")]}
-    changes |= {key: model.variable_dtype for key in ("torch_dtype", "dtype") if model.config.says(key)}
-    return model.config.replace(**changes, model_type=model.config.model_type).to_bytes()
+    config = foreign.written(model.config)
+    changes |= {key: model.variable_dtype for key in ("torch_dtype", "dtype") if config.says(key)}
+    return config.replace(**changes, model_type=model.config.model_type).to_bytes()
 
 
 def _elements(variable: keras.Variable, turn: Transpose | None) -> Elements:

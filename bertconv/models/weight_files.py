@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from contextlib import closing
@@ -13,7 +14,7 @@ import keras
 from bertconv.config import Config
 from bertconv.containers.hdf5 import KerasHdf5
 from bertconv.containers.stored import Header
-from bertconv.errors import BertconvError, MissingTensors, OutputError, RequestError, ShapeMismatch
+from bertconv.errors import MissingTensors, OutputError, RequestError, ShapeMismatch
 from bertconv.mapping.meaning import in_own_words
 from bertconv.mapping.plan import Plan
 from bertconv.models import filling, loading
@@ -100,19 +101,26 @@ def save_weights(
         return
     if kwargs:
         raise RequestError(f"save_weights of {path.name} takes no {', '.join(kwargs)}.", hint="Leave it out.")
-    if path.exists() and not overwrite:
+    if not overwrite and os.path.exists(path):  # noqa: PTH110  (a Path raises where a name is too long)
         raise RequestError("is there already.", hint="Give another name, or overwrite=True.", file=str(path))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temp:
-            folder = Path(temp) / "model"
-            self.save_pretrained(folder, max_shard_size=_ONE_FILE)
-            (folder / KerasHdf5().file_name).replace(path)
-    except BertconvError:
-        raise
+        _write(self, Path(os.path.realpath(path)))
     except OSError as error:
-        hint = "Give a place that can be written."
+        if isinstance(error, OutputError):
+            raise
+        hint = "Give the name of a file in a folder that can be written."
         raise OutputError(f"cannot be written: {error.strerror}.", hint=hint, file=str(path)) from error
+
+
+def _write(model: Any, path: Path) -> None:
+    """Write the file beside its place, and move it there; OSError where it cannot be. A link stays one."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving.") as temp:
+        folder = Path(temp) / "model"
+        model.save_pretrained(folder, max_shard_size=_ONE_FILE)
+        (folder / KerasHdf5().file_name).replace(path)
 
 
 def _is_checkpoint(folder: Path) -> bool:

@@ -108,3 +108,13 @@ def test_a_file_that_is_no_json(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text("{")
     with pytest.raises(DamagedCheckpoint, match=FILE):
         bertconv.TFBertLMHeadModel.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("eos_token_id", "a"), ("pad_token_id", 1.5), ("max_length", "x"), ("penalty_alpha", 0.6)]
+)
+def test_a_setting_that_makes_no_sense_is_named(name: str, value: Any) -> None:
+    model = decoder()
+    setattr(model.generation_config, name, value)
+    with pytest.raises(RequestError, match=f"{name}.*\nSet model.generation_config.{name}"):
+        model.generate(PROMPTS)

@@ -143,3 +143,12 @@ def test_a_config_class_of_transformers(tmp_path: Path) -> None:
     made.save_pretrained(tmp_path)
     assert type(AutoConfig.from_pretrained(tmp_path)) is Theirs
     assert type(TFAutoModel.from_pretrained(tmp_path)) is TFTheirs
+
+
+@pytest.mark.parametrize(("config", "model"), [(5, TFReview), (ReviewConfig(), TFReview), (ReviewConfig, 5)])
+def test_what_is_no_class_is_not_registered(config: Any, model: Any) -> None:
+    with pytest.raises(RequestError, match=r"a class of (configs|models) was expected, not"):
+        TFAutoModelForSequenceClassification.register(config, model)
+    if config is not ReviewConfig:
+        with pytest.raises(RequestError, match="a class of configs was expected, not"):
+            AutoConfig.register("reviews", config)
