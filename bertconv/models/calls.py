@@ -9,7 +9,17 @@ from typing import Any, Self
 
 import keras
 
-from bertconv.models.inputs import FEATURES, FLAGS, as_tensors, is_label, is_mapping, items, named_inputs, whole_batch
+from bertconv.models.inputs import (
+    FEATURES,
+    FLAGS,
+    as_tensors,
+    is_label,
+    is_mapping,
+    items,
+    named_inputs,
+    no_argument,
+    whole_batch,
+)
 from bertconv.records import dataclass
 
 CACHED = ("encoder_hidden_states", "encoder_attention_mask", "past_key_values", "use_cache")
@@ -50,7 +60,9 @@ def made_call(names: Sequence[str], doc: str, owner: type) -> Callable[..., Any]
     signature = inspect.Signature([inspect.Parameter("self", kind), *given])
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if args or kwargs.keys() - defaults.keys():  # by position, or wrong: as Python itself binds and complains
+        if unknown := kwargs.keys() - defaults.keys():  # from `**kwargs` of somebody's class, which has more names
+            raise no_argument(min(unknown), self.input_names, model=type(self).__name__)
+        if args:  # by position: as Python itself binds and complains
             kwargs = dict(list(signature.bind(self, *args, **kwargs).arguments.items())[1:])
         first = kwargs.get(names[0])
         if isinstance(first, list | tuple) or is_mapping(first):  # of `super().call(inputs)` in somebody's class

@@ -63,7 +63,7 @@ def named_inputs(
     for given, value in _given(names, args, kwargs, model):
         name = given if given in names else OTHER_NAMES.get(given, given)
         if name not in names:
-            raise RequestError(f"{model} has no argument {given!r}.", hint=_suggestion(str(given), names))
+            raise no_argument(given, names, model=model)
         if value is None:
             continue
         if name in found:
@@ -329,6 +329,8 @@ def _known(names: tuple[str, ...]) -> str:
     return f"Its arguments are {', '.join(names)}."
 
 
-def _suggestion(name: str, names: tuple[str, ...]) -> str:
-    meant = closest(name, names)
-    return f"Did you mean {meant!r}?" if meant is not None else _known(names)
+def no_argument(name: object, names: tuple[str, ...], *, model: str) -> RequestError:
+    """The error for an argument that `call` does not take, with the one that was meant."""
+    meant = closest(str(name), names)
+    hint = f"Did you mean {meant!r}?" if meant is not None else _known(names)
+    return RequestError(f"{model} has no argument {name!r}.", hint=hint)
