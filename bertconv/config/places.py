@@ -56,7 +56,7 @@ def connected() -> Hub:
     if not _hubs:
         raise RequestError(
             "the classes of bertconv.config do not reach the Hub by themselves.",
-            hint="Import the class from bertconv itself: `from bertconv import ...`.",
+            hint="Import the class from the package itself, or take AutoConfig from there.",
         )
     return _hubs[0]
 

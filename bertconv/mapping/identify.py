@@ -103,6 +103,11 @@ def identify(
     return _with_views(whole, views)
 
 
+def unknown_names(tensors: Iterable[StoredTensor], dialect: Dialect) -> Identity:
+    """What names say of which the table knows none: nothing."""
+    return Identity(dialect, "", {}, {}, tuple(tensors), ())
+
+
 def _assigned(
     inside: list[StoredTensor], outside: tuple[StoredTensor, ...], table: Table, dialect: Dialect, root: str, cut: str
 ) -> Identity:

@@ -131,15 +131,16 @@ def with_flags(call: Callable[..., Any]) -> Callable[..., Any]:
     parameters = list(signature.parameters.values())
     rest = next((each.name for each in parameters if each.kind == each.VAR_KEYWORD), "")
     spread = next((each.name for each in parameters if each.kind == each.VAR_POSITIONAL), "")
+    added = sorted(FLAGS - set(signature.parameters)) if rest else []
     if rest:
-        known = set(signature.parameters)
-        parameters[-1:-1] = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in sorted(FLAGS - known)
-        ]
+        parameters[-1:-1] = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in added]
 
     @wraps(call)
     def flagged(self: Any, *args: Any, **kwargs: Any) -> Any:
         args = (*args, *kwargs.pop(spread, ()))
+        for name in added:  # None where nobody gave it: what it is passed on to may not have it
+            if kwargs.get(name, name) is None:
+                del kwargs[name]
         return call(self, *args, **{**kwargs.pop(rest, {}), **kwargs})
 
     flagged.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]

@@ -25,6 +25,7 @@ from bertconv.errors import (
 )
 from bertconv.families import ACTIVATION
 from bertconv.formats.readback import check_duplicates
+from bertconv.mapping.identify import unknown_names
 from bertconv.mapping.ignore import IgnoreLists
 from bertconv.mapping.plan import Plan, PlanOptions
 from bertconv.mapping.planner import make_plan
@@ -201,7 +202,10 @@ def _agreed(config: Config, request: LoadRequest) -> Config:
 
 def plan_of(header: Header, own: Inventory, config: Config, request: LoadRequest) -> Plan:
     """How a file fills the variables of a model."""
-    identity = identified(header.tensors, own.table, own.dialects, config)
+    if own.groups:
+        identity = identified(header.tensors, own.table, own.dialects, config)
+    else:  # two bodies side by side, for instance: nothing of the model is the table's, and names alone decide
+        identity = unknown_names(header.tensors, own.dialects.of(FRAMEWORK))
     options = PlanOptions(
         head=own.head, groups=own.groups, init_missing=True, allow_unknown=ANY_NAME, ignore=request.ignore,
         ignore_mismatched=request.ignore_mismatched_sizes, hidden_act=_asked_activation(own, request),

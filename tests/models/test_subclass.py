@@ -437,6 +437,37 @@ def test_weights_that_are_not_trained(tmp_path: Path) -> None:
     cp.assert_same(weights(again), weights(model))
 
 
+class TwoBodies(TFBertPreTrainedModel):
+    """A body for questions and one for answers, neither under the name that the table has for one."""
+
+    body_class: ClassVar[Any]
+
+    def __init__(self, config: Any, **kwargs: Any) -> None:
+        super().__init__(config, **kwargs)
+        self.question = self.body_class(self.config, name="question")
+        self.answer = self.body_class(self.config, name="answer")
+
+    def call(self, input_ids: Any = None, attention_mask: Any = None) -> Any:
+        asked, told = (body(input_ids, attention_mask)[1] for body in (self.question, self.answer))
+        return tf.reduce_sum(asked * told, -1)
+
+
+@pytest.mark.parametrize("body_class", [TFBertMainLayer, bertconv.TFBertModel])
+def test_two_bodies_side_by_side(tmp_path: Path, body_class: Any) -> None:
+    towers = type("TFTowers", (TwoBodies,), {"body_class": body_class})
+    model = made(towers)
+    model.save_pretrained(tmp_path / "towers")
+    again, info, warned = load(towers, tmp_path / "towers")
+    assert (info, warned) == (report(), [])
+    other = made(towers, seed=1)
+    other.load_weights(tmp_path / "towers")
+    for found in (again, other):
+        assert all(map(np.array_equal, found.get_weights(), model.get_weights()))
+    cp.save(tmp_path / "one", "BertModel", cp.state_dict("BertModel", num_hidden_layers=1), **config())
+    with pytest.raises(MissingTensors, match="no tensor fits a weight of TFTowers"):  # which of the two would it be?
+        load(towers, tmp_path / "one")
+
+
 def test_model_without_a_body(tmp_path: Path) -> None:
     class Bodiless(TFBertPreTrainedModel):
         def __init__(self, config: Any, **kwargs: Any) -> None:

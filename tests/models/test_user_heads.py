@@ -444,6 +444,27 @@ def test_mistakes_keep_their_names(plain: Path) -> None:
         model(given(), False, 3)
 
 
+def test_flags_that_nobody_gave_are_not_passed_on() -> None:
+    """DistilBERT knows no `use_cache`, which `**kwargs` may hold for other families."""
+
+    class Scorer(bertconv.TFDistilBertPreTrainedModel):
+        def __init__(self, config: Any, *inputs: Any, **kwargs: Any) -> None:
+            super().__init__(config, *inputs, **kwargs)
+            self.distilbert = bertconv.TFDistilBertMainLayer(config, name="distilbert")
+            self.score = keras.layers.Dense(2, name="score")
+
+        def call(self, inputs: Any, **kwargs: Any) -> Any:
+            assert None not in kwargs.values()
+            return self.score(self.distilbert(inputs, **kwargs)[0][:, 0])
+
+    sizes = {"vocab_size": 50, "dim": 16, "n_heads": 2, "n_layers": 1, "hidden_dim": 20}
+    model = Scorer(bertconv.DistilBertConfig(**sizes))
+    ids = {"input_ids": np.array([[3, 1, 4, 1], [5, 9, 2, 6]]), "attention_mask": np.array([[1, 1, 1, 0], [1] * 4])}
+    expected = model.score(model.distilbert(ids)[0][:, 0])
+    np.testing.assert_array_equal(model(ids), expected)
+    np.testing.assert_allclose(model.predict(ids, verbose=0), expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("family", ["Bert", "Roberta", "DistilBert", "Albert"])
 def test_embeddings_are_read_like_variables(family: str) -> None:
     """As in transformers 4, where these attributes were variables."""
