@@ -56,7 +56,7 @@ class Keras2Names:
         Keras 3 takes a returned "loss" for the one that it counts, and logs 0 if a `train_step` does not count any.
         """
         tracker = self._loss_tracker  # type: ignore[attr-defined]
-        if isinstance(logs, dict) and tracker is not None and not float(tracker.count):
+        if isinstance(logs, dict) and tracker is not None and not float(tf.convert_to_tensor(tracker.count.value)):
             return logs
         return super()._get_metrics_result_or_logs(logs)  # type: ignore[misc]
 

@@ -114,7 +114,8 @@ def test_without_keras() -> None:
     ]
 
 
-NEED_TENSORFLOW = ("AdamWeightDecay", "ModelOutput", "WarmUp", "create_optimizer", "get_initializer", "shape_list")
+NEED_TENSORFLOW = ("AdamWeightDecay", "ModelOutput", "WarmUp", "create_optimizer", "get_initializer", "shape_list",
+                   "unpack_inputs")  # fmt: skip
 """Public names that need it, beside those that begin with TF."""
 
 

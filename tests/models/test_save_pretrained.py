@@ -103,7 +103,8 @@ def test_every_format(tmp_path: Path, head: str) -> None:
     for form in FORMATS:
         model.save_pretrained(tmp_path / form, format=form)
         names = {"tf": "tf_model.h5"}.get(form, "model.safetensors")
-        assert {path.name for path in (tmp_path / form).iterdir()} == {names, "config.json", "bertconv.json"}
+        beside = {"config.json", "bertconv.json", *(["generation_config.json"] if model.can_generate() else [])}
+        assert {path.name for path in (tmp_path / form).iterdir()} == {names, *beside}
         config = cp.config_of(tmp_path / form)
         assert (config["architectures"], config["model_type"]) == ([head], "bert")
     for form in ("tf", "tf-safetensors"):
@@ -689,7 +690,8 @@ def test_inputs_to_build_with(head: str) -> None:
     given = model.dummy_inputs
     shape = (1, 2, 2) if head == "BertForMultipleChoice" else (1, 2)
     assert {name: (tuple(value.shape), value.dtype, int(np.max(value))) for name, value in given.items()} == {
-        "input_ids": (shape, tf.int32, 1), "token_type_ids": (shape, tf.int32, 0),
+        "input_ids": (shape, tf.int32, 1), "attention_mask": (shape, tf.int32, 1),
+        "token_type_ids": (shape, tf.int32, 0),
     }  # fmt: skip
     assert model(given)
     signature = model.input_signature
