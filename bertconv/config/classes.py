@@ -118,8 +118,9 @@ class Config(LikePretrainedConfig):
             overrides: as for `from_pretrained`.
         """
         config, family = cls.__new__(cls), family or cls.own_family()
-        if cls.model_type not in ("", *family.model_types) and raw.get("model_type") in family.model_types:
-            raw = {**raw, "model_type": cls.model_type}  # a user's own kind of model, begun from one of the family
+        is_users = Config not in (cls, *cls.__bases__) and cls.model_type not in family.model_types
+        if is_users and raw.get("model_type") in family.model_types:
+            raw = {**raw, "model_type": cls.model_type}  # the user's own kind of model, begun from one of the family
         _become(config, content.plain(raw, path), family, path, blame=path)
         if cls.__init__ is not Config.__init__:
             made = cls(**config.raw)  # a subclass may add keys of its own
