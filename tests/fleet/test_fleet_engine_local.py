@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -145,18 +146,20 @@ def test_an_item_alone_is_done_as_any_other(engine: LocalEngine, items: list[Ite
 
 
 @pytest.mark.parametrize(
-    ("limits", "end", "said"),
+    ("limits", "ends", "said"),
     [
-        ({"memory": 24 << 20}, (9, "MemoryError"), "needs more than 24 MB"),
-        ({"seconds": 0.001}, (137, "LostWorker"), "took longer than"),
+        # Python says so itself, or dies of it, by where it is when its memory ends
+        ({"memory": 24 << 20}, {(9, "MemoryError"), (137, "LostWorker")}, "24 MB of memory, alone too|within 24 MB"),
+        ({"seconds": 0.001}, {(137, "LostWorker")}, "took longer than"),
     ],
 )
 def test_limits_end_the_item_and_nothing_else(
-    limits: dict[str, float], end: tuple[int, str], said: str, items: list[Item]
+    limits: dict[str, float], ends: set[tuple[int, str]], said: str, items: list[Item]
 ) -> None:
     outcome = alone.run_alone(items[0], **limits)  # type: ignore[arg-type]
-    assert (outcome.state, outcome.code, outcome.kind) == ("failed", *end)
-    assert said in outcome.message
+    assert outcome.state == "failed"
+    assert (outcome.code, outcome.kind) in ends
+    assert re.search(said, outcome.message)
     assert not Path(items[0].dst).exists()
 
 

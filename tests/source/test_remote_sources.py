@@ -410,8 +410,10 @@ def test_memory(memory: str, expected: dict[str, bytes], tmp_path: Path) -> None
 
 @pytest.fixture(scope="module")
 def bucket(source: Path) -> Iterator[str]:
+    import s3fs
     from moto.server import ThreadedMotoServer
 
+    s3fs.S3FileSystem.clear_instance_cache()  # one that another module's server was asked through
     with pytest.MonkeyPatch.context() as patch:
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
             patch.delenv(name, raising=False)
@@ -427,6 +429,7 @@ def bucket(source: Path) -> Iterator[str]:
         for one in source.iterdir():
             found.pipe_file(f"models/bert/{one.name}", one.read_bytes())
         yield "s3://models/bert"
+        s3fs.S3FileSystem.clear_instance_cache()
         server.stop()
 
 
