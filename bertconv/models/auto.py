@@ -50,10 +50,14 @@ def _has_own(kind: Any, task: str) -> bool:
     return config_class(family).__name__ == str(kind.__name__)
 
 
-def _family(keys: Mapping[str, Any], file: str = "") -> Family:
-    """The family that the keys of a config name."""
+def _said(look_up: Callable[[Mapping[str, Any], str], Any], keys: Mapping[str, Any], file: str = "") -> Any:
+    """The family or the class that the keys of a config name, as said_family or said_class tell it.
+
+    Raises:
+        UnsupportedCheckpoint: nobody knows it.
+    """
     try:
-        return said_family(keys, file)
+        return look_up(keys, file)
     except RequestError as error:
         raise UnsupportedCheckpoint(error.message, hint=error.hint) from error
 
@@ -61,14 +65,6 @@ def _family(keys: Mapping[str, Any], file: str = "") -> Family:
 def _key(config_class: Any) -> tuple[str, str]:
     """What tells classes of configs apart, of which transformers and bertconv may each have one."""
     return str(getattr(config_class, "model_type", "")), config_class.__name__
-
-
-def _class_said(keys: Mapping[str, Any], file: str = "") -> Any:
-    """The class that the keys of a config ask for."""
-    try:
-        return said_class(keys, file)
-    except RequestError as error:
-        raise UnsupportedCheckpoint(error.message, hint=error.hint) from error
 
 
 class _AutoModel:
@@ -112,7 +108,7 @@ class _AutoModel:
             )
         else:
             keys, name = read_json(source.config, MAX_BYTES), source.config.name
-            kind = cls._class_of(_class_said(keys, name), lambda: _family(keys, name))
+            kind = cls._class_of(_said(said_class, keys, name), lambda: _said(said_family, keys, name))
         return kind.from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     @classmethod
@@ -160,10 +156,10 @@ class _AutoModel:
     @classmethod
     def _class_for_config(cls, config: Any) -> Any:
         if isinstance(config, Mapping):
-            return cls._class_of(_class_said(config), lambda: _family(config))
+            return cls._class_of(_said(said_class, config), lambda: _said(said_family, config))
         if isinstance(config, Config):
             return cls._class_of(type(config), lambda: AutoConfig.coerce(config).family)
-        return cls._class_of(type(config), lambda: _family(keys_of(config, "config")))
+        return cls._class_of(type(config), lambda: _said(said_family, keys_of(config, "config")))
 
 
 class TFAutoModel(_AutoModel):

@@ -145,9 +145,11 @@ def push_to_hub(
     """
     import tempfile
 
+    kwargs |= {
+        "use_temp_dir": use_temp_dir, "commit_message": commit_message, "private": private,
+        "use_auth_token": use_auth_token,
+    }  # fmt: skip
     settle(kwargs, PUSHING, "push_to_hub")
-    settle({"use_temp_dir": use_temp_dir}, PUSHING, "push_to_hub")
-    kwargs |= {"commit_message": commit_message, "private": private, "use_auth_token": use_auth_token}
     upload = _upload_of(kwargs, token, create_pr=create_pr)
     refuse_unknown([name for name in kwargs if name not in _SAVED], "push_to_hub", (*_SAVED, *PUSHING))
     with tempfile.TemporaryDirectory() as temp:
