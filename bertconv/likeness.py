@@ -123,7 +123,7 @@ def _possible(kind: Any) -> tuple[tuple[str, str], ...]:
 
 def _stand_in(kind: type, theirs: type) -> type:
     """A class that is a subclass of both in the eyes of `isinstance`; the object's own where no class can be."""
-    metas = tuple(dict.fromkeys((_StandIn, type(kind), type(theirs))))
+    metas: tuple[type, ...] = tuple(dict.fromkeys((_StandIn, type(kind), type(theirs))))
     metas = tuple(meta for meta in metas if not any(meta is not each and issubclass(each, meta) for each in metas))
     try:
         meta = _StandIn if metas == (_StandIn,) else type(_StandIn.__name__, metas, {})
