@@ -163,7 +163,6 @@ if TYPE_CHECKING:
         TFRobertaPreLayerNormModel,
         TFRobertaPreLayerNormPreTrainedModel,
     )
-    from bertconv.models.helpers import get_initializer, shape_list
     from bertconv.models.loss_mixins import (
         TFCausalLanguageModelingLoss,
         TFMaskedLanguageModelingLoss,
@@ -188,6 +187,7 @@ if TYPE_CHECKING:
         TFSequenceClassifierOutput,
         TFTokenClassifierOutput,
     )
+    from bertconv.models.own_layers import get_initializer, shape_list
     from bertconv.models.pretrained import TFPreTrainedModel
     from bertconv.report import Report
     from bertconv.verification import check_checkpoint, verify_checkpoint
@@ -273,7 +273,7 @@ _NAMES = {
         "TFRobertaPreLayerNormMainLayer", "TFRobertaPreLayerNormModel", "TFRobertaPreLayerNormPreTrainedModel",
     ),
     "bertconv.models.calls": ("unpack_inputs",),
-    "bertconv.models.helpers": ("get_initializer", "shape_list"),
+    "bertconv.models.own_layers": ("get_initializer", "shape_list"),
     "bertconv.models.loss_mixins": (
         "TFCausalLanguageModelingLoss", "TFMaskedLanguageModelingLoss", "TFMultipleChoiceLoss",
         "TFNextSentencePredictionLoss", "TFQuestionAnsweringLoss", "TFSequenceClassificationLoss",

@@ -1,4 +1,4 @@
-"""Small functions of transformers 4.57 that programs with layers of their own import."""
+"""What programs with layers of their own import from transformers 4.57 beside classes: two small functions."""
 
 from __future__ import annotations
 
