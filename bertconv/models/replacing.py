@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import operator
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import keras
+import optree
 import tensorflow as tf
 
-from bertconv.models.keras_internals import TrackedList, every_layer
+from bertconv.models.keras_internals import TrackedDict, TrackedList, every_layer
 from bertconv.models.strategies import scope_of, strategy_of, take_variables
 
 
@@ -42,9 +43,8 @@ class Replaceable:
                 self._delete_tracking(name)  # type: ignore[attr-defined]  # TensorFlow's own list
                 super().__setattr__(name, value)
         kept = vars(self).get(name)
-        if new and isinstance(kept, TrackedList):
-            kept.__class__ = HeldList
-            kept.owner = self
+        if new or not kept:  # an empty one may be filled later
+            hold(kept, self)
 
     @contextmanager
     def _exchanging(self, gone: list[Any], new: list[Any]) -> Iterator[None]:
@@ -103,24 +103,41 @@ class Replaceable:
                 take_variables([each] if isinstance(each, keras.Variable) else each.variables, strategy)
 
 
-class HeldList(TrackedList):
-    """A list of layers in an attribute of a layer: a change of it counts as one of the attribute.
+class _Held:
+    """A list or dict in an attribute of a layer, or inside one of these: a change of it counts as one of the attribute.
 
-    Keras's own runs what an item is replaced by, and goes on counting, training and saving what was there before.
+    Keras's own run what an item is replaced by, and go on counting, training and saving what was there before.
     """
 
     owner: Replaceable
+    tracker: Any
 
-    def _become(self, changed: list[Any]) -> None:
-        old, new = _held(list(self)), _held(changed)
+    def _exchange(self, old_items: Iterable[Any], items: Iterable[Any], write: Callable[[], object]) -> None:
+        """Change what is in it by `write`, and what the owner keeps track of."""
+        owner, old, new = self.owner, _held(list(old_items)), _held(list(items))
         gone = [each for each in old if not _is_among(each, new)]
-        with self.owner._exchanging(gone, new):  # noqa: SLF001
-            list.__setitem__(self, slice(None), [self.tracker.track(each) for each in changed])
-        layers = self.owner._layers  # noqa: SLF001  (the order of weights)
+        with owner._exchanging(gone, new):  # noqa: SLF001
+            write()
+        layers = owner._layers  # noqa: SLF001  (the order of weights)
         ordered = list({id(each): each for each in new if _is_among(each, layers)}.values())
         places = [place for place, each in enumerate(layers) if _is_among(each, ordered)]
         for place, each in zip(places, ordered, strict=True):
             layers[place] = each
+
+    def _tracked(self, item: Any) -> Any:
+        if isinstance(item, _Held) and item.owner is self.owner:  # it stays the object that a program may have
+            return item
+        kept = self.tracker.track(item)
+        hold(kept, self.owner)
+        return kept
+
+
+class HeldList(_Held, TrackedList):
+    """See `_Held`."""
+
+    def _become(self, changed: list[Any]) -> None:
+        write = lambda: list.__setitem__(self, slice(None), [self._tracked(each) for each in changed])  # noqa: E731
+        self._exchange(self, changed, write)
 
     def __setitem__(self, place: Any, value: Any) -> None:
         changed = list(self)
@@ -138,7 +155,10 @@ class HeldList(TrackedList):
 
     def append(self, value: Any) -> None:
         """As of any list; so are the others."""
-        self._become([*self, value])
+        if _held(value):
+            self._become([*self, value])
+        else:  # in one step: Keras's own lists grow by each call of a layer
+            list.append(self, self._tracked(value))
 
     def extend(self, values: Iterable[Any]) -> None:
         """See `append`."""
@@ -164,6 +184,74 @@ class HeldList(TrackedList):
     def clear(self) -> None:
         """See `append`."""
         self._become([])
+
+
+class HeldDict(_Held, TrackedDict):
+    """See `_Held`."""
+
+    def _become(self, changed: dict[Any, Any]) -> None:
+        def write() -> None:
+            items = {key: self._tracked(each) for key, each in changed.items()}
+            dict.clear(self)
+            dict.update(self, items)
+
+        self._exchange(list(self.values()), changed.values(), write)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._become({**self, key: value})
+
+    def __delitem__(self, key: Any) -> None:
+        changed = dict(self)
+        del changed[key]
+        self._become(changed)
+
+    def __ior__(self, values: Any) -> Self:
+        self.update(values)
+        return self
+
+    def update(self, *values: Any, **named: Any) -> None:
+        """As of any dict; so are the others."""
+        self._become({**self, **dict(*values), **named})
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """See `update`."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def pop(self, key: Any, *default: Any) -> Any:
+        """See `update`."""
+        changed = dict(self)
+        value = changed.pop(key, *default)
+        self._become(changed)
+        return value
+
+    def popitem(self) -> tuple[Any, Any]:
+        """See `update`."""
+        changed = dict(self)
+        item = changed.popitem()
+        self._become(changed)
+        return item
+
+    def clear(self) -> None:
+        """See `update`."""
+        self._become({})
+
+
+_HELD: tuple[tuple[type, type], ...] = ((TrackedList, HeldList), (TrackedDict, HeldDict))
+for _own, _kind in _HELD:  # a tree that is made of theirs has Keras's own
+    optree.register_pytree_node(_kind, _kind.tree_flatten, _own.tree_unflatten, namespace="keras")  # type: ignore[attr-defined]
+
+
+def hold(value: Any, owner: Replaceable) -> None:
+    """Let Keras's own lists and dicts, and those inside them, be such whose changes the owner hears of."""
+    for keras_own, held in _HELD:
+        if type(value) is keras_own:
+            value.__class__ = held
+            cast("_Held", value).owner = owner
+    if isinstance(value, list | tuple | dict):
+        for each in value.values() if isinstance(value, dict) else value:
+            hold(each, owner)
 
 
 _BOOKS = ("_layers", "_trainable_variables", "_non_trainable_variables", "_metrics", "_seed_generators", "_tracker")

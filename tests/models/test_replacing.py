@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -388,3 +389,76 @@ def test_a_list_in_a_class_of_a_users_own(tmp_path: Path) -> None:
     again = Towers.from_pretrained(tmp_path)
     np.testing.assert_array_equal(again.towers[0].kernel, np.ones((HIDDEN, LABELS), np.float32))
     np.testing.assert_array_equal(again(inputs()), scores)
+
+
+DICT_CHANGES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
+    "set": (lambda towers, new: towers.__setitem__("a", new), "nb"),
+    "add": (lambda towers, new: towers.__setitem__("c", new), "abn"),
+    "update": (lambda towers, new: towers.update({"b": new}), "an"),
+    "update-by-name": (lambda towers, new: towers.update(b=new), "an"),
+    "or": (lambda towers, new: towers.__ior__({"b": new, "d": towers["a"]}), "an"),
+    "setdefault": (lambda towers, new: (towers.setdefault("a", new), towers.setdefault("c", new)), "abn"),
+    "del": (lambda towers, _: towers.__delitem__("a"), "b"),
+    "pop": (lambda towers, _: (towers.pop("a"), towers.pop("z", None)), "b"),
+    "popitem": (lambda towers, _: towers.popitem(), "a"),
+    "clear": (lambda towers, _: towers.clear(), ""),
+}
+"""Change of a dict of the layers a and b, and the layers that are left: n is the new one."""
+
+
+class Named(TFBertForSequenceClassification):
+    """Maps of its own: in a dict, in lists inside a list and a dict, and in a list that is filled later."""
+
+    def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        self.towers = {name: keras.layers.Dense(LABELS, name=f"tower_{name}") for name in "ab"}
+        self.rows = [[keras.layers.Dense(LABELS, name="row_0")], {"x": keras.layers.Dense(LABELS, name="row_1")}]
+        self.later: list[Any] = []
+        self.later.append(keras.layers.Dense(LABELS, name="later"))
+
+    def call(self, inputs: Any, training: Any = False) -> Any:
+        pooled = self.bert(inputs, training=training).pooler_output
+        maps = [*self.towers.values(), self.rows[0][0], self.rows[1]["x"], *self.later]
+        return sum(each(pooled) for each in maps)
+
+
+def kernels(model: Any) -> set[int]:
+    return {id(each) for each in model.trainable_weights}
+
+
+@pytest.mark.parametrize("change", DICT_CHANGES)
+def test_dicts_of_layers(change: str) -> None:
+    model = Named(make().config)
+    model(inputs())
+    new = keras.layers.Dense(LABELS, name="tower_n")
+    new.build((None, HIDDEN))
+    parts = {**model.towers, "n": new}
+    act, left = DICT_CHANGES[change]
+    act(model.towers, new)
+    assert {id(each) for each in model.towers.values()} == {id(parts[name]) for name in left}
+    model(inputs())
+    counted = {name for name, part in parts.items() if id(part.kernel) in kernels(model)}
+    assert counted == set(left)
+    assert keras.tree.flatten(model.towers) == [model.towers[name] for name in sorted(model.towers)]
+
+
+def test_collections_inside_collections(tmp_path: Path) -> None:
+    """Each place is exchanged; the lists stay the objects that a program may have asked for before."""
+    model = Named(make().config)
+    model(inputs())
+    row, names, rows = model.rows[0], model.rows[1], model.rows
+    old = [row[0], names["x"], model.later[0]]
+    new = [keras.layers.Dense(LABELS, name=each.name, kernel_initializer="ones") for each in old]
+    row[0], names["x"], model.later[0] = new
+    rows.append([keras.layers.Dense(LABELS, name="unused")])
+    assert rows[0] is row
+    assert rows[1] is names
+    assert keras.tree.flatten(rows)[:2] == new[:2]
+    model(inputs())
+    assert all(id(each.kernel) in kernels(model) for each in new)
+    assert not any(id(each.kernel) in kernels(model) for each in old)
+    assert len(rows.pop()) == 1
+    model.save_pretrained(tmp_path)
+    again = Named.from_pretrained(tmp_path)
+    np.testing.assert_array_equal(again.rows[1]["x"].kernel, np.ones((HIDDEN, LABELS), np.float32))
+    np.testing.assert_array_equal(again(inputs()), model(inputs()))
