@@ -1,14 +1,17 @@
-"""Outputs that transformers 4.57 has beside those of `bertconv.models.outputs`: of other models, and for users' own.
-
-No model here gives one: those without a head all give `TFBaseModelOutputWithPoolingAndCrossAttentions`, whose fields
-are None where a family has no such thing.
-"""
+"""Outputs of models without a head, by what their family can have, and those that only users' own models give."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bertconv.models.outputs import ModelOutput, Tensor, Tensors, WithCache
+from bertconv.models.outputs import (
+    ModelOutput,
+    Tensor,
+    Tensors,
+    TFBaseModelOutputWithPoolingAndCrossAttentions,
+    WithCache,
+)
 
 
 @dataclass(eq=False)
@@ -149,3 +152,12 @@ class TFSequenceClassifierOutputWithPast(WithCache):
     past_key_values: tuple[Tensors, ...] | None = None
     hidden_states: Tensors | None = None
     attentions: Tensors | None = None
+
+
+OF_BODIES: Mapping[tuple[bool, bool], type[ModelOutput]] = {
+    (True, True): TFBaseModelOutputWithPoolingAndCrossAttentions,
+    (True, False): TFBaseModelOutputWithPastAndCrossAttentions,
+    (False, True): TFBaseModelOutputWithPooling,
+    (False, False): TFBaseModelOutput,
+}
+"""Whether a family can have a decoder's cache, and a pooler -> what its models without a head give."""

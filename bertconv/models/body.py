@@ -13,12 +13,13 @@ from bertconv.config import Config
 from bertconv.config.foreign import config_for
 from bertconv.errors import RequestError
 from bertconv.models.attention import mask_bias
+from bertconv.models.base_outputs import OF_BODIES
 from bertconv.models.blocks import Context
 from bertconv.models.calls import argument_names, made_call
 from bertconv.models.checks import check_axes
 from bertconv.models.inputs import as_tensors, named_inputs
 from bertconv.models.layers import BaseLayer
-from bertconv.models.outputs import ModelOutput, TFBaseModelOutputWithPoolingAndCrossAttentions
+from bertconv.models.outputs import ModelOutput, field_names
 from bertconv.models.replacing import run
 from bertconv.models.settings import Settings
 
@@ -66,6 +67,7 @@ class MainLayer(BaseLayer):
         model_inputs: what the family takes beyond input_ids and attention_mask, in order.
         is_cached: whether the family can be a decoder with a cache.
         can_pool: whether the family has a pooler at all.
+        output_class: of what a call gives; it has the fields that the family can have.
         embeddings, encoder, pooler: what `make_layers` makes.
     """
 
@@ -74,6 +76,7 @@ class MainLayer(BaseLayer):
     model_inputs: ClassVar[tuple[str, ...]] = ("token_type_ids", "position_ids")
     is_cached: ClassVar[bool] = True
     can_pool: ClassVar[bool] = True
+    output_class: ClassVar[type[ModelOutput]]
     input_names: ClassVar[tuple[str, ...]] = ()
     call: ClassVar[Any]
     embeddings: Any
@@ -85,6 +88,7 @@ class MainLayer(BaseLayer):
         if is_family:
             cls.input_names = argument_names(cls.model_inputs, is_cached=cls.is_cached)
             cls.call = made_call(cls.input_names, CALL_DOC, cls)
+            cls.output_class = OF_BODIES[cls.is_cached, cls.can_pool]
             keras.saving.register_keras_serializable(package="bertconv")(cls)
 
     def __init__(
@@ -148,7 +152,7 @@ class MainLayer(BaseLayer):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         training: bool = False,
-    ) -> TFBaseModelOutputWithPoolingAndCrossAttentions | tuple[Any, ...]:
+    ) -> ModelOutput | tuple[Any, ...]:
         """What `call` does."""
         hidden, settings = self.settings.hidden, self.settings
         self._check(input_ids, inputs_embeds, encoder_hidden_states)
@@ -171,20 +175,20 @@ class MainLayer(BaseLayer):
         cached = self._says("use_cache", use_cache) and settings.is_decoder
         attentions = self._says("output_attentions", output_attentions)
         crossed = attentions and encoder_hidden_states is not None
-        output = TFBaseModelOutputWithPoolingAndCrossAttentions(
-            last_hidden_state=unfold[-1],
-            pooler_output=self.pool(unfold[-1]),
-            past_key_values=tuple(result.cache for result in results) if cached else None,
-            hidden_states=tuple(unfold) if self._says("output_hidden_states", output_hidden_states) else None,
-            attentions=tuple(result.attention for result in results) if attentions else None,
-            cross_attentions=tuple(result.cross_attention for result in results) if crossed else None,
-        )
+        found = {
+            "last_hidden_state": unfold[-1],
+            "pooler_output": self.pool(unfold[-1]),
+            "past_key_values": tuple(result.cache for result in results) if cached else None,
+            "hidden_states": tuple(unfold) if self._says("output_hidden_states", output_hidden_states) else None,
+            "attentions": tuple(result.attention for result in results) if attentions else None,
+            "cross_attentions": tuple(result.cross_attention for result in results) if crossed else None,
+        }
         if self._says("return_dict", return_dict):
-            return output
-        pooled = output.pooler_output
-        if not self.can_pool:
-            return output.to_tuple()
-        return (output.last_hidden_state, pooled, *output.to_tuple()[1 + (pooled is not None) :])
+            return self.output_class(**{name: found[name] for name in field_names(self.output_class)})
+        # A tuple keeps the place of a pooler that the family has and the model has not, as in transformers.
+        return tuple(
+            value for name, value in found.items() if value is not None or (name == "pooler_output" and self.can_pool)
+        )
 
     def _says(self, key: str, given: bool | None) -> bool:
         return bool(self.config.values[key]) if given is None else bool(given)

@@ -47,7 +47,7 @@ class ModelOutput(Alike, dict[str, Any]):
         if not self:
             vars(self).clear()  # fields that were never set: see __setitem__
             return
-        names = _names(self)
+        names = field_names(self)
         pairs = _pairs(self[names[0]]) if list(self) == names[:1] else None
         if pairs is not None:
             self[names[0]] = None
@@ -57,17 +57,17 @@ class ModelOutput(Alike, dict[str, Any]):
         return super().__getitem__(key) if isinstance(key, str) else self.to_tuple()[key]
 
     def __missing__(self, key: str) -> NoReturn:
-        problem = f"{type(self).__name__}.{key} is None, so it is no key" if key in _names(self) else self._no(key)
+        problem = f"{type(self).__name__}.{key} is None, so it is no key" if key in field_names(self) else self._no(key)
         raise KeyError(problem)
 
     def __setitem__(self, name: str, value: Any) -> None:
-        if name not in _names(self):
+        if name not in field_names(self):
             raise KeyError(self._no(name))
         # A tree whose leaves become None keeps its shape: tf.nest makes an empty output and sets key after key.
         self._set(name, value, is_key=value is not None or name not in vars(self))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in _names(self):
+        if name not in field_names(self):
             raise AttributeError(self._no(name))
         self._set(name, value, is_key=value is not None)
 
@@ -78,7 +78,7 @@ class ModelOutput(Alike, dict[str, Any]):
         elif is_key or name in self:
             keys = {*self, name} if is_key else {*self} - {name}
             super().clear()
-            super().update((key, getattr(self, key)) for key in _names(self) if key in keys)
+            super().update((key, getattr(self, key)) for key in field_names(self) if key in keys)
 
     # tf.nest and tf.distribute rebuild dictionaries through the methods of MutableMapping; dict's own would go past
     # __setitem__.
@@ -106,17 +106,18 @@ class ModelOutput(Alike, dict[str, Any]):
         return tuple(value for value in self.values() if value is not None)
 
     def _no(self, name: object) -> str:
-        return f"{type(self).__name__} has no field {name!r}, only {', '.join(_names(self))}"
+        return f"{type(self).__name__} has no field {name!r}, only {', '.join(field_names(self))}"
 
 
-def _names(out: ModelOutput | type[ModelOutput]) -> list[str]:
+def field_names(out: ModelOutput | type[ModelOutput]) -> list[str]:
+    """Names of all fields of an output or of a class of them, in order."""
     return [field.name for field in fields(out)]
 
 
 def _restored(cls: type[ModelOutput], items: dict[str, Any]) -> ModelOutput:
     """An output with exactly these keys, None or not."""
     out = cls.__new__(cls)
-    vars(out).update(dict.fromkeys(_names(cls)) | items)
+    vars(out).update(dict.fromkeys(field_names(cls)) | items)
     dict.update(out, items)
     return out
 

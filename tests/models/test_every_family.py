@@ -234,6 +234,24 @@ def test_longest_sequence(pair: Callable[..., Pair], model_type: str) -> None:
         ours(np.concatenate([ids, ids[:, :1]], 1))
 
 
+OF_BODIES = {
+    "distilbert": bertconv.TFBaseModelOutput,
+    "electra": bertconv.TFBaseModelOutputWithPastAndCrossAttentions,
+    "mpnet": bertconv.TFBaseModelOutputWithPooling,
+    "albert": bertconv.TFBaseModelOutputWithPooling,
+}
+"""What transformers 4.57.6 gives where a family has less than BERT."""
+
+
+@EACH_FAMILY
+def test_a_body_gives_the_output_that_it_gave(pair: Callable[..., Pair], model_type: str) -> None:
+    head = head_of(model_type, tasks.BASE)
+    model = pair(model_type, head)[1]
+    found = model(fm.inputs(model.config, head, 11))
+    assert type(found) is OF_BODIES.get(model_type, bertconv.TFBaseModelOutputWithPoolingAndCrossAttentions)
+    assert len(model(fm.inputs(model.config, head, 11), return_dict=False)) == len(found)
+
+
 @EACH_FAMILY
 def test_a_family_without_decoders_looks_both_ways(pair: Callable[..., Pair], model_type: str) -> None:
     head = head_of(model_type, tasks.BASE)
