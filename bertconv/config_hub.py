@@ -29,7 +29,7 @@ class _Hub:
 
         options = SourceOptions(
             revision=place.revision, token=place.token, local_files_only=place.local_files_only,
-            cache_dir=None if place.cache_dir is None else Path(place.cache_dir),
+            cache_dir=place.cache_dir,
             force_download=place.force_download, subfolder=place.subfolder,
         )  # fmt: skip
         if is_url(given):
@@ -56,7 +56,8 @@ class _Hub:
             return upload_folder(
                 folder, UploadTarget(repository, token=options.get("token")),
                 message=options.get("commit_message") or "Upload config with bertconv",
-                private=options.get("private"), create_pr=bool(options.get("create_pr")),
+                description=options.get("commit_description") or "", private=options.get("private"),
+                create_pr=bool(options.get("create_pr")),
             )  # fmt: skip
 
 

@@ -135,7 +135,7 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
             | recorded_limit(max_shard_size),
         ),
         source=SourceOptions(
-            revision=revision, token=token, cache_dir=Path(cache_dir) if cache_dir else None,
+            revision=revision, token=token, cache_dir=cache_dir,
             local_files_only=local_files_only, subfolder=subfolder, variant=variant,
             config=Path(config) if config else None, prefer=_preference(source_dialect),
         ),

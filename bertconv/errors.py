@@ -28,6 +28,7 @@ Exit code 9 is any other exception (a bug), 128+n is signal n.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from bertconv.text import printable
@@ -118,6 +119,18 @@ def check_one_of(value: object, known: Iterable[object], name: str) -> None:
     if value not in known:
         choices = ", ".join(str(one) for one in known if one is not None)
         raise RequestError(f"{name} is {value!r}.", hint=f"Choose one of {choices}.")
+
+
+def check_path(value: object, name: str) -> None:
+    """RequestError where something that is to be a path is neither a text nor a path object."""
+    if not isinstance(value, str | os.PathLike):
+        raise RequestError(f"{name} is {value!r:.80}.", hint="Give a path, as a text or a pathlib.Path.")
+
+
+def check_text(value: object, name: str) -> None:
+    """RequestError where something that is to be a text is none."""
+    if not isinstance(value, str):
+        raise RequestError(f"{name} is {value!r:.80}.", hint="Give a text.")
 
 
 class MappingError(BertconvError, ValueError):

@@ -111,7 +111,7 @@ def inspect_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
         BertconvError: the files cannot be read; a sound file of no known family is described and not refused.
     """
     options = SourceOptions(
-        revision=revision, token=token, cache_dir=Path(cache_dir) if cache_dir else None,
+        revision=revision, token=token, cache_dir=cache_dir,
         local_files_only=local_files_only, subfolder=subfolder, variant=variant,
         config=Path(config) if config else None,
     )  # fmt: skip

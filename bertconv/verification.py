@@ -90,9 +90,7 @@ def verify_checkpoint(  # noqa: PLR0913  (one argument per option of the command
         ParityError: the sides are of different architectures.
         BertconvError: a side cannot be read. Sides that differ are no error: see `Parity.ok`.
     """
-    options = SourceOptions(
-        token=token, cache_dir=Path(cache_dir) if cache_dir else None, local_files_only=local_files_only
-    )
+    options = SourceOptions(token=token, cache_dir=cache_dir, local_files_only=local_files_only)
     choice = Wanted.of(family, table)
     limits = Limits(max_error=max_error, max_hidden_error=max_hidden_error)
     wanted, aside = "outputs" if level == "auto" else level, tuple(ignore)

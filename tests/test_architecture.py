@@ -23,7 +23,7 @@ PACKAGE = Path(bertconv.__file__).parent
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 LAYERS = (
-    {"errors", "likeness", "meaningless", "progress", "records", "text", "tasks"},
+    {"arguments", "errors", "likeness", "progress", "records", "text", "tasks"},
     {"families", "presets", "table_files"},
     {"containers"},
     {"config"},
@@ -264,7 +264,7 @@ EXCEPTIONS = {
     ("cli/options.py", "roberta"): EXAMPLE, ("cli/verify.py", "roberta"): EXAMPLE,
     ("cli/parts.py", "Bert"): EXAMPLE,
     ("config/auto.py", "Bert"): EXAMPLE,
-    ("models/auto.py", "Bert"): EXAMPLE, ("meaningless.py", "Bert"): EXAMPLE,
+    ("models/auto.py", "Bert"): EXAMPLE, ("arguments.py", "Bert"): EXAMPLE,
     ("models/optimization.py", "bert"): EXAMPLE,
     ("table_files.py", "bert"): EXAMPLE, ("table_files.py", "Bert"): EXAMPLE,
     ("config/content.py", "bert"): "bert_config.json, Google's name of a config file",

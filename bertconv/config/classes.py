@@ -14,7 +14,7 @@ from typing import Any, Self, cast
 
 from bertconv.config import checks, content, defaults
 from bertconv.config.like import LikePretrainedConfig
-from bertconv.errors import RequestError
+from bertconv.errors import RequestError, check_path
 from bertconv.families import Family, Schema, family_of
 from bertconv.text import closest
 
@@ -131,6 +131,7 @@ class Config(LikePretrainedConfig):
     @classmethod
     def from_json_file(cls, json_file: str | os.PathLike[str]) -> Self:
         """As `load`."""
+        check_path(json_file, "the config's path")
         return cls.load(Path(json_file))
 
     @classmethod
@@ -252,13 +253,14 @@ class Config(LikePretrainedConfig):
             HubError: the Hub did not take it.
         """
         checks.check_agreement(self.values, self.family.schema, "")
+        check_path(save_directory, "the folder")
         self.to_json_file(Path(save_directory, content.CONFIG_FILES[0]))
         if push_to_hub:
             self.push_to_hub(kwargs.pop("repo_id", None) or Path(save_directory).name, **kwargs)
 
     def to_json_file(self, json_file_path: str | os.PathLike[str], use_diff: bool = True) -> None:
         """Write `to_json_string` to a file, its folder made where it is missing; OutputError when that fails."""
-        content.write_config(Path(json_file_path), self.to_json_string(use_diff).encode())
+        content.write_config(json_file_path, self.to_json_string(use_diff).encode())
 
     def _stated(self) -> dict[str, Any]:
         """What was given, and what every config of the family says."""

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from bertconv.arguments import PUSHING_CONFIG, refuse_unknown, settle, settle_token
 from bertconv.config import defaults, places
 from bertconv.errors import RequestError
 from bertconv.families import MAPPED
@@ -17,9 +18,8 @@ if TYPE_CHECKING:
     from bertconv.config.classes import Config
 
 _TRUE, _FALSE = ("true", "1", "y", "yes"), ("false", "0", "n", "no")
-_PUSHED = ("commit_message", "private", "token", "create_pr")
-_PUSHED_FILES = ("use_temp_dir", "max_shard_size", "safe_serialization")
-"""Arguments of push_to_hub that are about files of weights."""
+_UPLOADED = ("commit_message", "commit_description", "private", "create_pr")
+"""Arguments of push_to_hub that describe an upload."""
 
 
 class AttributeMap:
@@ -165,7 +165,8 @@ class LikePretrainedConfig(Alike):
 
         Args:
             repo_id: `org/name`; made where it does not exist.
-            kwargs: `commit_message`, `private`, `token`, `create_pr`; those about files of weights change nothing.
+            kwargs: `commit_message`, `commit_description`, `private`, `token` and `create_pr`; those about files of
+                weights change nothing; transformers' other arguments, where they ask for nothing.
 
         Returns:
             The address of the commit.
@@ -174,11 +175,11 @@ class LikePretrainedConfig(Alike):
             RequestError: an argument that does not exist.
             HubError: the Hub did not take it.
         """
-        options = {key: value for key, value in kwargs.items() if key not in _PUSHED_FILES}
-        if unknown := [key for key, value in options.items() if key not in _PUSHED and value is not None]:
-            raise RequestError(f"push_to_hub of a config does not take {unknown[0]}.", hint="Take it out.")
-        pushed = {key: value for key, value in options.items() if key in _PUSHED}
-        return places.connected().push(self.to_json_string().encode(), repo_id, pushed)
+        settle(kwargs, PUSHING_CONFIG, "push_to_hub of a config")
+        token = settle_token(kwargs, kwargs.pop("token", None))
+        upload = {name: kwargs.pop(name) for name in _UPLOADED if name in kwargs}
+        refuse_unknown(kwargs, "push_to_hub of a config", _UPLOADED)
+        return places.connected().push(self.to_json_string().encode(), repo_id, {"token": token, **upload})
 
     def to_json_string(self, use_diff: bool = True) -> str:
         """JSON, see `Config`."""

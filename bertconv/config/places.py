@@ -8,9 +8,9 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from bertconv.arguments import READING, settle, settle_token
 from bertconv.config import content
-from bertconv.errors import MissingPath, RequestError
-from bertconv.meaningless import READING, settle, settle_token
+from bertconv.errors import MissingPath, RequestError, check_path, check_text
 from bertconv.records import dataclass
 
 
@@ -81,6 +81,8 @@ def find(given: str | os.PathLike[str], place: Place) -> FoundKeys:
         HubError: the Hub did not give it.
         DamagedCheckpoint: not JSON.
     """
+    check_path(given, "the config's path")
+    check_text(place.subfolder, "subfolder")
     try:
         file = content.config_file(Path(given, place.subfolder) if place.subfolder else given)
     except MissingPath:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from bertconv.containers.stored import SourceFile
-from bertconv.errors import RequestError
+from bertconv.errors import RequestError, check_path
 from bertconv.formats.checksum import Taken
 from bertconv.formats.content import OutputFile
 from bertconv.formats.destination import RemotePlace
@@ -83,6 +83,7 @@ class OutputFolder(Protocol):
 
 def destination_of(dst: str | os.PathLike[str]) -> Destination:
     """What the user gave as a destination: a URL in `scheme://` is a place in a store, everything else a path."""
+    check_path(dst, "the destination")
     given = os.fspath(dst)
     if not is_url(dst):
         return Path(given)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bertconv.containers.stored import FLOATS, StoredTensor
@@ -91,9 +90,8 @@ class Output:
     @classmethod
     def of(cls, options: dict[str, Any]) -> Output:
         """From the keyword arguments of a public function."""
-        cache_dir = options.pop("cache_dir")
         source = SourceOptions(
-            token=options.pop("token"), cache_dir=Path(cache_dir) if cache_dir else None,
+            token=options.pop("token"), cache_dir=options.pop("cache_dir"),
             local_files_only=options.pop("local_files_only"),
         )  # fmt: skip
         wanted = Wanted.of(options.pop("family"), options.pop("table"))

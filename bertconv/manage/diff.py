@@ -83,9 +83,7 @@ def diff_checkpoints(  # noqa: PLR0913  (one argument per option of the command)
     """
     started = time.perf_counter()
     aside = _checked(ignore)
-    options = SourceOptions(
-        token=token, cache_dir=Path(cache_dir) if cache_dir else None, local_files_only=local_files_only
-    )
+    options = SourceOptions(token=token, cache_dir=cache_dir, local_files_only=local_files_only)
     given = [(a, _with_config(options, config_a)), (b, _with_config(options, config_b))]
     given += [] if against_base is None else [(against_base, options)]
     tell = progress or silent

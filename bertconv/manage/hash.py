@@ -113,7 +113,7 @@ def model_digest(  # noqa: PLR0913  (one argument per option of the command)
         BertconvError: it cannot be read, or is of no family that is known.
     """
     options = SourceOptions(
-        revision=revision, token=token, cache_dir=Path(cache_dir) if cache_dir else None,
+        revision=revision, token=token, cache_dir=cache_dir,
         local_files_only=local_files_only, subfolder=subfolder, variant=variant,
         config=Path(config) if config else None,
     )  # fmt: skip

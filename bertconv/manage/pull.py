@@ -150,7 +150,7 @@ def pull_checkpoint(  # noqa: PLR0913  (one argument per option of the command)
     wanted = Wanted.of(family, None)
     options = SourceOptions(
         revision=asked, subfolder=subfolder, variant=variant, token=token, local_files_only=local_files_only,
-        cache_dir=Path(cache_dir) if cache_dir else None,
+        cache_dir=cache_dir,
     )  # fmt: skip
     StagedFolder(folder, overwrite=overwrite).check()  # before anything is downloaded
     from bertconv.source.hub import open_repository

@@ -122,7 +122,7 @@ def resize_vocabulary(  # noqa: PLR0913  (one argument per option of the command
     request = ResizeRequest(
         tokenizer=tokenizer, from_tokenizer=from_tokenizer, size=Size(size, pad_to, shrink), new=new, seed=seed,
         source=SourceOptions(
-            revision=revision, token=token, cache_dir=Path(cache_dir) if cache_dir else None,
+            revision=revision, token=token, cache_dir=cache_dir,
             local_files_only=local_files_only, subfolder=subfolder, variant=variant,
             config=Path(config) if config else None,
         ),

@@ -110,9 +110,9 @@ def request_of(operation: Operation, options: RewriteOptions, **wanted: Any) -> 
 
 def source_options(options: RewriteOptions | Mapping[str, Any]) -> SourceOptions:
     """How to find the source."""
-    cache_dir, config = options.get("cache_dir"), options.get("config")
+    config = options.get("config")
     return SourceOptions(
-        revision=options.get("revision"), token=options.get("token"), cache_dir=Path(cache_dir) if cache_dir else None,
+        revision=options.get("revision"), token=options.get("token"), cache_dir=options.get("cache_dir"),
         local_files_only=options.get("local_files_only", False), subfolder=options.get("subfolder", ""),
         variant=options.get("variant"), config=Path(config) if config else None,
     )  # fmt: skip

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
+from bertconv.arguments import LOADING, settle, settle_token
 from bertconv.config.classes import COMMON
 from bertconv.containers.msgpack import FlaxMsgpack
 from bertconv.containers.pytorch import PyTorch
@@ -18,10 +18,8 @@ from bertconv.containers.safetensors import Safetensors
 from bertconv.containers.stored import FLOATS
 from bertconv.errors import RequestError
 from bertconv.mapping.dialects import load_dialects
-from bertconv.meaningless import LOADING, settle, settle_token
 from bertconv.models.variables import FRAMEWORK
 from bertconv.source import SourceOptions
-from bertconv.text import closest
 
 NAMES = (
     *LOADING, "config", "cache_dir", "ignore_mismatched_sizes", "force_download", "local_files_only", "token",
@@ -75,20 +73,11 @@ def settle_loading(path: Any, given: dict[str, Any], own: Collection[str] = ()) 
     given.update(kept)
 
 
-def refuse_unknown(given: Iterable[str], function: str, known: Iterable[str]) -> None:
-    """RequestError for arguments that nobody knows, with the one that was meant."""
-    if names := list(given):
-        near = closest(names[0], known)
-        hint = "Take it out." if near is None else f"Did you mean {near}?"
-        raise RequestError(f"{function} has no argument {', '.join(names)}.", hint=hint)
-
-
 def source_options(given: Mapping[str, Any]) -> SourceOptions:
     """How from_pretrained finds a checkpoint by its arguments; others among them do not matter."""
-    cache_dir = given.get("cache_dir")
     return SourceOptions(
         revision=given.get("revision"), token=given.get("token"),
-        cache_dir=None if cache_dir is None else Path(cache_dir), local_files_only=bool(given.get("local_files_only")),
+        cache_dir=given.get("cache_dir"), local_files_only=bool(given.get("local_files_only")),
         force_download=bool(given.get("force_download")), subfolder=given.get("subfolder") or "",
         variant=given.get("variant"),
         prefer=_containers(given.get("use_safetensors"), [name for key, name in FIRST.items() if given.get(key)]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 import keras
 
 from bertconv.config import Config
+from bertconv.config.classes import overridden
 from bertconv.config.foreign import inner, reader
 from bertconv.config.places import Place
 from bertconv.config_hub import HUB
@@ -184,7 +186,7 @@ def load_config(source: Source, request: LoadRequest) -> Config:
             f"{request.class_name}.from_pretrained has no argument {', '.join(unknown)}, and the config no such key.",
             hint="Take it out, or set it in the config." if near is None else f"Did you mean {near}?",
         )
-    return config.replace(**request.overrides) if request.overrides else config
+    return overridden(copy.copy(config), dict(request.overrides)) if request.overrides else config
 
 
 def _agreed(config: Config, request: LoadRequest) -> Config:

@@ -10,12 +10,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from bertconv.arguments import MAKING, settle
 from bertconv.config import foreign
 from bertconv.errors import RequestError
 from bertconv.mapping.dialects import load_dialects
 from bertconv.mapping.ignore import IgnoreLists, ignore_lists
 from bertconv.mapping.table import Table, table_for
-from bertconv.meaningless import MAKING, settle
 from bertconv.models import loading, saving, weight_files
 from bertconv.models.arguments import FIRST, dtype_policy, settle_dtype, settle_loading, source_options
 from bertconv.models.body import MainLayer, check_decoder, finished
@@ -208,7 +208,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
             kwargs: `from_pt` and `from_flax` (look for `pytorch_model.bin` or `flax_model.msgpack` first), `subfolder`,
                 `variant`, `output_loading_info`, `dtype`, `trainable`, `name`, `add_pooling_layer`; keys of the config,
                 which override it; transformers' other arguments, where they ask for nothing
-                (`bertconv.meaningless`).
+                (`bertconv.arguments`).
 
         Returns:
             The model; with `output_loading_info` also missing_keys, unexpected_keys, mismatched_keys and error_msgs.

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from bertconv.arguments import PUSHING, SAVING, refuse_unknown, settle, settle_token
 from bertconv.config import foreign
 from bertconv.containers.registry import CONTAINERS
 from bertconv.errors import RequestError
@@ -23,8 +24,6 @@ from bertconv.formats.staging import StagedFolder
 from bertconv.formats.streaming import Elements, reordered
 from bertconv.mapping.expand import expand, target_specs, transpose_specs
 from bertconv.mapping.layout import Transpose
-from bertconv.meaningless import PUSHING, SAVING, settle, settle_token
-from bertconv.models.arguments import refuse_unknown
 from bertconv.models.generation_config import FILE as GENERATION
 from bertconv.models.keras_internals import every_layer
 from bertconv.models.variables import FRAMEWORK, Inventory, inventory
@@ -68,7 +67,7 @@ def save_pretrained(
         token: access token for the Hub.
         format: "tf" (`tf_model.h5`), "tf-safetensors", or "pt": safetensors with PyTorch's names and layout.
         kwargs: `repo_id`, `commit_message`, `commit_description` and `private` of an upload; transformers' other
-            arguments, where they ask for nothing (`bertconv.meaningless`).
+            arguments, where they ask for nothing (`bertconv.arguments`).
 
     Raises:
         RequestError: a format or an argument that does not exist.

@@ -14,7 +14,7 @@ import keras
 from bertconv.config import Config
 from bertconv.containers.hdf5 import KerasHdf5
 from bertconv.containers.stored import Header
-from bertconv.errors import MissingTensors, OutputError, RequestError, ShapeMismatch
+from bertconv.errors import MissingTensors, OutputError, RequestError, ShapeMismatch, check_path
 from bertconv.mapping.meaning import in_own_words
 from bertconv.mapping.plan import Plan
 from bertconv.models import filling, loading
@@ -49,6 +49,7 @@ def load_weights(
         MissingTensors: the file does not fill the model.
         BertconvError: the file cannot be read; see `bertconv.errors`.
     """
+    check_path(filepath, "the file's name")
     path = Path(filepath)
     if path.name.endswith(_KERAS) or (path.is_dir() and not _is_checkpoint(path)):
         keras.Model.load_weights(self, filepath, skip_mismatch=skip_mismatch, **kwargs)
@@ -89,6 +90,7 @@ def save_weights(
         RequestError: a format that Keras 3 has no more; a file that is there and is to stay.
         OutputError: the file cannot be written.
     """
+    check_path(filepath, "the file's name")
     path = Path(filepath)
     is_keras = path.name.endswith(_KERAS[1:])
     if save_format not in (None, "h5") or not (is_keras or save_format or path.name.endswith(KerasHdf5.suffixes)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Protocol
 
 from bertconv.containers.registry import BY_NAME
 from bertconv.containers.stored import SourceFile, is_so
-from bertconv.errors import BertconvError, RequestError, UnsafeCheckpoint
+from bertconv.errors import BertconvError, RequestError, UnsafeCheckpoint, check_path, check_text
 from bertconv.records import dataclass
 from bertconv.source import mounts
 from bertconv.text import is_plain
@@ -37,13 +38,21 @@ class SourceOptions:
 
     revision: str | None = None
     token: str | bool | None = None
-    cache_dir: Path | None = None
+    cache_dir: str | os.PathLike[str] | None = None
     local_files_only: bool = False
     force_download: bool = False
     subfolder: str = ""
     variant: str | None = None
     config: Path | None = None
     prefer: tuple[str, ...] = tuple(BY_NAME)
+
+    @property
+    def hub_cache(self) -> Path | None:
+        """Where `cache_dir` is, which huggingface_hub takes as it stands; RequestError where it is no path."""
+        if not self.cache_dir:
+            return None
+        check_path(self.cache_dir, "cache_dir")
+        return Path(self.cache_dir).expanduser()
 
 
 class CheckpointFolder(Protocol):
@@ -71,6 +80,7 @@ def subfolder_parts(subfolder: str) -> tuple[str, ...]:
     """The parts of a relative path that stays inside; RequestError for any other."""
     if not subfolder:
         return ()
+    check_text(subfolder, "subfolder")
     parts = tuple(subfolder.rstrip("/").split("/"))
     if not all(is_plain(part) for part in parts):
         raise RequestError(

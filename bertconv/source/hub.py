@@ -91,7 +91,7 @@ class HubFolder:
                     self.repository,
                     self.prefix + path.relative_to(self.folder).as_posix(),
                     revision=self.options.revision,
-                    cache_dir=self.options.cache_dir,
+                    cache_dir=self.options.hub_cache,
                     token=self.options.token,
                     library_name="bertconv",
                 )
@@ -112,9 +112,9 @@ def open_repository(repository: str, options: SourceOptions) -> HubFolder:
 
 
 def _online(repository: str, options: SourceOptions) -> HubFolder:
+    cache = (options.hub_cache or Path(constants.HF_HUB_CACHE).expanduser()).resolve()
     with _failures(repository, options.revision):
         found = list_repository(HfApi(token=options.token, library_name="bertconv"), repository, options.revision)
-    cache = Path(options.cache_dir or constants.HF_HUB_CACHE).expanduser().resolve()
     folder = cache / repo_folder_name(repo_id=repository, repo_type="model") / "snapshots" / found.commit
     names = frozenset(found.digests)
     return HubFolder(
@@ -146,7 +146,7 @@ def _download(
         folder = snapshot_download(
             repository,
             revision=revision,
-            cache_dir=options.cache_dir,
+            cache_dir=options.hub_cache,
             token=options.token,
             local_files_only=options.local_files_only,
             force_download=options.force_download and bool(names),

@@ -13,7 +13,7 @@ from huggingface_hub import CommitInfo, CommitOperationAdd, Discussion, HfApi, c
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from bertconv.containers.stored import SourceFile
-from bertconv.errors import BertconvError, HubError, ParityError
+from bertconv.errors import BertconvError, HubError, ParityError, check_text
 from bertconv.records import dataclass
 from bertconv.source import hub_budget
 from bertconv.source.hashed_file import HashedFile
@@ -270,6 +270,7 @@ def upload_folder(
         ParityError: the Hub has other bytes than were sent.
         DamagedCheckpoint: a file cannot be read, or is written to.
     """
+    check_text(target.repository, "repo_id")
     target = replace(target, repository=target.make(private=private))
     files = [_hashed(path, path.relative_to(folder).as_posix()) for path in sorted(folder.rglob("*")) if path.is_file()]
     files = [one for one in files if not _NOT_SENT & set(one.name.split("/"))]

@@ -13,7 +13,7 @@ from typing import Any
 from bertconv.config import Config, content
 from bertconv.config.auto import config_class
 from bertconv.containers.stored import SourceFile, is_so
-from bertconv.errors import BertconvError, MissingConfig, MissingPath, RequestError
+from bertconv.errors import BertconvError, MissingConfig, MissingPath, RequestError, check_path, check_text
 from bertconv.families import Family
 from bertconv.records import dataclass
 from bertconv.source import modules, prefixes, preset, sidecars
@@ -142,6 +142,7 @@ def open_source(src: str | os.PathLike[str], options: SourceOptions = _DEFAULTS)
         UnsupportedCheckpoint: weights of a kind that is not converted.
         HubError: the Hub did not give the files.
     """
+    check_path(src, "the source")
     given = os.fspath(src)
     if options.config is not None and not is_so(options.config.is_file):
         raise RequestError("there is no such config file.", hint="Check the path.", file=str(options.config))
@@ -215,6 +216,8 @@ def _revision(named: str | None, asked: str | None) -> str | None:
     if named is not None and asked not in {None, named}:
         raise RequestError(f"asks for revision {named!r} and for {asked!r}.", hint="Give one of them.")
     revision = asked if named is None else named
+    if revision is not None:
+        check_text(revision, "revision")
     # huggingface_hub makes a file's path of it.
     if revision is not None and not _REVISION.fullmatch(revision):
         raise RequestError(f"{revision!r} is no name of a revision.", hint="Give a branch, a tag or a commit.")

@@ -222,6 +222,24 @@ def missing(row: Row) -> None:  # noqa: ARG001
     assert caught
 
 
+@case('`from_pretrained("damaged")` in `try: ... except OSError`')
+def damaged(row: Row) -> None:
+    make().save_pretrained("damaged")
+    Path("damaged/config.json").write_text('{"hidden_size": 36,')
+    caught = False
+    with row.comes():
+        try:
+            TFBertForSequenceClassification.from_pretrained("damaged")
+        except OSError:
+            caught = True
+    assert not caught
+    try:
+        TFBertForSequenceClassification.from_pretrained("damaged")
+    except (OSError, ValueError):
+        caught = True
+    assert caught
+
+
 @case('`from_pretrained("folder", load_weight_prefix="a/b")`')
 def prefix(row: Row) -> None:
     model = make()

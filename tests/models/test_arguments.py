@@ -16,8 +16,8 @@ import torch
 
 import bertconv
 from bertconv import BertConfig, TFAutoModel, TFBertForSequenceClassification, TFBertModel
+from bertconv.arguments import LOADING, MAKING, PUSHING, SAVING, Argument
 from bertconv.errors import HubError, RequestError
-from bertconv.meaningless import LOADING, MAKING, PUSHING, SAVING, Argument
 from bertconv.models import auto, loading
 from bertconv.models.arguments import dtype_policy, settle_dtype
 from bertconv.source import SourceOptions, hub_upload
@@ -110,6 +110,15 @@ def test_one_is_not_true(folder: Path) -> None:
         TFBertModel.from_pretrained(folder, weights_only=1)
 
 
+@LOADERS
+@pytest.mark.parametrize("given", [{"output_attentions": "yes"}, {"hidden_size": 0}, {"num_labels": "many"}], ids=str)
+def test_a_wrong_value_of_a_key_is_the_callers(loader: Any, given: dict[str, Any], folder: Path) -> None:
+    """The file is sound: an error about it would send its reader to the wrong place."""
+    with pytest.raises(RequestError, match=f"^{next(iter(given))} is ") as caught:
+        loader.from_pretrained(folder, **given)
+    assert caught.value.file is None
+
+
 class Opened(Exception):
     """What a checkpoint was to be opened with."""
 
@@ -125,7 +134,7 @@ class Opened(Exception):
         ({"token": None}, {"token": None}),
         ({"revision": "main"}, {"revision": "main"}),
         ({"cache_dir": None}, {"cache_dir": None}),
-        ({"cache_dir": "c"}, {"cache_dir": Path("c")}),
+        ({"cache_dir": "c"}, {"cache_dir": "c"}),
         ({"local_files_only": None, "force_download": None}, {"local_files_only": False, "force_download": False}),
         ({"local_files_only": True, "force_download": True}, {"local_files_only": True, "force_download": True}),
         ({"subfolder": None, "variant": None}, {"subfolder": "", "variant": None}),

@@ -135,6 +135,13 @@ def test_layers_of_a_users_own(tmp_path: Path) -> None:
     cp.assert_same(weights(other), weights(model))
 
 
+def test_no_name_of_a_file() -> None:
+    model = made("BertModel")
+    for call in (model.load_weights, model.save_weights, model.save_pretrained):
+        with pytest.raises(RequestError, match="is None"):
+            call(None)
+
+
 def test_no_such_file(tmp_path: Path) -> None:
     """A path is never taken for a Hub id."""
     for name in ("missing.h5", "org/name"):

@@ -259,9 +259,10 @@ def test_offline_with_other_weights_in_cache(hub: HubServer) -> None:
         open_source("small", SourceOptions(local_files_only=True))
 
 
-def test_cache_dir(hub: HubServer, tmp_path: Path) -> None:
+def test_cache_dir(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.add_repo("bert", BERT)
-    source = open_source("bert", SourceOptions(cache_dir=tmp_path / "mine"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    source = open_source("bert", SourceOptions(cache_dir="~/mine"))
     assert source.folder.is_relative_to(tmp_path / "mine")
     assert open_source("bert", SourceOptions(cache_dir=tmp_path / "mine", local_files_only=True)).folder
 

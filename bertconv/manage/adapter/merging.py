@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bertconv.checkpoint import Opened, opened
@@ -102,9 +101,7 @@ def merge_adapter(  # noqa: PLR0913  (one argument per option of the command)
     check_one_of(to, (None, *formats()), "to")
     check_one_of(verify, LEVELS, "verify")
     limit = shard_limit(max_shard_size)
-    options = SourceOptions(
-        token=token, cache_dir=Path(cache_dir) if cache_dir else None, local_files_only=local_files_only
-    )
+    options = SourceOptions(token=token, cache_dir=cache_dir, local_files_only=local_files_only)
     wanted = Wanted.of(family, table)
     with (
         opened_adapter(adapter, options, check_data=not dry_run) as lora,

@@ -127,7 +127,7 @@ def diagnose(  # noqa: PLR0913  (one argument per option of the command)
     asked = chosen(programs)
     wanted = Wanted.of(family, table, strip_prefix)
     options = SourceOptions(
-        revision=revision, token=token, cache_dir=Path(cache_dir) if cache_dir else None,
+        revision=revision, token=token, cache_dir=cache_dir,
         local_files_only=local_files_only, subfolder=subfolder, variant=variant,
         config=Path(config) if config else None,
     )  # fmt: skip

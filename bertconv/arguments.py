@@ -1,11 +1,12 @@
-"""Arguments of transformers' classes that mean nothing here: values that pass, and what to do instead of others."""
+"""Arguments as programs give them to transformers' classes: what means nothing here, older names, what nobody knows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from bertconv.errors import RequestError
+from bertconv.text import closest
 
 
 class Argument(NamedTuple):
@@ -108,6 +109,12 @@ PUSHING: Mapping[str, Argument] = {
 }  # fmt: skip
 """Those of push_to_hub."""
 
+PUSHING_CONFIG: Mapping[str, Argument] = {
+    **PUSHING,
+    **dict.fromkeys(("use_temp_dir", "max_shard_size", "safe_serialization"), _ANY),  # of files of weights
+}
+"""Those of push_to_hub of a config."""
+
 SAVING: Mapping[str, Argument] = {
     **PUSHING,
     "is_main_process": Argument("Call save_pretrained in the main process alone.", (True,)),
@@ -141,3 +148,11 @@ def settle_token(given: dict[str, Any], token: Any = None) -> Any:
     if old is not None and token is not None:
         raise RequestError("both token and use_auth_token are given.", hint="Give token alone.")
     return token if old is None else old
+
+
+def refuse_unknown(given: Iterable[str], function: str, known: Iterable[str]) -> None:
+    """RequestError for arguments that nobody knows, with the one that was meant."""
+    if names := list(given):
+        near = closest(names[0], known)
+        hint = "Take it out." if near is None else f"Did you mean {near}?"
+        raise RequestError(f"{function} has no argument {', '.join(names)}.", hint=hint)
