@@ -115,6 +115,9 @@ class _Held:
     def _exchange(self, old_items: Iterable[Any], items: Iterable[Any], write: Callable[[], object]) -> None:
         """Change what is in it by `write`, and what the owner keeps track of."""
         owner, old, new = self.owner, _held(list(old_items)), _held(list(items))
+        if not (old or new):  # Keras's own lists change with each call of a layer
+            write()
+            return
         gone = [each for each in old if not _is_among(each, new)]
         with owner._exchanging(gone, new):  # noqa: SLF001
             write()
@@ -157,7 +160,7 @@ class HeldList(_Held, TrackedList):
         """As of any list; so are the others."""
         if _held(value):
             self._become([*self, value])
-        else:  # in one step: Keras's own lists grow by each call of a layer
+        else:
             list.append(self, self._tracked(value))
 
     def extend(self, values: Iterable[Any]) -> None:
