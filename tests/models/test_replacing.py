@@ -19,7 +19,7 @@ from tiny_models import BATCH, LABELS, LENGTH, inputs, labels
 from bertconv import TFBertForSequenceClassification, TFBertForTokenClassification, TFBertModel
 from bertconv.errors import MissingTensors, RequestError
 from bertconv.models.families.bert import TFBertPooler
-from bertconv.models.layers import Linear
+from bertconv.models.layers import BaseLayer, Linear
 from bertconv.models.variables import named_variables
 
 pytestmark = pytest.mark.filterwarnings(  # Keras 3.15 and TensorFlow 2.21 on NumPy 2
@@ -426,20 +426,30 @@ def kernels(model: Any) -> set[int]:
     return {id(each) for each in model.trainable_weights}
 
 
+class Box(BaseLayer):
+    """Nothing but a dict of layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.towers = {name: dense(name) for name in "ab"}
+
+
+def dense(name: str) -> keras.layers.Dense:
+    layer = keras.layers.Dense(LABELS, name=name)
+    layer.build((None, HIDDEN))
+    return layer
+
+
 @pytest.mark.parametrize("change", DICT_CHANGES)
 def test_dicts_of_layers(change: str) -> None:
-    model = Named(make().config)
-    model(inputs())
-    new = keras.layers.Dense(LABELS, name="tower_n")
-    new.build((None, HIDDEN))
-    parts = {**model.towers, "n": new}
+    box, new = Box(), dense("n")
+    box.build()
+    parts = {**box.towers, "n": new}
     act, left = DICT_CHANGES[change]
-    act(model.towers, new)
-    assert {id(each) for each in model.towers.values()} == {id(parts[name]) for name in left}
-    model(inputs())
-    counted = {name for name, part in parts.items() if id(part.kernel) in kernels(model)}
-    assert counted == set(left)
-    assert keras.tree.flatten(model.towers) == [model.towers[name] for name in sorted(model.towers)]
+    act(box.towers, new)
+    assert {id(each) for each in box.towers.values()} == {id(parts[name]) for name in left}
+    assert kernels(box) == {id(weight) for name in left for weight in parts[name].trainable_weights}
+    assert keras.tree.flatten(box.towers) == [box.towers[name] for name in sorted(box.towers)]
 
 
 def test_collections_inside_collections(tmp_path: Path) -> None:
