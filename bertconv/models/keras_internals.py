@@ -8,6 +8,7 @@ from typing import Any
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 from keras.src.utils.tracking import TrackedDict as TrackedDict  # noqa: PLC0414  (for the other modules)
 from keras.src.utils.tracking import TrackedList as TrackedList  # noqa: PLC0414
+from keras.src.utils.tracking import TrackedOrderedDict as TrackedOrderedDict  # noqa: PLC0414
 
 
 def inner_layers(layer: Any) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self, cast
@@ -12,7 +13,7 @@ import keras
 import optree
 import tensorflow as tf
 
-from bertconv.models.keras_internals import TrackedDict, TrackedList, every_layer
+from bertconv.models.keras_internals import TrackedDict, TrackedList, TrackedOrderedDict, every_layer
 from bertconv.models.strategies import scope_of, strategy_of, take_variables
 
 
@@ -30,11 +31,13 @@ class Replaceable:
 
     def __setattr__(self, name: str, value: Any) -> None:
         held_before = vars(self).get(name)
-        if name in _BOOKS:
-            super().__setattr__(name, value)
-            return
         if type(value) in _PLAIN and type(held_before) in _PLAIN:  # Keras and TensorFlow would look for what it holds
             object.__setattr__(self, name, value)
+            return
+        if value is held_before and isinstance(value, _Held):  # after += or |=: it stays the same object
+            return
+        if _is_inner(name):
+            super().__setattr__(name, value)
             return
         old, new = _held(held_before), _held(value)
         gone = [each for each in old if not _is_among(each, new)]
@@ -45,9 +48,7 @@ class Replaceable:
             with self._exchanging(gone, new):
                 self._delete_tracking(name)  # type: ignore[attr-defined]  # TensorFlow's own list
                 super().__setattr__(name, value)
-        kept = vars(self).get(name)
-        if new or not kept:  # an empty one may be filled later
-            hold(kept, self)
+        hold(vars(self).get(name), self)
 
     @contextmanager
     def _exchanging(self, gone: list[Any], new: list[Any]) -> Iterator[None]:
@@ -71,12 +72,12 @@ class Replaceable:
         children: dict[str, Any] = super()._trackable_children(save_type, **kwargs)  # type: ignore[misc]
         if save_type != "checkpoint":
             return children
-        known = vars(self).setdefault("_collections", {})  # TensorFlow asks twice, and goes by identity
+        known = vars(self).setdefault("_self_collections", {})  # TensorFlow asks twice, and goes by identity
         for name, value in vars(self).items():
-            if name.startswith("_") or not isinstance(value, list | dict) or not (held := _held(value)):
+            if _is_inner(name) or not isinstance(value, list | tuple | dict) or not (held := _held(value)):
                 continue
             if name not in known or not _are_same(_held(known[name][0]), held):
-                plain = dict(value) if isinstance(value, dict) else list(value)
+                plain = _plain(value)
                 known[name] = plain, tf.__internal__.tracking.wrap(plain)
             children[name] = known[name][1]
         return children
@@ -88,7 +89,7 @@ class Replaceable:
 
     def _forget(self, gone: Iterable[Any]) -> None:
         """Keep no track of these any longer, unless another attribute still holds them."""
-        kept = [each for key, value in vars(self).items() if key not in _BOOKS for each in _held(value)]
+        kept = [each for key, value in vars(self).items() if not _is_inner(key) for each in _held(value)]
         for each in gone:
             if not _is_among(each, kept):
                 self._tracker.untrack(each)
@@ -109,26 +110,45 @@ class Replaceable:
 class _Held:
     """A list or dict in an attribute of a layer, or inside one of these: a change of it counts as one of the attribute.
 
-    Keras's own run what an item is replaced by, and go on counting, training and saving what was there before.
+    Keras's own run what an item is replaced by, and go on counting, training and saving what was there before. `hold`
+    makes these of Keras's; a copy, and what TensorFlow makes of one, is a plain list or dict, which no layer hears of.
     """
 
     owner: Replaceable
     tracker: Any
+    plain: Any
 
-    def _exchange(self, old_items: Iterable[Any], items: Iterable[Any], write: Callable[[], object]) -> None:
-        """Change what is in it by `write`, and what the owner keeps track of."""
-        owner, old, new = self.owner, _held(list(old_items)), _held(list(items))
-        if not (old or new):  # Keras's own lists change with each call of a layer
-            write()
+    def __new__(cls, *values: Any) -> Any:
+        return cls.plain(*values)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.plain, (self.plain(self),)
+
+    def _change(self, touched: Any, change: Callable[[Any, Callable[[Any], Any]], object]) -> None:
+        """Carry out a change: where it touches layers, by way of the owner.
+
+        Args:
+            touched: what is taken out and put in.
+            change: changes a list or dict; it puts in what its second argument makes of an item.
+        """
+        if not _held(touched):
+            change(self, self._tracked)
             return
-        gone = [each for each in old if not _is_among(each, new)]
+        changed = self.plain(self)
+        change(changed, lambda item: item)
+        owner, new = self.owner, _held(changed)
+        gone = [each for each in _held(self) if not _is_among(each, new)]
         with owner._exchanging(gone, new):  # noqa: SLF001
-            write()
+            self._fill(changed)
         layers = owner._layers  # noqa: SLF001  (the order of weights)
         ordered = list({id(each): each for each in new if _is_among(each, layers)}.values())
         places = [place for place, each in enumerate(layers) if _is_among(each, ordered)]
         for place, each in zip(places, ordered, strict=True):
             layers[place] = each
+
+    def _fill(self, changed: Any) -> None:
+        """Hold these items and no others."""
+        raise NotImplementedError
 
     def _tracked(self, item: Any) -> Any:
         if isinstance(item, _Held) and item.owner is self.owner:  # it stays the object that a program may have
@@ -141,19 +161,17 @@ class _Held:
 class HeldList(_Held, TrackedList):
     """See `_Held`."""
 
-    def _become(self, changed: list[Any]) -> None:
-        write = lambda: list.__setitem__(self, slice(None), [self._tracked(each) for each in changed])  # noqa: E731
-        self._exchange(self, changed, write)
+    plain = list
+
+    def _fill(self, changed: Any) -> None:
+        list.__setitem__(self, slice(None), [self._tracked(each) for each in changed])
 
     def __setitem__(self, place: Any, value: Any) -> None:
-        changed = list(self)
-        changed[place] = value
-        self._become(changed)
+        value = list(value) if isinstance(place, slice) else value
+        self._change([self[place], value], lambda items, kept: list.__setitem__(items, place, kept(value)))
 
     def __delitem__(self, place: Any) -> None:
-        changed = list(self)
-        del changed[place]
-        self._become(changed)
+        self._change([self[place]], lambda items, _: list.__delitem__(items, place))
 
     def __iadd__(self, values: Iterable[Any]) -> Self:
         self.extend(values)
@@ -161,20 +179,16 @@ class HeldList(_Held, TrackedList):
 
     def append(self, value: Any) -> None:
         """As of any list; so are the others."""
-        if _held(value):
-            self._become([*self, value])
-        else:
-            list.append(self, self._tracked(value))
+        self._change([value], lambda items, kept: list.append(items, kept(value)))
 
     def extend(self, values: Iterable[Any]) -> None:
         """See `append`."""
-        self._become([*self, *values])
+        added = list(values)
+        self._change(added, lambda items, kept: list.extend(items, kept(added)))
 
     def insert(self, place: Any, value: Any) -> None:
         """See `append`."""
-        changed = list(self)
-        changed.insert(place, value)
-        self._become(changed)
+        self._change([value], lambda items, kept: list.insert(items, place, kept(value)))
 
     def pop(self, place: Any = -1) -> Any:
         """See `append`."""
@@ -189,35 +203,40 @@ class HeldList(_Held, TrackedList):
 
     def clear(self) -> None:
         """See `append`."""
-        self._become([])
+        self._change(self, lambda items, _: list.clear(items))
+
+    def reverse(self) -> None:
+        """See `append`."""
+        self._change(self, lambda items, _: list.reverse(items))
 
 
-class HeldDict(_Held, TrackedDict):
+class _HeldMapping(_Held, dict[Any, Any]):
     """See `_Held`."""
 
-    def _become(self, changed: dict[Any, Any]) -> None:
-        def write() -> None:
-            items = {key: self._tracked(each) for key, each in changed.items()}
-            dict.clear(self)
-            dict.update(self, items)
-
-        self._exchange(list(self.values()), changed.values(), write)
+    def _fill(self, changed: Any) -> None:
+        self.plain.clear(self)
+        for key, value in changed.items():
+            self.plain.__setitem__(self, key, self._tracked(value))
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self._become({**self, key: value})
+        self.update({key: value})
 
     def __delitem__(self, key: Any) -> None:
-        changed = dict(self)
-        del changed[key]
-        self._become(changed)
+        self._change([self[key]], lambda items, _: self.plain.__delitem__(items, key))
 
-    def __ior__(self, values: Any) -> Self:
+    def __ior__(self, values: Any) -> Self:  # type: ignore[misc]  # as wide as update
         self.update(values)
         return self
 
     def update(self, *values: Any, **named: Any) -> None:
         """As of any dict; so are the others."""
-        self._become({**self, **dict(*values), **named})
+        given = dict(*values, **named)
+
+        def change(items: Any, kept: Callable[[Any], Any]) -> None:
+            for key, value in given.items():
+                self.plain.__setitem__(items, key, kept(value))
+
+        self._change([*given.values(), *(self.get(key) for key in given)], change)
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
         """See `update`."""
@@ -227,43 +246,62 @@ class HeldDict(_Held, TrackedDict):
 
     def pop(self, key: Any, *default: Any) -> Any:
         """See `update`."""
-        changed = dict(self)
-        value = changed.pop(key, *default)
-        self._become(changed)
+        value = dict(self).pop(key, *default)
+        if key in self:
+            del self[key]
         return value
 
-    def popitem(self) -> tuple[Any, Any]:
+    def popitem(self, **last: Any) -> tuple[Any, Any]:
         """See `update`."""
-        changed = dict(self)
-        item = changed.popitem()
-        self._become(changed)
-        return item
+        key, value = self.plain(self).popitem(**last)
+        del self[key]
+        return key, value
 
     def clear(self) -> None:
         """See `update`."""
-        self._become({})
+        self._change(self, lambda items, _: self.plain.clear(items))
 
 
-_HELD: tuple[tuple[type, type], ...] = ((TrackedList, HeldList), (TrackedDict, HeldDict))
+class HeldDict(_HeldMapping, TrackedDict):
+    """See `_Held`."""
+
+    plain = dict
+
+
+class HeldOrderedDict(_HeldMapping, TrackedOrderedDict):
+    """See `_Held`."""
+
+    plain = OrderedDict
+
+
+_HELD: tuple[tuple[type, type], ...] = (
+    (TrackedList, HeldList), (TrackedDict, HeldDict), (TrackedOrderedDict, HeldOrderedDict)
+)  # fmt: skip
 for _own, _kind in _HELD:  # a tree that is made of theirs has Keras's own
     optree.register_pytree_node(_kind, _kind.tree_flatten, _own.tree_unflatten, namespace="keras")  # type: ignore[attr-defined]
 
 
 def hold(value: Any, owner: Replaceable) -> None:
     """Let Keras's own lists and dicts, and those inside them, be such whose changes the owner hears of."""
+    if not isinstance(value, list | tuple | dict):
+        return
     for keras_own, held in _HELD:
         if type(value) is keras_own:
             value.__class__ = held
             cast("_Held", value).owner = owner
-    if isinstance(value, list | tuple | dict):
-        for each in value.values() if isinstance(value, dict) else value:
-            hold(each, owner)
+    for each in value.values() if isinstance(value, dict) else value:
+        hold(each, owner)
 
 
-_BOOKS = ("_layers", "_trainable_variables", "_non_trainable_variables", "_metrics", "_seed_generators", "_tracker")
-"""Attributes in which Keras keeps its own lists of what a layer holds."""
+_KERAS_OWN = frozenset(vars(keras.layers.Layer(name="own"))) | frozenset(vars(keras.Model(name="own")))
+"""Attributes of Keras's own in every layer and model: some change with each call, some list what a layer holds."""
 _PLAIN = frozenset({type(None), bool, int, float, str})
 """Types of most attributes: a fifth of the time that making a model takes would go into asking what they hold."""
+
+
+def _is_inner(name: str) -> bool:
+    """Whether an attribute is Keras's own, or keeps what is in others for checkpoints of TensorFlow, as `_self_...`."""
+    return name in _KERAS_OWN or name.startswith("_self_")
 
 
 def run(layer: Any, *args: Any, **kwargs: Any) -> Any:
@@ -291,6 +329,15 @@ def _held(value: Any) -> list[Any]:
     if not isinstance(value, list | tuple | set):
         return []
     return [each for inner in value for each in _held(inner)]
+
+
+def _plain(value: Any) -> Any:
+    """A list, tuple or dict, and those inside it, as TensorFlow knows them."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return (tuple if isinstance(value, tuple) else list)(map(_plain, value))
+    return value
 
 
 def _are_same(one: list[Any], other: list[Any]) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -472,3 +474,118 @@ def test_collections_inside_collections(tmp_path: Path) -> None:
     again = Named.from_pretrained(tmp_path)
     np.testing.assert_array_equal(again.rows[1]["x"].kernel, np.ones((HIDDEN, LABELS), np.float32))
     np.testing.assert_array_equal(again(inputs()), model(inputs()))
+
+
+class Holder(BaseLayer):
+    """Maps of its own in every kind of collection."""
+
+    def __init__(self) -> None:
+        super().__init__(name="holder")
+        self.one = np.zeros(2)
+        self.places: list[Any] = [None, 5]
+        self.places[0] = square("places")
+        self.names: dict[str, Any] = {"a": None, "b": "text"}
+        self.names["a"] = square("names")
+        self.ordered = OrderedDict(z=square("ordered"), a=square("last"))
+        self.pair = (square("pair"), [square("inner")])
+        self.rows = [[square("row")], {"x": square("cell")}]
+        self._private = [square("private")]
+
+    def build(self, input_shape: Any = None) -> None:  # noqa: ARG002
+        for each in self._flatten_layers(include_self=False):
+            each.build((None, 2))
+
+    def call(self, x: Any) -> Any:
+        self.one = self.places[0](x)  # a tensor in an attribute
+        return self.one
+
+
+def square(name: str) -> Any:
+    return keras.layers.Dense(2, name=name, use_bias=False)
+
+
+PLACES: dict[str, Callable[[Any], tuple[Any, Any]]] = {
+    "places": lambda holder: (holder.places, 0),
+    "names": lambda holder: (holder.names, "a"),
+    "ordered": lambda holder: (holder.ordered, "z"),
+    "inner": lambda holder: (holder.pair[1], 0),
+    "row": lambda holder: (holder.rows[0], 0),
+    "cell": lambda holder: (holder.rows[1], "x"),
+    "private": lambda holder: (holder._private, 0),
+}
+"""Name of a map -> the collection that holds it, and where."""
+
+
+@pytest.mark.parametrize("checkpoint", [False, True])
+@pytest.mark.parametrize("name", PLACES)
+def test_every_kind_of_collection(name: str, checkpoint: bool) -> None:
+    """What a place holds is exchanged, whether a checkpoint was written before or not."""
+    holder = Holder()
+    holder(tf.ones((1, 2)))
+    if checkpoint:
+        holder._trackable_children()
+    before = [each.name for each in holder._layers]
+    collection, place = PLACES[name](holder)
+    old, new = collection[place], square(name)
+    collection[place] = new
+    assert any(each is new for each in holder._layers)
+    assert not any(each is old for each in holder._layers)
+    assert [each.name for each in holder._layers] == before
+
+
+def test_an_ordered_dict_stays_one() -> None:
+    holder = Holder()
+    assert holder.ordered.popitem(last=False)[0] == "z"
+    holder.ordered.update(z=square("z"), y=square("y"))
+    holder.ordered.move_to_end("a")
+    assert list(holder.ordered) == ["z", "y", "a"]
+    holder.ordered.clear()
+    assert not {"ordered", "last", "z", "y"} & {each.name for each in holder._layers}
+    with pytest.raises(KeyError):
+        holder.ordered.pop("z")
+
+
+def test_checkpoints_hold_every_kind_of_collection(tmp_path: Path) -> None:
+    one, other = Holder(), Holder()
+    for each in (one, other):
+        each.build()
+    path = tf.train.Checkpoint(model=one).write(str(tmp_path / "c"))
+    tf.train.Checkpoint(model=other).read(path).assert_consumed()
+    for mine, theirs in zip(one.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize(
+    "value", [np.zeros(3), np.zeros(0), tf.constant([1.0, 2.0]), keras.KerasTensor((2,))], ids=["3", "0", "tf", "keras"]
+)
+def test_an_attribute_without_a_truth_value(value: Any) -> None:
+    holder = Holder()
+    holder.kept = value
+    assert holder.kept is value
+    assert tf.function(holder)(tf.ones((1, 2))).shape == (1, 2)
+
+
+def test_lists_stay_the_same_objects() -> None:
+    holder = Holder()
+    places, names = holder.places, holder.names
+    holder.places += [square("more")]
+    holder.names |= {"c": square("c")}
+    assert holder.places is places
+    assert holder.names is names
+    assert {"more", "c"} <= {each.name for each in holder._layers}
+
+
+def test_copies_are_plain() -> None:
+    """A layer hears of no change in them."""
+    holder = Holder()
+    before = list(holder._layers)
+    holder.sizes, holder.table = [], {"a": [1]}
+    mapped = tf.nest.map_structure(lambda each: each, [holder.rows, holder.ordered])
+    copies = [copy.copy(holder.places), copy.copy(holder.ordered), *mapped, copy.deepcopy(holder.table)]
+    assert [type(each) for each in copies] == [list, OrderedDict, list, OrderedDict, dict]
+    assert type(mapped[0][1]) is dict
+    copies[0].append(square("more"))
+    copies[2][1]["y"] = square("y")
+    copies[4]["a"].append(2)
+    assert holder.table == {"a": [1]}
+    assert all(one is other for one, other in zip(holder._layers, before, strict=True))
