@@ -137,7 +137,7 @@ def convert_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
         source=SourceOptions(
             revision=revision, token=token, cache_dir=cache_dir,
             local_files_only=local_files_only, subfolder=subfolder, variant=variant,
-            config=Path(config) if config else None, prefer=_preference(source_dialect),
+            config=config, prefer=_preference(source_dialect),
         ),
         wanted=Wanted.of(family, table, strip_prefix, ema=ema),
         form=_known_format(to),

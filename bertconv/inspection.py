@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from bertconv.config import Config
@@ -113,7 +112,7 @@ def inspect_checkpoint(  # noqa: PLR0913  (one argument per option of the comman
     options = SourceOptions(
         revision=revision, token=token, cache_dir=cache_dir,
         local_files_only=local_files_only, subfolder=subfolder, variant=variant,
-        config=Path(config) if config else None,
+        config=config,
     )  # fmt: skip
     wanted = Wanted.of(family, table, strip_prefix)
     source = open_source(src, options)

@@ -10,7 +10,6 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bertconv.checkpoint import Checkpoint, opened_to_read
@@ -171,4 +170,4 @@ def _as_one_class(a: Checkpoint, b: Checkpoint, forced: str | None) -> tuple[Che
 
 
 def _with_config(options: SourceOptions, config: str | os.PathLike[str] | None) -> SourceOptions:
-    return replace(options, config=Path(config)) if config else options
+    return replace(options, config=config)

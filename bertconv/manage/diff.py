@@ -10,7 +10,6 @@ import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from bertconv.checkpoint import Checkpoint
 from bertconv.config.classes import COMMON
@@ -170,4 +169,4 @@ def _checked(ignore: Iterable[str]) -> tuple[str, ...]:
 
 
 def _with_config(options: SourceOptions, config: str | os.PathLike[str] | None) -> SourceOptions:
-    return replace(options, config=Path(config)) if config else options
+    return replace(options, config=config)

@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from bertconv.errors import RequestError
+from bertconv.errors import RequestError, check_path
 from bertconv.formats import leftovers
 from bertconv.formats.destination import is_of_hub_cache
 from bertconv.manage.twins import Twins, find_twins
@@ -98,6 +98,7 @@ def collect_leftovers(
     Raises:
         RequestError: there is no such folder, it is a link, or it lies in the cache of the Hub.
     """
+    check_path(folder, "the folder")
     if is_url(folder):
         from bertconv.manage.remote_gc import collect_remote
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, field
-from pathlib import Path
 from typing import Any
 
 from bertconv.checkpoint import Checkpoint, opened_to_read
@@ -115,7 +114,7 @@ def model_digest(  # noqa: PLR0913  (one argument per option of the command)
     options = SourceOptions(
         revision=revision, token=token, cache_dir=cache_dir,
         local_files_only=local_files_only, subfolder=subfolder, variant=variant,
-        config=Path(config) if config else None,
+        config=config,
     )  # fmt: skip
     with opened_to_read(src, options, wanted=Wanted.of(family, table, strip_prefix)) as found:
         checkpoint = found.as_class(found.table.base_head if backbone else head)

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bertconv.errors import HubError, ParityError, RequestError
+from bertconv.errors import HubError, ParityError, RequestError, check_path
 from bertconv.formats.destination import MANIFEST
 from bertconv.manage.push_ancestors import Ancestors
 from bertconv.manage.push_text import TITLE, Text, text_of
@@ -147,6 +147,7 @@ def push_checkpoint(  # noqa: PLR0913  (one argument per option of the command)
         >>> push_checkpoint("out/", "org/name", create_pr=True).url  # doctest: +SKIP
         'https://huggingface.co/org/name/discussions/1'
     """
+    check_path(folder, "the folder")
     named, branch = repository_id(repository, revision)
     if "/" not in named:
         raise RequestError(

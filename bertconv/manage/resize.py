@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from bertconv.checkpoint import opened
@@ -124,7 +123,7 @@ def resize_vocabulary(  # noqa: PLR0913  (one argument per option of the command
         source=SourceOptions(
             revision=revision, token=token, cache_dir=cache_dir,
             local_files_only=local_files_only, subfolder=subfolder, variant=variant,
-            config=Path(config) if config else None,
+            config=config,
         ),
         wanted=Wanted.of(family, table, strip_prefix),
         form=None if to is None else formats()[to],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TypedDict
 
 from bertconv.convert import ConversionRequest, run_conversion
@@ -110,11 +109,10 @@ def request_of(operation: Operation, options: RewriteOptions, **wanted: Any) -> 
 
 def source_options(options: RewriteOptions | Mapping[str, Any]) -> SourceOptions:
     """How to find the source."""
-    config = options.get("config")
     return SourceOptions(
         revision=options.get("revision"), token=options.get("token"), cache_dir=options.get("cache_dir"),
         local_files_only=options.get("local_files_only", False), subfolder=options.get("subfolder", ""),
-        variant=options.get("variant"), config=Path(config) if config else None,
+        variant=options.get("variant"), config=options.get("config"),
     )  # fmt: skip
 
 

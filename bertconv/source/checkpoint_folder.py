@@ -43,7 +43,7 @@ class SourceOptions:
     force_download: bool = False
     subfolder: str = ""
     variant: str | None = None
-    config: Path | None = None
+    config: str | os.PathLike[str] | None = None
     prefer: tuple[str, ...] = tuple(BY_NAME)
 
     @property
@@ -53,6 +53,14 @@ class SourceOptions:
             return None
         check_path(self.cache_dir, "cache_dir")
         return Path(self.cache_dir).expanduser()
+
+    @property
+    def config_file(self) -> Path | None:
+        """Where `config` is; RequestError where it is no path."""
+        if not self.config:
+            return None
+        check_path(self.config, "config")
+        return Path(self.config)
 
 
 class CheckpointFolder(Protocol):

@@ -29,9 +29,9 @@ def find_config(checkpoint: CheckpointFolder, options: SourceOptions) -> FoundCo
         DamagedCheckpoint, UnsafeCheckpoint: it cannot be read.
         UnsupportedCheckpoint: a preset's, of a backbone that no table knows.
     """
-    if options.config is not None:
-        stored = content.stored_text(options.config, content.MAX_BYTES)
-        return FoundConfig(options.config, preset.translated(None, options.config, stored))
+    if (given := options.config_file) is not None:
+        stored = content.stored_text(given, content.MAX_BYTES)
+        return FoundConfig(given, preset.translated(None, given, stored))
     name = next((name for name in sidecars.CONFIGS if name in checkpoint.names), None)
     if name is None:
         around = _around_saved_model(checkpoint)

@@ -144,8 +144,9 @@ def open_source(src: str | os.PathLike[str], options: SourceOptions = _DEFAULTS)
     """
     check_path(src, "the source")
     given = os.fspath(src)
-    if options.config is not None and not is_so(options.config.is_file):
-        raise RequestError("there is no such config file.", hint="Check the path.", file=str(options.config))
+    config = options.config_file
+    if config is not None and not is_so(config.is_file):
+        raise RequestError("there is no such config file.", hint="Check the path.", file=str(config))
     found = _found(src, given, options)
     if options.revision is None or found.revision is not None:
         return found
@@ -197,6 +198,7 @@ def repository_id(given: str, revision: str | None = None) -> tuple[str, str | N
 
 def _id_in(given: str) -> tuple[str, str | None] | None:
     """Repository and revision as they are spelled; None for what is no id."""
+    check_text(given, "the repository")
     repository, at, revision = given.partition("@")
     return (repository, revision if at else None) if _HUB_ID.fullmatch(repository) else None
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bertconv.errors import check_path
 from bertconv.source.checkpoint_folder import SourceOptions
 from bertconv.text import is_url
 
@@ -19,6 +20,7 @@ def local_folder(given: str | os.PathLike[str]) -> Iterator[Path]:
         RequestError: an address that is not read.
         HubError: there is nothing at an address, or a store does not give it.
     """
+    check_path(given, "the folder")
     if not is_url(given):
         yield Path(given)
         return

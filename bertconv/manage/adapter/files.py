@@ -11,7 +11,7 @@ from pathlib import Path
 from bertconv.config.content import MAX_BYTES, json_object
 from bertconv.containers.registry import read_header
 from bertconv.containers.stored import FLOATS, Header, SourceFile
-from bertconv.errors import RequestError, UnsupportedCheckpoint
+from bertconv.errors import RequestError, UnsupportedCheckpoint, check_path
 from bertconv.manage.adapter.settings import Lora, settings_of
 from bertconv.records import dataclass
 from bertconv.source import SourceOptions
@@ -87,6 +87,7 @@ def opened_adapter(given: str | os.PathLike[str], options: SourceOptions, *, che
 
 
 def _folder(given: str | os.PathLike[str], options: SourceOptions) -> tuple[CheckpointFolder, str | None]:
+    check_path(given, "the adapter")
     if is_url(given):
         from bertconv.source.remote.address import open_address  # so do fsspec and what it needs
 

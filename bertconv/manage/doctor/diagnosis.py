@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from bertconv.config import Config
@@ -129,14 +128,14 @@ def diagnose(  # noqa: PLR0913  (one argument per option of the command)
     options = SourceOptions(
         revision=revision, token=token, cache_dir=cache_dir,
         local_files_only=local_files_only, subfolder=subfolder, variant=variant,
-        config=Path(config) if config else None,
+        config=config,
     )  # fmt: skip
     repeated = (
         ("--revision", revision), ("--cache-dir", cache_dir), ("--subfolder", subfolder), ("--variant", variant),
         ("--head", head), ("--config", config), ("--strip-prefix", strip_prefix), ("--family", family),
         ("--map", table),
     )  # fmt: skip
-    words = [word for option, value in repeated if value for word in (option, os.fspath(value))]
+    words = [word for option, value in repeated if value for word in (option, str(value))]
     source = open_source(src, options)
     with closing(open_header(source, check_data=deep)) as header:
         inspection = describe(source, header, head, wanted)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from bertconv.errors import BertconvError
+from bertconv.errors import BertconvError, check_path
 from bertconv.manage.history.graph import CHANGED, CLAIMED, PROVEN, RECORDED, SHORT, Edge, Graph, Model, Place
 from bertconv.manage.history.search import Found, Record, search_folders
 from bertconv.manifest import read_manifest
@@ -55,6 +55,7 @@ def lineage(
         RequestError: there is no bertconv.json, or a folder to search is none or lies in the Hub's cache.
         DamagedCheckpoint: bertconv.json was changed.
     """
+    check_path(folder, "the folder")
     place = Path(folder)
     own = Record.of(place, read_manifest(place))
     roots = [Path(root) for root in search]
