@@ -31,7 +31,10 @@ CODES = {
 
 def ours(path: Path, raw: bytes) -> tuple[Contents, dict[str, str]] | None:
     """What bertconv reads, or None where it refuses; any exception but its own fails the test."""
-    path.write_bytes(raw)
+    path.touch()
+    with path.open("r+b") as written:  # emptied and written anew, it would wait for the disk
+        written.write(raw)
+        written.truncate()
     file = cp.open_file(path)
     try:
         header = read_safetensors(file)

@@ -140,10 +140,10 @@ class Cursor:
         return number
 
     def _take(self, size: int) -> bytes:
-        if size > self.left:
-            raise self.file.too_short(self.file.size, size - self.left)
         at = self.position - self._start
-        if not 0 <= at <= at + size <= len(self._window):
+        if not 0 <= at <= at + size <= len(self._window):  # what is in the window is in the file
+            if size > self.left:
+                raise self.file.too_short(self.file.size, size - self.left)
             self._start, at = self.position, 0
             self._window = self.file.read(self.position, min(max(size, _WINDOW), self.left))
         self.position += size

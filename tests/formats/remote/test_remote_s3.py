@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("s3fs")
 pytest.importorskip("moto")
 
+from aiobotocore.endpoint import AioEndpoint
 from s3_server import Server, serving
 
 from bertconv import collect_leftovers, convert_checkpoint
@@ -40,6 +41,10 @@ def address() -> Iterator[tuple[Server, str]]:
         yield found
 
 
+async def at_once(_endpoint: object, _seconds: float) -> None:
+    """In place of the seconds before a request is made again, of which every trouble takes some."""
+
+
 @pytest.fixture
 def server(address: tuple[Server, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """The server, with an empty bucket; the environment names it."""
@@ -51,6 +56,7 @@ def server(address: tuple[Server, str], monkeypatch: pytest.MonkeyPatch) -> Iter
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(flow, "PART", PART)
     monkeypatch.setattr(site, "PART", PART)
+    monkeypatch.setattr(AioEndpoint, "_sleep", at_once)
     server.trouble = lambda *_: ""
     files = store()
     if files.exists("bucket"):
