@@ -589,3 +589,16 @@ def test_copies_are_plain() -> None:
     copies[4]["a"].append(2)
     assert holder.table == {"a": [1]}
     assert all(one is other for one, other in zip(holder._layers, before, strict=True))
+
+
+def test_trainable_that_is_set_to_what_it_is_changes_nothing_inside() -> None:
+    """As of every layer of Keras."""
+    layers = [keras.Sequential([dense("a")]), Box()]
+    layers[1].build()
+    for layer, inner in ((layers[0], layers[0].layers[0]), (layers[1], layers[1].towers["a"])):
+        inner.trainable = False
+        layer.trainable = True
+        assert not inner.trainable
+        layer.trainable = False
+        layer.trainable = True
+        assert inner.trainable
