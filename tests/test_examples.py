@@ -171,6 +171,7 @@ def test_without_transformers_the_tokens_of_other_families_are_the_same(other: P
     assert found == dict(theirs)
 
 
+@pytest.mark.parametrize("other", ["distilbert"], indirect=True)  # its config has names of its own for dropout
 def test_fine_tuning_takes_other_families_by_name(python: Run, other: Path) -> None:
     settings = "--torch --dropout 0 --sentences 32 --epochs 2 --batch 8 --lr 2e-4 --test-sentences 60".split()
     printed = python("fine_tune.py", "--model", other, *settings)
@@ -178,6 +179,7 @@ def test_fine_tuning_takes_other_families_by_name(python: Run, other: Path) -> N
     assert float(found["TensorFlow"]) == pytest.approx(float(found["PyTorch"]), abs=0.05)
 
 
+@pytest.mark.parametrize("other", ["roberta"], indirect=True)
 def test_feature_extraction_takes_other_families_by_name(python: Run, other: Path, tmp_path: Path) -> None:
     printed = python("feature_extraction.py", "--model", other, "--epochs", 1, "--out", tmp_path / "reviews.keras")
     assert float(re.findall(r": (\d[\d.e-]*)$", printed, re.MULTILINE)[1]) == 0

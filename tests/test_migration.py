@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ import pytest
 import torch
 from checkpoints import SIZES, call
 from transformers import AutoTokenizer, BertForMaskedLM, BertForSequenceClassification
+from warm_python import WarmPython
 
 WORDS = "the a film food was and is not very it good fine great bad poor awful dull tasty long short".split()
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "."]
@@ -150,13 +148,9 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"classifier": classifier, "masked": place / "BertForMaskedLM"}
 
 
-def run(script: str, *arguments: Path) -> Any:
+def run(warm: WarmPython, script: str, source: Path, target: Path) -> Any:
     """What the script prints last, as JSON; a warning of bertconv fails it."""
-    done = subprocess.run(
-        [sys.executable, "-c", migrated(script), *map(str, arguments)],
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = warm.run("-c", migrated(script), source, target, folder=target.parent)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -170,8 +164,10 @@ def test_scripts_are_of_transformers_and_change_in_one_line() -> None:
         assert len(new) == len(old) + 1
 
 
-def test_load_tokenise_compile_fit_evaluate_save_reload_predict(sources: dict[str, Path], tmp_path: Path) -> None:
-    found = run(CLASSIFIER, sources["classifier"], tmp_path / "out")
+def test_load_tokenise_compile_fit_evaluate_save_reload_predict(
+    warm: WarmPython, sources: dict[str, Path], tmp_path: Path
+) -> None:
+    found = run(warm, CLASSIFIER, sources["classifier"], tmp_path / "out")
     assert found["history"].keys() == {"loss", "accuracy", "val_loss", "val_accuracy"}
     assert found["history"]["val_loss"] == pytest.approx(CLASSIFIER_LOSSES, rel=1e-3)
     assert found["accuracy"] == 1
@@ -183,8 +179,10 @@ def test_load_tokenise_compile_fit_evaluate_save_reload_predict(sources: dict[st
     assert {"tf_model.h5", "config.json", "tokenizer_config.json"} <= files
 
 
-def test_custom_loop_own_loss_resize_and_loading_info(sources: dict[str, Path], tmp_path: Path) -> None:
-    found = run(MASKED_LM, sources["masked"], tmp_path / "out")
+def test_custom_loop_own_loss_resize_and_loading_info(
+    warm: WarmPython, sources: dict[str, Path], tmp_path: Path
+) -> None:
+    found = run(warm, MASKED_LM, sources["masked"], tmp_path / "out")
     tokenizer = AutoTokenizer.from_pretrained(sources["masked"])
     texts = ["the film was [MASK] .", "the food was [MASK] and tasty ."]
     words = ["the film was dull .", "the food was good and tasty ."]

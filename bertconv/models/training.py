@@ -15,6 +15,7 @@ from bertconv.models.calls import WHOLE, CallInputs
 from bertconv.models.class_weights import weigh_classes
 from bertconv.models.compiled_loss import is_own_loss, warn_of_probabilities
 from bertconv.models.datasets import prepare_tf_dataset
+from bertconv.models.first_graph import build_metrics, build_optimizer
 from bertconv.models.inputs import check_one_encoding, is_label, plain_batch, unpacked_batch
 from bertconv.models.keras2_names import Keras2Names, refuse_keras_2, without_workers
 from bertconv.models.keras_internals import has_training
@@ -107,6 +108,7 @@ class TrainingMixin(Keras2Names):
         inputs, y, weights = self._arranged(data)
         if not has_training(self):  # its layers are told all the same, as in Keras 2
             inputs["training"] = True
+        build_optimizer(self)
         return super().train_step((inputs, y, weights))  # type: ignore[misc]
 
     def test_step(self, data: Any) -> Any:
@@ -222,6 +224,7 @@ class TrainingMixin(Keras2Names):
         y, y_pred = self._matched(y, y_pred)
         if isinstance(y_pred, Mapping) and max(len(y_pred), len(self.label_outputs)) > 1:
             repeat_metrics(self._compile_metrics, y_pred)  # type: ignore[attr-defined]
+        build_metrics(self._compile_metrics, y, y_pred)  # type: ignore[attr-defined]
         return super().compute_metrics(x, y, y_pred, sample_weight)  # type: ignore[misc]
 
     def _matched(self, y: Any, y_pred: Any) -> tuple[Any, Any]:
