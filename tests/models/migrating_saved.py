@@ -389,6 +389,22 @@ def saved_lambdas(row: Row) -> None:
     assert np.array_equal(loaded(np.ones((1, 3, 2))), np.ones((1, 2)))
 
 
+@case("`model(ids)`, then `model(ids, output_hidden_states=True)`, whose outputs a `keras.Model` gets")
+def more_outputs(row: Row) -> None:
+    """Keras counts the outputs of the first call, whatever the second one asks for."""
+    model, ids = make("BertModel"), keras.Input((None,), dtype="int32")
+    model(ids)
+    states = model(ids, output_hidden_states=True).hidden_states
+    with row.comes():
+        keras.Model(ids, states)
+    model = make("BertModel")
+    model.config.output_hidden_states = True
+    model(ids)
+    whole = keras.Model(ids, model(ids, output_hidden_states=True).hidden_states)
+    for found, wanted in zip(whole(IDS), model(IDS).hidden_states, strict=True):
+        assert np.allclose(found, wanted, atol=1e-5)
+
+
 @case("`keras.Input(6)`")
 def shapes(row: Row) -> None:
     with row.comes():
