@@ -298,7 +298,8 @@ def hold(value: Any, owner: Replaceable) -> None:
         hold(each, owner)
 
 
-_KERAS_OWN = frozenset(vars(keras.layers.Layer(name="own"))) | frozenset(vars(keras.Model(name="own")))
+# Without a dtype Keras would settle its global policy, and `keras.config.set_floatx` after an import have no effect.
+_KERAS_OWN = frozenset().union(*(vars(kind(name="own", dtype="float32")) for kind in (keras.layers.Layer, keras.Model)))
 """Attributes of Keras's own in every layer and model: some change with each call, some list what a layer holds."""
 _PLAIN = frozenset({type(None), bool, int, float, str})
 """Types of most attributes: a fifth of the time that making a model takes would go into asking what they hold."""

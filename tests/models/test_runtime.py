@@ -190,8 +190,10 @@ assert loaded({FRAMEWORKS!r}) == alone, loaded({FRAMEWORKS!r})
 import tempfile
 import numpy as np
 folder = tempfile.mkdtemp()
+keras.config.set_floatx("float64")  # which counts until somebody asks for Keras's global policy: no import does
 model = TFBertForSequenceClassification(dict(vocab_size=11, hidden_size=6, num_attention_heads=2, num_hidden_layers=1,
                                              intermediate_size=5))
+assert model.weights[0].dtype == "float64", model.weights[0].dtype
 model.compile("adam")
 model.fit({{"input_ids": [[1, 2], [3, 4]]}}, np.array([0, 1]), verbose=0)
 model.save_pretrained(folder)
