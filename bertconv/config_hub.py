@@ -29,8 +29,7 @@ class _Hub:
 
         options = SourceOptions(
             revision=place.revision, token=place.token, local_files_only=place.local_files_only,
-            cache_dir=place.cache_dir,
-            force_download=place.force_download, subfolder=place.subfolder,
+            cache_dir=place.cache_dir, force_download=place.force_download, subfolder=place.subfolder,
         )  # fmt: skip
         if is_url(given):
             from bertconv.source.remote.address import open_address

@@ -260,7 +260,8 @@ class Config(LikePretrainedConfig):
 
     def to_json_file(self, json_file_path: str | os.PathLike[str], use_diff: bool = True) -> None:
         """Write `to_json_string` to a file, its folder made where it is missing; OutputError when that fails."""
-        content.write_config(json_file_path, self.to_json_string(use_diff).encode())
+        check_path(json_file_path, "the config's path")
+        content.write_config(Path(json_file_path), self.to_json_string(use_diff).encode())
 
     def _stated(self) -> dict[str, Any]:
         """What was given, and what every config of the family says."""

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from bertconv.config.checks import bad
 from bertconv.config.defaults import DTYPES
-from bertconv.errors import DamagedCheckpoint, MissingPath, OutputError, RequestError, check_path
+from bertconv.errors import DamagedCheckpoint, MissingPath, OutputError, RequestError
 from bertconv.text import closest, parse_json
 
 CONFIG_FILES = ("config.json", "bert_config.json", "albert_config.json")
@@ -135,7 +135,6 @@ def keys_of(value: Any, wanted: str) -> Mapping[str, Any]:
 
 def config_file(path: str | os.PathLike[str]) -> Path:
     """The config file that a path on this machine means: itself, or the one in that folder."""
-    check_path(path, "the config's path")
     given = os.fsdecode(path)
     for file in (given, *(os.path.join(given, name) for name in CONFIG_FILES if given)):  # noqa: PTH118
         if os.path.isfile(file):  # noqa: PTH113  (a Path raises where a name is too long)
@@ -154,10 +153,8 @@ def json_text(content: Mapping[str, Any]) -> str:
     return text
 
 
-def write_config(path: str | os.PathLike[str], content: bytes) -> None:
+def write_config(file: Path, content: bytes) -> None:
     """Write a config file and its folder, whole or not at all; OutputError when that fails."""
-    check_path(path, "the config's path")
-    file = Path(path)
     part = file.parent / f".{file.name}.{os.getpid()}"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
