@@ -25,13 +25,22 @@ class _Descriptor(io.FileIO):
 
     failure: OSError | None = None
 
+    _cut: bytes = b""
+    """What was being written when a signal ended that: the buffer above still has it, and passes it on again."""
+
     def write(self, data: Any, /) -> int:
         """All of it is taken, so that no buffer above is left with something to complain of when Python ends."""
+        cut, self._cut = self._cut, b""
+        if cut and bytes(data[: len(cut)]) == cut:
+            return len(cut)  # it may be out, which would make it twice; or nobody reads, and it would wait for ever
         while self.failure is None:
             try:
                 count: int | None = super().write(data)
             except OSError as error:
                 self.failure = error
+            except BaseException:
+                self._cut = bytes(data)
+                raise
             else:
                 if count is not None:
                     return count

@@ -164,6 +164,28 @@ def test_a_pipe_that_does_not_block(made: Path) -> None:
     assert len(out) > 4096
 
 
+SIGNAL_AFTER_WRITING = """
+import io, signal
+from bertconv.cli import streams
+class Signalled(io.FileIO):
+    def write(self, data):
+        count = super().write(data)
+        if b"->" in bytes(data):
+            signal.raise_signal(signal.SIGINT)
+        return count
+streams._Descriptor = type("_Descriptor", (streams._Descriptor, Signalled), {})
+"""
+
+
+def test_a_signal_as_soon_as_a_line_is_written(shell: Shell, tmp_path: Path) -> None:
+    """The buffer above cannot know that the line went out: it is there once, all the same."""
+    done = shell(f"pt2tf in {tmp_path / 'out'}", "2>&1", before=SIGNAL_AFTER_WRITING)
+    assert done.code == 128 + signal.SIGINT
+    head, stopped = done.out.splitlines()
+    assert head.endswith("-> tf")
+    assert stopped == "Stopped; nothing half-written is left."
+
+
 def test_a_progress_bar_that_cannot_be_drawn(shell: Shell, tmp_path: Path) -> None:
     terminal = "from bertconv.cli import streams; streams._Descriptor.isatty = lambda _: True"
     done = shell(f"pt2tf in {tmp_path / 'out'}", "2> /dev/full", before=terminal, TERM="xterm", NO_COLOR="1")
