@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from bertconv.containers.pytorch import PyTorch
 from bertconv.containers.registry import BY_NAME, preferred
 from bertconv.containers.safetensors import Safetensors
 from bertconv.containers.stored import FLOATS
-from bertconv.errors import RequestError
+from bertconv.errors import RequestError, check_path
 from bertconv.mapping.dialects import load_dialects
 from bertconv.models.variables import FRAMEWORK
 from bertconv.source import SourceOptions
@@ -60,8 +59,7 @@ def settle_loading(path: Any, given: dict[str, Any], own: Collection[str] = ()) 
     Raises:
         RequestError: an argument that asks for what cannot be done, or no path.
     """
-    if not isinstance(path, str | os.PathLike):
-        raise RequestError(f"a checkpoint was expected, not {path!r:.80}.", hint="Give a folder, a file or a Hub id.")
+    check_path(path, "the checkpoint")
     kept = {name: given.pop(name) for name in own if name in LOADING and name in given}
     settle(given, LOADING, "from_pretrained")
     settle_dtype(given)
