@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
@@ -15,6 +15,8 @@ THREADS = 2
 """Enough to reach the memory's bandwidth on the machines that were measured."""
 BUFFER = 1 << 20
 """Bytes that are copied at a time where the kernel does not do it: small enough for a processor's cache."""
+TURN_SECONDS = 0.25
+"""A signal that comes just before the main thread begins to wait does not end that: it is heard after so long."""
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -79,7 +81,7 @@ def run_batches(batches: Iterable[Iterable[Callable[[Tick], Result]]], progress:
         try:
             for batch in batches:
                 futures += [pool.submit(task, tick) for task in batch]
-            wait(futures, return_when=FIRST_EXCEPTION)
+            _wait(futures)
         finally:
             stop.set() if any(not future.done() for future in futures) else None
             for future in futures:
@@ -88,6 +90,15 @@ def run_batches(batches: Iterable[Iterable[Callable[[Tick], Result]]], progress:
     if errors:
         raise next((error for error in errors if not isinstance(error, _StoppedError)), errors[0])
     return [future.result() for future in futures]
+
+
+def _wait(futures: Collection[Future[Result]]) -> None:
+    """Until all are done, or one has failed."""
+    waiting = set(futures)
+    while waiting:
+        done, waiting = wait(waiting, TURN_SECONDS, FIRST_EXCEPTION)
+        if any(future.exception() for future in done):
+            return
 
 
 def _work(work: Callable[[Job, Workspace, Tick], Result], job: Job, local: Local, tick: Tick) -> Result:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import sys
 import threading
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +15,12 @@ from typing import Any
 import checkpoints as cp
 import numpy as np
 import pytest
-from patience import PATIENCE
+from patience import PATIENCE, until
 
 from bertconv import average_checkpoints, check_checkpoint
 from bertconv.convert import convert_checkpoint
 from bertconv.errors import BertconvError, DamagedCheckpoint, OutputError
-from bertconv.formats import ranges, workers, writing
+from bertconv.formats import interrupts, ranges, workers, writing
 from bertconv.formats.initial import initial_values
 from bertconv.formats.staging import StagedFolder
 from bertconv.report import Report
@@ -229,6 +232,24 @@ def test_two_errors_raise_one_of_them() -> None:
 
     with pytest.raises(ValueError, match="number"):
         workers.run([1, 2, 3], work, lambda _: None, lambda job: (0, -job))
+
+
+def test_a_signal_that_does_not_wake_the_main_thread() -> None:
+    """It may come just before that begins to wait; here another thread takes it, which wakes nobody either."""
+
+    main = threading.get_ident()
+
+    def frames() -> list[str]:
+        return [frame.f_code.co_name for frame, _ in traceback.walk_stack(sys._current_frames()[main])][:3]
+
+    def work(number: int, _: object, __: object) -> int:
+        until(lambda: frames() == ["wait"] * 3)  # of the futures, their event, and its condition
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        until(lambda: interrupts.pending)
+        return number
+
+    with pytest.raises(KeyboardInterrupt), interrupts.held_back():
+        assert workers.run([7], work, lambda _: None, lambda number: (0, number)) == [7]
 
 
 @pytest.mark.parametrize("step", ["writing", "verifying"])
