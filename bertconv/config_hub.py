@@ -28,7 +28,7 @@ class _Hub:
         from bertconv.source.local import hub_id
 
         options = SourceOptions(
-            revision=place.revision, token=place.token, local_files_only=place.local_files_only,
+            revision=place.revision, token=place.token, local_files_only=place.local_files_only, cache_if_down=True,
             cache_dir=place.cache_dir, force_download=place.force_download, subfolder=place.subfolder,
         )  # fmt: skip
         if is_url(given):

@@ -99,15 +99,16 @@ def _own(stand_in: Any) -> Any:
 
 
 def _loaded(kind: type) -> type | None:
-    """The class of transformers that objects of this one pass for; None where it is not loaded, or they are of it."""
+    """The class of transformers that objects of this one pass for; None where it is not loaded, or they are of all."""
     places = _places.get(kind)
     if places is None:
         places = _places.setdefault(kind, _possible(kind))
     for module, name in places:
         if (there := sys.modules.get(module)) is not None:
             theirs = vars(there).get(name)  # a module may be half loaded
-            if isinstance(theirs, type):
-                return None if issubclass(kind, theirs) else theirs
+            # a program may have put ours there: then objects pass for what the next place holds
+            if isinstance(theirs, type) and not issubclass(kind, theirs):
+                return theirs
     return None
 
 

@@ -214,6 +214,14 @@ def test_a_config_of_the_hub(hub: Any, kind: Any, tmp_path: Path) -> None:
             kind.from_pretrained(gone)
 
 
+def test_a_config_of_a_hub_that_is_down(hub: Any) -> None:
+    hub.add_repo("org/bert", {"config.json": BertConfig(**SMALL, num_labels=3).to_json_string().encode()})
+    BertConfig.from_pretrained("org/bert")
+    hub.fail = 503
+    with pytest.warns(UserWarning, match=r"org/bert: the Hub is out of reach \(HTTP 503\)"):
+        assert BertConfig.from_pretrained("org/bert").num_labels == 3
+
+
 def test_a_config_is_pushed_alone(hub: Any, tmp_path: Path) -> None:
     config = BertConfig(**SMALL, num_labels=3)
     config.push_to_hub("me/config", commit_message="Mine", private=True, use_temp_dir=True, tags=None)

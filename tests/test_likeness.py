@@ -7,6 +7,7 @@ import functools
 import pickle
 import subprocess
 import sys
+import types
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import checkpoints as cp
 import pytest
 
 import bertconv
-from bertconv import AutoConfig
+from bertconv import AutoConfig, likeness
 from bertconv.families import families
 
 transformers = pytest.importorskip("transformers")
@@ -161,6 +162,16 @@ def test_an_output_passes_for_theirs() -> None:
         assert each.logits.numpy().tolist() == [[1.0, 2.0]]
         assert isinstance(each, transformers.utils.ModelOutput)
     assert through.experimental_get_tracing_count() == 1
+
+
+def test_an_output_where_a_program_put_ours_in_the_place_of_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs that want to keep their imports do so."""
+    pytest.importorskip("tensorflow")
+    shim = types.ModuleType("transformers.modeling_tf_outputs")
+    vars(shim)["TFSequenceClassifierOutput"] = bertconv.TFSequenceClassifierOutput
+    monkeypatch.setitem(sys.modules, shim.__name__, shim)
+    monkeypatch.setattr(likeness, "_places", {})
+    assert isinstance(bertconv.TFSequenceClassifierOutput(), transformers.utils.ModelOutput)
 
 
 ALONE = """

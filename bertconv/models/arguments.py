@@ -75,7 +75,7 @@ def source_options(given: Mapping[str, Any]) -> SourceOptions:
     """How from_pretrained finds a checkpoint by its arguments; others among them do not matter."""
     return SourceOptions(
         revision=given.get("revision"), token=given.get("token"),
-        cache_dir=given.get("cache_dir"), local_files_only=bool(given.get("local_files_only")),
+        cache_dir=given.get("cache_dir"), local_files_only=bool(given.get("local_files_only")), cache_if_down=True,
         force_download=bool(given.get("force_download")), subfolder=given.get("subfolder") or "",
         variant=given.get("variant"),
         prefer=_containers(given.get("use_safetensors"), [name for key, name in FIRST.items() if given.get(key)]),

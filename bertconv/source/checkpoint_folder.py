@@ -29,6 +29,7 @@ class SourceOptions:
         token: access token for the Hub; None and True take the one that huggingface_hub finds, False sends none.
         cache_dir: the Hub cache; by default the one that huggingface_hub uses.
         local_files_only: take from the Hub cache what is there, without the network.
+        cache_if_down: do so, with a warning, where the Hub does not answer or is out of order, and has answered before.
         force_download: download what is needed even when the cache has it.
         subfolder: folder inside the checkpoint that holds the model.
         variant: as in `model.fp16.safetensors`; it also wins over the config's `transformers_weights`.
@@ -40,6 +41,7 @@ class SourceOptions:
     token: str | bool | None = None
     cache_dir: str | os.PathLike[str] | None = None
     local_files_only: bool = False
+    cache_if_down: bool = False
     force_download: bool = False
     subfolder: str = ""
     variant: str | None = None

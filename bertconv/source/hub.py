@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import glob
 import os
+import sys
+import traceback
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import field, replace
@@ -17,8 +20,9 @@ from bertconv.errors import BertconvError, HubError
 from bertconv.records import dataclass
 from bertconv.source import hub_budget, integrity
 from bertconv.source.checkpoint_folder import SourceOptions, subfolder_parts
-from bertconv.source.hub_errors import FAILURES, explain
+from bertconv.source.hub_errors import FAILURES, explain, status_of
 from bertconv.source.hub_listing import list_repository
+from bertconv.source.hub_patience import is_down
 from bertconv.text import some
 
 
@@ -107,7 +111,10 @@ def open_repository(repository: str, options: SourceOptions) -> HubFolder:
         checkpoint = _cached(repository, options)
     else:
         hub_budget.attach()
-        checkpoint = _online(repository, options)
+        try:
+            checkpoint = _online(repository, options)
+        except HubError as error:
+            checkpoint = _cached_instead(repository, options, error)
     return checkpoint.within(options.subfolder) if options.subfolder else checkpoint
 
 
@@ -126,6 +133,31 @@ def _cached(repository: str, options: SourceOptions) -> HubFolder:
     folder = _download(repository, options.revision, replace(options, local_files_only=True), [])
     names = frozenset(_walk(folder))
     return HubFolder(repository, folder.name, options, folder, names, "", online=False)
+
+
+def _cached_instead(repository: str, options: SourceOptions, error: HubError) -> HubFolder:
+    """What the cache has, where that was asked for and the Hub is down; raises the error again otherwise."""
+    cause = error.__cause__
+    if not options.cache_if_down or options.force_download or not is_down(cause):
+        raise error
+    try:
+        found = _cached(repository, options)
+    except HubError:  # nothing of it is there: what the user needs to know is that the Hub is down
+        raise error from cause
+    reason = f"HTTP {status}" if (status := status_of(cause)) else type(cause).__name__
+    warnings.warn(
+        f"{repository}: the Hub is out of reach ({reason}): its copy in the cache is used, commit {found.commit[:12]}. "
+        "The Hub may have a newer one.",
+        stacklevel=_callers_level(),
+    )
+    return found
+
+
+def _callers_level() -> int:
+    """The `stacklevel` by which a warning points to the program, from however deep in the package."""
+    own = __name__.partition(".")[0]
+    names = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_stack(sys._getframe(1))]  # noqa: SLF001
+    return next((level for level, name in enumerate(names, 1) if name.partition(".")[0] != own), len(names))
 
 
 def _walk(folder: Path) -> Iterator[str]:

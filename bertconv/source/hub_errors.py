@@ -69,7 +69,7 @@ def explain_write(error: Exception, repository: str, revision: str | None, *, fi
     return HubError(found.message.removeprefix(_NOT_HERE), hint=found.hint, file=place)
 
 
-def status_of(error: Exception) -> int:
+def status_of(error: BaseException | None) -> int:
     """The HTTP status that the Hub answered; 0 where it did not answer."""
     if isinstance(error, errors.HfHubHTTPError) and error.response is not None:
         return error.response.status_code

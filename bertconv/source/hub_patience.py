@@ -60,6 +60,11 @@ def is_open(error: Exception) -> bool:
     return status in CONFLICTS or status >= 500 or _is_network(error)
 
 
+def is_down(error: BaseException | None) -> bool:
+    """Whether nobody answered, or the answer may be another a moment later."""
+    return isinstance(error, Exception) and (status_of(error) in PASSING or _is_network(error))
+
+
 def _seconds(error: Exception, number: int) -> float | None:
     little = 2.0 ** (number - 1)
     if not isinstance(error, errors.HfHubHTTPError) or error.response is None:

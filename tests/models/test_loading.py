@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
@@ -921,6 +922,27 @@ def test_hub(hub: Any, tmp_path: Path) -> None:
     load("org/bert", "BertModel", force_download=True)
     assert "model.safetensors" in hub.downloaded()
     cp.assert_same(weights(load("org/bert", "BertModel", use_safetensors=False)[0]), expected(other))
+
+
+@pytest.mark.parametrize("status", [None, 500, 429])
+def test_hub_that_is_down(hub: Any, tmp_path: Path, status: int | None) -> None:
+    """As in 4.57, the copy in the cache is loaded where the Hub does not answer (None) or not as it should."""
+    hub.add_repo("org/bert", files_of(make(tmp_path / "model", "BertModel", state := state_dict("BertModel"))))
+    load("org/bert", "BertModel")
+    if status is None:
+        hub.stop()
+    else:
+        hub.fail = status
+    model, info, warned = load("org/bert", "BertModel")
+    assert info == report()
+    cp.assert_same(weights(model), expected(state))
+    assert len(warned) == 1
+    assert re.search(
+        r"^org/bert: the Hub is out of reach \(.+\): its copy in the cache is used, commit [0-9a-f]{12}\.", warned[0]
+    )
+    for name, options in (("org/other", {}), ("org/bert", {"force_download": True}), ("org/bert", {"revision": "v2"})):
+        with pytest.raises(HubError):
+            load(name, "BertModel", **options)
 
 
 def test_hub_cache_dir(hub: Any, tmp_path: Path) -> None:

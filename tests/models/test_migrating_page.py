@@ -100,6 +100,7 @@ TESTED = {
     "activations": "models/test_activations.py::test_the_names_are_those_of_the_config",
     "names in `output_loading_info`": "models/test_loading.py::test_half_a_head",
     "loading that went well": "models/test_loading.py::test_every_format",
+    "the Hub is down, and its files are in the cache": "models/test_loading.py::test_hub_that_is_down",
     "weights drawn anew, shapes that did not match":
         "models/test_loading.py::test_half_a_head test_another_number_of_labels",
     "config values that no model can have (`hidden_size=0`; 37 with 12 heads; `pruned_heads`)":
