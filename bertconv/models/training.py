@@ -151,6 +151,8 @@ class TrainingMixin(Keras2Names):
             names = tuple(filter(is_label, x))  # its call knows no labels, and the compiled loss needs them
         inputs, inside = self.call_inputs.separated(x, names, model=type(self).__name__)
         if self._has_own_loss:
+            if inside and isinstance(y, Mapping):  # some here, some there: those among the inputs count
+                y = {**self._labels(y), **inside}
             labels = inside if y is None else self._labels(y)
             inputs = self.call_inputs.joined(inputs, labels, were_inside=y is None)
         return inputs, (inside or None) if y is None else y, weights

@@ -38,6 +38,11 @@ def test_own_loss_wherever_the_labels_are(head: str) -> None:
         (given, tuple(answers.values())),
         (given, list(answers.values())),
     ]
+    for name, value in answers.items() if len(answers) > 1 else ():  # one among the inputs, the others beside them
+        others = {other: answers[other] for other in answers if other != name}
+        ways.append(({**given, name: value}, others))
+        ways.append(({**given, name: value}, {model.label_outputs[other]: others[other] for other in others}))
+        ways.append(({**given, name: value}, {**answers, name: np.zeros_like(value)}))  # those in x count, as in 4.57
     if len(answers) == 1:
         ways.append((given, next(iter(answers.values()))))
         ways.append((given, tf.constant(next(iter(answers.values())))))
