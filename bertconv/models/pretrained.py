@@ -237,6 +237,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         request = loading.LoadRequest(
             pretrained_model_name_or_path, options, given, config_class, kwargs, ignore_mismatched_sizes, ignore,
             lambda config: cls(foreign.config_for(cls, config), *model_args, **settings), cls.table_head, cls.__name__,
+            may_be_shorter=True,
         )  # fmt: skip
         model, info = loading.load(request)
         model.name_or_path = model.config.name_or_path = str(pretrained_model_name_or_path)
