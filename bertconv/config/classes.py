@@ -65,7 +65,7 @@ class Config(LikePretrainedConfig):
         notes: what is unusual about the file, one sentence each.
         model_type: the kind of model.
         id2label: names of the labels by their number, LABEL_0 and so on where nothing names them. It sets and follows
-            `num_labels`, and is assigned as a whole.
+            `num_labels`.
         label2id: the same turned round.
 
     Raises:
@@ -160,7 +160,9 @@ class Config(LikePretrainedConfig):
         if name == "values":
             return _whole({}, self.family.schema) | {"num_labels": 2}
         if name in {"id2label", "label2id"}:
-            return (content.names_of if name == "id2label" else content.ids_of)(self.raw, self.values["num_labels"])
+            labels = (content.names_of if name == "id2label" else content.ids_of)(self.raw, self.values["num_labels"])
+            labels.write = lambda new: self.update({"id2label": dict(self.id2label), name: new})
+            return labels
         if not name.startswith("__") and name in self.values:
             return self.values[name]
         if name in defaults.ASKED or name in defaults.HIDDEN:
