@@ -714,8 +714,6 @@ def test_overrides_are_checked_together(tmp_path: Path) -> None:
     assert BertConfig.from_pretrained(tmp_path, hidden_size=35, num_attention_heads=5).hidden_size == 35
     with wrong("hidden_size 35 is not a multiple of num_attention_heads 4"):
         BertConfig.from_pretrained(tmp_path, hidden_size=35)
-    with wrong("no key 'num_label'", "Did you mean num_labels"):
-        BertConfig.from_pretrained(tmp_path, num_label=3)
     assert BertConfig.from_pretrained(tmp_path, token="secret").raw == SMALL
     assert [BertConfig().knows(key) for key in ("num_labels", "id2label", "torch_dtype", "cache_dir")] == [
         True, True, True, False,

@@ -156,8 +156,12 @@ def test_arguments_that_ask_for_nothing(kind: Any, tmp_path: Path) -> None:
     assert (type(config), config.num_labels, config.max_length, config.name_or_path) == (BertConfig, 5, 9, "given")
     assert unused == {"nonsense": 3}
     assert "name_or_path" not in config.raw
-    with pytest.raises(RequestError, match="no key 'num_label'"):
-        kind.from_pretrained(tmp_path, subfolder="inner", num_label=3)
+    with pytest.warns(match="no key 'num_label', 'output_loading_info': left out. Did you mean num_labels") as caught:
+        config = kind.from_pretrained(
+            tmp_path, subfolder="inner", num_label=3, is_decoder=True, output_loading_info=True
+        )
+    assert [each.filename for each in caught] == [__file__]
+    assert (config.num_labels, config.is_decoder, hasattr(config, "num_label")) == (2, True, False)
     with pytest.raises(RequestError, match="does not take proxies"):
         kind.from_pretrained(tmp_path, subfolder="inner", proxies={"https": "x"})
     with pytest.raises(RequestError, match="both token and use_auth_token"):

@@ -341,12 +341,15 @@ def _whole(raw: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
 def overridden(config: Config, kwargs: dict[str, Any]) -> Any:
     """A config that was just read, with keys changed; with `return_unused_kwargs` also what is no key of configs.
 
+    Where that is not asked for, it is warned of: programs give a config what is for the model, or for another family.
+
     Raises:
-        RequestError: what is no key, where it is not asked for; values that no such model can have.
+        RequestError: values that no such model can have.
     """
     wants_unused = kwargs.pop("return_unused_kwargs", False)
-    unused = {key: kwargs.pop(key) for key in list(kwargs) if not config.knows(key)} if wants_unused else {}
-    content.check_known(kwargs, (*config.values, *defaults.KNOWN))
+    unused = {key: kwargs.pop(key) for key in list(kwargs) if not config.knows(key)}
+    if not wants_unused:
+        content.warn_of_unknown(unused, (*config.values, *defaults.KNOWN))
     named = [kwargs.pop(key) for key in defaults.NAMES if key in kwargs]
     _become(config, _changed(config, kwargs), config.family, config.path)
     if named:

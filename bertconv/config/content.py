@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -69,13 +70,14 @@ def by_name(args: tuple[Any, ...], keys: Mapping[str, Any], positional: Sequence
     return by_position | dict(keys)
 
 
-def check_known(keys: Iterable[str], known: Collection[str]) -> None:
-    """RequestError for a key that no config has, with the one that was meant."""
-    unknown = next((key for key in keys if key not in known), None)
-    if unknown is not None:
-        near = closest(unknown, known)
+def warn_of_unknown(keys: Iterable[str], known: Collection[str]) -> None:
+    """One warning for keys that no config has and that are left out, with the one that was meant."""
+    unknown = list(keys)
+    if unknown:
+        near = closest(unknown[0], known)
         hint = f"Did you mean {near}?" if near is not None else "Assign to an attribute of the config to add a key."
-        raise RequestError(f"the config has no key {unknown!r}.", hint=hint)
+        named = "key " + ", ".join(map(repr, unknown))
+        warnings.warn(f"the config has no {named}: left out. {hint}", stacklevel=5)
 
 
 def plain(keys: Mapping[str, Any], path: str = "") -> dict[str, Any]:
