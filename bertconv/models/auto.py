@@ -117,8 +117,8 @@ class _AutoModel:
 
         Args:
             config_class: of bertconv's or transformers' configs; `AutoConfig.register` makes its model type known.
-            model_class: which has this `config_class`.
-            exist_ok: let it take the place of another one.
+            model_class: which has this `config_class`; it takes the place of one registered before.
+            exist_ok: let it take the place of one of bertconv's.
 
         Raises:
             RequestError: no such classes, the model's class has another config, or there is one already.
@@ -136,7 +136,7 @@ class _AutoModel:
                 f"{config_class.__name__}.",
                 hint="Set config_class of the model to that class.",
             )
-        if not exist_ok and (_key(config_class) in cls._registered or _has_own(config_class, cls.task)):
+        if not exist_ok and _has_own(config_class, cls.task):
             raise RequestError(
                 f"{cls.__name__} has a class for {config_class.__name__} already.", hint="Pass exist_ok=True."
             )

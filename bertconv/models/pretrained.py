@@ -204,7 +204,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
             local_files_only: use only what the cache holds.
             token: access token for the Hub.
             revision: branch, tag or commit on the Hub.
-            use_safetensors: True for safetensors files only, False for the others.
+            use_safetensors: True for safetensors, or else files of TensorFlow's own; False for all but safetensors.
             kwargs: `from_pt` and `from_flax` (look for `pytorch_model.bin` or `flax_model.msgpack` first), `subfolder`,
                 `variant`, `output_loading_info`, `dtype`, `trainable`, `name`, `add_pooling_layer`; keys of the config,
                 which override it; transformers' other arguments, where they ask for nothing

@@ -213,8 +213,11 @@ def test_which_file_is_taken_of_those_that_are_there(tmp_path: Path) -> None:
     """from_pt chooses among files; it does not make a PyTorch checkpoint of what is none."""
     state = state_dict(CLASSIFIER, **ONE_LAYER)
     make(tmp_path, CLASSIFIER, state, "h5", **ONE_LAYER)
-    cp.assert_same(weights(load(tmp_path, from_pt=True)[0]), expected(state))
-    with pytest.raises(BertconvError, match=r"safetensors"):
+    for asked in ({"from_pt": True}, {"use_safetensors": True}):
+        cp.assert_same(weights(load(tmp_path, **asked)[0]), expected(state))
+    (tmp_path / "tf_model.h5").unlink()
+    make(tmp_path, CLASSIFIER, state, "bin", **ONE_LAYER)
+    with pytest.raises(RequestError, match="use_safetensors leaves these out"):
         load(tmp_path, use_safetensors=True)
 
 
