@@ -45,6 +45,7 @@ class AutoConfig:
         """The config of a model; arguments, returns and errors as for `Config.from_pretrained`."""
         found = places.find(pretrained_model_name_or_path, places.place_of(kwargs))
         kind = said_class(found.keys, Path(found.file).name)
+        kwargs.setdefault("name_or_path", str(pretrained_model_name_or_path))
         return kind.from_dict(found.keys, *([found.file] if issubclass(kind, Config) else []), **kwargs)
 
     @staticmethod

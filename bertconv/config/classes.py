@@ -217,9 +217,15 @@ class Config(LikePretrainedConfig):
         _become(self, _changed(self, config_dict), self.family, self.path, is_whole=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Every key with its value, deeply copied, those that are only asked for as well; `id2label` has numbers."""
+        """Every key with its value, deeply copied, those that are only asked for as well; `id2label` has numbers.
+
+        Labels say their number: a program that puts others into the dictionary makes a config of it.
+        """
         asked = {**copy.deepcopy(dict(defaults.ASKED)), "dtype": self.dtype}
-        return {**asked, **self.own_keys(), "_name_or_path": self.name_or_path}
+        every = {**asked, **self.own_keys(), "_name_or_path": self.name_or_path}
+        if every["id2label"]:
+            del every["num_labels"]
+        return every
 
     def own_keys(self) -> dict[str, Any]:
         """Every key of the family, and what else was given, with its value, deeply copied."""
