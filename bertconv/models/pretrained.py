@@ -69,6 +69,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
     framework: ClassVar[str] = "tf"
     call_inputs: ClassVar[CallInputs] = CallInputs()
     input_names: ClassVar[tuple[str, ...]] = ()
+    _auto_class: ClassVar[str | None] = None
     _keys_to_ignore_on_load_unexpected: ClassVar[list[str] | None] = None
     _keys_to_ignore_on_load_missing: ClassVar[list[str] | None] = None
 
@@ -284,6 +285,11 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         model = cls(foreign.config_for(cls, config), **kwargs)
         freeze_layers(model, frozen)
         return model
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: Any = "TFAutoModel") -> None:
+        """Note a name, as a config's does: nothing here copies code beside a model, so nothing acts on it."""
+        cls._auto_class = auto_class if isinstance(auto_class, str) else auto_class.__name__
 
     @property
     def body(self) -> Any:

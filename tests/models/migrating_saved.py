@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import json
 import shutil
 import tempfile
 from functools import cache
@@ -238,6 +239,31 @@ def damaged(row: Row) -> None:
     except (OSError, ValueError):
         caught = True
     assert caught
+
+
+@case('`from_pretrained("org/name", local_files_only=True)` from a cache that was copied without its links')
+def copied_cache(row: Row) -> None:
+    """As on Windows, or in the image of a container."""
+    model, commit = make(), "a" * 40
+    folder = Path("models--org--name/snapshots", commit)
+    model.save_pretrained("saved")
+    Path("models--org--name/refs").mkdir(parents=True)
+    shutil.copytree("saved", folder)
+    Path("models--org--name/refs/main").write_text(commit)
+    with row.comes():
+        TFBertForSequenceClassification.from_pretrained("org/name", local_files_only=True, cache_dir=".")
+    assert same(weights(TFBertForSequenceClassification.from_pretrained(folder)), weights(model))
+
+
+@case('`AutoConfig.from_pretrained("my-bert")` where config.json has no `model_type`, and the folder\'s name says it')
+def named_folder(row: Row) -> None:
+    make().save_pretrained("my-bert")
+    keys = json.loads(Path("my-bert/config.json").read_text())
+    Path("my-bert/config.json").write_text(json.dumps({"vocab_size": keys["vocab_size"]}))  # no `model_type`
+    with row.comes():
+        bertconv.AutoConfig.from_pretrained("my-bert")
+    config = bertconv.BertConfig.from_pretrained("my-bert")
+    assert (config.model_type, config.vocab_size) == ("bert", keys["vocab_size"])
 
 
 @case('`from_pretrained("folder", load_weight_prefix="a/b")`')

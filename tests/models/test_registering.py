@@ -125,6 +125,16 @@ def test_twice() -> None:
     assert type(TFAutoModel.from_config(config)) is newer_model
 
 
+def test_a_name_that_nothing_acts_on() -> None:
+    class Own(TFReview):
+        pass
+
+    Own.register_for_auto_class("TFAutoModelForSequenceClassification")
+    assert (Own._auto_class, TFReview._auto_class) == ("TFAutoModelForSequenceClassification", None)
+    Own.register_for_auto_class(TFAutoModel)
+    assert Own._auto_class == "TFAutoModel"
+
+
 def test_what_does_not_fit_together() -> None:
     with pytest.raises(RequestError, match="'reviews', and 'ratings' is to be registered"):
         AutoConfig.register("ratings", ReviewConfig)
