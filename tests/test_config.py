@@ -607,6 +607,15 @@ def test_labels_are_changed_in_place(
     assert BertConfig.from_pretrained(tmp_path).id2label == wanted
 
 
+def test_labels_of_a_config_of_transformers_keep_their_order() -> None:
+    """Programs take list(config.label2id) for the labels."""
+    names = {number: f"{chr(90 - number)}{number}" for number in range(12)}
+    ids = {name: number for number, name in names.items()}
+    theirs = transformers.BertConfig(id2label=names, label2id=ids)
+    for config in (BertConfig.coerce(theirs), BertConfig(**theirs.to_dict())):
+        assert ([*config.id2label], [*config.label2id]) == ([*names], [*ids])
+
+
 def test_both_maps_are_changed_in_place_label_by_label() -> None:
     for start in ({"num_labels": 2}, {"id2label": {0: "no", 1: "yes"}}):
         for order in (("id2label", "label2id"), ("label2id", "id2label")):

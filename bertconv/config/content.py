@@ -127,6 +127,10 @@ def content_of(value: Any, wanted: str) -> dict[str, Any]:
         what = f"the class {value.__name__}" if speaks is not value else f"an object of type {type(value).__name__}"
         hint = f"Give a {wanted}, a dictionary, a config object of transformers, or the path of a folder or file."
         raise RequestError(f"a config was expected, not {what}.", hint=hint)
+    for key in ("id2label", "label2id"):  # transformers sorts them, as text: 10 before 2
+        own, labels = getattr(value, "__dict__", {}).get(key), content.get(key)
+        if isinstance(own, Mapping) and isinstance(labels, dict) and {*map(str, own)} == labels.keys():
+            content[key] = {str(each): labels[str(each)] for each in own}
     return content
 
 

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
@@ -491,6 +492,24 @@ def weights_in_h5(row: Row) -> None:  # noqa: ARG001
     other.load_weights("x.h5")
     assert same(weights(other), weights(model))
     model.load_weights("x.h5")
+
+
+@case('`model.load_weights("old.weights.h5")` of a file that tf_keras wrote')
+def weights_of_keras_2(row: Row) -> None:
+    """It calls layers after their classes, under one group."""
+    model = make()
+    with h5py.File("old.weights.h5", "w") as file:
+        for name, variable in (
+            ("layers/dense/vars/0", model.classifier.kernel),
+            ("layers/dense/vars/1", model.classifier.bias),
+        ):
+            file[name] = variable.numpy()
+    with row.comes():
+        model.load_weights("old.weights.h5")
+    before = weights(model)
+    model.save_weights("new.h5")
+    model.load_weights("new.h5")
+    assert same(weights(model), before)
 
 
 @case('`model.save_weights("ckpt")`')
