@@ -314,6 +314,15 @@ def prefix(row: Row) -> None:
     assert same(weights(TFBertForSequenceClassification.from_pretrained("folder")), weights(model))
 
 
+@case('`from_pretrained("folder", trust_remote_code=True)`')
+def remote_code(row: Row) -> None:
+    model = make()
+    model.save_pretrained("folder")
+    with row.comes():
+        TFBertForSequenceClassification.from_pretrained("folder", trust_remote_code=True)
+    assert same(weights(TFBertForSequenceClassification.from_pretrained("folder")), weights(model))
+
+
 @case('`from_pretrained("folder", attn_implementation="sdpa")`')
 def attention(row: Row) -> None:
     model = make()
