@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         TFAutoModelForQuestionAnswering,
         TFAutoModelForSequenceClassification,
         TFAutoModelForTokenClassification,
+        TFAutoModelWithLMHead,
     )
     from bertconv.models.base_outputs import (
         TFBaseModelOutput,
@@ -223,7 +224,7 @@ _NAMES = {
     "bertconv.models.auto": (
         "TFAutoModel", "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM", "TFAutoModelForMultipleChoice",
         "TFAutoModelForNextSentencePrediction", "TFAutoModelForPreTraining", "TFAutoModelForQuestionAnswering",
-        "TFAutoModelForSequenceClassification", "TFAutoModelForTokenClassification",
+        "TFAutoModelForSequenceClassification", "TFAutoModelForTokenClassification", "TFAutoModelWithLMHead",
     ),
     "bertconv.models.base_outputs": (
         "TFBaseModelOutput", "TFBaseModelOutputWithCrossAttentions", "TFBaseModelOutputWithPast",
@@ -305,7 +306,8 @@ __all__ = [
     "TFAlbertForTokenClassification", "TFAlbertMainLayer", "TFAlbertModel", "TFAlbertPreTrainedModel", "TFAutoModel",
     "TFAutoModelForCausalLM", "TFAutoModelForMaskedLM", "TFAutoModelForMultipleChoice",
     "TFAutoModelForNextSentencePrediction", "TFAutoModelForPreTraining", "TFAutoModelForQuestionAnswering",
-    "TFAutoModelForSequenceClassification", "TFAutoModelForTokenClassification", "TFBaseModelOutput",
+    "TFAutoModelForSequenceClassification", "TFAutoModelForTokenClassification", "TFAutoModelWithLMHead",
+    "TFBaseModelOutput",
     "TFBaseModelOutputWithCrossAttentions", "TFBaseModelOutputWithPast", "TFBaseModelOutputWithPastAndCrossAttentions",
     "TFBaseModelOutputWithPooling", "TFBaseModelOutputWithPoolingAndCrossAttentions", "TFBertEmbeddings",
     "TFBertForMaskedLM", "TFBertForMultipleChoice", "TFBertForNextSentencePrediction", "TFBertForPreTraining",

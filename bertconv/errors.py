@@ -18,6 +18,7 @@
     |-- DamagedCheckpoint (ValueError) ........... 5  truncated, overlapping, not what the name says
     |   `-- MissingFiles (OSError)                    files that should be there are not: weights, shards
     |-- UnsupportedCheckpoint (NotImplementedError) 6  sound, but not something bertconv converts
+    |   |-- UnsupportedModel (ValueError)             there is no class of models for a config
     |   `-- UnsupportedRuntime (ImportError)          the TensorFlow classes cannot run in this process
     |-- OutputError (OSError) .................... 7  the destination (nothing was changed) or a standard stream cannot
     |                                                 be written
@@ -197,6 +198,10 @@ class UnsupportedCheckpoint(BertconvError, NotImplementedError):
     """A sound checkpoint of a kind that bertconv does not convert."""
 
     exit_code = 6
+
+
+class UnsupportedModel(UnsupportedCheckpoint, ValueError):
+    """There is no class of models for a config: programs catch ValueError around the automatic classes."""
 
 
 class UnsupportedRuntime(UnsupportedCheckpoint, ImportError):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+import operator
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -577,13 +579,70 @@ def test_labels_of_files_that_make_no_sense_are_kept() -> None:
     assert BertConfig.from_dict({"id2label": {"9" * 5000: "x"}}).id2label == {"9" * 5000: "x"}
 
 
-def test_a_change_of_labels_in_place_is_not_lost_in_silence() -> None:
-    config = BertConfig(id2label=NAMES)
-    for change in (lambda it: it.update({0: "x"}), lambda it: it.pop(0), lambda it: it.__setitem__(0, "x")):
-        with wrong("not changed in place", "config.id2label ="):
-            change(config.id2label)
-    config.id2label = {**config.id2label, 0: "x"}
-    assert config.id2label[0] == "x"
+CHANGES: list[tuple[Callable[[dict[Any, Any]], Any], dict[int, str]]] = [
+    (lambda names: names.__setitem__(0, "x"), {0: "x", 1: "yes", 2: "perhaps"}),
+    (lambda names: names.__setitem__("0", "x"), {0: "x", 1: "yes", 2: "perhaps"}),
+    (lambda names: names.__setitem__(3, "x"), {0: "no", 1: "yes", 2: "perhaps", 3: "x"}),
+    (lambda names: names.update({0: "x"}, **{"1": "y"}), {0: "x", 1: "y", 2: "perhaps"}),
+    (lambda names: operator.ior(names, {0: "x"}), {0: "x", 1: "yes", 2: "perhaps"}),
+    (lambda names: names.setdefault(3, "x"), {0: "no", 1: "yes", 2: "perhaps", 3: "x"}),
+    (lambda names: operator.delitem(names, 2), {0: "no", 1: "yes"}),
+    (lambda names: names.pop(2), {0: "no", 1: "yes"}),
+    (lambda names: names.popitem(), {0: "no", 1: "yes"}),
+]
+
+
+@pytest.mark.parametrize(("change", "wanted"), CHANGES)
+def test_labels_are_changed_in_place(
+    change: Callable[[dict[Any, Any]], Any], wanted: dict[int, str], tmp_path: Path
+) -> None:
+    """As programs for transformers do, with a map that they keep too; number and ids follow."""
+    config = BertConfig(id2label={0: "no", 1: "yes", 2: "perhaps"})
+    kept = config.id2label
+    change(kept)
+    assert kept == config.id2label == wanted
+    assert config.num_labels == len(wanted)
+    assert config.label2id == {name: number for number, name in wanted.items()}
+    config.save_pretrained(tmp_path)
+    assert BertConfig.from_pretrained(tmp_path).id2label == wanted
+
+
+def test_labels_of_a_config_of_transformers_keep_their_order() -> None:
+    """Programs take list(config.label2id) for the labels."""
+    names = {number: f"{chr(90 - number)}{number}" for number in range(12)}
+    ids = {name: number for number, name in names.items()}
+    theirs = transformers.BertConfig(id2label=names, label2id=ids)
+    for config in (BertConfig.coerce(theirs), BertConfig(**theirs.to_dict())):
+        assert ([*config.id2label], [*config.label2id]) == ([*names], [*ids])
+
+
+def test_both_maps_are_changed_in_place_label_by_label() -> None:
+    for start in ({"num_labels": 2}, {"id2label": {0: "no", 1: "yes"}}):
+        for order in (("id2label", "label2id"), ("label2id", "id2label")):
+            config = BertConfig(**start)
+            for number, name in enumerate(["bad", "good", "fair"]):
+                for key in order:
+                    pair = (number, name) if key == "id2label" else (name, number)
+                    getattr(config, key).__setitem__(*pair)
+            assert config.id2label == {0: "bad", 1: "good", 2: "fair"}
+            assert config.label2id == {"bad": 0, "good": 1, "fair": 2}
+    config.label2id["awful"] = 0  # another spelling, which names nothing anew
+    assert (config.id2label[0], config.label2id["awful"], config.num_labels) == ("bad", 0, 3)
+    config.label2id.clear()
+    assert config.label2id == {"bad": 0, "good": 1, "fair": 2}
+    with wrong("id2label has the id 'x'"):
+        config.id2label["x"] = "y"
+    assert config.id2label == {0: "bad", 1: "good", 2: "fair"}
+
+
+def test_labels_are_asked_for_by_a_number_as_text() -> None:
+    """Which it is in the map that many programs assign."""
+    config = BertConfig()
+    config.id2label = {"0": "no", "1": "yes"}
+    assert (config.id2label["0"], config.id2label.get("1"), config.id2label[0]) == ("no", "yes", "no")
+    assert (config.id2label.get("2"), config.id2label.get("2", "x"), config.label2id.get("0")) == (None, "x", None)
+    with pytest.raises(KeyError):
+        config.id2label["2"]
     assert type(copy.deepcopy(config.id2label)) is type(pickle.loads(pickle.dumps(config.label2id))) is dict
 
 
@@ -593,7 +652,7 @@ def test_dictionaries_hold_every_key() -> None:
     own = {**config.values, "id2label": {0: "LABEL_0", 1: "LABEL_1"}, "label2id": {"LABEL_0": 0, "LABEL_1": 1},
            "model_type": "bert"}  # fmt: skip
     assert config.own_keys() == own
-    assert full == {**ASKED, "_name_or_path": "", **own}
+    assert full == {**ASKED, "_name_or_path": "", **{key: value for key, value in own.items() if key != "num_labels"}}
     again = BertConfig.from_dict(full)
     assert again.to_dict() == full == BertConfig(**full).to_dict() == BertConfig.coerce(full).to_dict()
     assert json.loads(config.to_json_string(use_diff=False)) == json.loads(json.dumps(full))
@@ -664,8 +723,6 @@ def test_overrides_are_checked_together(tmp_path: Path) -> None:
     assert BertConfig.from_pretrained(tmp_path, hidden_size=35, num_attention_heads=5).hidden_size == 35
     with wrong("hidden_size 35 is not a multiple of num_attention_heads 4"):
         BertConfig.from_pretrained(tmp_path, hidden_size=35)
-    with wrong("no key 'num_label'", "Did you mean num_labels"):
-        BertConfig.from_pretrained(tmp_path, num_label=3)
     assert BertConfig.from_pretrained(tmp_path, token="secret").raw == SMALL
     assert [BertConfig().knows(key) for key in ("num_labels", "id2label", "torch_dtype", "cache_dir")] == [
         True, True, True, False,

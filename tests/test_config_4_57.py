@@ -55,7 +55,9 @@ def test_what_is_only_asked_for_is_neither_written_nor_compared(name: str, tmp_p
     config.save_pretrained(tmp_path)
     written = json.loads((tmp_path / "config.json").read_text())
     assert written.keys() & {*ASKED, "_name_or_path", "name_or_path", "transformers_version"} == set()
-    assert kind.from_pretrained(tmp_path).name_or_path == ""  # as in 4.57, whose configs are not told
+    assert kind.from_pretrained(tmp_path).name_or_path == ""  # as in 4.57, which tells those of AutoConfig alone
+    assert AutoConfig.from_pretrained(tmp_path).name_or_path == str(tmp_path)
+    assert AutoConfig.from_pretrained(tmp_path, name_or_path="given").name_or_path == "given"
 
 
 def test_every_method_is_there() -> None:
@@ -67,11 +69,14 @@ def test_the_dictionary_has_the_keys_of_4_57() -> None:
     config = BertConfig(**SMALL, max_length=7)
     found = config.to_dict()
     assert {*FACTS["to_dict"]} - {*found} == {"transformers_version"}
-    assert {*found} - {*FACTS["to_dict"]} == {"num_labels"}
+    assert {*found} - {*FACTS["to_dict"]} == set()
     assert (found["max_length"], found["num_beams"], found["_name_or_path"]) == (7, 1, "")
     assert [*config] == [*found]
     assert "num_beams" in config
     assert BertConfig(**found).to_dict() == BertConfig.from_dict(found).to_dict() == found
+    names = {0: "a", 1: "b", 2: "c"}
+    assert BertConfig(**{**found, "id2label": names, "label2id": {"a": 0, "b": 1, "c": 2}}).num_labels == 3
+    assert BertConfig(**BertConfig(num_labels=0).to_dict()).num_labels == 0
     assert config.to_diff_dict() == json.loads(config.to_json_string())
     assert "num_beams" not in config.to_diff_dict()
 
@@ -156,8 +161,12 @@ def test_arguments_that_ask_for_nothing(kind: Any, tmp_path: Path) -> None:
     assert (type(config), config.num_labels, config.max_length, config.name_or_path) == (BertConfig, 5, 9, "given")
     assert unused == {"nonsense": 3}
     assert "name_or_path" not in config.raw
-    with pytest.raises(RequestError, match="no key 'num_label'"):
-        kind.from_pretrained(tmp_path, subfolder="inner", num_label=3)
+    with pytest.warns(match="no key 'num_label', 'output_loading_info': left out. Did you mean num_labels") as caught:
+        config = kind.from_pretrained(
+            tmp_path, subfolder="inner", num_label=3, is_decoder=True, output_loading_info=True
+        )
+    assert [each.filename for each in caught] == [__file__]
+    assert (config.num_labels, config.is_decoder, hasattr(config, "num_label")) == (2, True, False)
     with pytest.raises(RequestError, match="does not take proxies"):
         kind.from_pretrained(tmp_path, subfolder="inner", proxies={"https": "x"})
     with pytest.raises(RequestError, match="both token and use_auth_token"):

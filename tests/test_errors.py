@@ -31,6 +31,7 @@ TREE: dict[str, tuple[int, type[Exception], str]] = {
     "DamagedCheckpoint": (5, ValueError, "BertconvError"),
     "MissingFiles": (5, OSError, "DamagedCheckpoint"),
     "UnsupportedCheckpoint": (6, NotImplementedError, "BertconvError"),
+    "UnsupportedModel": (6, ValueError, "UnsupportedCheckpoint"),
     "UnsupportedRuntime": (6, ImportError, "UnsupportedCheckpoint"),
     "OutputError": (7, OSError, "BertconvError"),
     "HubError": (8, OSError, "BertconvError"),

@@ -45,6 +45,7 @@ class AutoConfig:
         """The config of a model; arguments, returns and errors as for `Config.from_pretrained`."""
         found = places.find(pretrained_model_name_or_path, places.place_of(kwargs))
         kind = said_class(found.keys, Path(found.file).name)
+        kwargs.setdefault("name_or_path", str(pretrained_model_name_or_path))
         return kind.from_dict(found.keys, *([found.file] if issubclass(kind, Config) else []), **kwargs)
 
     @staticmethod
@@ -53,8 +54,9 @@ class AutoConfig:
 
         Args:
             model_type: as config.json has it.
-            config: the class, of bertconv's or transformers' configs, with that `model_type`.
-            exist_ok: let it take the place of another one.
+            config: the class, of bertconv's or transformers' configs, with that `model_type`; it takes the
+                place of one registered before.
+            exist_ok: let it take the place of one of bertconv's.
 
         Raises:
             RequestError: no class of configs, one that says another model type, or there is one already.
@@ -65,7 +67,7 @@ class AutoConfig:
                 f"{config.__name__} has the model type {config.model_type!r}, and {model_type!r} is to be registered.",
                 hint="Fix one of them.",
             )
-        if not exist_ok and (model_type in _REGISTERED or model_type in _CLASSES):
+        if not exist_ok and model_type in _CLASSES:  # a cell of a notebook is run again: the newer class counts
             raise RequestError(f"there is a config for {model_type!r} already.", hint="Pass exist_ok=True.")
         _REGISTERED[model_type] = config
 

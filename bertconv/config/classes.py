@@ -65,7 +65,7 @@ class Config(LikePretrainedConfig):
         notes: what is unusual about the file, one sentence each.
         model_type: the kind of model.
         id2label: names of the labels by their number, LABEL_0 and so on where nothing names them. It sets and follows
-            `num_labels`, and is assigned as a whole.
+            `num_labels`.
         label2id: the same turned round.
 
     Raises:
@@ -160,7 +160,9 @@ class Config(LikePretrainedConfig):
         if name == "values":
             return _whole({}, self.family.schema) | {"num_labels": 2}
         if name in {"id2label", "label2id"}:
-            return (content.names_of if name == "id2label" else content.ids_of)(self.raw, self.values["num_labels"])
+            labels = (content.names_of if name == "id2label" else content.ids_of)(self.raw, self.values["num_labels"])
+            labels.write = lambda new: self.update({"id2label": dict(self.id2label), name: new})
+            return labels
         if not name.startswith("__") and name in self.values:
             return self.values[name]
         if name in defaults.ASKED or name in defaults.HIDDEN:
@@ -215,9 +217,15 @@ class Config(LikePretrainedConfig):
         _become(self, _changed(self, config_dict), self.family, self.path, is_whole=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Every key with its value, deeply copied, those that are only asked for as well; `id2label` has numbers."""
+        """Every key with its value, deeply copied, those that are only asked for as well; `id2label` has numbers.
+
+        Labels say their number: a program that puts others into the dictionary makes a config of it.
+        """
         asked = {**copy.deepcopy(dict(defaults.ASKED)), "dtype": self.dtype}
-        return {**asked, **self.own_keys(), "_name_or_path": self.name_or_path}
+        every = {**asked, **self.own_keys(), "_name_or_path": self.name_or_path}
+        if every["id2label"]:
+            del every["num_labels"]
+        return every
 
     def own_keys(self) -> dict[str, Any]:
         """Every key of the family, and what else was given, with its value, deeply copied."""
@@ -339,12 +347,15 @@ def _whole(raw: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
 def overridden(config: Config, kwargs: dict[str, Any]) -> Any:
     """A config that was just read, with keys changed; with `return_unused_kwargs` also what is no key of configs.
 
+    Where that is not asked for, it is warned of: programs give a config what is for the model, or for another family.
+
     Raises:
-        RequestError: what is no key, where it is not asked for; values that no such model can have.
+        RequestError: values that no such model can have.
     """
     wants_unused = kwargs.pop("return_unused_kwargs", False)
-    unused = {key: kwargs.pop(key) for key in list(kwargs) if not config.knows(key)} if wants_unused else {}
-    content.check_known(kwargs, (*config.values, *defaults.KNOWN))
+    unused = {key: kwargs.pop(key) for key in list(kwargs) if not config.knows(key)}
+    if not wants_unused:
+        content.warn_of_unknown(unused, (*config.values, *defaults.KNOWN))
     named = [kwargs.pop(key) for key in defaults.NAMES if key in kwargs]
     _become(config, _changed(config, kwargs), config.family, config.path)
     if named:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Self
 
 from bertconv.config.checks import bad
 from bertconv.config.defaults import DTYPES
@@ -69,13 +70,14 @@ def by_name(args: tuple[Any, ...], keys: Mapping[str, Any], positional: Sequence
     return by_position | dict(keys)
 
 
-def check_known(keys: Iterable[str], known: Collection[str]) -> None:
-    """RequestError for a key that no config has, with the one that was meant."""
-    unknown = next((key for key in keys if key not in known), None)
-    if unknown is not None:
-        near = closest(unknown, known)
+def warn_of_unknown(keys: Iterable[str], known: Collection[str]) -> None:
+    """One warning for keys that no config has and that are left out, with the one that was meant."""
+    unknown = list(keys)
+    if unknown:
+        near = closest(unknown[0], known)
         hint = f"Did you mean {near}?" if near is not None else "Assign to an attribute of the config to add a key."
-        raise RequestError(f"the config has no key {unknown!r}.", hint=hint)
+        named = "key " + ", ".join(map(repr, unknown))
+        warnings.warn(f"the config has no {named}: left out. {hint}", stacklevel=5)
 
 
 def plain(keys: Mapping[str, Any], path: str = "") -> dict[str, Any]:
@@ -125,6 +127,10 @@ def content_of(value: Any, wanted: str) -> dict[str, Any]:
         what = f"the class {value.__name__}" if speaks is not value else f"an object of type {type(value).__name__}"
         hint = f"Give a {wanted}, a dictionary, a config object of transformers, or the path of a folder or file."
         raise RequestError(f"a config was expected, not {what}.", hint=hint)
+    for key in ("id2label", "label2id"):  # transformers sorts them, as text: 10 before 2
+        own, labels = getattr(value, "__dict__", {}).get(key), content.get(key)
+        if isinstance(own, Mapping) and isinstance(labels, dict) and {*map(str, own)} == labels.keys():
+            content[key] = {str(each): labels[str(each)] for each in own}
     return content
 
 
@@ -168,18 +174,74 @@ def write_config(file: Path, content: bytes) -> None:
 
 
 class Labels(dict[Any, Any]):
-    """Names of labels as a config has them; it is made again for each reader, so that a change in place raises."""
+    """`id2label` or `label2id` of a config, made again for each reader; a change in place is one of the config.
 
-    def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
-        raise RequestError(
-            "labels of a config are not changed in place.",
-            hint="Assign all of them: config.id2label = {**config.id2label, 0: 'new'}.",
-        )
+    A number may be asked for as text too, which it is in a file. Copies and pickles are plain dictionaries.
 
-    __setitem__ = __delitem__ = __ior__ = update = pop = popitem = setdefault = clear = _refuse
+    Attributes:
+        write: gives the config all of them, where it is to hear of changes.
+    """
+
+    write: Callable[[dict[Any, Any]], None] | None = None
+
+    def __missing__(self, key: Any) -> Any:
+        if isinstance(key, str) and _ID.fullmatch(key) and int(key) in self:
+            return self[int(key)]
+        raise KeyError(key)
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """As of any dictionary, and numbers as text."""
+        try:
+            return self[key]
+        except KeyError:
+            return default
+
+    def _changed(self, change: Callable[[dict[Any, Any]], Any]) -> Any:
+        changed = dict(self)
+        result = change(changed)
+        if any(isinstance(key, int) for key in self):  # names by their numbers
+            changed = {
+                int(key) if isinstance(key, str) and _ID.fullmatch(key) else key: changed[key] for key in changed
+            }
+        if self.write is not None:
+            self.write(changed)
+        dict.clear(self)
+        dict.update(self, changed)
+        return result
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._changed(lambda labels: labels.__setitem__(key, value))
+
+    def __delitem__(self, key: Any) -> None:
+        self._changed(lambda labels: labels.__delitem__(key))
+
+    def __ior__(self, other: Any) -> Self:  # type: ignore[misc]
+        self.update(other)
+        return self
+
+    def update(self, *others: Any, **named: Any) -> None:
+        """As of any dictionary; so are the others."""
+        self._changed(lambda labels: labels.update(*others, **named))
+
+    def pop(self, *args: Any) -> Any:
+        """See `update`."""
+        return self._changed(lambda labels: labels.pop(*args))
+
+    def popitem(self) -> tuple[Any, Any]:
+        """See `update`."""
+        item: tuple[Any, Any] = self._changed(lambda labels: labels.popitem())
+        return item
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """See `update`."""
+        return self._changed(lambda labels: labels.setdefault(key, default))
+
+    def clear(self) -> None:
+        """See `update`."""
+        self._changed(lambda labels: labels.clear())
 
     def __reduce__(self) -> tuple[type[dict[Any, Any]], tuple[dict[Any, Any]]]:
-        """Copies and pickles are plain dictionaries."""
+        """See `Labels`."""
         return dict, (dict(self),)
 
 

@@ -132,14 +132,15 @@ class LikePretrainedConfig(Alike):
             local_files_only: use only what the cache holds.
             token: access token for the Hub.
             revision: branch, tag or commit on the Hub; a path on this machine has none, and it changes nothing there.
-            kwargs: `subfolder`, where in the folder the config is; `return_unused_kwargs`; keys to change.
+            kwargs: `subfolder`, where in the folder the config is; `return_unused_kwargs`; keys to change; what is
+                no key is left out with a warning.
 
         Returns:
             The config; with `return_unused_kwargs` also the arguments that are no keys of configs.
 
         Raises:
             MissingPath, HubError: nothing there; both are OSError.
-            RequestError: keys that no config has, or with values that no such model can have.
+            RequestError: values that no such model can have.
             DamagedCheckpoint, UnsupportedCheckpoint: as for `load`.
         """
         kwargs |= {"cache_dir": cache_dir, "force_download": force_download, "token": token, "revision": revision}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from bertconv.config import Config
@@ -279,10 +279,13 @@ def sizes_seen(table: Table, identity: Identity, head: str) -> dict[str, SizeSee
     return seen
 
 
-def fit_config(config: Config, seen: Mapping[str, SizeSeen], *, strict: bool = True) -> tuple[Config, list[str]]:
+def fit_config(
+    config: Config, seen: Mapping[str, SizeSeen], *, strict: bool = True, fewer: Collection[str] = ()
+) -> tuple[Config, list[str]]:
     """The config with what the file knows better, and a note for each such change.
 
-    ShapeMismatch for anything else; without `strict` the config wins wherever it speaks.
+    ShapeMismatch for anything else, but for keys of `fewer` that say less than the file; without `strict` the config
+    wins wherever it speaks.
     """
     changes: dict[str, int] = {}
     notes, problems = [], []
@@ -293,7 +296,7 @@ def fit_config(config: Config, seen: Mapping[str, SizeSeen], *, strict: bool = T
         if (key in ROWS_WIN and strict) or (key == "num_labels" and not config.says(key)):
             changes[key] = size.value
             notes.append(f"{key} is {size.value} as the tensors have it; the config said {stated}")
-        elif strict:
+        elif strict and not (key in fewer and stated < size.value):
             problems.append(f"  {key:24} config {stated:<8} file {size.value:<8} {size.tensors} x, {size.example}")
     if problems:
         raise ShapeMismatch(

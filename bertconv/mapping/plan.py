@@ -31,6 +31,7 @@ class PlanOptions:
             instead of refusing.
         hidden_act: the activation that the model is to have; None takes the one that the source computes.
         ignore_mismatched: newly initialise a tensor of another shape, as transformers' `ignore_mismatched_sizes`.
+        fewer: config keys that may say less than the file has: numbers of layers, of which the first ones are taken.
     """
 
     head: str | None = None
@@ -45,6 +46,7 @@ class PlanOptions:
     allow_loss: bool = False
     hidden_act: str | None = None
     ignore_mismatched: bool = False
+    fewer: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

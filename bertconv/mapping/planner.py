@@ -57,7 +57,8 @@ def make_plan(
         table, identity.dialect, target, config, head, hidden_act=options.hidden_act, allow_loss=options.allow_loss
     )
     config, sized = config_of_model(meaning.config, table, identity, head)
-    config, notes = fit_config(config, sizes_seen(table, identity, head), strict=not options.ignore_mismatched)
+    seen = sizes_seen(table, identity, head)
+    config, notes = fit_config(config, seen, strict=not options.ignore_mismatched, fewer=options.fewer)
     notes = [*sized, *notes]
     if options.untie:
         config = config.replace(tie_word_embeddings=False)

@@ -83,12 +83,15 @@ def source_options(given: Mapping[str, Any]) -> SourceOptions:
 
 
 def _containers(use_safetensors: bool | None, first: Sequence[str]) -> tuple[str, ...]:
-    """Containers in the order in which they are looked for, by default TensorFlow's own first."""
+    """Containers in the order in which they are looked for, by default TensorFlow's own first.
+
+    Safetensors where they are asked for, and then what TensorFlow itself writes: 4.57 did so, and no pickle is read.
+    """
     own = load_dialects().of(FRAMEWORK).containers
     order = preferred(*first) if first else tuple(sorted(BY_NAME, key=lambda name: name not in own))
-    if use_safetensors is None:
-        return order
-    return tuple(name for name in order if (name == Safetensors.name) == use_safetensors)
+    if use_safetensors:
+        return tuple(sorted(own, key=lambda name: name != Safetensors.name))
+    return tuple(name for name in order if use_safetensors is None or name != Safetensors.name)
 
 
 def dtype_policy(dtype: Any) -> Any:

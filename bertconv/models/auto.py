@@ -12,7 +12,7 @@ from bertconv import tasks
 from bertconv.config import Config
 from bertconv.config.auto import AutoConfig, check_class, config_class, said_class, said_family
 from bertconv.config.content import MAX_BYTES, keys_of, read_json
-from bertconv.errors import MissingConfig, RequestError, UnsupportedCheckpoint
+from bertconv.errors import MissingConfig, RequestError, UnsupportedModel
 from bertconv.families import Family
 from bertconv.models.arguments import settle_loading, source_options
 from bertconv.models.pretrained import TFPreTrainedModel
@@ -23,17 +23,17 @@ def class_for(family: Family, task: str, *others: str) -> type[TFPreTrainedModel
     """The class of a family for a task, or where it has none for the first of others that it has one for.
 
     Raises:
-        UnsupportedCheckpoint: there is none.
+        UnsupportedModel: there is none.
     """
     place = f"bertconv.models.families.{family.path.stem}"
     if importlib.util.find_spec(place) is None:
-        raise UnsupportedCheckpoint(
+        raise UnsupportedModel(
             f"there are no TensorFlow classes for {family.model_type!r}.", hint="Convert it to PyTorch's format."
         )
     head = next(filter(None, map(family.head_for, (task, *others))), None)
     found: type[TFPreTrainedModel] | None = getattr(importlib.import_module(place), f"TF{head}", None)
     if found is None:
-        raise UnsupportedCheckpoint(
+        raise UnsupportedModel(
             f"{family.title} has no TensorFlow class for {task.replace('_', ' ')}.",
             hint=f"It has {', '.join(other for other, own in family.tasks.items() if own != task)}.",
         )
@@ -45,7 +45,7 @@ def _has_own(kind: Any, task: str) -> bool:
     try:
         family = said_family({"model_type": getattr(kind, "model_type", "")})
         class_for(family, task)
-    except (RequestError, UnsupportedCheckpoint):
+    except (RequestError, UnsupportedModel):
         return False
     return config_class(family).__name__ == str(kind.__name__)
 
@@ -54,12 +54,12 @@ def _said(look_up: Callable[[Mapping[str, Any], str], Any], keys: Mapping[str, A
     """The family or the class that the keys of a config name, as said_family or said_class tell it.
 
     Raises:
-        UnsupportedCheckpoint: nobody knows it.
+        UnsupportedModel: nobody knows it.
     """
     try:
         return look_up(keys, file)
     except RequestError as error:
-        raise UnsupportedCheckpoint(error.message, hint=error.hint) from error
+        raise UnsupportedModel(error.message, hint=error.hint) from error
 
 
 def _key(config_class: Any) -> tuple[str, str]:
@@ -93,7 +93,7 @@ class _AutoModel:
         """A model with the weights of a checkpoint; arguments as for `TFPreTrainedModel.from_pretrained`.
 
         Raises:
-            UnsupportedCheckpoint: an architecture that bertconv has no classes for.
+            UnsupportedModel: an architecture that bertconv has no classes for.
         """
         settle_loading(pretrained_model_name_or_path, kwargs)
         config = kwargs.get("config")
@@ -117,8 +117,8 @@ class _AutoModel:
 
         Args:
             config_class: of bertconv's or transformers' configs; `AutoConfig.register` makes its model type known.
-            model_class: which has this `config_class`.
-            exist_ok: let it take the place of another one.
+            model_class: which has this `config_class`; it takes the place of one registered before.
+            exist_ok: let it take the place of one of bertconv's.
 
         Raises:
             RequestError: no such classes, the model's class has another config, or there is one already.
@@ -136,7 +136,7 @@ class _AutoModel:
                 f"{config_class.__name__}.",
                 hint="Set config_class of the model to that class.",
             )
-        if not exist_ok and (_key(config_class) in cls._registered or _has_own(config_class, cls.task)):
+        if not exist_ok and _has_own(config_class, cls.task):
             raise RequestError(
                 f"{cls.__name__} has a class for {config_class.__name__} already.", hint="Pass exist_ok=True."
             )
@@ -177,6 +177,12 @@ class TFAutoModelForPreTraining(_AutoModel):
 
 class TFAutoModelForMaskedLM(_AutoModel):
     """Masked words."""
+
+    task = tasks.MASKED_LM
+
+
+class TFAutoModelWithLMHead(_AutoModel):
+    """Masked words; the older name."""
 
     task = tasks.MASKED_LM
 

@@ -60,6 +60,7 @@ class LoadRequest:
         build: makes the model from a config.
         table_head: the table's class that the model is; None for a class of the user's own.
         class_name: for messages.
+        may_be_shorter: whether a number of layers that the caller gives may be less than the file's.
     """
 
     path: Any
@@ -72,6 +73,7 @@ class LoadRequest:
     build: Callable[[Config], keras.Model]
     table_head: str | None
     class_name: str
+    may_be_shorter: bool = False
 
 
 def load(request: LoadRequest) -> tuple[keras.Model, LoadingInfo]:
@@ -211,6 +213,7 @@ def plan_of(header: Header, own: Inventory, config: Config, request: LoadRequest
     options = PlanOptions(
         head=own.head, groups=own.groups, init_missing=True, allow_unknown=ANY_NAME, ignore=request.ignore,
         ignore_mismatched=request.ignore_mismatched_sizes, hidden_act=_asked_activation(own, request),
+        fewer=_asked_layers(own, request),
     )  # fmt: skip
     try:
         plan = make_plan(identity, own.table, own.dialects, config, own.dialects.of(FRAMEWORK), options)
@@ -232,6 +235,14 @@ def _asked_activation(own: Inventory, request: LoadRequest) -> str | None:
     """The activation that the caller asks for, which is by transformers' name."""
     asked = own.table.family.schema.respelled(request.overrides)
     return asked.get(own.table.family.schema.spelled(ACTIVATION))
+
+
+def _asked_layers(own: Inventory, request: LoadRequest) -> tuple[str, ...]:
+    """The keys of numbers of layers that the caller gives, by a config or by name: a model may be the first ones."""
+    schema, sizes = own.table.family.schema, own.table.sizes
+    keys = {sizes[size].key for group in own.table.groups.values() for _, size in group.repeat}
+    asked = {schema.spelled(key) for key in (keys if request.config is not None else request.overrides)}
+    return tuple(key for key in sorted(keys) if request.may_be_shorter and schema.spelled(key) in asked)
 
 
 def warn_of(

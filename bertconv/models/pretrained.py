@@ -69,6 +69,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
     framework: ClassVar[str] = "tf"
     call_inputs: ClassVar[CallInputs] = CallInputs()
     input_names: ClassVar[tuple[str, ...]] = ()
+    _auto_class: ClassVar[str | None] = None
     _keys_to_ignore_on_load_unexpected: ClassVar[list[str] | None] = None
     _keys_to_ignore_on_load_missing: ClassVar[list[str] | None] = None
 
@@ -204,7 +205,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
             local_files_only: use only what the cache holds.
             token: access token for the Hub.
             revision: branch, tag or commit on the Hub.
-            use_safetensors: True for safetensors files only, False for the others.
+            use_safetensors: True for safetensors, or else files of TensorFlow's own; False for all but safetensors.
             kwargs: `from_pt` and `from_flax` (look for `pytorch_model.bin` or `flax_model.msgpack` first), `subfolder`,
                 `variant`, `output_loading_info`, `dtype`, `trainable`, `name`, `add_pooling_layer`; keys of the config,
                 which override it; transformers' other arguments, where they ask for nothing
@@ -237,6 +238,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         request = loading.LoadRequest(
             pretrained_model_name_or_path, options, given, config_class, kwargs, ignore_mismatched_sizes, ignore,
             lambda config: cls(foreign.config_for(cls, config), *model_args, **settings), cls.table_head, cls.__name__,
+            may_be_shorter=True,
         )  # fmt: skip
         model, info = loading.load(request)
         model.name_or_path = model.config.name_or_path = str(pretrained_model_name_or_path)
@@ -283,6 +285,11 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         model = cls(foreign.config_for(cls, config), **kwargs)
         freeze_layers(model, frozen)
         return model
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: Any = "TFAutoModel") -> None:
+        """Note a name, as a config's does: nothing here copies code beside a model, so nothing acts on it."""
+        cls._auto_class = auto_class if isinstance(auto_class, str) else auto_class.__name__
 
     @property
     def body(self) -> Any:

@@ -256,6 +256,22 @@ def returned_loss_of_keras(row: Row) -> None:  # noqa: ARG001
     assert found == [0, pytest.approx(np.mean(models[1].seen))]
 
 
+@case("`model.trainable = True` after `layer.trainable = False` for layers of it")
+def frozen_layers(row: Row) -> None:  # noqa: ARG001
+    model = make()
+    plain = keras.Sequential([keras.layers.Dense(2), keras.layers.Dense(3)])
+    plain.build((1, 4))
+    for each in (model, plain):
+        for layer in each.layers:
+            layer.trainable = False
+        each.trainable = True
+        assert each.trainable_weights == []
+        each.trainable = False
+        each.trainable = True
+        assert len(each.trainable_weights) == len(each.weights)
+    # model.trainable = False, then model.trainable = True
+
+
 @case("`model.add_metric(value)`")
 def add_metric(row: Row) -> None:
     (x, y), model, value, metric = batch(), make(), tf.ones(()), "accuracy"

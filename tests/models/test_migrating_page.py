@@ -98,6 +98,7 @@ TESTED = {
     "RoBERTa-PreLayerNorm: the last of `hidden_states`":
         "models/test_families_against_transformers.py::test_every_output",
     "activations": "models/test_activations.py::test_the_names_are_those_of_the_config",
+    "more layers than the file has": "models/test_loading.py::test_layers_that_are_not_there",
     "names in `output_loading_info`": "models/test_loading.py::test_half_a_head",
     "loading that went well": "models/test_loading.py::test_every_format",
     "the Hub is down, and its files are in the cache": "models/test_loading.py::test_hub_that_is_down",

@@ -109,14 +109,30 @@ def test_in_the_place_of_a_class_of_bertconvs(registered: Any, tmp_path: Path) -
 
 
 def test_twice() -> None:
+    """As a notebook does whose cell is run again: with classes of the same name that are others."""
+
+    def again(kind: Any, **shown: Any) -> Any:
+        return type(kind.__name__, (kind,), {"__module__": kind.__module__, **shown})
+
     AutoConfig.register("reviews", ReviewConfig)
     TFAutoModel.register(ReviewConfig, TFReview)
-    with pytest.raises(RequestError, match="already"):
-        AutoConfig.register("reviews", ReviewConfig)
-    with pytest.raises(RequestError, match="already"):
-        TFAutoModel.register(ReviewConfig, TFReview)
-    AutoConfig.register("reviews", ReviewConfig, exist_ok=True)
-    TFAutoModel.register(ReviewConfig, TFReview, exist_ok=True)
+    newer = again(ReviewConfig)
+    newer_model = again(TFReview, config_class=newer)
+    AutoConfig.register("reviews", newer)
+    TFAutoModel.register(newer, newer_model)
+    config = AutoConfig.for_model("reviews", **SIZES)
+    assert type(config) is newer
+    assert type(TFAutoModel.from_config(config)) is newer_model
+
+
+def test_a_name_that_nothing_acts_on() -> None:
+    class Own(TFReview):
+        pass
+
+    Own.register_for_auto_class("TFAutoModelForSequenceClassification")
+    assert (Own._auto_class, TFReview._auto_class) == ("TFAutoModelForSequenceClassification", None)
+    Own.register_for_auto_class(TFAutoModel)
+    assert Own._auto_class == "TFAutoModel"
 
 
 def test_what_does_not_fit_together() -> None:
