@@ -7,7 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
-from keras.src.utils.tracking import TrackedDict as TrackedDict  # noqa: PLC0414  (for the other modules)
+from keras.src.utils.naming import to_snake_case as to_snake_case  # noqa: PLC0414  (for the other modules)
+from keras.src.utils.tracking import TrackedDict as TrackedDict  # noqa: PLC0414
 from keras.src.utils.tracking import TrackedList as TrackedList  # noqa: PLC0414
 from keras.src.utils.tracking import TrackedOrderedDict as TrackedOrderedDict  # noqa: PLC0414
 
