@@ -61,9 +61,9 @@ class BaseLayer(Replaceable, keras.layers.Layer):
         return super().__call__(*args, **kwargs)
 
     def build(self, input_shape: Any = None) -> None:
-        """Create every weight."""
+        """Create every weight; layers of a user's own among ours get theirs when they are called first."""
         for layer in inner_layers(self):
-            if not layer.built:
+            if isinstance(layer, Replaceable) and not layer.built:
                 layer.build()
 
     @property

@@ -145,12 +145,12 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
             return super().__call__(*placed.values(), **as_tensors(self, given))
 
     def post_init(self) -> None:
-        """Create the weights of every layer; called at the end of a class's own `__init__`."""
+        """Create the weights of every layer of ours; called at the end of a class's own `__init__`."""
         with keras.name_scope(self.name):
             for layer in self.layers:
                 if not self.trainable:  # Keras freezes the layers that a model has at that moment: none as yet
                     layer.trainable = False
-                if not layer.built:
+                if isinstance(layer, Replaceable) and not layer.built:
                     layer.build()
         self.built = True
 
