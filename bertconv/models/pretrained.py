@@ -24,6 +24,7 @@ from bertconv.models.dummies import call_with_dummies
 from bertconv.models.embeddings import resize_token_embeddings
 from bertconv.models.inputs import FEATURES, as_tensors
 from bertconv.models.keras_internals import every_layer
+from bertconv.models.layers import BaseLayer
 from bertconv.models.outputs import ModelOutput
 from bertconv.models.replacing import Replaceable
 from bertconv.models.serving import ServingMixin
@@ -150,7 +151,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
             for layer in self.layers:
                 if not self.trainable:  # Keras freezes the layers that a model has at that moment: none as yet
                     layer.trainable = False
-                if isinstance(layer, Replaceable) and not layer.built:
+                if isinstance(layer, BaseLayer) and not layer.built:
                     layer.build()
         self.built = True
 
@@ -281,8 +282,15 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
             frozen = made.pop("frozen", [])
             kwargs = {**made, **kwargs}
         model = cls(foreign.config_for(cls, config), **kwargs)
+        model.build_in_name_scope()  # Keras, about to load weights, asks for it only of a model that has none at all
         freeze_layers(model, frozen)
         return model
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Any:
+        """As Keras copies a model, by way of a file, but for classes that it does not find by their names, too."""
+        with keras.saving.custom_object_scope({type(self).__name__: type(self)}):
+            reduced: Any = self.__reduce__()
+            return reduced[0](*reduced[1])
 
     @property
     def body(self) -> Any:

@@ -668,6 +668,7 @@ def submodules(row: Row) -> None:  # noqa: ARG001
     model = make()
     assert {model.bert, model.bert.encoder.layer[0].attention.self_attention.query} <= {*model.submodules}
     assert model not in model.submodules
+    assert model.dropout in [each for each in model.submodules if isinstance(each, keras.layers.Dropout)]
 
 
 @case("`self.scale = tf.Variable(1.0)` in a layer or model of your own")
