@@ -34,7 +34,7 @@ def checked_ids(ids: tf.Tensor, limit: int, name: str, key: str, hint: str = OTH
     """The ids as int32, each of them from 0 to `limit` - 1.
 
     Args:
-        ids: integers of any shape; where Keras builds somebody's model around ours from shapes alone also floats.
+        ids: integers of any shape; where Keras traces somebody's model around ours from shapes alone also floats.
         limit: size of the table that they index.
         name: of the argument.
         key: of the config, which gives the limit.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -18,6 +18,7 @@ from bertconv.formats.transfer import checked_cast
 from bertconv.mapping.ignore import first_match
 from bertconv.mapping.layout import Transpose
 from bertconv.mapping.plan import Plan
+from bertconv.models.counted_names import same_but_for_numbers
 from bertconv.models.layers import initial
 from bertconv.models.memory import as_tensor, empty_array
 from bertconv.models.variables import FRAMEWORK, Inventory
@@ -125,13 +126,17 @@ class _Extras:
 
 
 def _extras(own: Inventory, plan: Plan, *, ignore_mismatched: bool) -> _Extras:
-    names = _unused(plan)
+    exact, names = _unused(plan)
+    shapes = {name: tuple(variable.shape) for name, variable in own.extra.items()}
+    for stored in (_without_prefix(exact), exact):
+        there = same_but_for_numbers(own.stems, shapes, {name: tensor.shape for name, tensor in stored.items()})
+        names |= {name: stored[other] for name, other in there.items()}
     found = _Extras([], {}, [])
     for name, variable in own.extra.items():
         tensor = names.get(name)
         if tensor is None or tensor.dtype not in FLOATS:
             found.lacking.append(name)
-        elif tensor.shape == tuple(variable.shape):
+        elif tensor.shape == shapes[name]:
             found.fills.append(_Fill(variable, tensor, None))
         else:
             found.wrong[name] = tensor
@@ -146,8 +151,8 @@ def _extras(own: Inventory, plan: Plan, *, ignore_mismatched: bool) -> _Extras:
     return found
 
 
-def _unused(plan: Plan) -> dict[str, StoredTensor]:
-    """Tensors that fill nothing of the table, by the names that a variable beyond it would have."""
+def _unused(plan: Plan) -> tuple[dict[str, StoredTensor], dict[str, StoredTensor]]:
+    """Tensors that fill nothing of the table, by their names, and by all names that a variable beyond it would have."""
     taken = {id(move.source) for move in plan.moves}
     known = (tensor for tensors in plan.identity.by_id.values() for tensor in tensors)
     exact: dict[str, StoredTensor] = {}
@@ -156,7 +161,13 @@ def _unused(plan: Plan) -> dict[str, StoredTensor]:
             exact[tensor.name.removeprefix(plan.identity.prefix).removesuffix(":0")] = tensor
     tails = Counter(name.partition("/")[2] for name in exact)
     short = {tail: tensor for name, tensor in exact.items() if tails[tail := name.partition("/")[2]] == 1}
-    return short | exact
+    return exact, short | exact
+
+
+def _without_prefix(names: Mapping[str, StoredTensor]) -> Mapping[str, StoredTensor]:
+    """Tensors by name, without the model's own name, if it stands before all of them."""
+    starts = {name.partition("/")[0] for name in names}
+    return {name.partition("/")[2]: tensor for name, tensor in names.items()} if len(starts) == 1 else names
 
 
 def _info(plan: Plan, extras: _Extras, own: Inventory) -> LoadingInfo:

@@ -8,15 +8,17 @@ import keras
 import tensorflow as tf
 
 from bertconv.errors import RequestError
+from bertconv.models.keras_internals import every_layer
 
 IGNORED = ("workers", "use_multiprocessing", "max_queue_size")
 """Arguments of Keras 2 for the processes that a generator or a Sequence ran in; Keras 3 has them on its PyDataset."""
 
 
 class Keras2Names:
-    """`metrics_names`, `compiled_loss` and `compiled_metrics` as they were.
+    """`metrics_names`, `compiled_loss`, `compiled_metrics` and `submodules` as they were.
 
-    Keras 3 has them, but calls the metrics "compile_metrics", counts no loss, and counts the outputs for the loss.
+    Keras 3 has all but the last, but calls the metrics "compile_metrics", counts no loss, and counts the outputs for
+    the loss.
     """
 
     @property
@@ -27,6 +29,11 @@ class Keras2Names:
             return ["loss"]
         found = self._flatten_metrics_in_order({name: name for name in self.get_metrics_result()})  # type: ignore[attr-defined]
         return found if isinstance(found, list) else [found]
+
+    @property
+    def submodules(self) -> tuple[Any, ...]:
+        """The layers inside, of every depth, which Keras 2 had from tf.Module."""
+        return tuple(every_layer(self)[1:])
 
     def compiled_loss(
         self, y: Any, y_pred: Any, sample_weight: Any = None, regularization_losses: Any = None

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import tensorflow as tf
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
-from keras.src.utils.tracking import TrackedDict as TrackedDict  # noqa: PLC0414  (for the other modules)
+from keras.src.utils.naming import to_snake_case as to_snake_case  # noqa: PLC0414  (for the other modules)
+from keras.src.utils.tracking import TrackedDict as TrackedDict  # noqa: PLC0414
 from keras.src.utils.tracking import TrackedList as TrackedList  # noqa: PLC0414
 from keras.src.utils.tracking import TrackedOrderedDict as TrackedOrderedDict  # noqa: PLC0414
 
@@ -45,5 +47,11 @@ def has_training(layer: Any) -> bool:
 
 
 def is_asked_for_shapes() -> bool:
-    """Whether Keras traces a call only for its shapes: inputs are then floats where it has no more than a shape."""
-    return bool(in_symbolic_scope())
+    """Whether Keras traces a call only for its shapes: inputs are then floats where it has no more than a shape.
+
+    It does so too for the signature that it gives every Keras model in a SavedModel, whatever others are asked for.
+    """
+    graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+    while graph is not None and getattr(graph, "name", "") != "serving_default":
+        graph = getattr(graph, "outer_graph", None)
+    return graph is not None or bool(in_symbolic_scope())

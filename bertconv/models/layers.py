@@ -61,9 +61,9 @@ class BaseLayer(Replaceable, keras.layers.Layer):
         return super().__call__(*args, **kwargs)
 
     def build(self, input_shape: Any = None) -> None:
-        """Create every weight."""
+        """Create every weight; layers of a user's own among ours get theirs when they are called first."""
         for layer in inner_layers(self):
-            if not layer.built:
+            if isinstance(layer, BaseLayer) and not layer.built:
                 layer.build()
 
     @property
@@ -228,11 +228,14 @@ class LayerNorm(BaseLayer):
         return tf.cast(scaled * tf.cast(self.gamma, wide) + tf.cast(self.beta, wide), x.dtype)
 
 
-class Dropout(keras.layers.Layer):
-    """Dropout with TensorFlow's stateful random numbers, which cost a third of Keras's stateless ones on a CPU."""
+class Dropout(keras.layers.Dropout):
+    """Dropout with TensorFlow's stateful random numbers, which cost a third of Keras's stateless ones on a CPU.
+
+    Programs look for layers of Keras's class to set their `rate`.
+    """
 
     def __init__(self, rate: float, *, name: str = "dropout", dtype: Any = None) -> None:
-        super().__init__(name=name, dtype=dtype)
+        super().__init__(0.0, name=name, dtype=dtype)  # for a rate above 0 Keras keeps a state of its random numbers
         self.rate = rate
         self.built = True
 

@@ -24,6 +24,7 @@ from bertconv.models.dummies import call_with_dummies
 from bertconv.models.embeddings import resize_token_embeddings
 from bertconv.models.inputs import FEATURES, as_tensors
 from bertconv.models.keras_internals import every_layer
+from bertconv.models.layers import BaseLayer
 from bertconv.models.outputs import ModelOutput
 from bertconv.models.replacing import Replaceable
 from bertconv.models.serving import ServingMixin
@@ -146,12 +147,12 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
             return super().__call__(*placed.values(), **as_tensors(self, given))
 
     def post_init(self) -> None:
-        """Create the weights of every layer; called at the end of a class's own `__init__`."""
+        """Create the weights of every layer of ours; called at the end of a class's own `__init__`."""
         with keras.name_scope(self.name):
             for layer in self.layers:
                 if not self.trainable:  # Keras freezes the layers that a model has at that moment: none as yet
                     layer.trainable = False
-                if not layer.built:
+                if isinstance(layer, BaseLayer) and not layer.built:
                     layer.build()
         self.built = True
 
@@ -283,6 +284,7 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
             frozen = made.pop("frozen", [])
             kwargs = {**made, **kwargs}
         model = cls(foreign.config_for(cls, config), **kwargs)
+        model.build_in_name_scope()  # Keras, about to load weights, asks for it only of a model that has none at all
         freeze_layers(model, frozen)
         return model
 
@@ -290,6 +292,12 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
     def register_for_auto_class(cls, auto_class: Any = "TFAutoModel") -> None:
         """Note a name, as a config's does: nothing here copies code beside a model, so nothing acts on it."""
         cls._auto_class = auto_class if isinstance(auto_class, str) else auto_class.__name__
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Any:
+        """As Keras copies a model, by way of a file, but for classes that it does not find by their names, too."""
+        with keras.saving.custom_object_scope({type(self).__name__: type(self)}):
+            reduced: Any = self.__reduce__()
+            return reduced[0](*reduced[1])
 
     @property
     def body(self) -> Any:

@@ -223,6 +223,8 @@ class TrainingMixin(Keras2Names):
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Update the metrics with labels and the outputs that they are for."""
+        if self._compile_metrics is None:  # type: ignore[attr-defined]  # labels may be for the model's own loss alone
+            return super().compute_metrics(x, y, y_pred, sample_weight)  # type: ignore[misc]
         y, y_pred = self._matched(y, y_pred)
         if isinstance(y_pred, Mapping) and max(len(y_pred), len(self.label_outputs)) > 1:
             repeat_metrics(self._compile_metrics, y_pred)  # type: ignore[attr-defined]

@@ -13,6 +13,7 @@ from bertconv.errors import RequestError
 from bertconv.mapping.dialects import Dialect, Dialects, load_dialects
 from bertconv.mapping.expand import TensorSpec, expand
 from bertconv.mapping.table import Table
+from bertconv.models.counted_names import stem_of
 from bertconv.models.keras_internals import inner_layers
 from bertconv.models.replacing import Replaceable
 from bertconv.records import dataclass
@@ -32,6 +33,7 @@ class Inventory:
         groups: the table's groups that it owns.
         known: neutral id -> variable.
         extra: variables that the table does not know, by name (`extra/kernel`).
+        stems: of the names of these, see `counted_names`.
     """
 
     table: Table
@@ -40,6 +42,7 @@ class Inventory:
     groups: tuple[str, ...]
     known: dict[str, keras.Variable]
     extra: dict[str, keras.Variable]
+    stems: dict[str, str]
 
 
 def inventory(model: Any, config: Config, head: str | None) -> Inventory:
@@ -69,7 +72,8 @@ def inventory(model: Any, config: Config, head: str | None) -> Inventory:
     known = {place: found.of(spec) for place, spec in _stored(table, config, dialects, groups).items()}
     taken = {id(variable) for variable in known.values()}
     extra = {name: variable for name, variable in named.items() if id(variable) not in taken}
-    return Inventory(table, dialects, head or table.base_head, groups, known, extra)
+    stems = {each.name: each.stem for each in _walk(model) if each.name in extra}
+    return Inventory(table, dialects, head or table.base_head, groups, known, extra, stems)
 
 
 def _stored(table: Table, config: Config, dialects: Dialects, groups: tuple[str, ...]) -> dict[str, TensorSpec]:
@@ -91,7 +95,7 @@ class _Placed:
 
     def __init__(self, model: Any, named: dict[str, keras.Variable], dialect: Dialect, *, by_id: bool) -> None:
         self.named, self.suffix = named, dialect.suffix
-        own = list({id(each): each for _, each, is_own in _walk(model, ()) if is_own}.values()) if by_id else []
+        own = list({id(each.variable): each.variable for each in _walk(model) if each.is_own}.values()) if by_id else []
         counts = Counter(getattr(variable, "neutral_id", None) for variable in own)
         self.by_id = {place: each for each in own if counts[place := getattr(each, "neutral_id", None)] == 1}
 
@@ -123,29 +127,46 @@ def named_variables(model: keras.layers.Layer) -> dict[str, keras.Variable]:
     """Name -> variable, in the order of `model.weights`; a layer that is used twice counts once."""
     found: dict[str, keras.Variable] = {}
     seen: set[int] = set()
-    for name, variable, _ in _walk(model, ()):
-        if id(variable) in seen:
+    for each in _walk(model):
+        if id(each.variable) in seen:
             continue
-        seen.add(id(variable))
-        if name in found:
+        seen.add(id(each.variable))
+        if each.name in found:
             raise RequestError(
-                f"two variables of {type(model).__name__} are called {name}.", hint="Give their layers different names."
+                f"two variables of {type(model).__name__} are called {each.name}.",
+                hint="Give their layers different names.",
             )
-        found[name] = variable
+        found[each.name] = each.variable
     return found
 
 
-def _walk(
-    layer: keras.layers.Layer, path: tuple[str, ...], *, is_own: bool = True
-) -> Iterator[tuple[str, keras.Variable, bool]]:
-    """Name, variable, and whether only layers of ours are around it: what is inside an adapter is not ours any more."""
+@dataclass(frozen=True)
+class _Named:
+    """A variable in a model.
+
+    Attributes:
+        name: of the layers around it and its own.
+        stem: the same without numbers that Keras gave.
+        variable: itself.
+        is_own: whether only layers of ours are around it: what is inside an adapter is not ours any more.
+    """
+
+    name: str
+    stem: str
+    variable: keras.Variable
+    is_own: bool
+
+
+def _walk(layer: keras.layers.Layer, name: str = "", stem: str = "", *, is_own: bool = True) -> Iterator[_Named]:
+    """Every variable of a layer, twice where it is held twice; `name` and `stem` are those of what is around it."""
     layers = inner_layers(layer)
     below = {id(variable) for inner in layers for variable in inner.weights}
     for variable in layer.weights:
         if id(variable) not in below:
-            yield "/".join((*path, variable.name)), variable, is_own
+            yield _Named(f"{name}{variable.name}", f"{stem}{variable.name}", variable, is_own)
     for inner in layers:
-        yield from _walk(inner, (*path, inner.name), is_own=is_own and isinstance(inner, Replaceable))
+        is_ours = is_own and isinstance(inner, Replaceable)
+        yield from _walk(inner, f"{name}{inner.name}/", f"{stem}{stem_of(inner)}/", is_own=is_ours)
 
 
 def frozen_layers(model: keras.layers.Layer) -> list[str]:

@@ -51,12 +51,12 @@ def load_weights(
     """
     check_path(filepath, "the file's name")
     path = Path(filepath)
+    self.build_in_name_scope()
     if path.name.endswith(_KERAS) or (path.is_dir() and not _is_checkpoint(path)):
         keras.Model.load_weights(self, filepath, skip_mismatch=skip_mismatch, **kwargs)
         return
     if kwargs:
         raise RequestError(f"load_weights of {path.name} takes no {', '.join(kwargs)}.", hint="Leave it out.")
-    self.build_in_name_scope()
     request = _request(self, path, skip_mismatch=skip_mismatch)
     source = open_source(path, request.source)
     with closing(open_header(source, check_data=True)) as header, loading.paused_collection():

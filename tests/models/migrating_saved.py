@@ -676,6 +676,43 @@ def saved_without_signature(row: Row) -> None:  # noqa: ARG001
     assert sorted(tf.saved_model.load("folder/saved_model/1").signatures) == ["int64_serving", "serving_default"]
 
 
+class Whole(keras.Model):
+    """A class of somebody's own around one of ours, with a variable that Keras knows and one that it does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = make()
+        self.unknown = tf.Variable(1.0)
+        self.scale = self.add_weight(name="scale", initializer="ones")
+
+    def call(self, x: Any) -> Any:
+        return self.inner(x).logits * self.unknown * self.scale
+
+
+@case('`tf.saved_model.save(whole, "folder")` of a subclass of `keras.Model` that holds one of ours')
+def saved_around(row: Row) -> None:  # noqa: ARG001
+    """Whole is a `keras.Model`."""
+    whole, x = Whole(), {"input_ids": tf.constant(IDS, tf.int32)}
+    wanted = whole(x)
+    tf.saved_model.save(whole, "folder")
+    loaded = tf.saved_model.load("folder").signatures["serving_default"]
+    assert {spec.dtype for spec in loaded.structured_input_signature[1].values()} == {tf.float32}
+    whole.export("folder", input_signature=[{"input_ids": tf.TensorSpec((None, None), tf.int32)}], verbose=False)
+    exported = tf.saved_model.load("folder")
+    assert np.allclose(exported.serve(x), wanted, atol=1e-5)
+
+
+@case("`tf.lite.TFLiteConverter.from_keras_model(model)`")
+def lite(row: Row) -> None:
+    """Of what `save_pretrained` wrote."""
+    model = exported()
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    with row.comes():
+        converter.convert()
+    converter = tf.lite.TFLiteConverter.from_saved_model("folder/saved_model/1", ["serving_default"])
+    assert converter.convert()
+
+
 # Layers and variables
 
 
@@ -716,3 +753,27 @@ def variables(row: Row) -> None:  # noqa: ARG001
     variable = make().weights[0]
     assert isinstance(variable, tf.Variable) is False
     assert isinstance(variable.value, tf.Variable)
+
+
+@case("`model.submodules`")
+def submodules(row: Row) -> None:  # noqa: ARG001
+    model = make()
+    assert {model.bert, model.bert.encoder.layer[0].attention.self_attention.query} <= {*model.submodules}
+    assert model not in model.submodules
+    assert model.dropout in [each for each in model.submodules if isinstance(each, keras.layers.Dropout)]
+
+
+@case("`self.scale = tf.Variable(1.0)` in a layer or model of your own")
+def own_variables(row: Row) -> None:  # noqa: ARG001
+    """In Whole: `self.scale = self.add_weight(name="scale", initializer="ones")`, `self.scale = tf.Variable(1.0)`."""
+    whole = Whole()
+    assert [each.name for each in whole.weights if each.shape == ()] == ["scale"]
+
+
+@case("`module.trainable_variables` of a `tf.Module` that holds a model")
+def modules(row: Row) -> None:  # noqa: ARG001
+    module = tf.Module()
+    module.model = model = make()
+    assert len(module.trainable_variables) == 0
+    assert len(model.trainable_variables) == len(model.weights)
+    # `tf.Module`

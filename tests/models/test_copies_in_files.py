@@ -29,7 +29,7 @@ def test_a_copy_is_written_beside_its_original_with_its_value(form: str) -> None
         for number, (place, spec) in enumerate(specs.items())
         if place not in TABLE.tied
     }
-    contents = contents_of(Inventory(TABLE, DIALECTS, HEAD, groups, known, {}), config, formats()[form], HEAD)
+    contents = contents_of(Inventory(TABLE, DIALECTS, HEAD, groups, known, {}, {}), config, formats()[form], HEAD)
     found = {content.spec.id: content for content in contents}
     stored = TABLE.stored_copies.get(formats()[form].dialect.name, {})
     assert list(found) == [place for place in specs if place not in TABLE.tied or place in stored]

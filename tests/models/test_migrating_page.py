@@ -94,6 +94,8 @@ TESTED = {
     "`fit` without a computable loss": "models/test_training.py::test_no_loss_is_refused",
     "TensorFlow save of a model built by `build()`, named, or nested":
         "models/test_save_pretrained.py::test_names_do_not_depend_on_how_a_model_is_used",
+    "layers that nobody named, saved and loaded in one process":
+        "models/test_counted_names.py::test_back_in_the_same_process",
     "shards of an earlier save": "models/test_save_pretrained.py::test_stale_shards_go_and_other_files_stay",
     "RoBERTa-PreLayerNorm: the last of `hidden_states`":
         "models/test_families_against_transformers.py::test_every_output",

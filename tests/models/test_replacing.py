@@ -18,7 +18,13 @@ import tiny_models as tiny
 from called_models import CLASSIFIER, assert_close, make
 from tiny_models import BATCH, LABELS, LENGTH, inputs, labels
 
-from bertconv import TFBertForSequenceClassification, TFBertForTokenClassification, TFBertModel
+from bertconv import (
+    TFBertForSequenceClassification,
+    TFBertForTokenClassification,
+    TFBertMainLayer,
+    TFBertModel,
+    TFBertPreTrainedModel,
+)
 from bertconv.errors import MissingTensors, RequestError
 from bertconv.models.families.bert import TFBertPooler
 from bertconv.models.layers import BaseLayer, Linear
@@ -563,6 +569,40 @@ def test_an_attribute_without_a_truth_value(value: Any) -> None:
     holder.kept = value
     assert holder.kept is value
     assert tf.function(holder)(tf.ones((1, 2))).shape == (1, 2)
+
+
+class Averaged(keras.layers.Layer):
+    """A pooler of somebody's own, which Keras builds by the shape of what it is called with."""
+
+    def __init__(self) -> None:
+        super().__init__(name="pooler")
+        self.dense = keras.layers.Dense(HIDDEN, kernel_initializer="ones", name="dense")
+
+    def call(self, hidden: Any) -> Any:
+        return self.dense(tf.reduce_mean(hidden, 1))
+
+
+class Unbuilt(TFBertPreTrainedModel):
+    """Layers of somebody's own go into a body that has no weights as yet."""
+
+    def __init__(self, config: Any, **kwargs: Any) -> None:
+        super().__init__(config, **kwargs)
+        self.bert = TFBertMainLayer(config, name="bert")
+        self.bert.pooler = Averaged()
+        attention = self.bert.encoder.layer[0].attention.self_attention
+        attention.query = Lora(attention.query)
+
+    def call(self, inputs: Any) -> Any:
+        return self.bert(inputs)
+
+
+def test_layers_in_a_body_without_weights() -> None:
+    model, x = Unbuilt(tiny.config(num_hidden_layers=1)), inputs()
+    found = model(x)
+    sums = tf.reduce_sum(tf.reduce_mean(found.last_hidden_state, 1), -1, keepdims=True)
+    np.testing.assert_allclose(found.pooler_output, tf.repeat(sums, HIDDEN, -1), rtol=1e-4, atol=1e-4)
+    assert f"{query(0)}/query/kernel" in weights(model)
+    assert all(layer.built for layer in model._flatten_layers())
 
 
 def test_lists_stay_the_same_objects() -> None:

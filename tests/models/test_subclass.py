@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -510,6 +511,39 @@ def test_own_class_trains_and_goes_into_a_keras_file(tmp_path: Path) -> None:
     other = made(Regressor, seed=1)
     other.load_weights(path)
     cp.assert_same(weights(other), weights(model))
+
+
+class Several(TFBertForSequenceClassification):
+    """One of our heads, whose own weights are there at once, with layers more that get theirs in a call."""
+
+    def __init__(self, config: Any, *inputs: Any, **kwargs: Any) -> None:
+        super().__init__(config, *inputs, **kwargs)
+        self.towers = [[keras.layers.Dense(3, name="low"), keras.layers.Dense(2, name="high")]]
+        self.single = {"one": keras.layers.Dense(2, name="one")}
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        pooled = self.bert(inputs, training=training).pooler_output
+        own = self.towers[0][1](self.towers[0][0](pooled)) + self.single["one"](pooled)
+        return own + self.classifier(pooled)[:, :2]
+
+
+@pytest.mark.parametrize("way", ["model.keras", "model.weights.h5", "copy"])
+def test_layers_more_than_a_head_has_come_back(tmp_path: Path, way: str) -> None:
+    model, ids = made(Several), tiny.inputs()["input_ids"]
+    model.compile(keras.optimizers.Adam(0.1), keras.losses.MeanSquaredError())
+    model.train_on_batch(ids, np.ones((3, 2), np.float32))
+    if way == "copy":
+        again = copy.deepcopy(model)
+    elif way == "model.keras":
+        model.save(tmp_path / way)
+        again = keras.models.load_model(tmp_path / way, custom_objects={"Several": Several})
+    else:
+        model.save_weights(tmp_path / way)
+        again = Several(config())
+        again.load_weights(tmp_path / way)
+    np.testing.assert_array_equal(again(ids), model(ids))
+    if way != "model.weights.h5":
+        assert len(again.optimizer.variables) == len(model.optimizer.variables) > 2 * len(model.trainable_variables)
 
 
 def test_own_head_trains() -> None:

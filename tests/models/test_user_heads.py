@@ -325,6 +325,32 @@ def test_own_loss(plain: Path, pooled: dict[str, Any], cls: Any) -> None:
     assert model.fit(inputs, labels, verbose=0).history["loss"] == [expected]  # no dropout in this config
 
 
+class TwoLosses(Own):
+    """Two kinds of labels, and one loss of both, which is a scalar."""
+
+    def call(self, input_ids: Any = None, intent_labels: Any = None, slot_labels: Any = None) -> Any:
+        intents = self.scored(self.bert(input_ids).pooler_output)
+        loss = None
+        if intent_labels is not None:
+            loss = sum(
+                tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(labels, intents, from_logits=True))
+                for labels in (intent_labels, slot_labels)
+            )
+        return TFSequenceClassifierOutput(loss=loss, logits=intents)
+
+
+@pytest.mark.parametrize("is_beside", [False, True])
+def test_labels_that_no_output_is_called_after(plain: Path, is_beside: bool) -> None:
+    """They are for the model's own loss alone, where no metrics are compiled."""
+    model, ids = loaded(TwoLosses, plain), given()["input_ids"]
+    labels = {"intent_labels": np.array([0, 2, 1]), "slot_labels": np.array([1, 1, 0])}
+    wanted = float(model(ids, **labels).loss)
+    model.compile("sgd", run_eagerly=is_beside)
+    x, y = ({"input_ids": ids}, labels) if is_beside else ({"input_ids": ids, **labels}, None)
+    assert model.evaluate(x, y, verbose=0) == pytest.approx(wanted, rel=1e-5)
+    assert model.fit(x, y, verbose=0).history["loss"] == [pytest.approx(wanted, rel=1e-5)]
+
+
 def test_flags_beside_tensors(plain: Path) -> None:
     """Keywords that go on may be tensors and flags at once."""
     with pytest.warns(UserWarning, match="classifier"):
@@ -429,6 +455,26 @@ def test_keras_model_around(plain: Path, pooled: dict[str, Any], tmp_path: Path)
     np.testing.assert_array_equal(other(inputs), model(inputs))
     model.save(tmp_path / "around.keras")  # loading it, Keras builds the model from shapes, in which ids are floats
     np.testing.assert_array_equal(keras.models.load_model(tmp_path / "around.keras")(inputs), model(inputs))
+
+
+def test_keras_model_around_in_saved_models(plain: Path, tmp_path: Path) -> None:
+    """With signatures that are asked for, beside which Keras always makes one of its own, of floats."""
+    model, inputs = Around(str(plain)), given()
+    wanted = model(inputs)
+    spec = {name: tf.TensorSpec([None, None], tf.int32, name=name) for name in inputs}
+    model.export(tmp_path / "exported", input_signature=[spec], verbose=False)
+    ids = {name: tf.constant(value, tf.int32) for name, value in inputs.items()}
+    loaded = tf.saved_model.load(str(tmp_path / "exported"))
+    np.testing.assert_allclose(loaded.serve(ids), wanted, atol=1e-5)
+    score = tf.function(lambda **given: {"scores": model(given)}).get_concrete_function(**spec)
+    tf.saved_model.save(model, str(tmp_path / "saved"), signatures=score)
+    loaded = tf.saved_model.load(str(tmp_path / "saved"))
+    np.testing.assert_allclose(loaded.signatures["serving_default"](**ids)["scores"], wanted, atol=1e-5)
+
+
+def test_floats_in_graphs_are_refused(plain: Path) -> None:
+    with pytest.raises(RequestError, match="float32, not integers"):
+        tf.function(TFBertModel.from_pretrained(plain))(tf.ones((1, 2)))
 
 
 def test_ids_of_a_functional_model_are_integers(plain: Path) -> None:
