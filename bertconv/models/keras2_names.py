@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from itertools import chain
 from typing import Any
 
 import keras
@@ -27,8 +29,18 @@ class Keras2Names:
         compiled = self._compile_metrics  # type: ignore[attr-defined]
         if compiled is not None and not compiled.built:
             return ["loss"]
-        found = self._flatten_metrics_in_order({name: name for name in self.get_metrics_result()})  # type: ignore[attr-defined]
-        return found if isinstance(found, list) else [found]
+        return self._in_order(self.get_metrics_result())  # type: ignore[attr-defined]
+
+    def _flatten_metrics_in_order(self, logs: Any) -> Any:
+        """For Keras: what `evaluate` and its kin return; Keras 3 has what two metrics are called by twice."""
+        found = [logs[name] for name in self._in_order(logs)]
+        return found[0] if len(found) == 1 else found
+
+    def _in_order(self, logs: Collection[str]) -> list[str]:
+        """Names of logs: those of the metrics in their order, then the others."""
+        metrics = chain.from_iterable(getattr(each, "metrics", (each,)) for each in self.metrics)  # type: ignore[attr-defined]
+        first = [name for name in dict.fromkeys(each.name for each in metrics) if name in logs]
+        return [*first, *sorted(set(logs) - set(first))]
 
     @property
     def submodules(self) -> tuple[Any, ...]:

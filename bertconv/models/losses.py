@@ -154,7 +154,7 @@ def sequence_classification_loss(
             multi_label_classification; [batch num_labels] of any numbers for regression, or [batch] if num_labels is 1.
         logits: [batch num_labels].
         problem_type: None decides as PyTorch does: regression if num_labels is 1, else single-label classification for
-            labels of an integer dtype, else multi-label classification.
+            labels of an integer dtype, else multi-label classification; single-label too for one float per entry.
         num_labels: as in the config.
 
     Returns:
@@ -209,7 +209,8 @@ def _position_loss(positions: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 def _problem_type(labels: tf.Tensor, num_labels: int) -> ProblemType:
     if num_labels == 1:
         return "regression"
-    return "single_label_classification" if labels.dtype.is_integer else "multi_label_classification"
+    is_one_each = labels.shape.rank == 1 or labels.shape[-1:] == [1]  # as floats, which 4.57 took for class ids too
+    return "single_label_classification" if labels.dtype.is_integer or is_one_each else "multi_label_classification"
 
 
 def _mean(losses: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
@@ -252,6 +253,10 @@ def _full_precision(logits: tf.Tensor) -> tf.Tensor:
 
 def _class_ids(labels: tf.Tensor) -> tf.Tensor:
     labels = tf.convert_to_tensor(labels)
+    if labels.dtype.is_floating:  # as a column of a table often is
+        check = tf.debugging.assert_equal(labels, tf.round(labels), "class ids and positions must be whole numbers.")
+        with tf.control_dependencies([] if check is None else [check]):
+            return tf.cast(labels, tf.int64)
     if not labels.dtype.is_integer:
         raise RequestError(
             f"class ids and positions are whole numbers, but these labels are of dtype {labels.dtype.name}.",

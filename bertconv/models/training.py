@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from types import GeneratorType
 from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 
 from bertconv.errors import RequestError
+from bertconv.models.batches import adapted
 from bertconv.models.calls import WHOLE, CallInputs
 from bertconv.models.class_weights import weigh_classes
 from bertconv.models.compiled_loss import is_own_loss, warn_of_probabilities
@@ -48,6 +48,7 @@ class TrainingMixin(Keras2Names):
     has_token_labels: ClassVar[bool] = False
     input_names: ClassVar[tuple[str, ...]]
     call_inputs: ClassVar[CallInputs]
+    optimizer: Any = None
     _has_own_loss = True
 
     def compile(
@@ -83,6 +84,8 @@ class TrainingMixin(Keras2Names):
         self._is_named = any(isinstance(each, Mapping) for each in (metrics, weighted_metrics, loss))
         if kwargs.get("jit_compile", "auto") == "auto":
             kwargs["jit_compile"] = False
+        # Keras leaves what is not given anew as an earlier call had it; in Keras 2 each call stood for itself.
+        self.loss = self._compile_loss = self._compile_metrics = None
         strategy = self._distribute_strategy  # type: ignore[attr-defined]
         with scope_of(strategy):
             super().compile(  # type: ignore[misc]
@@ -92,7 +95,7 @@ class TrainingMixin(Keras2Names):
         if strategy is not None:
             given = [each for each in keras.tree.flatten([metrics, weighted_metrics]) if hasattr(each, "variables")]
             take_variables([*self.variables, *(variable for each in given for variable in each.variables)], strategy)  # type: ignore[attr-defined]
-        take_optimizer(self, self.optimizer)  # type: ignore[attr-defined]
+        take_optimizer(self, self.optimizer)
 
     def get_compile_config(self) -> Any:
         """For Keras: how the model was compiled."""
@@ -227,8 +230,8 @@ class TrainingMixin(Keras2Names):
             return super().compute_metrics(x, y, y_pred, sample_weight)  # type: ignore[misc]
         y, y_pred = self._matched(y, y_pred)
         if isinstance(y_pred, Mapping) and max(len(y_pred), len(self.label_outputs)) > 1:
-            repeat_metrics(self._compile_metrics, y_pred)  # type: ignore[attr-defined]
-        build_metrics(self._compile_metrics, y, y_pred)  # type: ignore[attr-defined]
+            repeat_metrics(self._compile_metrics, y_pred)
+        build_metrics(self._compile_metrics, y, y_pred)
         return super().compute_metrics(x, y, y_pred, sample_weight)  # type: ignore[misc]
 
     def _matched(self, y: Any, y_pred: Any) -> tuple[Any, Any]:
@@ -260,13 +263,15 @@ class TrainingMixin(Keras2Names):
         """
         kwargs = without_workers(kwargs)
         refuse_keras_2(args, list(kwargs.values()))
-        if isinstance(x, tf.data.Dataset | GeneratorType):
+        if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # Keras warns of its own default: a dataset shuffles itself
         x, y = self._unpacked(x, y, kwargs)
         weights = kwargs.get("sample_weight")
         x, y, kwargs["class_weight"] = weigh_classes(self, x, y, kwargs.get("class_weight"), weights)
         x, kwargs["sample_weight"] = self._with_weights(x, y, weights)
-        validation_data = plain_batch(validation_data)
+        if isinstance(x, keras.utils.PyDataset):
+            x = adapted(x, shuffle=kwargs.get("shuffle", True), class_weight=kwargs.pop("class_weight"))
+        x, validation_data = adapted(x), adapted(plain_batch(validation_data))
         if isinstance(validation_data, tuple) and len(validation_data) == 3:
             inputs, targets, weights = validation_data
             inputs, weights = self._with_weights(inputs, targets, weights)
@@ -279,7 +284,7 @@ class TrainingMixin(Keras2Names):
         x, y = self._unpacked(x, y, kwargs)
         if (weights := kwargs.get("sample_weight")) is not None:
             x, kwargs["sample_weight"] = self._with_weights(x, y, weights)
-        return super().evaluate(x, y, *args, **kwargs)  # type: ignore[misc]
+        return super().evaluate(adapted(x), y, *args, **kwargs)  # type: ignore[misc]
 
     def predict(self, x: Any, *args: Any, pad_value: float | None = None, **kwargs: Any) -> Any:
         """The output object with numpy arrays; as `keras.Model.predict`, with x as for `fit`.
@@ -291,7 +296,7 @@ class TrainingMixin(Keras2Names):
                 length are a tf.RaggedTensor, as in Keras; with it, all of them are arrays of the greatest length.
             kwargs: see Keras.
         """
-        x = plain_batch(unpacked_batch(x)[0])
+        x = adapted(plain_batch(unpacked_batch(x)[0]))
         found = super().predict(x, *args, **without_workers(kwargs))  # type: ignore[misc]
         return found if pad_value is None else keras.tree.map_structure(partial(_padded, fill=pad_value), found)
 

@@ -70,6 +70,30 @@ def test_names_of_the_own_loss(loss: Any) -> None:
     )
 
 
+def test_compile_again_starts_anew() -> None:
+    """Keras keeps metrics and losses that a second `compile` does not name; Keras 2 did not."""
+    given, answers = inputs(CLASSIFIER), labels(CLASSIFIER)["labels"]
+    model = compiled(loss=SPARSE(from_logits=True), metrics=["accuracy"], weighted_metrics=["accuracy"])
+    assert model.test_on_batch(given, answers)
+    model.compile("sgd", run_eagerly=True)
+    assert model.loss is None
+    assert isinstance(model.test_on_batch(given, answers), float)
+    assert model.metrics_names == ["loss"]
+
+
+def test_metrics_of_one_name_are_returned_once_each() -> None:
+    given, answers = inputs(CLASSIFIER), labels(CLASSIFIER)["labels"]
+    model = compiled(metrics=["accuracy"], weighted_metrics=["accuracy"])
+    logs = model.evaluate(given, answers, sample_weight=np.array([1.0, 0.0, 0.0]), return_dict=True, verbose=0)
+    found = model.evaluate(given, answers, sample_weight=np.array([1.0, 0.0, 0.0]), verbose=0)
+    assert model.metrics_names == ["loss", "accuracy", "weighted_accuracy"]
+    assert found == [logs[name] for name in model.metrics_names]
+
+
+def test_before_compile_there_is_no_optimizer() -> None:
+    assert make().optimizer is None
+
+
 def test_mean_over_batches_of_different_size() -> None:
     """Every sample counts the same, also those of a last batch that is not full."""
     given, answers = inputs(CLASSIFIER), labels(CLASSIFIER)
