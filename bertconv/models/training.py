@@ -49,6 +49,7 @@ class TrainingMixin(Keras2Names):
     input_names: ClassVar[tuple[str, ...]]
     call_inputs: ClassVar[CallInputs]
     optimizer: Any = None
+    _compile_metrics: Any = None
     _has_own_loss = True
 
     def compile(
@@ -226,7 +227,7 @@ class TrainingMixin(Keras2Names):
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Update the metrics with labels and the outputs that they are for."""
-        if self._compile_metrics is None:  # type: ignore[attr-defined]  # labels may be for the model's own loss alone
+        if self._compile_metrics is None:  # labels may be for the model's own loss alone
             return super().compute_metrics(x, y, y_pred, sample_weight)  # type: ignore[misc]
         y, y_pred = self._matched(y, y_pred)
         if isinstance(y_pred, Mapping) and max(len(y_pred), len(self.label_outputs)) > 1:
