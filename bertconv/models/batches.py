@@ -6,60 +6,70 @@ batches share must be that of all others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+import random
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from bertconv.errors import RequestError
 from bertconv.models.inputs import is_mapping, plain_batch, whole_batch
-from bertconv.models.keras_internals import generator_adapter, sequence_adapter
 
 
-def adapted(x: Any, *, shuffle: bool = False, class_weight: Any = None) -> Any:
-    """What Keras is given as x: a generator or a Sequence with batches of any form and length; all else as it is.
+def as_dataset(x: Any, *, shuffle: bool = False) -> Any:
+    """A generator or a Sequence as a dataset, its batches of any form and length; all else as it is.
+
+    A Sequence that wants several workers is left to Keras, which has them.
 
     Args:
         x: what `fit`, `evaluate` or `predict` was given.
         shuffle: whether a Sequence gives its batches in another order each epoch.
-        class_weight: class id -> weight, for a Sequence.
+
+    Raises:
+        RequestError: a generator that gives nothing.
     """
-    if isinstance(x, keras.utils.PyDataset):
-        return sequence_adapter(_Batches(x), _of_any_size, shuffle=shuffle, class_weight=class_weight)
+    if isinstance(x, keras.utils.PyDataset) and x.workers <= 1 and not x.use_multiprocessing:
+        found = _dataset(_batch(x[0]), partial(_epoch, x, shuffle=shuffle))
+        return found if x.num_batches is None else found.apply(tf.data.experimental.assert_cardinality(x.num_batches))
     if isinstance(x, Iterator):
-        return generator_adapter(map(_batch, x), _of_any_size)
+        batches = map(_batch, x)
+        first = next(batches, None)
+        if first is None:
+            raise RequestError("the generator gives no batches.", hint="Make it anew: a generator can be read once.")
+        return _dataset(first, partial(itertools.chain, [first], batches))
     return x
 
 
-def _of_any_size(spec: Any) -> Any:
-    """The same kind of tensor, of any size."""
+def _dataset(first: Any, make: Callable[[], Iterable[Any]]) -> tf.data.Dataset:
+    found = tf.data.Dataset.from_generator(make, output_signature=keras.tree.map_structure(_of_any_size, first))
+    return found.prefetch(tf.data.AUTOTUNE)
+
+
+def _of_any_size(value: Any) -> Any:
+    """The specification of a tensor or array, of any size."""
+    spec = tf.type_spec_from_value(value)
     return tf.TensorSpec([None] * spec.shape.rank, spec.dtype) if isinstance(spec, tf.TensorSpec) else spec
 
 
-class _Batches(keras.utils.PyDataset):
-    """A Sequence whose batches are tuples."""
-
-    def __init__(self, of: Any) -> None:
-        super().__init__(of.workers, of.use_multiprocessing, of.max_queue_size)
-        self.of = of
-
-    @property
-    def num_batches(self) -> Any:
-        return self.of.num_batches
-
-    def __getitem__(self, index: int) -> tuple[Any, ...]:
-        return _batch(self.of[index])
-
-    def on_epoch_begin(self) -> None:
-        self.of.on_epoch_begin()
-
-    def on_epoch_end(self) -> None:
-        self.of.on_epoch_end()
+def _epoch(sequence: Any, *, shuffle: bool) -> Iterator[Any]:
+    count = sequence.num_batches
+    order: Iterable[int] = itertools.count() if count is None else range(count)
+    if shuffle and count is not None:
+        order = random.sample(range(count), count)
+    sequence.on_epoch_begin()
+    for number in order:
+        yield _batch(sequence[number])
+    sequence.on_epoch_end()
 
 
 def _batch(batch: Any) -> tuple[Any, ...]:
     """Features, labels and sample weights, as far as they are there, without lists."""
-    parts = batch if isinstance(batch, list | tuple) else (batch,)
+    parts = list(batch) if isinstance(batch, list | tuple) else [batch]
+    while len(parts) > 1 and parts[-1] is None:
+        parts.pop()
     return tuple(map(_part, parts))
 
 

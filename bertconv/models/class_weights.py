@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from operator import index
 from typing import Any
 
@@ -67,7 +67,7 @@ def _check_data(x: Any) -> None:
         if is_weighed and len(batch) > 2:
             raise _both()
     else:
-        is_weighed = not isinstance(x, Iterator) and kind not in ("DataLoader", "MapDataset", "IterDataset")
+        is_weighed = kind not in ("DataLoader", "MapDataset", "IterDataset")
     if not is_weighed:
         raise RequestError(
             f"class_weight was given, and Keras takes none for the batches of a {kind}.",

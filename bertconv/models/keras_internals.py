@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import keras
 import tensorflow as tf
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
-from keras.src.trainers.data_adapters.data_adapter_utils import get_tensor_spec
-from keras.src.trainers.data_adapters.generator_data_adapter import GeneratorDataAdapter
-from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 from keras.src.utils.naming import to_snake_case as to_snake_case  # noqa: PLC0414  (for the other modules)
 from keras.src.utils.tracking import TrackedDict as TrackedDict  # noqa: PLC0414
 from keras.src.utils.tracking import TrackedList as TrackedList  # noqa: PLC0414
@@ -43,21 +39,6 @@ def exchanged(layer: Any, old: Any, make: Callable[[], Any]) -> Any:
         variables[:] = [each for each in variables if each is not new]
         variables.insert(place, new)
     return new
-
-
-def generator_adapter(batches: Iterator[Any], spec: Callable[[Any], Any]) -> Any:
-    """A generator as Keras reads it in `fit`; `spec` makes the specs of its tensors of those of the first batches."""
-    adapter = GeneratorDataAdapter(batches)
-    adapter._output_signature = keras.tree.map_structure(spec, get_tensor_spec(adapter._first_batches))  # noqa: SLF001
-    return adapter
-
-
-def sequence_adapter(batches: Any, spec: Callable[[Any], Any], *, shuffle: bool, class_weight: Any) -> Any:
-    """A PyDataset as Keras reads it in `fit`; see `generator_adapter`."""
-    adapter = PyDatasetAdapter(batches, class_weight, shuffle)
-    first = adapter._standardize_batch(batches[0])  # noqa: SLF001
-    adapter._output_signature = keras.tree.map_structure(spec, get_tensor_spec([first]))  # noqa: SLF001
-    return adapter
 
 
 def has_training(layer: Any) -> bool:

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from bertconv.errors import RequestError
-from bertconv.models.batches import adapted
+from bertconv.models.batches import as_dataset
 from bertconv.models.calls import WHOLE, CallInputs
 from bertconv.models.class_weights import weigh_classes
 from bertconv.models.compiled_loss import is_own_loss, warn_of_probabilities
@@ -264,15 +264,14 @@ class TrainingMixin(Keras2Names):
         """
         kwargs = without_workers(kwargs)
         refuse_keras_2(args, list(kwargs.values()))
-        if isinstance(x, tf.data.Dataset):
-            kwargs.setdefault("shuffle", False)  # Keras warns of its own default: a dataset shuffles itself
         x, y = self._unpacked(x, y, kwargs)
+        x = as_dataset(x, shuffle=kwargs.get("shuffle", True))
+        if isinstance(x, tf.data.Dataset):
+            kwargs["shuffle"] = False  # Keras warns of what means nothing here: a dataset shuffles itself
         weights = kwargs.get("sample_weight")
         x, y, kwargs["class_weight"] = weigh_classes(self, x, y, kwargs.get("class_weight"), weights)
         x, kwargs["sample_weight"] = self._with_weights(x, y, weights)
-        if isinstance(x, keras.utils.PyDataset):
-            x = adapted(x, shuffle=kwargs.get("shuffle", True), class_weight=kwargs.pop("class_weight"))
-        x, validation_data = adapted(x), adapted(plain_batch(validation_data))
+        validation_data = as_dataset(plain_batch(validation_data))
         if isinstance(validation_data, tuple) and len(validation_data) == 3:
             inputs, targets, weights = validation_data
             inputs, weights = self._with_weights(inputs, targets, weights)
@@ -285,7 +284,7 @@ class TrainingMixin(Keras2Names):
         x, y = self._unpacked(x, y, kwargs)
         if (weights := kwargs.get("sample_weight")) is not None:
             x, kwargs["sample_weight"] = self._with_weights(x, y, weights)
-        return super().evaluate(adapted(x), y, *args, **kwargs)  # type: ignore[misc]
+        return super().evaluate(as_dataset(x), y, *args, **kwargs)  # type: ignore[misc]
 
     def predict(self, x: Any, *args: Any, pad_value: float | None = None, **kwargs: Any) -> Any:
         """The output object with numpy arrays; as `keras.Model.predict`, with x as for `fit`.
@@ -297,7 +296,7 @@ class TrainingMixin(Keras2Names):
                 length are a tf.RaggedTensor, as in Keras; with it, all of them are arrays of the greatest length.
             kwargs: see Keras.
         """
-        x = adapted(plain_batch(unpacked_batch(x)[0]))
+        x = as_dataset(plain_batch(unpacked_batch(x)[0]))
         found = super().predict(x, *args, **without_workers(kwargs))  # type: ignore[misc]
         return found if pad_value is None else keras.tree.map_structure(partial(_padded, fill=pad_value), found)
 

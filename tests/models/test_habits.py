@@ -318,24 +318,27 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 
 
 def test_class_weights_of_other_data() -> None:
-    """Keras takes them for a PyDataset with labels by themselves, drops them where labels are in x, else fails."""
+    """Wherever the labels are in the batches of a PyDataset or a generator; Keras takes them for one such place."""
     model, given = compiled(optimizer=keras.optimizers.SGD(0.0)), inputs(CLASSIFIER)
     wanted = float(np.mean(model(**given, labels=CLASSES).loss.numpy() * FACTORS))
     inside = {**given, "labels": CLASSES}
-    found = model.fit(Batches((given, CLASSES)), class_weight=WEIGHTS, verbose=0).history["loss"]
-    assert found == pytest.approx([wanted], rel=1e-5)
-    loader = torch.utils.data.DataLoader([{"labels": 1}])
-    with pytest.raises(RequestError, match="the dataset has weights of samples"):
-        model.fit(Batches((given, CLASSES, np.ones(BATCH))), class_weight=WEIGHTS, verbose=0)
-    by_name = Batches((given, {"labels": CLASSES}))
     for data in (
+        Batches((given, CLASSES)),
         Batches(inside),
         Batches((inside,)),
-        by_name,
+        Batches((given, {"labels": CLASSES})),
         iter([(given, CLASSES)]),
         (each for each in [inside]),
-        loader,
     ):
+        found = model.fit(data, class_weight=WEIGHTS, steps_per_epoch=1, verbose=0).history["loss"]
+        assert found == pytest.approx([wanted], rel=1e-5)
+    for data in (Batches((given, CLASSES, np.ones(BATCH))), iter([(given, CLASSES, np.ones(BATCH))])):
+        with pytest.raises(RequestError, match="the dataset has weights of samples"):
+            model.fit(data, class_weight=WEIGHTS, verbose=0)
+    loader = torch.utils.data.DataLoader([{"labels": 1}])
+    several = Batches((given, {"labels": CLASSES}))
+    several.workers = 2
+    for data in (loader, several):
         kind = type(data).__name__
         with pytest.raises(RequestError, match=f"Keras takes none for the batches of a {kind}") as caught:
             model.fit(data, class_weight=WEIGHTS, verbose=0)
