@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from bertconv.errors import RequestError
@@ -185,7 +186,8 @@ class AdamWeightDecay(keras.optimizers.Adam):
         **kwargs: `clipnorm`, `clipvalue`, `global_clipnorm`, `use_ema`, ... as all Keras optimisers take them.
 
     Attributes:
-        lr: the learning rate as in Keras 2: a tf.Variable to read and assign, or what a schedule gives for this step.
+        lr: the learning rate as in Keras 2: a tf.Variable to read and assign, or what a schedule gives now, which may
+            be called with a step where weights decay.
 
     Raises:
         RequestError: a pattern is not a regular expression, or there is a decay over time.
@@ -221,13 +223,22 @@ class AdamWeightDecay(keras.optimizers.Adam):
 
     @property
     def lr(self) -> Any:
-        """The learning rate: the variable of TensorFlow, for `K.set_value` takes no other, or the schedule's value."""
-        rate = self.learning_rate
-        return rate.value if isinstance(rate, keras.Variable) else rate
+        """The learning rate: the variable of TensorFlow, for `K.set_value` takes no other, or the schedule.
+
+        4.57 had the schedule where weights decay, and what it gives now where they do not.
+        """
+        rate = self._learning_rate
+        if not callable(rate):
+            return rate.value
+        return _Followed(self, rate) if self.weight_decay_rate else self.learning_rate
 
     @lr.setter
     def lr(self, value: Any) -> None:
         self.learning_rate = value
+
+    def _decayed_lr(self, dtype: Any) -> tf.Tensor:
+        """The learning rate of this step, as Keras 2 called it; programs have it in metrics that log the rate."""
+        return tf.cast(keras.ops.convert_to_tensor(self.learning_rate), dtype)
 
     def decays(self, path: str) -> bool:
         """Whether a variable of this path is decayed."""
@@ -295,6 +306,31 @@ class AdamWeightDecay(keras.optimizers.Adam):
             {**config, "learning_rate": rate}, {"WarmUp": WarmUp, **(custom_objects or {})}
         )
         return made
+
+
+class _Followed(keras.optimizers.schedules.LearningRateSchedule):
+    """The schedule of an optimizer, to call; as a number it is what this gives for the step of the optimizer."""
+
+    def __init__(self, optimizer: Any, schedule: Callable[[Any], Any]) -> None:
+        self.optimizer, self.schedule = optimizer, schedule
+
+    def __call__(self, step: Any) -> Any:
+        return self.schedule(step)
+
+    def __tf_tensor__(self, dtype: Any = None, name: str | None = None) -> tf.Tensor:
+        return tf.convert_to_tensor(self.optimizer.learning_rate, dtype, name=name)
+
+    def numpy(self) -> Any:
+        return tf.convert_to_tensor(self).numpy()
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return np.asarray(self.numpy(), dtype)
+
+    def __float__(self) -> float:
+        return float(self.numpy())
+
+    def get_config(self) -> dict[str, Any]:
+        return dict(keras.saving.serialize_keras_object(self.schedule)["config"])
 
 
 def _named(schedule: dict[str, Any]) -> dict[str, Any]:

@@ -338,16 +338,26 @@ def lr_argument(row: Row) -> None:
     assert float(keras.optimizers.Adam(learning_rate=0.5).learning_rate) == 0.5
 
 
-@case("`optimizer.lr` of `create_optimizer`")
+@case("`optimizer.lr`, `optimizer._decayed_lr(tf.float32)` of `create_optimizer` and `AdamWeightDecay`")
 def lr_of_ours(row: Row) -> None:  # noqa: ARG001
     optimizer = AdamWeightDecay(0.125)
     assert float(optimizer.lr) == 0.125
     optimizer.lr.assign(0.5)
     assert float(optimizer.learning_rate) == 0.5
-    optimizer, schedule = create_optimizer(0.5, num_train_steps=4, num_warmup_steps=2)
+    optimizer, schedule = create_optimizer(0.5, num_train_steps=4, num_warmup_steps=2, weight_decay_rate=0.5)
     optimizer.build([keras.Variable(1.0)])
     optimizer.iterations.assign(1)
-    assert float(optimizer.lr) == float(schedule(1)) == 0.25
+    assert float(optimizer.lr) == float(optimizer.lr(1)) == float(schedule(1)) == 0.25
+    assert optimizer._decayed_lr(tf.float32) == 0.25
+
+
+@case("`optimizer.learning_rate(step)` of a schedule")
+def called_rate(row: Row) -> None:
+    optimizer, schedule = create_optimizer(0.5, num_train_steps=4, num_warmup_steps=2, weight_decay_rate=0.5)
+    step = 1
+    with row.comes():
+        optimizer.learning_rate(step)
+    assert float(optimizer.lr(step)) == float(schedule(step)) == 0.25
 
 
 @case("`optimizer.lr` of Keras")
@@ -375,6 +385,22 @@ def set_value(row: Row) -> None:
         keras.backend.set_value(optimizer.learning_rate, 0.5)
     optimizer.learning_rate = 0.5
     assert float(optimizer.learning_rate) == 0.5
+
+
+@case("`tf.keras.backend.set_value(optimizer.learning_rate, 0.5)`")
+def set_value_of_tensorflow(row: Row) -> None:
+    optimizer = adam()
+    with row.comes():
+        tf.keras.backend.set_value(optimizer.learning_rate, 0.5)
+    optimizer.learning_rate = 0.5
+    assert float(optimizer.learning_rate) == 0.5
+
+
+@case("`keras.optimizers.experimental.AdamW(0.5)`")
+def experimental(row: Row) -> None:
+    with row.comes():
+        keras.optimizers.experimental.AdamW(0.5)
+    assert float(keras.optimizers.AdamW(0.5).learning_rate) == 0.5
 
 
 @case("`keras.backend.get_value(optimizer.learning_rate)`")

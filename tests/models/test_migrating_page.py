@@ -90,6 +90,7 @@ TESTED = {
     "-100 in sequence classification and multiple choice": "models/test_losses.py::test_losses_of_rows",
     "QA positions behind the end": "models/test_losses.py::test_answers_outside_the_sequence_are_ignored",
     "NSP loss where some labels are -100": "models/test_losses.py::test_losses_of_rows",
+    "class ids as floats with a fraction": "models/test_losses.py::test_class_ids_as_floats_are_whole_numbers",
     "other negative labels": "models/test_losses.py::test_class_ids_that_are_no_classes_raise",
     "`fit` without a computable loss": "models/test_training.py::test_no_loss_is_refused",
     "TensorFlow save of a model built by `build()`, named, or nested":

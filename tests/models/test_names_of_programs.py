@@ -138,12 +138,33 @@ def test_lr_is_assigned_as_in_keras_2(assign) -> None:
     assert moved(optimizer) == pytest.approx(0.125, rel=1e-5)
 
 
-def test_lr_follows_a_schedule() -> None:
-    optimizer, schedule = bertconv.create_optimizer(0.5, 10, 4)
+@pytest.mark.parametrize("is_fixed", [True, False])
+def test_the_rate_in_a_metric(is_fixed: bool) -> None:
+    """How programs for Keras 2 logged the rate of a schedule."""
+    optimizer = bertconv.AdamWeightDecay(0.25) if is_fixed else bertconv.create_optimizer(0.25, 10, 0)[0]
+
+    @tf.function
+    def rate() -> tf.Tensor:
+        return optimizer._decayed_lr(tf.float32)
+
+    assert rate().dtype == tf.float32
+    assert float(rate()) == 0.25
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.01])
+def test_lr_follows_a_schedule(decay: float) -> None:
+    """As in 4.57 it is called where weights decay, and only then."""
+    optimizer, schedule = bertconv.create_optimizer(0.5, 10, 4, weight_decay_rate=decay)
     assert isinstance(schedule, bertconv.WarmUp)
     assert isinstance(optimizer, bertconv.AdamWeightDecay)
     optimizer.iterations.assign(2)
-    assert float(optimizer.lr) == 0.25
+    assert optimizer.lr.numpy() == np.asarray(optimizer.lr) == float(optimizer.learning_rate) == 0.25
+    assert float(optimizer.lr) == float(tf.cast(optimizer.lr, tf.float64)) == 0.25
+    assert callable(optimizer.lr) == bool(decay)
+    if decay:
+        assert float(optimizer.lr(1)) == float(schedule(1)) == 0.125
+        assert isinstance(optimizer.lr, keras.optimizers.schedules.LearningRateSchedule)
+        assert optimizer.lr.get_config() == schedule.get_config()
     with pytest.raises(TypeError, match="LearningRateSchedule"):
         optimizer.lr = 0.1
 
