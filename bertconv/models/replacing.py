@@ -30,12 +30,9 @@ class Replaceable:
     def __setattr__(self, name: str, value: Any) -> None:
         held_before = vars(self).get(name)
         if type(value) in _PLAIN and type(held_before) in _PLAIN:
-            # Keras and TensorFlow would look for what it holds. They leave a property alone that has the value already:
-            # set to True, `trainable` of a layer that is trained changes none of those inside.
-            if hasattr(getattr(type(self), name, None), "__set__"):
-                super().__setattr__(name, value)
-            else:
-                object.__setattr__(self, name, value)
+            # Keras and TensorFlow would look for what it holds, and leave a property alone that has the value already:
+            # `model.trainable = True` would not reach the layers that were frozen inside, as it did in Keras 2.
+            object.__setattr__(self, name, value)
             return
         if value is held_before and isinstance(value, Held):  # after += or |=: it stays the same object
             return

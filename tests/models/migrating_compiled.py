@@ -121,6 +121,17 @@ def ways_to_run(row: Row) -> None:  # noqa: ARG001
     # run_eagerly=True jit_compile=True steps_per_execution=2
 
 
+@case("`model.compile(...)`, then `model.bert.trainable = False`")
+def frozen_after_compile(row: Row) -> None:  # noqa: ARG001
+    model = make()
+    model.compile("sgd", run_eagerly=True)
+    model.bert.trainable = False
+    before = model.bert.get_weights()
+    model.fit(inputs(CLASSIFIER), labels(CLASSIFIER)["labels"], verbose=0)
+    assert same(model.bert.get_weights(), before)
+    # trainable in `compile`
+
+
 @case("`model.metrics_names`, `model.history`, `model.train_function`")
 def metrics_names(row: Row) -> None:  # noqa: ARG001
     (x, y), model = batch(), compiled(metrics=["accuracy"])

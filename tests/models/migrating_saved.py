@@ -818,11 +818,54 @@ def submodules(row: Row) -> None:  # noqa: ARG001
     assert model.dropout in [each for each in model.submodules if isinstance(each, keras.layers.Dropout)]
 
 
+@case("`model.bert.trainable = False`, then `model.trainable = True`")
+def unfrozen(row: Row) -> None:  # noqa: ARG001
+    model = make()
+    model.bert.trainable = False
+    assert len(model.trainable_weights) == 2
+    model.trainable = True
+    assert len(model.trainable_weights) == len(model.weights)
+
+
+@case("the same of a `keras.Model` around ours: `whole.trainable = True`")
+def unfrozen_around(row: Row) -> None:  # noqa: ARG001
+    """Whole is a `keras.Model`."""
+    whole = Whole()
+    whole.inner.trainable = False
+    whole.trainable = True
+    assert len(whole.trainable_weights) == 1
+    whole.trainable = False
+    whole.trainable = True
+    assert len(whole.trainable_weights) == len(whole.weights)
+
+
+@case("`model.bert.trainable = False`, then `model.bert.pooler.trainable = True`")
+def part_unfrozen(row: Row) -> None:  # noqa: ARG001
+    model = make()
+    model.bert.trainable = False
+    model.bert.pooler.trainable = True
+    assert len(model.trainable_weights) == 4
+
+
 @case("`self.scale = tf.Variable(1.0)` in a layer or model of your own")
 def own_variables(row: Row) -> None:  # noqa: ARG001
     """In Whole: `self.scale = self.add_weight(name="scale", initializer="ones")`, `self.scale = tf.Variable(1.0)`."""
     whole = Whole()
     assert [each.name for each in whole.weights if each.shape == ()] == ["scale"]
+
+
+@case('`self.path = "folder"` in a layer or model of your own')
+def own_path(row: Row) -> None:
+    class Own(keras.Model):
+        def __init__(self, *, is_old: bool) -> None:
+            super().__init__()
+            self.folder = "folder"
+            if is_old:
+                self.path = "folder"
+
+    with row.comes():
+        Own(is_old=True)
+    assert Own(is_old=False).folder == "folder"
 
 
 @case("`module.trainable_variables` of a `tf.Module` that holds a model")

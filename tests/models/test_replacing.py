@@ -631,14 +631,16 @@ def test_copies_are_plain() -> None:
     assert all(one is other for one, other in zip(holder._layers, before, strict=True))
 
 
-def test_trainable_that_is_set_to_what_it_is_changes_nothing_inside() -> None:
-    """As of every layer of Keras."""
-    layers = [keras.Sequential([dense("a")]), Box()]
-    layers[1].build()
-    for layer, inner in ((layers[0], layers[0].layers[0]), (layers[1], layers[1].towers["a"])):
-        inner.trainable = False
-        layer.trainable = True
-        assert not inner.trainable
-        layer.trainable = False
-        layer.trainable = True
-        assert inner.trainable
+def test_trainable_that_is_set_to_what_it_is_reaches_those_inside() -> None:
+    """As in Keras 2: a program unfreezes a model by it, and freezes one of which a part is frozen."""
+    model = make(CLASSIFIER)
+    query = model.bert.encoder.layer[0].attention.self_attention.query
+    model.bert.trainable = False
+    assert len(model.trainable_weights) == 2
+    model.trainable = True
+    assert len(model.trainable_weights) == len(model.weights)
+    model.bert.encoder.layer[0].attention.trainable = False
+    query.trainable = True
+    model.bert.trainable = False
+    assert not query.trainable
+    assert len(model.trainable_weights) == 2
