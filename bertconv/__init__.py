@@ -188,7 +188,7 @@ if TYPE_CHECKING:
         TFSequenceClassifierOutput,
         TFTokenClassifierOutput,
     )
-    from bertconv.models.own_layers import get_initializer, shape_list
+    from bertconv.models.own_layers import get_initializer, get_tf_activation, shape_list
     from bertconv.models.pretrained import TFPreTrainedModel
     from bertconv.report import Report
     from bertconv.verification import check_checkpoint, verify_checkpoint
@@ -274,7 +274,7 @@ _NAMES = {
         "TFRobertaPreLayerNormMainLayer", "TFRobertaPreLayerNormModel", "TFRobertaPreLayerNormPreTrainedModel",
     ),
     "bertconv.models.calls": ("unpack_inputs",),
-    "bertconv.models.own_layers": ("get_initializer", "shape_list"),
+    "bertconv.models.own_layers": ("get_initializer", "get_tf_activation", "shape_list"),
     "bertconv.models.loss_mixins": (
         "TFCausalLanguageModelingLoss", "TFMaskedLanguageModelingLoss", "TFMultipleChoiceLoss",
         "TFNextSentencePredictionLoss", "TFQuestionAnsweringLoss", "TFSequenceClassificationLoss",
@@ -340,9 +340,9 @@ __all__ = [
     "TFXLMRobertaMainLayer", "TFXLMRobertaModel", "TFXLMRobertaPreTrainedModel", "WarmUp", "XLMRobertaConfig",
     "__version__", "attach_head", "average_checkpoints", "cast_checkpoint", "check_checkpoint", "collect_leftovers",
     "convert_checkpoint", "create_optimizer", "diagnose", "diff_checkpoints", "extract_checkpoint", "get_initializer",
-    "inspect_checkpoint", "keep_layers", "lineage", "merge_adapter", "merge_checkpoints", "model_digest",
-    "pull_checkpoint", "push_checkpoint", "resize_vocabulary", "shape_list", "shard_checkpoint", "unpack_inputs",
-    "unshard_checkpoint", "verify_checkpoint",
+    "get_tf_activation", "inspect_checkpoint", "keep_layers", "lineage", "merge_adapter", "merge_checkpoints",
+    "model_digest", "pull_checkpoint", "push_checkpoint", "resize_vocabulary", "shape_list", "shard_checkpoint",
+    "unpack_inputs", "unshard_checkpoint", "verify_checkpoint",
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What programs with layers of their own import from transformers 4.57 beside classes: two small functions."""
+"""What programs with layers of their own import from transformers 4.57 beside classes: three small functions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+
+from bertconv.models.activations import Activation, activation
 
 
 def shape_list(tensor: Any) -> Any:
@@ -34,3 +36,15 @@ def get_initializer(initializer_range: float = 0.02) -> keras.initializers.Initi
         initializer_range: the standard deviation, before the cut.
     """
     return keras.initializers.TruncatedNormal(stddev=initializer_range)
+
+
+def get_tf_activation(activation_string: str) -> Activation:
+    """The activation of a name that configs have in `hidden_act`, for a layer of one's own.
+
+    Args:
+        activation_string: the name, such as "gelu".
+
+    Raises:
+        UnsupportedCheckpoint: the name is unknown.
+    """
+    return activation(activation_string)

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import bertconv
-from bertconv.errors import RequestError
+from bertconv.errors import RequestError, UnsupportedCheckpoint
 
 CACHE, SEEN, CROSS = ("past_key_values",), ("hidden_states", "attentions"), ("cross_attentions",)
 BODY, HEAD = ("last_hidden_state",), ("loss", "logits")
@@ -90,6 +90,13 @@ def test_shape_list() -> None:
     assert bertconv.shape_list(tf.constant(1.0)) == []
     unknown = tf.function(lambda x: tf.stack(bertconv.shape_list(x)), input_signature=[tf.TensorSpec(None)])
     assert unknown(tf.ones([5, 1])).numpy().tolist() == [5, 1]
+
+
+def test_get_tf_activation() -> None:
+    layer = keras.layers.Dense(2, activation=bertconv.get_tf_activation("gelu"), kernel_initializer="ones")
+    np.testing.assert_allclose(layer(tf.constant([[1.0]])), [[0.841345, 0.841345]], rtol=1e-5)
+    with pytest.raises(UnsupportedCheckpoint, match="'glue' is unknown"):
+        bertconv.get_tf_activation("glue")
 
 
 def test_get_initializer() -> None:

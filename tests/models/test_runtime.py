@@ -114,8 +114,10 @@ def test_without_keras() -> None:
     ]
 
 
-NEED_TENSORFLOW = ("AdamWeightDecay", "ModelOutput", "WarmUp", "create_optimizer", "get_initializer", "shape_list",
-                   "unpack_inputs")  # fmt: skip
+NEED_TENSORFLOW = (
+    "AdamWeightDecay", "ModelOutput", "WarmUp", "create_optimizer", "get_initializer", "get_tf_activation",
+    "shape_list", "unpack_inputs",
+)  # fmt: skip
 """Public names that need it, beside those that begin with TF."""
 
 
