@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +239,24 @@ def a_loop_in_a_graph(strategy: tf.distribute.Strategy) -> None:
     losses = [train(batch) for batch in strategy.experimental_distribute_dataset(batches)]
     same(losses, [step(single, given())])
     same_weights(model, single)
+
+
+@scene
+def a_loop_with_slots(strategy: tf.distribute.Strategy) -> None:
+    """docs/migrating.md says to build the optimizer, and what is seen otherwise."""
+    plain = made(None)
+    for is_built in (True, False):
+        model = made(strategy)
+        with strategy.scope():
+            optimizer = keras.optimizers.Adam(RATE)
+            if is_built:
+                optimizer.build(model.trainable_variables)
+        replicas = tf.function(partial(replicas_step, strategy, model, given(), optimizer))
+        with (
+            nullcontext() if is_built else pytest.raises(tf.errors.InvalidArgumentError, match="You must feed a value")
+        ):
+            replicas()
+            assert not np.array_equal(model.trainable_variables[0].value, plain.trainable_variables[0].value)
 
 
 @scene
