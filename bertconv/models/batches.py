@@ -22,7 +22,7 @@ from bertconv.models.inputs import is_mapping, plain_batch, whole_batch
 def as_dataset(x: Any, *, shuffle: bool = False) -> Any:
     """A generator or a Sequence as a dataset, its batches of any form and length; all else as it is.
 
-    A Sequence that wants several workers is left to Keras, which has them.
+    One that wants several workers is read by Keras, which has them, and fixes the sizes that its first batches share.
 
     Args:
         x: what `fit`, `evaluate` or `predict` was given.
@@ -31,7 +31,9 @@ def as_dataset(x: Any, *, shuffle: bool = False) -> Any:
     Raises:
         RequestError: a generator that gives nothing.
     """
-    if isinstance(x, keras.utils.PyDataset) and x.workers <= 1 and not x.use_multiprocessing:
+    if isinstance(x, keras.utils.PyDataset):
+        if x.workers > 1 or x.use_multiprocessing:
+            return Sequence(x)
         found = _dataset(_batch(x[0]), partial(_epoch, x, shuffle=shuffle))
         return found if x.num_batches is None else found.apply(tf.data.experimental.assert_cardinality(x.num_batches))
     if isinstance(x, Iterator):
@@ -41,6 +43,27 @@ def as_dataset(x: Any, *, shuffle: bool = False) -> Any:
             raise RequestError("the generator gives no batches.", hint="Make it anew: a generator can be read once.")
         return _dataset(first, partial(itertools.chain, [first], batches))
     return x
+
+
+class Sequence(keras.utils.PyDataset):
+    """A Sequence whose batches are tuples."""
+
+    def __init__(self, of: Any) -> None:
+        super().__init__(of.workers, of.use_multiprocessing, of.max_queue_size)
+        self.of = of
+
+    @property
+    def num_batches(self) -> Any:
+        return self.of.num_batches
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        return _batch(self.of[index])
+
+    def on_epoch_begin(self) -> None:
+        self.of.on_epoch_begin()
+
+    def on_epoch_end(self) -> None:
+        self.of.on_epoch_end()
 
 
 def _dataset(first: Any, make: Callable[[], Iterable[Any]]) -> tf.data.Dataset:

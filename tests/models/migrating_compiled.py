@@ -100,34 +100,6 @@ def legacy(row: Row) -> None:
     assert issubclass(tf_class(CLASSIFIER), keras.Model)  # and not tf.keras.Model, if that is another
 
 
-class Batches(keras.utils.Sequence):
-    """One batch, whose inputs are a list or a tuple."""
-
-    def __init__(self, kind: type) -> None:
-        super().__init__()
-        self.kind = kind
-
-    def __len__(self) -> int:
-        return 1
-
-    def __getitem__(self, _: int) -> Any:
-        x, y = inputs(CLASSIFIER), labels(CLASSIFIER)["labels"]
-        return self.kind([x["input_ids"], x["attention_mask"]]), y
-
-
-@case("a `keras.utils.Sequence` or a generator whose batches are `[ids, mask], y`")
-def lists_in_batches(row: Row) -> None:
-    """Batches is a `keras.utils.Sequence`: of `[ids, mask], y`, and of `(ids, mask), y`."""
-    model = compiled(run_eagerly=True)
-    with row.comes():
-        model.fit(Batches(list), verbose=0)
-    model.fit(Batches(tuple), verbose=0)
-    given = [keras.Input((None,), dtype="int32") for _ in range(2)]
-    whole = keras.Model(given, make()(given).logits)
-    whole.compile("sgd", "mse", run_eagerly=True)
-    assert whole.predict(Batches(tuple), verbose=0).shape[0] == len(labels(CLASSIFIER)["labels"])
-
-
 @case("`model.fit_generator(batches)`")
 def generators(row: Row) -> None:
     model, batches = compiled(), (batch() for _ in range(2))
@@ -293,22 +265,6 @@ def returned_loss_of_keras(row: Row) -> None:  # noqa: ARG001
         model.compile("sgd", run_eagerly=True)
         found += model.fit(x["input_ids"], y, batch_size=1, verbose=0).history["loss"]
     assert found == [0, pytest.approx(np.mean(models[1].seen))]
-
-
-@case("`model.trainable = True` after `layer.trainable = False` for layers of it")
-def frozen_layers(row: Row) -> None:  # noqa: ARG001
-    model = make()
-    plain = keras.Sequential([keras.layers.Dense(2), keras.layers.Dense(3)])
-    plain.build((1, 4))
-    for each in (model, plain):
-        for layer in each.layers:
-            layer.trainable = False
-        each.trainable = True
-        assert each.trainable_weights == []
-        each.trainable = False
-        each.trainable = True
-        assert len(each.trainable_weights) == len(each.weights)
-    # model.trainable = False, then model.trainable = True
 
 
 @case("`model.add_metric(value)`")
