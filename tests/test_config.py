@@ -635,6 +635,17 @@ def test_both_maps_are_changed_in_place_label_by_label() -> None:
     assert config.id2label == {0: "bad", 1: "good", 2: "fair"}
 
 
+def test_labels_are_those_of_the_config_whoever_reads_them() -> None:
+    config = BertConfig(num_labels=2)
+    one, other = config.id2label, config.id2label
+    one[0] = "no"
+    other[1] = "yes"
+    assert config.id2label == {0: "no", 1: "yes"}
+    config.num_labels = 4
+    one[3] = "last"
+    assert (config.num_labels, config.id2label[3]) == (4, "last")
+
+
 def test_labels_are_asked_for_by_a_number_as_text() -> None:
     """Which it is in the map that many programs assign."""
     config = BertConfig()

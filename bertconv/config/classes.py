@@ -161,6 +161,7 @@ class Config(LikePretrainedConfig):
             return _whole({}, self.family.schema) | {"num_labels": 2}
         if name in {"id2label", "label2id"}:
             labels = (content.names_of if name == "id2label" else content.ids_of)(self.raw, self.values["num_labels"])
+            labels.read = lambda: getattr(self, name)
             labels.write = lambda new: self.update({"id2label": dict(self.id2label), name: new})
             return labels
         if not name.startswith("__") and name in self.values:

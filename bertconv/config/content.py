@@ -179,9 +179,11 @@ class Labels(dict[Any, Any]):
     A number may be asked for as text too, which it is in a file. Copies and pickles are plain dictionaries.
 
     Attributes:
-        write: gives the config all of them, where it is to hear of changes.
+        read: gives those that the config has by now, where it is to hear of changes.
+        write: gives the config all of them.
     """
 
+    read: Callable[[], dict[Any, Any]] | None = None
     write: Callable[[dict[Any, Any]], None] | None = None
 
     def __missing__(self, key: Any) -> Any:
@@ -197,7 +199,7 @@ class Labels(dict[Any, Any]):
             return default
 
     def _changed(self, change: Callable[[dict[Any, Any]], Any]) -> Any:
-        changed = dict(self)
+        changed = dict(self if self.read is None else self.read())
         result = change(changed)
         if any(isinstance(key, int) for key in self):  # names by their numbers
             changed = {

@@ -18,34 +18,81 @@ import tensorflow as tf
 from bertconv.errors import RequestError
 from bertconv.models.inputs import is_mapping, plain_batch, whole_batch
 
+Batch = tuple[Any, ...]
+"""Features, labels and sample weights, as far as they are there."""
 
-def as_dataset(x: Any, *, shuffle: bool = False) -> Any:
+
+def as_dataset(x: Any, see: Callable[[Batch], None], *, shuffle: bool = False, steps: int | None = None) -> Any:
     """A generator or a Sequence as a dataset, its batches of any form and length; all else as it is.
 
     One that wants several workers is read by Keras, which has them, and fixes the sizes that its first batches share.
 
     Args:
         x: what `fit`, `evaluate` or `predict` was given.
+        see: is shown the first batch before anything is read of the dataset.
         shuffle: whether a Sequence gives its batches in another order each epoch.
+        steps: batches per epoch, if not all of a Sequence.
 
     Raises:
         RequestError: a generator that gives nothing.
     """
     if isinstance(x, keras.utils.PyDataset):
         if x.workers > 1 or x.use_multiprocessing:
-            return Sequence(x)
-        found = _dataset(_batch(x[0]), partial(_epoch, x, shuffle=shuffle))
-        return found if x.num_batches is None else found.apply(tf.data.experimental.assert_cardinality(x.num_batches))
+            return _InTuples(x)
+        first, count = _batch(x[0]), x.num_batches
+        see(first)
+        if count is None:
+            return _dataset(first, lambda: (_batch(x[number]) for number in itertools.count())).prefetch(
+                tf.data.AUTOTUNE
+            )
+        count = min(count, steps or count)
+        found = _dataset(first, partial(_epoch, x, count, shuffle=shuffle)).prefetch(tf.data.AUTOTUNE)
+        return found.apply(tf.data.experimental.assert_cardinality(count))
     if isinstance(x, Iterator):
         batches = map(_batch, x)
-        first = next(batches, None)
-        if first is None:
+        first = next(batches, ())
+        if not first:
             raise RequestError("the generator gives no batches.", hint="Make it anew: a generator can be read once.")
-        return _dataset(first, partial(itertools.chain, [first], batches))
+        see(first)
+        every = itertools.chain([first], batches)  # one pass, in which each epoch goes on; nothing is read ahead
+        return _dataset(first, lambda: every)
     return x
 
 
-class Sequence(keras.utils.PyDataset):
+def _dataset(first: Batch, make: Callable[[], Iterable[Batch]]) -> tf.data.Dataset:
+    specs = tuple(
+        keras.tree.map_structure(_of_any_rows if place else _of_any_size, part) for place, part in enumerate(first)
+    )
+    return tf.data.Dataset.from_generator(lambda: (_alike(batch, specs) for batch in make()), output_signature=specs)
+
+
+def _of_any_size(value: Any) -> Any:
+    """The specification of a tensor or array, of any size."""
+    spec = tf.type_spec_from_value(value)
+    return tf.TensorSpec([None] * spec.shape.rank, spec.dtype) if isinstance(spec, tf.TensorSpec) else spec
+
+
+def _of_any_rows(value: Any) -> Any:
+    """The same of labels or weights, of which one may be a row by itself: that size tells what kind they are."""
+    spec, found = tf.type_spec_from_value(value), _of_any_size(value)
+    if isinstance(spec, tf.TensorSpec) and spec.shape.rank > 1 and spec.shape[-1] == 1:
+        return tf.TensorSpec([*found.shape[:-1], 1], found.dtype)
+    return found
+
+
+def _alike(batch: Batch, specs: Batch) -> Batch:
+    """The batch, if TensorFlow does not cut its fractions to the whole numbers of the first batch."""
+    for value, spec in zip(keras.tree.flatten(batch), keras.tree.flatten(specs), strict=False):
+        dtype = tf.as_dtype(getattr(value, "dtype", tf.int32))
+        if dtype.is_floating and spec.dtype.is_integer:
+            raise RequestError(
+                f"a batch holds {dtype.name} where the first one holds {spec.dtype.name}.",
+                hint="Give all batches the same dtypes.",
+            )
+    return batch
+
+
+class _InTuples(keras.utils.PyDataset):
     """A Sequence whose batches are tuples."""
 
     def __init__(self, of: Any) -> None:
@@ -56,7 +103,7 @@ class Sequence(keras.utils.PyDataset):
     def num_batches(self) -> Any:
         return self.of.num_batches
 
-    def __getitem__(self, index: int) -> tuple[Any, ...]:
+    def __getitem__(self, index: int) -> Batch:
         return _batch(self.of[index])
 
     def on_epoch_begin(self) -> None:
@@ -66,29 +113,16 @@ class Sequence(keras.utils.PyDataset):
         self.of.on_epoch_end()
 
 
-def _dataset(first: Any, make: Callable[[], Iterable[Any]]) -> tf.data.Dataset:
-    found = tf.data.Dataset.from_generator(make, output_signature=keras.tree.map_structure(_of_any_size, first))
-    return found.prefetch(tf.data.AUTOTUNE)
-
-
-def _of_any_size(value: Any) -> Any:
-    """The specification of a tensor or array, of any size."""
-    spec = tf.type_spec_from_value(value)
-    return tf.TensorSpec([None] * spec.shape.rank, spec.dtype) if isinstance(spec, tf.TensorSpec) else spec
-
-
-def _epoch(sequence: Any, *, shuffle: bool) -> Iterator[Any]:
-    count = sequence.num_batches
-    order: Iterable[int] = itertools.count() if count is None else range(count)
-    if shuffle and count is not None:
-        order = random.sample(range(count), count)
+def _epoch(sequence: Any, count: int, *, shuffle: bool) -> Iterator[Batch]:
+    """As many batches as the first epoch had, even where the Sequence has become shorter."""
     sequence.on_epoch_begin()
-    for number in order:
+    order = range(sequence.num_batches)
+    for number in itertools.islice(itertools.cycle(random.sample(order, len(order)) if shuffle else order), count):
         yield _batch(sequence[number])
     sequence.on_epoch_end()
 
 
-def _batch(batch: Any) -> tuple[Any, ...]:
+def _batch(batch: Any) -> Batch:
     """Features, labels and sample weights, as far as they are there, without lists."""
     parts = list(batch) if isinstance(batch, list | tuple) else [batch]
     while len(parts) > 1 and parts[-1] is None:

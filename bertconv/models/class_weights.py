@@ -60,7 +60,7 @@ def _check_data(x: Any) -> None:
     """Refuse what Keras gives no class weights to, or drops them for without a word."""
     if isinstance(x, tf.data.Dataset):
         return
-    kind = type(x).__name__
+    kind = type(getattr(x, "of", x)).__name__
     if isinstance(x, keras.utils.PyDataset):
         batch = x[0]
         is_weighed = isinstance(batch, list | tuple) and len(batch) > 1 and not isinstance(batch[1], Mapping)

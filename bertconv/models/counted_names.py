@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bertconv.models.keras_internals import to_snake_case
+from bertconv.models.keras_internals import names_given, to_snake_case
 
 COUNTED = "*"
 """Stands in a stem where a name may have a number."""
@@ -16,7 +16,9 @@ COUNTED = "*"
 def stem_of(layer: Any) -> str:
     """The layer's name; `dense*` where Keras named it, as it also names the two directions of a Bidirectional."""
     stem, kind = re.sub(r"_\d+$", "", layer.name), to_snake_case(type(layer).__name__)
-    return f"{stem}{COUNTED}" if stem in (kind, f"forward_{kind}", f"backward_{kind}") else str(layer.name)
+    number = int(layer.name[len(stem) + 1 :] or 0)
+    is_counted = stem in (kind, f"forward_{kind}", f"backward_{kind}") and number < names_given(kind)
+    return f"{stem}{COUNTED}" if is_counted else str(layer.name)
 
 
 def same_but_for_numbers(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
+from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 from keras.src.utils.naming import to_snake_case as to_snake_case  # noqa: PLC0414  (for the other modules)
 from keras.src.utils.tracking import TrackedDict as TrackedDict  # noqa: PLC0414
@@ -39,6 +40,11 @@ def exchanged(layer: Any, old: Any, make: Callable[[], Any]) -> Any:
         variables[:] = [each for each in variables if each is not new]
         variables.insert(place, new)
     return new
+
+
+def names_given(prefix: str) -> int:
+    """How many layers Keras has named after this prefix since the session began."""
+    return int((get_global_attribute("object_name_uids") or {}).get(prefix, 0))
 
 
 def has_training(layer: Any) -> bool:

@@ -276,17 +276,17 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
     @classmethod
     def from_config(cls, config: Any, **kwargs: Any) -> Self:
         """A model with fresh weights from a config object or a dict."""
-        frozen: list[str] = []
         if isinstance(config, dict) and "keras" in config:
             config = dict(config)
             made = dict(config.pop("keras"))
             made["dtype"] = keras.saving.deserialize_keras_object(made["dtype"])
             frozen = made.pop("frozen", [])
             kwargs = {**made, **kwargs}
-        model = cls(foreign.config_for(cls, config), **kwargs)
-        model.build_in_name_scope()  # Keras, about to load weights, asks for it only of a model that has none at all
-        freeze_layers(model, frozen)
-        return model
+            model = cls(foreign.config_for(cls, config), **kwargs)
+            model.build_in_name_scope()  # Keras, about to load weights, asks for it only of a model without any
+            freeze_layers(model, frozen)
+            return model
+        return cls(foreign.config_for(cls, config), **kwargs)
 
     @classmethod
     def register_for_auto_class(cls, auto_class: Any = "TFAutoModel") -> None:
@@ -297,7 +297,13 @@ class TFPreTrainedModel(Replaceable, ServingMixin, TrainingMixin, keras.Model):
         """As Keras copies a model, by way of a file, but for classes that it does not find by their names, too."""
         with keras.saving.custom_object_scope({type(self).__name__: type(self)}):
             reduced: Any = self.__reduce__()
-            return reduced[0](*reduced[1])
+            copied = reduced[0](*reduced[1])
+        if len(copied.weights) != len(self.weights):
+            raise RequestError(
+                f"{type(self).__name__} cannot be copied: its call does not take dummy_inputs, which make its weights.",
+                hint="Give the class dummy_inputs that its call takes.",
+            )
+        return copied
 
     @property
     def body(self) -> Any:

@@ -18,7 +18,7 @@ from bertconv.models.datasets import prepare_tf_dataset
 from bertconv.models.first_graph import build_metrics, build_optimizer
 from bertconv.models.inputs import check_one_encoding, is_label, plain_batch, unpacked_batch
 from bertconv.models.keras2_names import Keras2Names, refuse_keras_2, without_workers
-from bertconv.models.keras_internals import has_training
+from bertconv.models.keras_internals import every_layer, has_training
 from bertconv.models.metrics import by_output, by_position, metrics_list, repeat_metrics
 from bertconv.models.outputs import ModelOutput
 from bertconv.models.replacing import is_stale
@@ -141,6 +141,11 @@ class TrainingMixin(Keras2Names):
         batch = keras.tree.map_structure(lambda value: strategy.experimental_local_results(value)[0], data_batch)
         with strategy.scope():
             self._symbolic_build(data_batch=self._arranged(batch))  # type: ignore[attr-defined]
+
+    def _build_by(self, batch: Any) -> None:
+        """Layers without weights get theirs by a batch, as in Keras 2: a graph for batches of any size cannot."""
+        if not all(layer.built for layer in every_layer(self)):
+            self(self._arranged(batch[:1])[0])  # type: ignore[operator]
 
     def _arranged(self, data: Any) -> tuple[Any, Any, Any]:
         """Labels where the compiled loss needs them: among the inputs for the head's own, beside them for Keras's."""
@@ -265,13 +270,14 @@ class TrainingMixin(Keras2Names):
         kwargs = without_workers(kwargs)
         refuse_keras_2(args, list(kwargs.values()))
         x, y = self._unpacked(x, y, kwargs)
-        x = as_dataset(x, shuffle=kwargs.get("shuffle", True))
+        x = as_dataset(x, self._build_by, shuffle=kwargs.get("shuffle", True), steps=kwargs.get("steps_per_epoch"))
         if isinstance(x, tf.data.Dataset):
             kwargs["shuffle"] = False  # Keras warns of what means nothing here: a dataset shuffles itself
         weights = kwargs.get("sample_weight")
         x, y, kwargs["class_weight"] = weigh_classes(self, x, y, kwargs.get("class_weight"), weights)
         x, kwargs["sample_weight"] = self._with_weights(x, y, weights)
-        validation_data = as_dataset(plain_batch(validation_data))
+        steps = kwargs.get("validation_steps")
+        validation_data = as_dataset(plain_batch(validation_data), self._build_by, steps=steps)
         if isinstance(validation_data, tuple) and len(validation_data) == 3:
             inputs, targets, weights = validation_data
             inputs, weights = self._with_weights(inputs, targets, weights)
@@ -284,7 +290,7 @@ class TrainingMixin(Keras2Names):
         x, y = self._unpacked(x, y, kwargs)
         if (weights := kwargs.get("sample_weight")) is not None:
             x, kwargs["sample_weight"] = self._with_weights(x, y, weights)
-        return super().evaluate(as_dataset(x), y, *args, **kwargs)  # type: ignore[misc]
+        return super().evaluate(as_dataset(x, self._build_by), y, *args, **kwargs)  # type: ignore[misc]
 
     def predict(self, x: Any, *args: Any, pad_value: float | None = None, **kwargs: Any) -> Any:
         """The output object with numpy arrays; as `keras.Model.predict`, with x as for `fit`.
@@ -296,7 +302,7 @@ class TrainingMixin(Keras2Names):
                 length are a tf.RaggedTensor, as in Keras; with it, all of them are arrays of the greatest length.
             kwargs: see Keras.
         """
-        x = as_dataset(plain_batch(unpacked_batch(x)[0]))
+        x = as_dataset(plain_batch(unpacked_batch(x)[0]), self._build_by)
         found = super().predict(x, *args, **without_workers(kwargs))  # type: ignore[misc]
         return found if pad_value is None else keras.tree.map_structure(partial(_padded, fill=pad_value), found)
 

@@ -75,6 +75,30 @@ def test_back_in_the_same_process(tmp_path: Path, cls: Any, way: str) -> None:
     np.testing.assert_array_equal(other(inputs), model(inputs))
 
 
+class Block(keras.layers.Dense):
+    """A layer that programs name themselves, as Keras would."""
+
+
+class Blocks(TFBertPreTrainedModel):
+    def __init__(self, config: Any, *, numbers: Any, **kwargs: Any) -> None:
+        super().__init__(config, **kwargs)
+        self.bert = TFBertMainLayer(config, add_pooling_layer=False, name="bert")
+        self.blocks = [Block(4, name=f"block_{number}") for number in numbers]
+
+    def call(self, inputs: Any) -> Any:
+        hidden = self.bert(inputs).last_hidden_state
+        return sum(block(hidden) for block in self.blocks)
+
+
+def test_names_that_look_counted_go_by_name(tmp_path: Path) -> None:
+    model = Blocks(tiny.config(num_hidden_layers=1), numbers=(0, 1))
+    model(tiny.inputs())
+    model.save_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match="block_2/kernel"):
+        other = Blocks.from_pretrained(tmp_path, numbers=(1, 2))
+    np.testing.assert_array_equal(other.blocks[0].kernel, model.blocks[1].kernel)
+
+
 @pytest.mark.parametrize(
     ("stored", "found"),
     [

@@ -338,7 +338,7 @@ def test_class_weights_of_other_data() -> None:
     loader = torch.utils.data.DataLoader([{"labels": 1}])
     several = Batches((given, {"labels": CLASSES}))
     several.workers = 2
-    for data, kind in ((loader, "DataLoader"), (several, "Sequence")):
+    for data, kind in ((loader, "DataLoader"), (several, "Batches")):
         with pytest.raises(RequestError, match=f"Keras takes none for the batches of a {kind}") as caught:
             model.fit(data, class_weight=WEIGHTS, verbose=0)
         assert "sample weights" in caught.value.hint

@@ -527,6 +527,30 @@ class Several(TFBertForSequenceClassification):
         return own + self.classifier(pooled)[:, :2]
 
 
+class OfPairs(TFBertPreTrainedModel):
+    """Takes what no dummy inputs are."""
+
+    def __init__(self, config: Any, *inputs: Any, **kwargs: Any) -> None:
+        super().__init__(config, *inputs, **kwargs)
+        self.bert = TFBertMainLayer(config, name="bert")
+        self.scores = keras.layers.Dense(3, name="scores")
+
+    def call(self, inputs: Any) -> Any:
+        one, other = (self.bert(inputs[name]).pooler_output for name in ("one", "other"))
+        return self.scores(one - other)
+
+
+def test_a_copy_that_would_lose_weights_is_refused() -> None:
+    model, ids = OfPairs(config()), tiny.inputs()["input_ids"]
+    model({"one": ids, "other": ids})
+    with (
+        pytest.warns(UserWarning, match="scores will get new ones in the first call"),
+        pytest.raises(RequestError, match="OfPairs cannot be copied") as refusal,
+    ):
+        copy.deepcopy(model)
+    assert "dummy_inputs" in refusal.value.hint
+
+
 @pytest.mark.parametrize("way", ["model.keras", "model.weights.h5", "copy"])
 def test_layers_more_than_a_head_has_come_back(tmp_path: Path, way: str) -> None:
     model, ids = made(Several), tiny.inputs()["input_ids"]
