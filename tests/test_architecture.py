@@ -23,7 +23,7 @@ PACKAGE = Path(bertconv.__file__).parent
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 LAYERS = (
-    {"arguments", "errors", "likeness", "progress", "records", "text", "tasks"},
+    {"arguments", "errors", "likeness", "progress", "records", "text", "tasks", "warn"},
     {"families", "presets", "table_files"},
     {"containers"},
     {"config"},

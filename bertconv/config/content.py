@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from bertconv.config.checks import bad
 from bertconv.config.defaults import DTYPES
 from bertconv.errors import DamagedCheckpoint, MissingPath, OutputError, RequestError
 from bertconv.text import closest, parse_json
+from bertconv.warn import warn
 
 CONFIG_FILES = ("config.json", "bert_config.json", "albert_config.json")
 """Names of a config file in a folder; the first is written."""
@@ -77,7 +77,7 @@ def warn_of_unknown(keys: Iterable[str], known: Collection[str]) -> None:
         near = closest(unknown[0], known)
         hint = f"Did you mean {near}?" if near is not None else "Assign to an attribute of the config to add a key."
         named = "key " + ", ".join(map(repr, unknown))
-        warnings.warn(f"the config has no {named}: left out. {hint}", stacklevel=5)
+        warn(f"the config has no {named}: left out. {hint}")
 
 
 def plain(keys: Mapping[str, Any], path: str = "") -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -41,6 +40,7 @@ from bertconv.records import dataclass
 from bertconv.source import Source, SourceOptions, open_source
 from bertconv.source.reading import open_header
 from bertconv.text import closest, listing
+from bertconv.warn import warn
 
 ANY_NAME = (r"",)
 
@@ -265,7 +265,7 @@ def warn_of(
     if info["unexpected_keys"]:
         parts.append(f"not used by this class:\n{listing(info['unexpected_keys'])}")
     if parts:
-        warnings.warn(f"{request.class_name} from {request.path}: " + "\n".join(parts), stacklevel=4)
+        warn(f"{request.class_name} from {request.path}: " + "\n".join(parts))
 
 
 def config_of(path: Any, options: SourceOptions, config_class: type[Config]) -> Config:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import sys
-import traceback
-import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import field, replace
@@ -24,6 +21,7 @@ from bertconv.source.hub_errors import FAILURES, explain, status_of
 from bertconv.source.hub_listing import list_repository
 from bertconv.source.hub_patience import is_down
 from bertconv.text import some
+from bertconv.warn import warn
 
 
 @dataclass(frozen=True)
@@ -145,19 +143,11 @@ def _cached_instead(repository: str, options: SourceOptions, error: HubError) ->
     except HubError:  # nothing of it is there: what the user needs to know is that the Hub is down
         raise error from cause
     reason = f"HTTP {status}" if (status := status_of(cause)) else type(cause).__name__
-    warnings.warn(
+    warn(
         f"{repository}: the Hub is out of reach ({reason}): its copy in the cache is used, commit {found.commit[:12]}. "
-        "The Hub may have a newer one.",
-        stacklevel=_callers_level(),
+        "The Hub may have a newer one."
     )
     return found
-
-
-def _callers_level() -> int:
-    """The `stacklevel` by which a warning points to the program, from however deep in the package."""
-    own = __name__.partition(".")[0]
-    names = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_stack(sys._getframe(1))]  # noqa: SLF001
-    return next((level for level, name in enumerate(names, 1) if name.partition(".")[0] != own), len(names))
 
 
 def _walk(folder: Path) -> Iterator[str]:
