@@ -72,7 +72,7 @@ def inventory(model: Any, config: Config, head: str | None) -> Inventory:
     known = {place: found.of(spec) for place, spec in _stored(table, config, dialects, groups).items()}
     taken = {id(variable) for variable in known.values()}
     extra = {name: variable for name, variable in named.items() if id(variable) not in taken}
-    stems = {each.name: each.stem for each in _walk(model) if each.name in extra}
+    stems = {each.name: each.stem() for each in _walk(model) if each.name in extra} if extra else {}
     return Inventory(table, dialects, head or table.base_head, groups, known, extra, stems)
 
 
@@ -131,12 +131,12 @@ def named_variables(model: keras.layers.Layer) -> dict[str, keras.Variable]:
         if id(each.variable) in seen:
             continue
         seen.add(id(each.variable))
-        if each.name in found:
+        name = each.name
+        if name in found:
             raise RequestError(
-                f"two variables of {type(model).__name__} are called {each.name}.",
-                hint="Give their layers different names.",
+                f"two variables of {type(model).__name__} are called {name}.", hint="Give their layers different names."
             )
-        found[each.name] = each.variable
+        found[name] = each.variable
     return found
 
 
@@ -145,28 +145,34 @@ class _Named:
     """A variable in a model.
 
     Attributes:
-        name: of the layers around it and its own.
-        stem: the same without numbers that Keras gave.
+        layers: around it, the outermost first.
         variable: itself.
         is_own: whether only layers of ours are around it: what is inside an adapter is not ours any more.
     """
 
-    name: str
-    stem: str
+    layers: tuple[Any, ...]
     variable: keras.Variable
     is_own: bool
 
+    @property
+    def name(self) -> str:
+        """Of the layers around it and its own."""
+        return "/".join((*(layer.name for layer in self.layers), self.variable.name))
 
-def _walk(layer: keras.layers.Layer, name: str = "", stem: str = "", *, is_own: bool = True) -> Iterator[_Named]:
-    """Every variable of a layer, twice where it is held twice; `name` and `stem` are those of what is around it."""
+    def stem(self) -> str:
+        """The same without numbers that Keras gave."""
+        return "/".join((*map(stem_of, self.layers), self.variable.name))
+
+
+def _walk(layer: keras.layers.Layer, around: tuple[Any, ...] = (), *, is_own: bool = True) -> Iterator[_Named]:
+    """Every variable of a layer, twice where it is held twice; `around` are the layers between it and the model."""
     layers = inner_layers(layer)
     below = {id(variable) for inner in layers for variable in inner.weights}
     for variable in layer.weights:
         if id(variable) not in below:
-            yield _Named(f"{name}{variable.name}", f"{stem}{variable.name}", variable, is_own)
+            yield _Named(around, variable, is_own)
     for inner in layers:
-        is_ours = is_own and isinstance(inner, Replaceable)
-        yield from _walk(inner, f"{name}{inner.name}/", f"{stem}{stem_of(inner)}/", is_own=is_ours)
+        yield from _walk(inner, (*around, inner), is_own=is_own and isinstance(inner, Replaceable))
 
 
 def frozen_layers(model: keras.layers.Layer) -> list[str]:
