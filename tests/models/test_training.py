@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tiny_models import BATCH, HEADS, LABELS, LENGTH, NO_LABEL, Arrays, config, inputs, labels
-from trained_models import CLASSIFIER, compiled, make, same, weights
+from trained_models import CLASSIFIER, Batches, compiled, make, same, weights
 from transformers import BatchEncoding
 
 from bertconv.errors import RequestError
@@ -344,18 +344,6 @@ def batches(arrays: Arrays, answers: Any, size: int = 1) -> Iterator[Any]:
         yield {name: value[part] for name, value in arrays.items()}, answers[part]
 
 
-class Batches(keras.utils.PyDataset):
-    def __init__(self, arrays: Arrays, answers: Any) -> None:
-        super().__init__()
-        self.batches = list(batches(arrays, answers))
-
-    def __len__(self) -> int:
-        return BATCH
-
-    def __getitem__(self, number: int) -> Any:
-        return self.batches[number]
-
-
 def test_same_steps_from_every_source() -> None:
     given, answers = inputs(CLASSIFIER), labels(CLASSIFIER)["labels"]
     model = compiled()
@@ -370,7 +358,7 @@ def test_same_steps_from_every_source() -> None:
         lambda: model.fit(slices.batch(1), shuffle=False, verbose=0),
         lambda: model.fit(slices.map(lambda x, y: {**x, "labels": y}).batch(1), shuffle=False, verbose=0),
         lambda: model.fit(batches(given, answers), steps_per_epoch=BATCH, shuffle=False, verbose=0),
-        lambda: model.fit(Batches(given, answers), shuffle=False, verbose=0),
+        lambda: model.fit(Batches(*batches(given, answers)), shuffle=False, verbose=0),
         lambda: [model.train_on_batch(*each) for each in batches(given, answers)],
         lambda: model.fit(BatchEncoding(given), answers, batch_size=1, shuffle=False, verbose=0),
         lambda: model.fit(model.prepare_tf_dataset(rows, 1, False), shuffle=False, verbose=0),

@@ -27,6 +27,23 @@ def compiled(
     return model
 
 
+class Batches(keras.utils.Sequence):  # type: ignore[misc]
+    """What a program's Sequence is: given batches, and a note of the ends of epochs."""
+
+    def __init__(self, *batches: Any, workers: int = 1) -> None:
+        super().__init__(workers=workers)
+        self.batches, self.ends = batches, 0
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.batches[index]
+
+    def on_epoch_end(self) -> None:
+        self.ends += 1
+
+
 def weights(model: Any) -> list[np.ndarray]:
     return [np.array(each) for each in model.get_weights()]
 
