@@ -41,13 +41,9 @@ def as_dataset(x: Any, see: Callable[[Batch], None], *, shuffle: bool = False, s
             return _InTuples(x)
         first, count = _batch(x[0]), x.num_batches
         see(first)
-        if count is None:
-            return _dataset(first, lambda: (_batch(x[number]) for number in itertools.count())).prefetch(
-                tf.data.AUTOTUNE
-            )
-        count = min(count, steps or count)
+        count = count and min(count, steps or count)
         found = _dataset(first, partial(_epoch, x, count, shuffle=shuffle)).prefetch(tf.data.AUTOTUNE)
-        return found.apply(tf.data.experimental.assert_cardinality(count))
+        return found if count is None else found.apply(tf.data.experimental.assert_cardinality(count))
     if isinstance(x, Iterator):
         batches = map(_batch, x)
         first = next(batches, ())
@@ -61,32 +57,28 @@ def as_dataset(x: Any, see: Callable[[Batch], None], *, shuffle: bool = False, s
 
 def _dataset(first: Batch, make: Callable[[], Iterable[Batch]]) -> tf.data.Dataset:
     specs = tuple(
-        keras.tree.map_structure(_of_any_rows if place else _of_any_size, part) for place, part in enumerate(first)
+        keras.tree.map_structure(partial(_of_any_size, is_label=place > 0), part) for place, part in enumerate(first)
     )
-    return tf.data.Dataset.from_generator(lambda: (_alike(batch, specs) for batch in make()), output_signature=specs)
+    dtypes = [spec.dtype for spec in keras.tree.flatten(specs)]
+    return tf.data.Dataset.from_generator(lambda: (_alike(batch, dtypes) for batch in make()), output_signature=specs)
 
 
-def _of_any_size(value: Any) -> Any:
-    """The specification of a tensor or array, of any size."""
+def _of_any_size(value: Any, *, is_label: bool) -> Any:
+    """The specification of a tensor or array, of any size; a column of labels, which tells their kind, stays one."""
     spec = tf.type_spec_from_value(value)
-    return tf.TensorSpec([None] * spec.shape.rank, spec.dtype) if isinstance(spec, tf.TensorSpec) else spec
+    if not isinstance(spec, tf.TensorSpec):
+        return spec
+    is_column = is_label and spec.shape.rank > 1 and spec.shape[-1] == 1
+    return tf.TensorSpec([None] * (spec.shape.rank - is_column) + [1] * is_column, spec.dtype)
 
 
-def _of_any_rows(value: Any) -> Any:
-    """The same of labels or weights, of which one may be a row by itself: that size tells what kind they are."""
-    spec, found = tf.type_spec_from_value(value), _of_any_size(value)
-    if isinstance(spec, tf.TensorSpec) and spec.shape.rank > 1 and spec.shape[-1] == 1:
-        return tf.TensorSpec([*found.shape[:-1], 1], found.dtype)
-    return found
-
-
-def _alike(batch: Batch, specs: Batch) -> Batch:
+def _alike(batch: Batch, dtypes: Iterable[tf.DType]) -> Batch:
     """The batch, if TensorFlow does not cut its fractions to the whole numbers of the first batch."""
-    for value, spec in zip(keras.tree.flatten(batch), keras.tree.flatten(specs), strict=False):
+    for value, first in zip(keras.tree.flatten(batch), dtypes, strict=False):
         dtype = tf.as_dtype(getattr(value, "dtype", tf.int32))
-        if dtype.is_floating and spec.dtype.is_integer:
+        if dtype.is_floating and first.is_integer:
             raise RequestError(
-                f"a batch holds {dtype.name} where the first one holds {spec.dtype.name}.",
+                f"a batch holds {dtype.name} where the first one holds {first.name}.",
                 hint="Give all batches the same dtypes.",
             )
     return batch
@@ -113,11 +105,14 @@ class _InTuples(keras.utils.PyDataset):
         self.of.on_epoch_end()
 
 
-def _epoch(sequence: Any, count: int, *, shuffle: bool) -> Iterator[Batch]:
-    """As many batches as the first epoch had, even where the Sequence has become shorter."""
+def _epoch(sequence: Any, count: int | None, *, shuffle: bool) -> Iterator[Batch]:
+    """As many batches as the first epoch had, even where the Sequence has become shorter; all of one without an end."""
     sequence.on_epoch_begin()
-    order = range(sequence.num_batches)
-    for number in itertools.islice(itertools.cycle(random.sample(order, len(order)) if shuffle else order), count):
+    order: Iterable[int] = itertools.count()
+    if count is not None:
+        numbers = range(sequence.num_batches)
+        order = itertools.islice(itertools.cycle(random.sample(numbers, len(numbers)) if shuffle else numbers), count)
+    for number in order:
         yield _batch(sequence[number])
     sequence.on_epoch_end()
 
